@@ -1,0 +1,183 @@
+"""The numbers that define a SegFormer, and the published variants by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+RULES = (
+    "linspace",
+    "paper",
+)  # how drop-path rates grow from block to block
+
+SMALL, LARGE = (32, 64, 160, 256), (64, 128, 320, 512)
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "b0": {"embed_dims": SMALL, "depths": (2, 2, 2, 2), "decoder_dim": 256},
+    "b1": {"embed_dims": LARGE, "depths": (2, 2, 2, 2), "decoder_dim": 256},
+    "b2": {"embed_dims": LARGE, "depths": (3, 4, 6, 3), "decoder_dim": 768},
+    "b3": {"embed_dims": LARGE, "depths": (3, 4, 18, 3), "decoder_dim": 768},
+    "b4": {"embed_dims": LARGE, "depths": (3, 8, 27, 3), "decoder_dim": 768},
+    "b5": {"embed_dims": LARGE, "depths": (3, 6, 40, 3), "decoder_dim": 768},
+    "nano": {
+        "embed_dims": (16, 32, 64, 128),
+        "depths": (2, 2, 2, 2),
+        "num_heads": (1, 2, 4, 8),
+        "reduction_ratios": (4, 2, 1, 1),
+        "decoder_dim": 64,
+        "num_classes": 8,
+    },
+}
+
+
+@dataclass(frozen=True)
+class SegFormerConfig:
+    """Everything that fixes the shape of a SegFormer; the defaults are B0 for ADE20K (paper, Table
+    6).
+
+    Fields that hold one value a stage are tuples of equal length; four stages are usual, any number
+    from one works.
+
+    Args:
+        num_classes: classes K that are told apart; 1 means a binary model with one logit.
+        in_channels: channels of the image.
+        embed_dims: channels C_i of each stage.
+        depths: blocks L_i of each stage.
+        num_heads: attention heads of each stage; each divides its embed_dim.
+        reduction_ratios: r of each stage, per *side*: keys are r² times fewer (the paper's R = r²).
+        mlp_ratios: hidden width of the Mix-FFN over the stage's width.
+        patch_sizes: kernel of each overlapping patch embedding, padded by kernel // 2.
+        strides: stride of each patch embedding.
+        decoder_dim: channels D of the decoder.
+        drop_path_rate: drop probability of the last block.
+        drop_path_rule: "linspace" (first block 0) or "paper" (first block rate / L).
+        decoder_dropout: probability with which the decoder drops a whole channel in training.
+        block_norm_eps: epsilon of the block and stage norms: 1e-6 in the paper's code, 1e-5 in
+            transformers.
+        class_names: what the classes are called, or empty.
+        gradient_checkpointing: recompute each block in the backward pass instead of keeping its
+            activations.
+
+    Raises:
+        ValueError: names the field, its value and the rule that it breaks.
+    """
+
+    num_classes: int = 150
+    in_channels: int = 3
+    embed_dims: tuple[int, ...] = SMALL
+    depths: tuple[int, ...] = (2, 2, 2, 2)
+    num_heads: tuple[int, ...] = (1, 2, 5, 8)
+    reduction_ratios: tuple[int, ...] = (8, 4, 2, 1)
+    mlp_ratios: tuple[int, ...] = (4, 4, 4, 4)
+    patch_sizes: tuple[int, ...] = (7, 3, 3, 3)
+    strides: tuple[int, ...] = (4, 2, 2, 2)
+    decoder_dim: int = 256
+    drop_path_rate: float = 0.1
+    drop_path_rule: str = "linspace"
+    decoder_dropout: float = 0.1
+    block_norm_eps: float = 1e-6
+    class_names: tuple[str, ...] = ()
+    gradient_checkpointing: bool = False
+
+    @classmethod
+    def named(cls, name: str, **changes: Any) -> SegFormerConfig:
+        """A published variant "b0" … "b5", or "nano", with any field changed.
+
+        >>> SegFormerConfig.named("b2", num_classes=19).depths
+        (3, 4, 6, 3)
+        """
+        if name not in VARIANTS:
+            raise ValueError(f"There is no variant {name!r}; choose one of {', '.join(VARIANTS)}.")
+        return cls().replace(**{**VARIANTS[name], **changes})
+
+    def replace(self, **changes: Any) -> SegFormerConfig:
+        """A copy with some fields changed, validated again."""
+        known = [field.name for field in fields(self)]
+        if unknown := sorted(set(changes) - set(known)):
+            raise ValueError(f"There is no field {unknown[0]!r}; there are {', '.join(known)}.")
+        return replace(self, **changes)
+
+    @property
+    def num_stages(self) -> int:
+        return len(self.embed_dims)
+
+    @property
+    def min_image_size(self) -> int:
+        """The smallest side, in pixels, that leaves every stage at least one key."""
+        side = 1
+        stages = zip(self.patch_sizes, self.strides, self.reduction_ratios, strict=True)
+        for patch_size, stride, reduction_ratio in reversed(list(stages)):
+            side = (max(side, reduction_ratio) - 1) * stride + patch_size - 2 * (patch_size // 2)
+            side = max(side, 1)
+        return side
+
+    def __post_init__(self) -> None:
+        for name in PER_STAGE:
+            object.__setattr__(self, name, _positive_integers(name, getattr(self, name)))
+        for name in PER_STAGE:
+            if len(getattr(self, name)) != self.num_stages:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} has {len(getattr(self, name))} entries but "
+                    f"embed_dims has {self.num_stages}: give one value for each stage."
+                )
+        for dim, heads in zip(self.embed_dims, self.num_heads, strict=True):
+            if dim % heads:
+                raise ValueError(
+                    f"num_heads = {self.num_heads}: {heads} heads do not divide embed_dim {dim}; "
+                    f"each entry of embed_dims must be a multiple of its number of heads."
+                )
+        for name in ("num_classes", "in_channels", "decoder_dim"):
+            _positive_integers(name, [getattr(self, name)])
+        for name in ("drop_path_rate", "decoder_dropout"):
+            rate = getattr(self, name)
+            if not _is_real(rate) or not 0 <= rate <= 1:
+                raise ValueError(f"{name} = {rate!r} is no probability: give a number from 0 to 1.")
+        if self.drop_path_rule not in RULES:
+            raise ValueError(
+                f"drop_path_rule = {self.drop_path_rule!r}: choose one of {', '.join(RULES)}."
+            )
+        if not _is_real(self.block_norm_eps) or not 0 < self.block_norm_eps < 1:
+            raise ValueError(
+                f"block_norm_eps = {self.block_norm_eps!r}: give a small positive number, as 1e-6."
+            )
+        self._check_class_names()
+        if not isinstance(self.gradient_checkpointing, bool):
+            raise ValueError(
+                f"gradient_checkpointing = {self.gradient_checkpointing!r}: give True or False."
+            )
+
+    def _check_class_names(self) -> None:
+        names = self.class_names
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"class_names = {names!r}: give a list of strings, one a class.")
+        object.__setattr__(self, "class_names", tuple(names))
+        if names and len(names) != self.num_classes:
+            raise ValueError(
+                f"class_names has {len(names)} entries but num_classes = {self.num_classes}."
+            )
+
+
+PER_STAGE = (
+    "embed_dims",
+    "depths",
+    "num_heads",
+    "reduction_ratios",
+    "mlp_ratios",
+    "patch_sizes",
+    "strides",
+)
+
+
+def _positive_integers(name: str, values: Any) -> tuple[int, ...]:
+    """The values as a tuple, or a ValueError that names the field."""
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+        raise ValueError(f"{name} = {values!r}: give one value for each stage, as in (2, 2, 2, 2).")
+    values = tuple(values)
+    for value in values or [None]:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} holds {value!r}: whole numbers of at least 1 are allowed.")
+    return values
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

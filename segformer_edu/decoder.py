@@ -1,0 +1,131 @@
+"""The all-MLP decoder, computed in the order that costs least (paper, section 3.2, eq. 4)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segformer_edu.layers import check_images, initialize, linear, resize, strips
+
+
+class AllMLPDecoder(nn.Module):
+    """Bring the maps of all stages to one width and one size, fuse them, classify each pixel.
+
+    Eq. 4 projects every map to D channels (A_i), resizes it to the first map's size, concatenates,
+    and fuses 4D to D channels (W_i for the slice of stage i). A resize mixes pixels and a Linear
+    mixes channels, so they commute: Σ W_i resize(A_i x_i) = Σ resize((W_i A_i) x_i). The right-hand
+    side composes two small matrices and never makes the 4D-channel map. In evaluation the BatchNorm
+    joins the product.
+
+    Args:
+        embed_dims: channels C_i of the stages, the finest first.
+        decoder_dim: channels D.
+        num_classes: classes K.
+        dropout: probability with which a whole channel is dropped in training.
+
+    Shape: a list of `(B, C_i, H_i, W_i)` → logits `(B, K, H_1, W_1)`.
+
+    Raises:
+        ValueError: another number of maps, or maps of another rank, dtype or width.
+    """
+
+    def __init__(
+        self, embed_dims: Sequence[int], decoder_dim: int, num_classes: int, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(nn.Linear(dim, decoder_dim) for dim in embed_dims)
+        self.fuse = nn.Conv2d(len(embed_dims) * decoder_dim, decoder_dim, 1, bias=False)
+        self.norm = nn.BatchNorm2d(decoder_dim)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(decoder_dim, num_classes, 1)
+        self.apply(initialize)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        check_maps(maps, [projection.in_features for projection in self.projections])
+        weights, bias = self.composed()
+        return decode(maps, weights, bias, self.classify, in_strips=not self.training)
+
+    def composed(self) -> tuple[list[Tensor], Tensor]:
+        """W_i A_i of each stage, `(D, C_i)`, and their joint bias; in evaluation with BatchNorm."""
+        slices = self.fuse.weight.flatten(1).split(self.fuse.out_channels, dim=1)  # stage 4 first
+        stages = list(zip(reversed(slices), self.projections, strict=True))
+        weights = [w @ a.weight for w, a in stages]
+        bias = torch.stack([w @ a.bias for w, a in stages]).sum(0)
+        if self.norm.training:
+            return weights, bias
+        scale = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
+        bias = (bias - self.norm.running_mean) * scale + self.norm.bias
+        return [scale[:, None] * weight for weight in weights], bias
+
+    def classify(self, fused: Tensor) -> Tensor:
+        """What eq. 4 leaves out, BatchNorm (unless composed), ReLU and dropout; then its last W."""
+        if self.norm.training:
+            fused = self.norm(fused)
+        return self.classifier(self.dropout(F.relu(fused)))  # (B, K, H_1, W_1)
+
+
+class FoldedDecoder(nn.Module):
+    """An evaluation-only decoder whose parameters are the composed matrices of another.
+
+    Args:
+        decoder: the decoder to fold, in evaluation mode.
+
+    Shape: as the decoder's.
+    """
+
+    def __init__(self, decoder: AllMLPDecoder) -> None:
+        super().__init__()
+        with torch.no_grad():
+            weights, bias = decoder.composed()
+        self.weights = nn.ParameterList(weights)
+        self.bias = nn.Parameter(bias)
+        self.classifier = copy.deepcopy(decoder.classifier)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        check_maps(maps, [weight.shape[1] for weight in self.weights])
+        return decode(maps, list(self.weights), self.bias, self.classify)
+
+    def classify(self, fused: Tensor) -> Tensor:
+        return self.classifier(F.relu(fused))
+
+
+def decode(
+    maps: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    bias: Tensor,
+    classify: Callable[[Tensor], Tensor],
+    in_strips: bool = True,
+) -> Tensor:
+    """classify(Σ resize(weight_i x_i) + bias), a strip of rows at a time, or all at once.
+
+    A strip's temporaries stay in the cache of a CPU. Where a gradient is recorded and in an
+    exported graph the whole map is one strip.
+    """
+    finest, *coarser = [x.permute(0, 2, 3, 1) for x in maps]  # (B, H_i, W_i, C_i)
+    coarser = [linear(x, w) for x, w in zip(coarser, weights[1:], strict=True)]  # D channels each
+    size = height, _ = finest.shape[1:3]
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        in_strips = False
+    decoded = []
+    for top, bottom in strips(height, finest) if in_strips else [(0, height)]:
+        fused = linear(finest[:, top:bottom], weights[0], bias)  # (B, rows, W_1, D)
+        for x in coarser:
+            fused += resize(x, size, top, bottom)
+        decoded.append(classify(fused.permute(0, 3, 1, 2)))  # (B, K, rows, W_1)
+    return decoded[0] if len(decoded) == 1 else torch.cat(decoded, dim=2)
+
+
+def check_maps(maps: Sequence[Tensor], embed_dims: Sequence[int]) -> None:
+    """Refuse what is not one `(B, C_i, H_i, W_i)` map a stage."""
+    if not isinstance(maps, (list, tuple)) or len(maps) != len(embed_dims):
+        raise ValueError(
+            f"The decoder takes a list of {len(embed_dims)} maps, one a stage, the finest first."
+        )
+    for stage, (x, dim) in enumerate(zip(maps, embed_dims, strict=True), start=1):
+        check_images(x, dim, f"The decoder's map {stage}")
+        if len(x) != len(maps[0]):
+            raise ValueError(f"Map 1 holds {len(maps[0])} samples, map {stage} holds {len(x)}.")

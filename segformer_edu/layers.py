@@ -1,0 +1,152 @@
+"""What every part of the model shares: a Linear over maps, resizing, initialisation, and input
+checks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A Linear over the channels of a map, `(B, H, W, C_in)` → `(B, H, W, C_out)`.
+
+    A Linear that acts on every pixel alone *is* a 1×1 convolution. On CPUs the convolution kernel
+    is the faster of the two, on GPUs the matrix product: same numbers, so each device gets its own
+    (benchmarks/README.md).
+    """
+    if x.device.type == "cpu" and x.ndim == 4:
+        return F.conv2d(x.permute(0, 3, 1, 2), weight[:, :, None, None], bias).permute(0, 2, 3, 1)
+    return F.linear(x, weight, bias)
+
+
+class Linear(nn.Linear):
+    """`nn.Linear`, computed on maps by `linear` above."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+def strips(height: int, x: Tensor) -> Iterator[tuple[int, int]]:
+    """First and last row of each strip in which a tall map is computed: few rows on a CPU, whose
+    cache they stay in.
+    """
+    rows = 16 if x.device.type == "cpu" else 256
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)
+
+
+def resize(x: Tensor, size: tuple[int, int], top: int = 0, bottom: int | None = None) -> Tensor:
+    """Rows `top` to `bottom` of a map resized bilinearly, `(B, h, w, C)` → `(B, bottom - top, W,
+    C)`.
+
+    The same numbers as `F.interpolate(..., mode="bilinear", align_corners=False)` for those rows;
+    the rest of the large map is never computed.
+    """
+    height, width = size
+    bottom = height if bottom is None else bottom
+    if (top, bottom) != (0, height):
+        x = mix_rows(x, *source_rows(x.shape[1], height, top, bottom, x.device))
+    x = F.interpolate(
+        x.permute(0, 3, 1, 2), (bottom - top, width), mode="bilinear", align_corners=False
+    )
+    return x.permute(0, 2, 3, 1)
+
+
+def mix_rows(x: Tensor, above: Tensor, below: Tensor, weight: Tensor) -> Tensor:
+    """(1 − weight) · row above + weight · row below, `(B, h, w, C)` → `(B, len(weight), w, C)`."""
+    return torch.lerp(
+        x.index_select(1, above), x.index_select(1, below), weight[:, None, None].to(x.dtype)
+    )
+
+
+def source_rows(
+    size: int, resized: int, start: int, stop: int, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For each of the rows `start` to `stop` of a resized map: the two source rows it mixes, and
+    the second's weight.
+
+    Pixel centres lie at half-integers (align_corners=False): row i looks at (i + ½) · size /
+    resized − ½.
+    """
+    position = (torch.arange(start, stop, device=device, dtype=torch.float32) + 0.5) * (
+        size / resized
+    ) - 0.5
+    position = position.clamp(min=0)
+    above = position.long().clamp(max=size - 1)
+    return above, (above + 1).clamp(max=size - 1), position - above
+
+
+def initialize(module: nn.Module) -> None:
+    """Initial weights as in the paper's training: small normal Linears, fan-out-scaled
+    convolutions, zero biases.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    elif isinstance(module, nn.Conv2d):
+        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+    if isinstance(module, (nn.Linear, nn.Conv2d)) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def check_images(images: Tensor, channels: int, owner: str, min_size: int = 1) -> None:
+    """Refuse what is not a `(B, channels, H, W)` floating-point tensor of at least `min_size`
+    pixels a side.
+    """
+    _check_tensor(images, owner, "(B, C, H, W)")
+    if images.shape[1] != channels:
+        raise ValueError(
+            f"{owner} takes {channels} channels; got shape {tuple(images.shape)}. "
+            f"Axes are (B, C, H, W); use x.permute(0, 3, 1, 2) if the channels come last."
+        )
+    _check_size(images.shape[2:], owner, min_size)
+
+
+def check_map(x: Tensor, channels: int, owner: str, min_size: int = 1) -> None:
+    """Refuse what is not a `(B, H, W, channels)` floating-point tensor of at least `min_size`
+    tokens a side.
+    """
+    _check_tensor(x, owner, "(B, H, W, C)")
+    if x.shape[-1] != channels:
+        raise ValueError(
+            f"{owner} takes maps (B, H, W, C) with C = {channels}; got shape {tuple(x.shape)}. "
+            f"Use x.permute(0, 2, 3, 1) if the channels come second."
+        )
+    _check_size(x.shape[1:3], owner, min_size)
+
+
+def _check_size(size: torch.Size, owner: str, min_size: int) -> None:
+    if min(size) < min_size:
+        raise ValueError(
+            f"{owner} needs at least {min_size}×{min_size} here, or attention has no key left; got "
+            f"{size[0]}×{size[1]}. Enlarge the image or lower the reduction ratio."
+        )
+
+
+def check_positive(**sizes: int) -> None:
+    """Refuse a size that is not a whole number of at least 1, by its name."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"{name} = {size!r}: give a whole number of at least 1.")
+
+
+def _check_tensor(x: Tensor, owner: str, axes: str) -> None:
+    if not isinstance(x, Tensor):
+        raise ValueError(
+            f"{owner} takes a tensor {axes}; got {type(x).__name__}. Use torch.as_tensor(...)."
+        )
+    if x.ndim != 4:
+        raise ValueError(
+            f"{owner} takes a tensor {axes}; got {x.ndim} axes, shape {tuple(x.shape)}. "
+            f"Add a batch axis to a single one with x[None]."
+        )
+    if not x.is_floating_point():
+        raise ValueError(
+            f"{owner} takes floating-point numbers; got {x.dtype}. "
+            f"Convert with x.float() / 255 and normalise."
+        )

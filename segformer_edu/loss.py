@@ -1,0 +1,117 @@
+"""The training loss: cross-entropy at full size, in strips, so that K maps at full size never
+exist.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segformer_edu.layers import mix_rows, resize, source_rows, strips
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:
+    """Mean cross-entropy over the valid pixels of the labels, with the logits resized to the
+    labels' size.
+
+    One class means a binary model: labels 0 and 1, binary cross-entropy of its one logit.
+
+    Args:
+        logits: `(B, K, h, w)`, usually at a quarter of the size.
+        labels: `(B, H, W)`, integers 0 … K − 1 (0 and 1 if K is 1), or ignore_index.
+        ignore_index: the label of pixels that do not count.
+
+    Returns:
+        A scalar, float32. Its gradient is computed with it, strip by strip; it has no second
+        derivative.
+
+    Raises:
+        ValueError: another rank, dtype or batch size, a label out of range, or no valid pixel at
+            all.
+    """
+    num_valid = check_labels(logits, labels, ignore_index)
+    return _StripLoss.apply(logits, labels.long(), ignore_index, num_valid)
+
+
+class _StripLoss(torch.autograd.Function):
+    """Cross-entropy of resized logits. The forward pass finds the gradient too, so no strip is kept
+    or made twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, ignore_index: int, num_valid: Tensor
+    ) -> Tensor:
+        x = logits.permute(0, 2, 3, 1).float()  # (B, h, w, K)
+        height, width = labels.shape[1:]
+        gradient = torch.zeros_like(x) if logits.requires_grad else None
+        total = x.new_zeros(())
+        for top, bottom in strips(height, x):
+            above, below, weight = source_rows(x.shape[1], height, top, bottom, x.device)
+            tall = mix_rows(x, above, below, weight).detach()  # (B, rows, w, K)
+            with torch.set_grad_enabled(gradient is not None):
+                wide = resize(tall.requires_grad_(gradient is not None), (bottom - top, width))
+                loss = _sum_over_pixels(wide, labels[:, top:bottom], ignore_index)
+            total += loss.detach()
+            if gradient is not None:  # the transpose of mix_rows
+                (tall_gradient,) = torch.autograd.grad(loss, tall)
+                weight = weight[:, None, None]
+                gradient.index_add_(1, above, tall_gradient * (1 - weight))
+                gradient.index_add_(1, below, tall_gradient * weight)
+        if gradient is not None:
+            ctx.save_for_backward((gradient / num_valid).permute(0, 3, 1, 2).to(logits.dtype))
+        return total / num_valid
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream, None, None, None
+
+
+def _sum_over_pixels(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    """Cross-entropy of `(B, rows, W, K)` logits, summed over the valid pixels."""
+    logits, labels = logits.flatten(0, 2), labels.flatten()
+    if logits.shape[1] > 1:
+        return F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="sum")
+    valid = labels != ignore_index
+    return F.binary_cross_entropy_with_logits(
+        logits[valid, 0], labels[valid].float(), reduction="sum"
+    )
+
+
+def check_labels(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    """The number of valid pixels, or a ValueError that says what is wrong with the labels."""
+    if logits.ndim != 4 or not logits.is_floating_point():
+        raise ValueError(
+            f"logits are floating point (B, K, h, w); got {logits.dtype} {tuple(logits.shape)}."
+        )
+    if labels.ndim != 3 or len(labels) != len(logits):
+        raise ValueError(
+            f"labels are (B, H, W), B = {len(logits)} as in the logits; got {tuple(labels.shape)}. "
+            f"Remove a channel axis with labels[:, 0]."
+        )
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(
+            f"labels are integers, one a pixel; got {labels.dtype}. Use labels.long()."
+        )
+    if labels.device != logits.device:
+        raise ValueError(
+            f"labels are on {labels.device}, logits on {logits.device}: move one with .to(...)."
+        )
+    num_classes = max(logits.shape[1], 2)
+    valid = labels != ignore_index
+    wrong = valid & ((labels < 0) | (labels >= num_classes))
+    if wrong.any():
+        raise ValueError(
+            f"labels hold {labels[wrong].unique().tolist()[:5]}, outside 0 … {num_classes - 1} and "
+            f"not ignore_index = {ignore_index}. Map the classes of your masks to 0 … K − 1 first."
+        )
+    if not valid.any():
+        raise ValueError(
+            f"every pixel is ignore_index = {ignore_index}: this batch has nothing to learn from."
+        )
+    return valid.sum()

@@ -1,0 +1,42 @@
+"""Mix-FFN: a feed-forward layer with a 3×3 depthwise convolution inside (paper, section 3.1, eq.
+3).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segformer_edu.layers import Linear, check_map, check_positive
+
+
+class MixFFN(nn.Module):
+    """Widen each token, mix it with its neighbours by a 3×3 depthwise convolution, GELU, narrow it
+    again.
+
+    MLP(GELU(Conv3×3(MLP(x)))) (eq. 3). The zero padding of the convolution is what tells tokens
+    where the border is: the model has no position embedding.
+
+    Args:
+        dim: channels C of a token.
+        hidden_dim: channels inside.
+
+    Shape: `(B, H, W, C)` → `(B, H, W, C)`.
+
+    Raises:
+        ValueError: an input of another rank, dtype or width.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        check_positive(dim=dim, hidden_dim=hidden_dim)
+        self.dim = dim
+        self.expand = Linear(dim, hidden_dim)
+        self.depthwise = nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, groups=hidden_dim)
+        self.contract = Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_map(x, self.dim, "MixFFN")
+        x = self.expand(x)  # (B, H, W, hidden)
+        x = self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.contract(F.gelu(x))  # (B, H, W, C)
