@@ -37,6 +37,7 @@ class AllMLPDecoder(nn.Module):
         self, embed_dims: Sequence[int], decoder_dim: int, num_classes: int, dropout: float = 0.1
     ) -> None:
         super().__init__()
+        self.embed_dims = tuple(embed_dims)
         self.projections = nn.ModuleList(nn.Linear(dim, decoder_dim) for dim in embed_dims)
         self.fuse = nn.Conv2d(len(embed_dims) * decoder_dim, decoder_dim, 1, bias=False)
         self.norm = nn.BatchNorm2d(decoder_dim)
@@ -45,7 +46,7 @@ class AllMLPDecoder(nn.Module):
         self.apply(initialize)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        check_maps(maps, [projection.in_features for projection in self.projections])
+        check_maps(maps, self.embed_dims)
         weights, bias = self.composed()
         return decode(maps, weights, bias, self.classify, in_strips=not self.training)
 
@@ -57,8 +58,10 @@ class AllMLPDecoder(nn.Module):
         bias = torch.stack([w @ a.bias for w, a in stages]).sum(0)
         if self.norm.training:
             return weights, bias
-        scale = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
-        bias = (bias - self.norm.running_mean) * scale + self.norm.bias
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        assert mean is not None and variance is not None  # this BatchNorm keeps its statistics
+        scale = self.norm.weight / torch.sqrt(variance + self.norm.eps)
+        bias = (bias - mean) * scale + self.norm.bias
         return [scale[:, None] * weight for weight in weights], bias
 
     def classify(self, fused: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ checks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ def strips(height: int, x: Tensor) -> Iterator[tuple[int, int]]:
         yield top, min(top + rows, height)
 
 
-def resize(x: Tensor, size: tuple[int, int], top: int = 0, bottom: int | None = None) -> Tensor:
+def resize(x: Tensor, size: Sequence[int], top: int = 0, bottom: int | None = None) -> Tensor:
     """Rows `top` to `bottom` of a map resized bilinearly, `(B, h, w, C)` → `(B, bottom - top, W,
     C)`.
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ class SegFormer(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = MixTransformer(config)
-        self.decoder: nn.Module = AllMLPDecoder(
+        self.decoder: AllMLPDecoder | FoldedDecoder = AllMLPDecoder(
             config.embed_dims, config.decoder_dim, config.num_classes, config.decoder_dropout
         )
 
@@ -59,11 +60,12 @@ class SegFormer(nn.Module):
         parameters, same labels.
         """
         model = copy.deepcopy(self).eval()
-        model.decoder = FoldedDecoder(model.decoder)
+        if isinstance(model.decoder, AllMLPDecoder):
+            model.decoder = FoldedDecoder(model.decoder)
         return model
 
 
-def labels_from_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def labels_from_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
     """Resize logits `(B, K, h, w)` to `size`, then take the argmax: `(B, H, W)` int64.
 
     Resizing the labels instead would round every border to the coarse grid. A strip of rows at a
