@@ -1,0 +1,265 @@
+"""Build the lessons from their sources, and check that nothing has drifted.
+
+    python tools/lessons.py build [NAME…]     # all lessons, or those whose names start so: 03
+    python tools/lessons.py check
+
+A source is notebooks/source/NN_name.py, in jupytext's py:percent; CONTRIBUTING.md says how.
+"""
+
+import argparse
+import hashlib
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import jupytext
+import nbformat
+from mirror import definition, public_definitions
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+from prose import CLAIM, Claims, bare_numbers, fill, load_claims
+
+ROOT = Path(__file__).resolve().parent.parent
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "pygments_lexer": "ipython3",
+    },
+}
+TAGS = {"mirror", "stage", "nbval-ignore-output", "raises-exception"}
+# The lesson by which every public definition of a module has been shown.
+OWNERS = {
+    "patch_embedding": "01",
+    "attention": "03",
+    "mix_ffn": "04",
+    "stochastic_depth": "05",
+    "encoder": "06",
+    "decoder": "07",
+    "segformer": "07",
+}
+MAX_BYTES, MAX_LINES, MAX_IGNORED = 1_000_000, 30, 3
+NBVAL_COMMENT = re.compile(r"#\s*(NBVAL|PYTEST_VALIDATE)_", re.IGNORECASE)
+NO_ALT = re.compile(r'!\[\s*\]\(|<img(?![^>]*\balt="[^"])')
+MACHINE_PATH = re.compile(
+    r"(?<![\w.~/])/(?:home|root|Users|tmp|usr|opt|mnt|var|private)/\S+|\b[A-Z]:\\\S+"
+    rf"|{re.escape(str(ROOT))}\S*|/site-packages/\S+"
+)
+
+
+class LessonError(Exception):
+    """A lesson that cannot be made; the message names its file and cell."""
+
+
+def sources(notebooks: Path) -> list[Path]:
+    return sorted((notebooks / "source").glob("[0-9][0-9]_*.py"))
+
+
+def assemble(source: Path, claims: Claims) -> NotebookNode:
+    """The notebook of a source: mirrors and claims filled in, ids fixed, not yet run."""
+    notebook = nbformat.v4.new_notebook(metadata=METADATA)
+    seen: Counter[str] = Counter()
+    for index, cell in enumerate(jupytext.read(source, fmt="py:percent").cells, start=1):
+        tags = cell.metadata.get("tags", [])
+        digest = hashlib.sha256(f"{cell.cell_type} {cell.source}".encode()).hexdigest()[:8]
+        seen[digest] += 1
+        cell.id = f"{source.name[:2]}-{digest}-{seen[digest]}"
+        # jupytext's own note of the blank lines between cells is no tag: it stays behind.
+        cell.metadata.pop("lines_to_next_cell", None)
+        try:
+            if "mirror" in tags:
+                cell.source = definition(mirrored(cell.source))
+            elif cell.cell_type == "markdown":
+                cell.source = fill(cell.source, claims)
+        except (LookupError, TypeError) as error:
+            raise LessonError(f"{source.name}, cell {index}: {error}") from error
+        notebook.cells.append(cell)
+    return notebook
+
+
+def mirrored(text: str) -> str:
+    """The full name that a mirror cell asks for."""
+    match = re.fullmatch(r"#\s*(\w+(?:\.\w+)+)\s*", text)
+    if match is None:
+        raise LookupError("a mirror cell holds one line: # segformer_edu.module.Name")
+    return match[1]
+
+
+def build(source: Path, claims: Claims) -> Path:
+    """Make a lesson's notebook, run it, and write it beside the others."""
+    notebook = assemble(source, claims)
+    folder = source.parent.parent
+    client = NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=120,
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise LessonError(f"{source.name} stopped at\n{error}") from error
+    notebook.metadata = METADATA
+    for output in outputs(notebook):
+        if output.output_type == "error":  # the frames above the message name this machine's files
+            output.traceback = [f"{output.ename}: {output.evalue}"]
+    path = folder / f"{source.stem}.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+def outputs(notebook: NotebookNode) -> Iterator[NotebookNode]:
+    for cell in notebook.cells:
+        yield from cell.get("outputs", [])
+
+
+def check(notebooks: Path) -> list[str]:
+    """All that is wrong with the lessons of a folder, one sentence each."""
+    claims = load_claims(notebooks / "source" / "claims.py")
+    found: list[str] = []
+    for source in sources(notebooks):
+        found += source_problems(source)
+        try:
+            found += notebook_problems(notebooks / f"{source.stem}.ipynb", assemble(source, claims))
+        except LessonError as error:
+            found.append(str(error))
+    lessons = {source.stem for source in sources(notebooks)}
+    strays = sorted(path.name for path in notebooks.glob("*.ipynb") if path.stem not in lessons)
+    found += [f"{name}: has no source in notebooks/source" for name in strays]
+    written = "".join(source.read_text(encoding="utf-8") for source in sources(notebooks))
+    unused = sorted(claims.keys() - set(CLAIM.findall(written)))
+    found += [f"claims.py: no lesson uses {name}()" for name in unused]
+    return [*found, *mirror_problems(notebooks)]
+
+
+def source_problems(source: Path) -> Iterator[str]:
+    for index, cell in enumerate(jupytext.read(source, fmt="py:percent").cells, start=1):
+        where = f"{source.name}, cell {index}"
+        for key in cell.metadata.keys() - {"tags", "lines_to_next_cell"}:
+            yield f"{where}: a cell has tags and nothing else, not {key!r}"
+        for tag in sorted(set(cell.metadata.get("tags", [])) - TAGS):
+            yield f"{where}: unknown tag {tag!r}; the tags are {', '.join(sorted(TAGS))}"
+        if cell.cell_type == "code" and NBVAL_COMMENT.search(cell.source):
+            yield f"{where}: a comment steers nbval; a tag does that where it is counted"
+        if cell.cell_type == "markdown":
+            for number in bare_numbers(cell.source):
+                yield f"{where}: {number} is neither a claim nor cited"
+
+
+def notebook_problems(path: Path, expected: NotebookNode) -> Iterator[str]:
+    """What is wrong with a lesson's notebook, given the one that its source makes."""
+    if not path.exists():
+        yield f"{path.name}: is missing; run tools/lessons.py build {path.stem}"
+        return
+    notebook = nbformat.read(path, as_version=4)
+    if path.stat().st_size > MAX_BYTES:
+        yield f"{path.name}: {path.stat().st_size:,} bytes, and {MAX_BYTES:,} are allowed"
+    if (notebook.metadata, notebook.nbformat, notebook.nbformat_minor) != (METADATA, 4, 5):
+        yield f"{path.name}: its metadata is not a build's (widget state? another kernel?)"
+    for index in range(max(len(notebook.cells), len(expected.cells))):
+        written, made = (_identity(book.cells[index : index + 1]) for book in (notebook, expected))
+        if written != made:
+            yield (
+                f"{path.name}, cell {index + 1}: differs from its source;"
+                f" run tools/lessons.py build {path.stem}"
+            )
+            break
+    ignored = sum("nbval-ignore-output" in cell.metadata.get("tags", []) for cell in notebook.cells)
+    if ignored > MAX_IGNORED:
+        yield f"{path.name}: {ignored} cells are not compared, and {MAX_IGNORED} are allowed"
+    for index, cell in enumerate(notebook.cells, start=1):
+        for problem in cell_problems(cell):
+            yield f"{path.name}, cell {index}: {problem}"
+
+
+def _identity(cells: list[NotebookNode]) -> list[tuple]:
+    return [(cell.cell_type, cell.id, cell.source, cell.metadata) for cell in cells]
+
+
+def cell_problems(cell: NotebookNode) -> Iterator[str]:
+    if cell.cell_type == "markdown" and NO_ALT.search(cell.source):
+        yield "a picture without alt text"
+    if cell.cell_type != "code":
+        return
+    lines = len(cell.source.splitlines())
+    if lines > MAX_LINES:
+        yield f"{lines} lines of code, and {MAX_LINES} are allowed"
+    if cell.execution_count is None:
+        yield "was never run"
+    for output in cell.outputs:
+        if output.output_type == "error" and "raises-exception" not in cell.metadata.get(
+            "tags", []
+        ):
+            yield f"a stored {output.ename}; where it is meant, tag the cell raises-exception"
+        data = output.get("data", {})
+        described = output.get("metadata", {})
+        for kind in data:
+            if kind.startswith("image/") and not described.get(kind, {}).get("alt"):
+                yield f"an {kind} output without alt text"
+        texts = [str(value) for kind, value in data.items() if not kind.startswith("image/")]
+        text = "\n".join([*texts, output.get("text", ""), *output.get("traceback", [])])
+        if NO_ALT.search(text):
+            yield "a picture without alt text"
+        if path := MACHINE_PATH.search(text):
+            yield f"its output holds a path of one machine, {path[0]}"
+
+
+def mirror_problems(notebooks: Path) -> Iterator[str]:
+    """Every public definition of the model is shown once, by the time its lesson stands."""
+    shown = Counter(
+        cell.source.strip("# \n")
+        for source in sources(notebooks)
+        for cell in jupytext.read(source, fmt="py:percent").cells
+        if "mirror" in cell.metadata.get("tags", [])
+    )
+    for name, times in shown.items():
+        if times > 1:
+            yield f"{name} is mirrored {times} times; it belongs to one lesson"
+    numbers = {source.name[:2] for source in sources(notebooks)}
+    for module, number in OWNERS.items():
+        if number in numbers:
+            for name in public_definitions(f"segformer_edu.{module}"):
+                if name not in shown:
+                    yield f"{name} is mirrored in no lesson, and lesson {number} ends its module"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build").add_argument("names", nargs="*", metavar="NAME")
+    commands.add_parser("check")
+    arguments = parser.parse_args()
+    notebooks = ROOT / "notebooks"
+    if arguments.command == "build":
+        claims = load_claims(notebooks / "source" / "claims.py")
+        for source in chosen(sources(notebooks), arguments.names):
+            start = time.perf_counter()
+            path = build(source, claims)
+            print(f"{path.name}: {time.perf_counter() - start:.0f} s", flush=True)
+    found = check(notebooks)
+    print("\n".join(found) or f"{len(sources(notebooks))} lessons agree with their sources")
+    return 1 if found else 0
+
+
+def chosen(every: list[Path], names: list[str]) -> list[Path]:
+    """The sources that the names choose, or all of them."""
+    for name in names:
+        if not any(source.stem.startswith(name) for source in every):
+            raise LessonError(f"no source in notebooks/source starts with {name!r}")
+    return [source for source in every if not names or source.stem.startswith(tuple(names))]
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LessonError as error:
+        sys.exit(str(error))
