@@ -1,0 +1,86 @@
+"""What installs the course says the same everywhere, and the package itself stays light."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+CONDA_NAMES = {"pytorch": "torch"}
+
+
+def pins() -> dict[str, str]:
+    lines = [line for line in CONSTRAINTS.splitlines() if not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in (x.split("==") for x in lines)}
+
+
+def ranges(requirements: list[str]) -> set[tuple[str, str]]:
+    parsed = [Requirement(text) for text in requirements]
+    return {(CONDA_NAMES.get(r.name, r.name), str(r.specifier)) for r in parsed}
+
+
+def extras_of(target: str) -> list[str]:
+    """The extras that a make target installs."""
+    return re.search(rf"^\.venv/{target}\.stamp: EXTRAS = (.*)$", MAKEFILE, re.M)[1].split(",")
+
+
+@pytest.mark.parametrize("extra", [None, *EXTRAS])
+def test_every_dependency_is_pinned_within_its_range(extra):
+    for text in EXTRAS[extra] if extra else PROJECT["dependencies"]:
+        requirement = Requirement(text)
+        pin = pins()[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(pin), f"{text}, pinned to {pin}"
+
+
+def test_constraints_hold_versions_only():
+    for line in CONSTRAINTS.splitlines():
+        assert line.startswith("#") or re.fullmatch(r"[\w.-]+==[\w.]+", line), line
+    assert "://" not in CONSTRAINTS
+
+
+def test_conda_installs_what_make_lab_installs():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    *listed, last = environment["dependencies"]
+    assert last == {"pip": ["--editable ."]}
+    needed = [*PROJECT["dependencies"], *(text for e in extras_of("lab") for text in EXTRAS[e])]
+    assert ranges(listed) == ranges([*needed, f"python{PROJECT['requires-python']}", "pip"])
+    assert environment["name"] == PROJECT["name"]
+
+
+def test_what_the_tests_install_holds_what_the_course_installs():
+    assert set(extras_of("lab")) < set(extras_of("test"))
+
+
+def test_every_file_that_states_the_version_or_licence_agrees():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(citation["version"]) == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    assert (
+        (ROOT / "LICENSE").read_text(encoding="utf-8").startswith(PROJECT["license"] + " License")
+    )
+
+
+def test_the_syllabus_links_every_lesson_there_is_and_no_other():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = re.findall(r"\]\((notebooks/[^)]+\.ipynb)\)", readme)
+    assert linked == sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("notebooks/*.ipynb"))
+
+
+def test_importing_the_package_brings_in_the_model_and_nothing_else():
+    code = "import sys, segformer_edu; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tops = {name.partition(".")[0] for name in loaded.split()}
+    assert "torch" in tops
+    assert not tops & {"matplotlib", "ipywidgets", "IPython", "huggingface_hub", "transformers"}
+    assert not tops & {"accelerate", "pooch", "skimage", "PIL", "onnx"}
