@@ -1,0 +1,10 @@
+"""Pictures: arrays in, a matplotlib Figure out, nothing shown and nothing kept.
+
+`show(figure, alt)` puts one into a notebook, with the words that stand for it.
+"""
+
+from segformer_edu.plots.feature_maps import feature_maps
+from segformer_edu.plots.segmentation import segmentation
+from segformer_edu.plots.show import png, show
+
+__all__ = ["feature_maps", "png", "segmentation", "show"]

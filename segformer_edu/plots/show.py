@@ -1,0 +1,55 @@
+"""From a figure to what a notebook shows and stores."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from segformer_edu.plots.style import DPI
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure in a notebook, with the words that stand for it where it cannot be seen.
+
+    The words are stored as the output's plain text as well, so that a test of the notebook notices
+    when they change.
+
+    Args:
+        figure: what any function of `plots` returns.
+        alt: what a reader who cannot see the picture would miss, in one or two sentences.
+
+    Raises:
+        ValueError: an alt text with no words in it.
+    """
+    from IPython.display import display
+
+    check_alt(alt)
+    data = {"image/png": base64.b64encode(png(figure)).decode("ascii"), "text/plain": alt}
+    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def check_alt(alt: str) -> None:
+    """Refuse an alt text that says nothing."""
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError(
+            f"alt = {alt!r}: say in a sentence what a reader who cannot see the picture would miss."
+        )
+
+
+def png(figure: Figure, dpi: float = DPI) -> bytes:
+    """The figure as a PNG file: 256 colours of its own, no date and no program name in it.
+
+    A notebook keeps its pictures for ever; with full colour a photograph weighs three times more.
+    """
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(canvas.buffer_rgba()).convert("RGB")
+    few = picture.quantize(256, method=Image.Quantize.MEDIANCUT)
+    file = io.BytesIO()
+    few.save(file, format="png", optimize=True)
+    return file.getvalue()

@@ -1,0 +1,182 @@
+"""How every picture of the course looks: one palette, one colour map, one set of line styles."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+from matplotlib.figure import Figure
+
+Parameters = ParamSpec("Parameters")
+
+# Okabe and Ito's eight colours, chosen to stay apart in every kind of colour vision.
+OKABE_ITO = (
+    "#0072B2",  # blue
+    "#E69F00",  # orange
+    "#009E73",  # bluish green
+    "#CC79A7",  # reddish purple
+    "#56B4E9",  # sky blue
+    "#D55E00",  # vermillion
+    "#F0E442",  # yellow
+    "#000000",  # black
+)
+SEQUENTIAL = "magma"  # attention and every other map of one quantity: even steps, dark is little
+INK, GREY, PAPER = "#1F2933", "#7B8794", "#FFFFFF"  # text, what stands back, background
+WIDTH, DPI = 8.0, 100  # inches, dots per inch: a picture fills a notebook's column
+
+# Black is kept out of curves, where it is the axes'; styles differ as well as colours.
+CURVES = cycler(color=OKABE_ITO[:6]) + cycler(
+    linestyle=["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1))]
+)
+SETTINGS: dict[Any, Any] = {
+    "axes.edgecolor": GREY,
+    "axes.grid": False,
+    "axes.labelcolor": INK,
+    "axes.prop_cycle": CURVES,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "figure.dpi": DPI,
+    "figure.facecolor": PAPER,
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
+    "font.size": 9,
+    "image.cmap": SEQUENTIAL,
+    "image.interpolation": "nearest",  # a token is a square; smoothing would hide it
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+    """Give a drawing function the course's style, whatever the reader's own settings are."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(SETTINGS)
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure, in inches, that no pyplot knows of and that lays itself out."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def title(figure: Figure, finding: str) -> None:
+    """Write what the picture shows above it, flush left."""
+    figure.suptitle(finding, x=0.01, ha="left")
+
+
+def class_colors(count: int) -> np.ndarray:
+    """Colours of `count` classes, the same for a class however many follow it.
+
+    Okabe and Ito's eight, then one after another the colour that lies furthest from all before it,
+    as seen by the worst of four kinds of eyes.
+
+    Shape: → `(count, 3)` uint8.
+
+    Raises:
+        ValueError: a count outside 1 … 256.
+    """
+    if not 1 <= count <= 256:
+        raise ValueError(f"count = {count}: there are colours for 1 to 256 classes.")
+    return _all_class_colors()[:count].copy()
+
+
+@functools.cache
+def _all_class_colors() -> np.ndarray:
+    first = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in OKABE_ITO])
+    steps = np.linspace(0, 255, 16).round().astype(int)
+    candidates = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
+    seen = _as_seen(candidates)
+    nearest = np.min([_distance(seen, look) for look in np.moveaxis(_as_seen(first), 1, 0)], axis=0)
+    chosen = list(first)
+    while len(chosen) < 256:
+        furthest = int(nearest.argmax())
+        chosen.append(candidates[furthest])
+        nearest = np.minimum(nearest, _distance(seen, seen[:, furthest]))
+    return np.array(chosen, dtype=np.uint8)
+
+
+# Colour blindness on linear RGB, severity 1: Machado, Oliveira and Fernandes 2009, table 1.
+EYES = np.array(
+    [
+        [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ],
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ],
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ],
+    ]
+)
+# Linear RGB to Oklab, where a distance is about how different two colours look: Ottosson 2020.
+TO_LMS = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+TO_OKLAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+
+
+def _as_seen(colors: np.ndarray) -> np.ndarray:
+    """Oklab of each colour, `(n, 3)` of 0 … 255, for each kind of eyes: `(4, n, 3)`."""
+    srgb = colors / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ EYES.transpose(0, 2, 1), 0, 1)
+    return np.cbrt(seen @ TO_LMS.T) @ TO_OKLAB.T
+
+
+def _distance(seen: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """How far each colour is from one, `(4, n, 3)` and `(4, 3)` → `(n,)`, to the worst eyes."""
+    return np.linalg.norm(seen - color[:, None], axis=-1).min(axis=0)
+
+
+def check_photo(photo: np.ndarray) -> None:
+    """Refuse what is not an `(H, W, 3)` uint8 photograph."""
+    if not isinstance(photo, np.ndarray) or photo.ndim != 3 or photo.shape[-1] != 3:
+        raise ValueError(
+            f"photo is an (H, W, 3) array; got {getattr(photo, 'shape', type(photo))}."
+        )
+    if photo.dtype != np.uint8:
+        raise ValueError(
+            f"photo holds whole numbers 0 … 255 (uint8); got {photo.dtype}. Draw the photograph "
+            f"itself, not what data.photos.normalize made of it."
+        )
+
+
+def check_names(names: Sequence[str], count: int) -> None:
+    """Refuse names that do not cover labels 0 … count − 1."""
+    if len(names) < count:
+        raise ValueError(f"{len(names)} names, but the labels reach {count - 1}: name {count}.")
