@@ -1,0 +1,55 @@
+"""Every attention map of a model, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from segformer_edu.segformer import SegFormer
+
+
+@torch.no_grad()
+def attention_maps(model: SegFormer, images: Tensor) -> list[list[Tensor]]:
+    """How much each token attends to each key, in every block: softmax(q kᵀ / √d) of eq. 1.
+
+    The model runs once, in evaluation, so that no block is dropped; then every part is in the mode
+    it was in. The output of its fused attention kernel is not changed: the weights are computed
+    beside it.
+
+    Args:
+        model: the model to look into.
+        images: `(B, in_channels, H, W)`, as the model takes them.
+
+    Returns:
+        A list of stages, each a list of blocks, each `(B, heads, H_i, W_i, H_i / r, W_i / r)`;
+        the last two axes sum to one.
+
+    Raises:
+        ValueError: images that the model refuses.
+    """
+    stages = [[block.attention for block in stage.blocks] for stage in model.encoder.stages]
+    maps: dict[nn.Module, Tensor] = {}
+
+    def keep_weights(attention: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        maps[attention] = attention.weights(*inputs)
+
+    with evaluation(model), ExitStack() as hooks:
+        for attention in sum(stages, []):
+            hooks.enter_context(attention.register_forward_hook(keep_weights))
+        model.encoder(images)
+    return [[maps[attention] for attention in stage] for stage in stages]
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; afterwards each of its modules in the mode it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

@@ -1,0 +1,247 @@
+"""What a SegFormer costs: parameters, multiply-adds, tokens, keys and memory, by arithmetic alone.
+
+No model is built and nothing is measured, so that a widget may ask at every key press; the tests
+compare each number with a model that runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from segformer_edu.config import SegFormerConfig
+
+FLOAT_BYTES = 4  # float32
+STRIP_ROWS = 16  # rows of a strip of the decoder on a CPU (layers.strips)
+
+Size = tuple[int, int]
+
+
+class StageMultiplyAdds(NamedTuple):
+    """Where the multiply-adds of a stage go, all its blocks together."""
+
+    patch_embedding: int
+    projections: int  # queries, keys, values and output of attention
+    reduction: int  # the r×r convolution that makes the reduced map; 0 if r = 1
+    attention_matmuls: int  # q kᵀ, and the weights times v
+    mix_ffn: int
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """One stage of the encoder, for one image.
+
+    Args:
+        size: height and width of the map of tokens.
+        key_size: height and width of the reduced map, from which keys and values are made.
+        reduction_ratio: r, per side.
+        attention_entries_per_block: entries of the attention matrices of one block,
+            heads × tokens × keys.
+        attention_entries: the same, for all blocks of the stage.
+        parameters: learned numbers.
+        multiply_adds_of: multiply-adds, by part.
+    """
+
+    size: Size
+    key_size: Size
+    reduction_ratio: int
+    attention_entries_per_block: int
+    attention_entries: int
+    parameters: int
+    multiply_adds_of: StageMultiplyAdds
+
+    @property
+    def tokens(self) -> int:
+        return self.size[0] * self.size[1]
+
+    @property
+    def keys(self) -> int:
+        return self.key_size[0] * self.key_size[1]
+
+    @property
+    def share_of_tokens_seen(self) -> float:
+        """Share of the tokens that lie in a whole r×r window; no key sees the rest."""
+        return self.keys * self.reduction_ratio**2 / self.tokens
+
+    @property
+    def multiply_adds(self) -> int:
+        return sum(self.multiply_adds_of)
+
+
+@dataclass(frozen=True)
+class DecoderCost:
+    """The all-MLP decoder, for one image.
+
+    Args:
+        parameters: learned numbers.
+        reference_multiply_adds: in the order of eq. 4: project, resize, concatenate, fuse.
+        folded_multiply_adds: in the order of `model.folded()`: one composed matrix a stage, at
+            the stage's own size.
+        multiply_adds: as `AllMLPDecoder` computes it: folded, and the composing, once a batch.
+    """
+
+    parameters: int
+    reference_multiply_adds: int
+    folded_multiply_adds: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one image costs, stage by stage and in all.
+
+    Multiply-adds are those of convolutions, Linears and the two products of attention, as in the
+    paper's "FLOPs" (Table 1); biases, norms, activations and resizes are left out.
+
+    Args:
+        stages: the stages of the encoder.
+        decoder: the decoder.
+        peak_activation_bytes: the most that the tensors made by one forward pass take at one time:
+            one image, float32, evaluation without gradients, on a CPU. Maps, temporaries and
+            composed matrices count; the image, the parameters and the kernels' own workspace do
+            not. The fused attention kernel stores no attention matrix.
+    """
+
+    stages: tuple[StageCost, ...]
+    decoder: DecoderCost
+    peak_activation_bytes: int
+
+    @property
+    def encoder_parameters(self) -> int:
+        return sum(stage.parameters for stage in self.stages)
+
+    @property
+    def encoder_multiply_adds(self) -> int:
+        return sum(stage.multiply_adds for stage in self.stages)
+
+    @property
+    def parameters(self) -> int:
+        return self.encoder_parameters + self.decoder.parameters
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of the encoder, and of the decoder as this package computes it."""
+        return self.encoder_multiply_adds + self.decoder.multiply_adds
+
+    @property
+    def reference_multiply_adds(self) -> int:
+        """Of the encoder, and of the decoder in the published order."""
+        return self.encoder_multiply_adds + self.decoder.reference_multiply_adds
+
+
+def cost(config: SegFormerConfig, size: Sequence[int]) -> Cost:
+    """What a SegFormer costs on one image, before it is built.
+
+    >>> b0 = cost(SegFormerConfig.named("b0"), (512, 512))
+    >>> b0.parameters, round(b0.reference_multiply_adds / 1e9, 2), b0.stages[0].keys
+    (3752694, 8.39, 256)
+
+    Args:
+        config: which SegFormer.
+        size: height and width of the image, in pixels.
+
+    Raises:
+        ValueError: a config that is none, or a size that the model would refuse.
+    """
+    check_config(config)
+    check_size(size, config.min_image_size)
+    stages: list[StageCost] = []
+    height, width = size
+    for index in range(config.num_stages):
+        stages.append(stage_cost(config, index, (height, width)))
+        height, width = stages[-1].size
+    return Cost(tuple(stages), decoder_cost(config, stages), peak_activation_bytes(config, stages))
+
+
+def check_config(config: SegFormerConfig) -> None:
+    if not isinstance(config, SegFormerConfig):
+        raise ValueError(
+            f"cost takes a SegFormerConfig; got {config!r}. Use SegFormerConfig.named('b0')."
+        )
+
+
+def check_size(size: Sequence[int], smallest: int) -> None:
+    if not isinstance(size, Sequence) or len(size) != 2:
+        raise ValueError(f"size = {size!r}: give height and width of the image, as (512, 512).")
+    for side in size:
+        if not isinstance(side, int) or isinstance(side, bool) or side < smallest:
+            raise ValueError(
+                f"size = {size!r}: whole numbers of at least {smallest} pixels are allowed here, "
+                f"or attention has no key left. Enlarge the image or lower the reduction ratios."
+            )
+
+
+def stage_cost(config: SegFormerConfig, index: int, size: Size) -> StageCost:
+    """The cost of stage `index`, from 0, whose input is `size` pixels or tokens (section 3.1)."""
+    c_in, c = (config.in_channels, *config.embed_dims)[index : index + 2]
+    depth, heads = config.depths[index], config.num_heads[index]
+    r, hidden = config.reduction_ratios[index], config.mlp_ratios[index] * c
+    patch, stride = config.patch_sizes[index], config.strides[index]
+
+    height, width = ((side + 2 * (patch // 2) - patch) // stride + 1 for side in size)
+    n, m = height * width, (height // r) * (width // r)  # tokens and keys
+    multiply_adds = StageMultiplyAdds(
+        patch_embedding=n * patch**2 * c_in * c,
+        projections=depth * 2 * (n + m) * c**2,
+        reduction=depth * m * r**2 * c**2 if r > 1 else 0,
+        attention_matmuls=depth * 2 * n * m * c,
+        mix_ffn=depth * n * (2 * c * hidden + 9 * hidden),
+    )
+    patch_embedding = patch**2 * c_in * c + c + 2 * c
+    attention = 4 * (c**2 + c) + (r**2 * c**2 + c + 2 * c if r > 1 else 0)
+    mix_ffn = (c * hidden + hidden) + (9 * hidden + hidden) + (hidden * c + c)
+    return StageCost(
+        size=(height, width),
+        key_size=(height // r, width // r),
+        reduction_ratio=r,
+        attention_entries_per_block=heads * n * m,
+        attention_entries=depth * heads * n * m,
+        parameters=patch_embedding + depth * (2 * c + attention + 2 * c + mix_ffn) + 2 * c,
+        multiply_adds_of=multiply_adds,
+    )
+
+
+def decoder_cost(config: SegFormerConfig, stages: Sequence[StageCost]) -> DecoderCost:
+    """The cost of the decoder over the maps of these stages (section 3.2, eq. 4)."""
+    d, k, channels = config.decoder_dim, config.num_classes, config.embed_dims
+    finest = stages[0].tokens
+    project = sum(stage.tokens * c * d for stage, c in zip(stages, channels, strict=True))
+    folded = project + finest * d * k
+    return DecoderCost(
+        parameters=sum(c * d + d for c in channels) + len(stages) * d**2 + 2 * d + (d * k + k),
+        reference_multiply_adds=project + finest * len(stages) * d**2 + finest * d * k,
+        folded_multiply_adds=folded,
+        multiply_adds=folded + sum(d**2 * c for c in channels),
+    )
+
+
+def peak_activation_bytes(config: SegFormerConfig, stages: Sequence[StageCost]) -> int:
+    """The largest of the sums, over the forward pass, of the floats that are live at one time."""
+    peak = maps = 0  # floats in the finished maps, which wait for the decoder
+    for stage, c, ratio in zip(stages, config.embed_dims, config.mlp_ratios, strict=True):
+        x, hidden = stage.tokens * c, stage.tokens * c * ratio
+        keys = stage.keys * c
+        reduced = keys if stage.reduction_ratio > 1 else 0  # with r = 1 it is the normed x itself
+        attention = 5 * x + reduced + 2 * keys  # x, normed, q, mixed, output; reduced; k, v
+        mix_ffn = 4 * x + 2 * hidden  # the block's input, x, normed, output; two hidden maps
+        peak = max(peak, maps + attention, maps + mix_ffn)
+        maps += x
+    return FLOAT_BYTES * max(peak, maps + decoder_peak(config, stages))
+
+
+def decoder_peak(config: SegFormerConfig, stages: Sequence[StageCost]) -> int:
+    """The most floats that the decoder makes at one time; it works a strip of rows at a time."""
+    d, k = config.decoder_dim, config.num_classes
+    height, width = stages[0].size
+    composed = d * sum(config.embed_dims)
+    waiting = composed + d * sum(stage.tokens for stage in stages[1:])  # the projected coarser maps
+    peak, logits = 2 * composed, 0  # composed, and once more with the BatchNorm's scale
+    for top in range(0, height, STRIP_ROWS):
+        rows = min(STRIP_ROWS, height - top)
+        fused, classified = rows * width * d, rows * width * k
+        mixed = rows * stages[1].size[1] * d if len(stages) > 1 else 0  # resized along the height
+        strip = fused + max(3 * mixed, mixed + fused, fused + classified)
+        peak = max(peak, waiting + logits + strip)
+        logits += classified
+    return max(peak, waiting + fused + 2 * logits)  # the strips are put together
