@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer_edu.layers import check_images, initialize, linear, resize, strips
+from segformer_edu.layers import check_images, initialize, linear, row_weights, strips, widen
 
 
 class AllMLPDecoder(nn.Module):
@@ -68,7 +68,7 @@ class AllMLPDecoder(nn.Module):
         """What eq. 4 leaves out, BatchNorm (unless composed), ReLU and dropout; then its last W."""
         if self.norm.training:
             fused = self.norm(fused)
-        return self.classifier(self.dropout(F.relu(fused)))  # (B, K, H_1, W_1)
+        return self.classifier(self.dropout(F.relu(fused, inplace=True)))  # (B, K, H_1, W_1)
 
 
 class FoldedDecoder(nn.Module):
@@ -93,7 +93,7 @@ class FoldedDecoder(nn.Module):
         return decode(maps, list(self.weights), self.bias, self.classify)
 
     def classify(self, fused: Tensor) -> Tensor:
-        return self.classifier(F.relu(fused))
+        return self.classifier(F.relu(fused, inplace=True))
 
 
 def decode(
@@ -105,20 +105,24 @@ def decode(
 ) -> Tensor:
     """classify(Σ resize(weight_i x_i) + bias), a strip of rows at a time, or all at once.
 
-    A strip's temporaries stay in the cache of a CPU. Where a gradient is recorded and in an
-    exported graph the whole map is one strip.
+    Coarse maps are widened first, while they have few rows; mixing their rows is then one small
+    matrix product, which also adds. A strip's temporaries stay in the cache of a CPU. Where a
+    gradient is recorded and in an exported graph the whole map is one strip.
     """
     finest, *coarser = [x.permute(0, 2, 3, 1) for x in maps]  # (B, H_i, W_i, C_i)
+    batch, height, width, _ = finest.shape
     coarser = [linear(x, w) for x, w in zip(coarser, weights[1:], strict=True)]  # D channels each
-    size = height, _ = finest.shape[1:3]
+    coarser = [widen(x, width).flatten(2) for x in coarser]  # (B, H_i, W_1·D)
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         in_strips = False
     decoded = []
     for top, bottom in strips(height, finest) if in_strips else [(0, height)]:
-        fused = linear(finest[:, top:bottom], weights[0], bias)  # (B, rows, W_1, D)
+        fused = linear(finest[:, top:bottom], weights[0], bias).flatten(2)  # (B, rows, W_1·D)
         for x in coarser:
-            fused += resize(x, size, top, bottom)
-        decoded.append(classify(fused.permute(0, 3, 1, 2)))  # (B, K, rows, W_1)
+            rows, mix = row_weights(x.shape[1], height, top, bottom, x)
+            fused = torch.baddbmm(fused, mix.expand(batch, -1, -1), x[:, rows])
+        fused = fused.unflatten(2, (width, -1)).permute(0, 3, 1, 2)  # (B, D, rows, W_1)
+        decoded.append(classify(fused))
     return decoded[0] if len(decoded) == 1 else torch.cat(decoded, dim=2)
 
 

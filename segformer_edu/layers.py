@@ -41,44 +41,46 @@ def strips(height: int, x: Tensor) -> Iterator[tuple[int, int]]:
 
 
 def resize(x: Tensor, size: Sequence[int], top: int = 0, bottom: int | None = None) -> Tensor:
-    """Rows `top` to `bottom` of a map resized bilinearly, `(B, h, w, C)` → `(B, bottom - top, W,
-    C)`.
+    """Rows `top` to `bottom` of a map resized bilinearly, `(B, h, w, C)` → `(B, rows, W, C)`.
 
     The same numbers as `F.interpolate(..., mode="bilinear", align_corners=False)` for those rows;
     the rest of the large map is never computed.
     """
-    height, width = size
-    bottom = height if bottom is None else bottom
-    if (top, bottom) != (0, height):
-        x = mix_rows(x, *source_rows(x.shape[1], height, top, bottom, x.device))
-    x = F.interpolate(
-        x.permute(0, 3, 1, 2), (bottom - top, width), mode="bilinear", align_corners=False
-    )
+    rows, weights = row_weights(x.shape[1], size[0], top, size[0] if bottom is None else bottom, x)
+    tall = weights @ x[:, rows].flatten(2)  # (B, rows, w·C)
+    return widen(tall.unflatten(2, x.shape[2:]), size[1])
+
+
+def widen(x: Tensor, width: int) -> Tensor:
+    """A map resized bilinearly along its width alone, `(B, h, w, C)` → `(B, h, width, C)`."""
+    x = F.interpolate(x.permute(0, 3, 1, 2), (x.shape[1], width), mode="bilinear")
     return x.permute(0, 2, 3, 1)
 
 
-def mix_rows(x: Tensor, above: Tensor, below: Tensor, weight: Tensor) -> Tensor:
-    """(1 − weight) · row above + weight · row below, `(B, h, w, C)` → `(B, len(weight), w, C)`."""
-    return torch.lerp(
-        x.index_select(1, above), x.index_select(1, below), weight[:, None, None].to(x.dtype)
-    )
-
-
-def source_rows(
-    size: int, resized: int, start: int, stop: int, device: torch.device | str = "cpu"
-) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of the rows `start` to `stop` of a resized map: the two source rows it mixes, and
-    the second's weight.
+def row_weights(
+    size: int, resized: int, top: int, bottom: int, like: Tensor
+) -> tuple[slice, Tensor]:
+    """Bilinear resizing of rows is a matrix product: which source rows, and the matrix.
 
     Pixel centres lie at half-integers (align_corners=False): row i looks at (i + ½) · size /
-    resized − ½.
+    resized − ½, kept inside the map, and a source row counts 1 minus its distance from there.
+
+    Args:
+        size, resized: rows before and after.
+        top, bottom: the rows wanted.
+        like: a map whose device and dtype the matrix gets.
+
+    Returns:
+        A slice of n source rows, and weights `(bottom − top, n)` that sum to one in every row.
     """
-    position = (torch.arange(start, stop, device=device, dtype=torch.float32) + 0.5) * (
-        size / resized
-    ) - 0.5
-    position = position.clamp(min=0)
-    above = position.long().clamp(max=size - 1)
-    return above, (above + 1).clamp(max=size - 1), position - above
+    scale = size / resized
+    first = 0 if top == 0 else max(math.floor((top + 0.5) * scale - 0.5), 0)
+    last = size if bottom == resized else min(math.floor((bottom - 0.5) * scale + 1.5), size)
+    wanted = torch.arange(top, bottom, device=like.device, dtype=torch.float32)
+    position = ((wanted + 0.5) * scale - 0.5).clamp(0, size - 1)
+    source = torch.arange(first, last, device=like.device, dtype=torch.float32)
+    weights = (1 - (position[:, None] - source).abs()).clamp(min=0)
+    return slice(first, last), weights.to(like.dtype)
 
 
 def initialize(module: nn.Module) -> None:

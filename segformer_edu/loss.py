@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segformer_edu.layers import mix_rows, resize, source_rows, strips
+from segformer_edu.layers import row_weights, strips, widen
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:
@@ -47,20 +47,20 @@ class _StripLoss(torch.autograd.Function):
     ) -> Tensor:
         x = logits.permute(0, 2, 3, 1).float()  # (B, h, w, K)
         height, width = labels.shape[1:]
-        gradient = torch.zeros_like(x) if logits.requires_grad else None
+        gradient = x.new_zeros(x.shape) if logits.requires_grad else None
         total = x.new_zeros(())
         for top, bottom in strips(height, x):
-            above, below, weight = source_rows(x.shape[1], height, top, bottom, x.device)
-            tall = mix_rows(x, above, below, weight).detach()  # (B, rows, w, K)
+            rows, weights = row_weights(x.shape[1], height, top, bottom, x)
+            tall = (weights @ x[:, rows].flatten(2)).unflatten(2, x.shape[2:])  # (B, rows, w, K)
             with torch.set_grad_enabled(gradient is not None):
-                wide = resize(tall.requires_grad_(gradient is not None), (bottom - top, width))
+                wide = widen(tall.requires_grad_(gradient is not None), width)
                 loss = _sum_over_pixels(wide, labels[:, top:bottom], ignore_index)
             total += loss.detach()
-            if gradient is not None:  # the transpose of mix_rows
+            if gradient is not None:
                 (tall_gradient,) = torch.autograd.grad(loss, tall)
-                weight = weight[:, None, None]
-                gradient.index_add_(1, above, tall_gradient * (1 - weight))
-                gradient.index_add_(1, below, tall_gradient * weight)
+                gradient[:, rows].flatten(2).baddbmm_(  # weightsᵀ @ …: the rows mixed backwards
+                    weights.T.expand(len(x), -1, -1), tall_gradient.flatten(2)
+                )
         if gradient is not None:
             ctx.save_for_backward((gradient / num_valid).permute(0, 3, 1, 2).to(logits.dtype))
         return total / num_valid
