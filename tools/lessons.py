@@ -70,8 +70,8 @@ def assemble(source: Path, claims: Claims) -> NotebookNode:
         digest = hashlib.sha256(f"{cell.cell_type} {cell.source}".encode()).hexdigest()[:8]
         seen[digest] += 1
         cell.id = f"{source.name[:2]}-{digest}-{seen[digest]}"
-        # jupytext's own note of the blank lines between cells is no tag: it stays behind.
-        cell.metadata.pop("lines_to_next_cell", None)
+        cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note of blank lines
+        cell.source = cell.source.strip("\n")  # a formatter keeps those above a class
         try:
             if "mirror" in tags:
                 cell.source = definition(mirrored(cell.source))
@@ -246,7 +246,7 @@ def main() -> int:
             path = build(source, claims)
             print(f"{path.name}: {time.perf_counter() - start:.0f} s", flush=True)
     found = check(notebooks)
-    print("\n".join(found) or f"{len(sources(notebooks))} lessons agree with their sources")
+    print("\n".join(found) or f"lessons that agree with their sources: {len(sources(notebooks))}")
     return 1 if found else 0
 
 
