@@ -73,7 +73,9 @@ def test_every_file_that_states_the_version_or_licence_agrees():
 def test_the_syllabus_links_every_lesson_there_is_and_no_other():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     linked = re.findall(r"\]\((notebooks/[^)]+\.ipynb)\)", readme)
-    assert linked == sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("notebooks/*.ipynb"))
+    assert linked == sorted(
+        path.relative_to(ROOT).as_posix() for path in ROOT.glob("notebooks/*.ipynb")
+    )
 
 
 def test_importing_the_package_brings_in_the_model_and_nothing_else():
