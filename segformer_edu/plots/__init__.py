@@ -3,8 +3,9 @@
 `show(figure, alt)` puts one into a notebook, with the words that stand for it.
 """
 
+from segformer_edu.plots.course_map import course_map
 from segformer_edu.plots.feature_maps import feature_maps
 from segformer_edu.plots.segmentation import segmentation
 from segformer_edu.plots.show import png, show
 
-__all__ = ["feature_maps", "png", "segmentation", "show"]
+__all__ = ["course_map", "feature_maps", "png", "segmentation", "show"]

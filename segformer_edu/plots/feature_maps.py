@@ -7,19 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from segformer_edu.plots.style import GREY, check_photo, new_figure, styled, title
+from segformer_edu.plots.style import GREY, new_figure, styled, title
 
 
 @styled
-def feature_maps(
-    photo: np.ndarray, maps: Sequence[np.ndarray], finding: str = "", channels: int = 5
-) -> Figure:
-    """The liveliest channels of each stage, one row a stage, the photograph beside the first.
+def feature_maps(maps: Sequence[np.ndarray], finding: str = "", channels: int = 5) -> Figure:
+    """The liveliest channels of each stage, one row a stage.
 
     Each channel is drawn on its own scale, from its least value to its greatest.
 
     Args:
-        photo: `(H, W, 3)` uint8, what went in.
         maps: for each stage a `(C, H, W)` array, the finest first.
         finding: the title.
         channels: how many channels to draw, those that vary most over the picture.
@@ -27,15 +24,14 @@ def feature_maps(
     Raises:
         ValueError: arrays of other shapes, or no maps.
     """
-    check_photo(photo)
     if not maps or any(np.ndim(stage_map) != 3 for stage_map in maps):
         raise ValueError(
             f"maps holds one (C, H, W) array a stage; got shapes "
             f"{[np.shape(stage_map) for stage_map in maps]}. Take map[0].numpy()."
         )
-    height, width = photo.shape[:2]
-    cell = 1.3 * height / width
-    figure = new_figure(len(maps) * (cell + 0.12) + 0.4 * bool(finding))
+    height, width = maps[0].shape[1:]
+    cell = 1.25 * height / width  # inches
+    figure = new_figure(len(maps) * (cell + 0.2) + 0.35 * bool(finding))
     if finding:
         title(figure, finding)
     axes = figure.subplots(len(maps), channels + 1, squeeze=False)
@@ -53,7 +49,7 @@ def feature_maps(
             linespacing=1.6,
         )
         for ax, channel in zip(row[1:], liveliest(stage_map, channels), strict=False):
-            ax.imshow(stage_map[channel], extent=(0, width, height, 0))
+            ax.imshow(stage_map[channel])
             ax.set_title(f"channel {channel}", fontsize=7, color=GREY, pad=2)
     return figure
 

@@ -54,7 +54,7 @@ def segmentation(
     if names:
         check_names(names, max(ranked, default=-1) + 1)
     height, width = labels.shape
-    figure = new_figure((WIDTH - LEGEND_WIDTH) * height / width + 0.4 * bool(finding))
+    figure = new_figure((WIDTH - LEGEND_WIDTH) * height / width + 0.3 * bool(finding))
     picture, legend = figure.subplots(1, 2, width_ratios=(WIDTH - LEGEND_WIDTH, LEGEND_WIDTH))
     if finding:
         title(figure, finding)

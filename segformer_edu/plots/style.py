@@ -19,8 +19,8 @@ OKABE_ITO = (
     "#E69F00",  # orange
     "#009E73",  # bluish green
     "#CC79A7",  # reddish purple
-    "#56B4E9",  # sky blue
     "#D55E00",  # vermillion
+    "#56B4E9",  # sky blue
     "#F0E442",  # yellow
     "#000000",  # black
 )

@@ -1,0 +1,173 @@
+"""The map of the course: the architecture, with the lesson that builds each part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+
+from segformer_edu.plots.segmentation import overlay
+from segformer_edu.plots.style import GREY, INK, OKABE_ITO, PAPER, new_figure, styled, title
+
+ENCODER, DECODER, SKILL = OKABE_ITO[0], "#A34700", "#00664B"  # each dark enough for white letters
+PALE = {ENCODER: "#E4F0F8", DECODER: "#FBEDE2", SKILL: "#E1F3EC"}
+CENTRES, SIDES = (
+    (27.5, 43, 56, 66.5),
+    (14, 11, 8.5, 6.5),
+)  # of the stages' maps, coarser and coarser
+MIDDLE = 41.5  # the height at which photograph, stages and labels stand
+
+
+@styled
+def course_map(
+    photo: np.ndarray, maps: Sequence[np.ndarray], labels: np.ndarray, strides: Sequence[int]
+) -> Figure:
+    """SegFormer from photograph to labels, each part marked with its lesson's number.
+
+    Args:
+        photo: `(H, W, 3)` uint8.
+        maps: what the four stages make of it, each `(C, H_i, W_i)`.
+        labels: `(H, W)` integers, drawn at the end.
+        strides: how many times smaller than the photograph each map is.
+
+    Raises:
+        ValueError: other than four maps.
+    """
+    if not len(maps) == len(strides) == len(CENTRES):
+        raise ValueError(f"The map shows {len(CENTRES)} stages; got {len(maps)} feature maps.")
+    figure = new_figure(6.1, width=9.5)
+    title(figure, "What you will build, and the lesson that builds it")
+    ax = figure.subplots()
+    ax.set(xlim=(0, 100), ylim=(0, 62), aspect="equal")
+    ax.axis("off")
+    _draw_backgrounds(ax)
+    _draw_picture(ax, photo, 8, 13)
+    _write(ax, 8, 33, "a photograph\nH × W × 3")
+    _arrow(ax, (15, MIDDLE), (19.5, MIDDLE))
+    for stage, stage_map in enumerate(maps):
+        _draw_stage(ax, stage, stage_map, strides[stage])
+    _draw_decoder(ax)
+    _arrow(ax, (83.2, MIDDLE), (85.8, MIDDLE))
+    _draw_picture(ax, overlay(photo, labels, 0.8), 92.5, 13)
+    _write(ax, 92.5, 33, "a class for\nevery pixel")
+    _draw_block(ax)
+    _draw_skills(ax)
+    return figure
+
+
+def _draw_backgrounds(ax: Axes) -> None:
+    _box(ax, 18.5, 27.5, 53, 30, ENCODER)
+    _lesson(ax, 20.5, 55.3, "06", "the encoder: a pyramid of four stages", ENCODER)
+
+
+def _draw_stage(ax: Axes, stage: int, stage_map: np.ndarray, stride: int) -> None:
+    """One map as a stack of channels, taller stacks for more of them."""
+    x, side = CENTRES[stage], SIDES[stage]
+    sheets = 2 + stage
+    for sheet in range(sheets, 0, -1):
+        corner = (x - side / 2 + 0.45 * sheet, MIDDLE - side / 2 + 0.45 * sheet)
+        ax.add_patch(Rectangle(corner, side, side, facecolor=PAPER, edgecolor=INK, lw=0.6))
+    channel = int(stage_map.std(axis=(1, 2)).argmax())  # the liveliest
+    _draw_picture(ax, stage_map[channel], x, side)
+    count = len(stage_map)
+    _write(ax, x, 33, f"stage {stage + 1}\nH/{stride} × W/{stride} × {count}")
+    if stage + 1 < len(CENTRES):
+        following = CENTRES[stage + 1] - SIDES[stage + 1] / 2
+        _arrow(ax, (x + side / 2 + 0.45 * sheets, MIDDLE), (following, MIDDLE))
+    top = MIDDLE + side / 2 + 0.45 * sheets
+    ax.plot([x, x], [top, 52], color=DECODER, lw=1.2)  # up, and along to the decoder
+
+
+def _draw_decoder(ax: Axes) -> None:
+    ax.plot([CENTRES[0], 78], [52, 52], color=DECODER, lw=1.2)
+    _arrow(ax, (78, 52), (78, 50.2), DECODER)
+    _box(ax, 73.2, 30.5, 9.8, 19.5, DECODER)
+    _lesson(ax, 74.6, 47, "07", "", DECODER)
+    _write(ax, 78.1, 40.3, "all-MLP\ndecoder\n\nproject,\nresize,\nadd,\nclassify")
+
+
+def _draw_block(ax: Axes) -> None:
+    """What every stage is made of, under a magnifying glass."""
+    for x, end in ((CENTRES[0] - 8, 3), (CENTRES[0] + 8, 97)):
+        ax.plot([x, end], [30.4, 24.5], color=GREY, lw=0.8, ls=":")
+    _box(ax, 1, 10, 98, 14.5, ENCODER)
+    _write(ax, 3, 22.5, "inside every stage", ha="left")
+    steps = (
+        (4, 17, "01", "overlapping\npatches"),
+        (35, 26, "02", ""),
+        (73, 15, "04", "Mix-FFN"),
+    )
+    for x, width, number, name in steps:
+        _box(ax, x, 12, width, 6.8, ENCODER, PAPER)
+        _lesson(ax, x + 1.2, 15.4, number, name, ENCODER)
+    _write(ax, 38.9, 15.4, "attention,\nand its bill", ha="left", va="center")
+    _lesson(ax, 48.5, 15.4, "03", "fewer\nkeys", ENCODER)
+    _arrow(ax, (21.2, 15.4), (34.6, 15.4))
+    for x in (65.5, 92.5):
+        _write(ax, x, 15.4, "+", size=13, va="center")
+    for start, plus, following in ((27.5, 65.5, 72.8), (68.8, 92.5, 97.5)):
+        _arrow(ax, (plus - 4.4 if plus < 70 else 88.2, 15.4), (plus - 1.2, 15.4))
+        _arrow(ax, (plus + 1.2, 15.4), (following, 15.4))
+        ax.plot([start, start, plus], [15.4, 20.8, 20.8], color=INK, lw=1)
+        _arrow(ax, (plus, 20.8), (plus, 16.6))
+    _lesson(ax, 41, 22.4, "05", "skip connections, and blocks that training drops", ENCODER)
+
+
+def _draw_skills(ax: Axes) -> None:
+    """What the course does with the whole model."""
+    skills = (
+        (1, "00", "start here"),
+        (19, "08", "train it"),
+        (35, "09", "look inside"),
+        (54, "10", "make it fast"),
+        (74, "11", "test the paper's claims"),
+    )
+    _box(ax, 1, 1, 98, 6.2, SKILL)
+    for x, number, name in skills:
+        _lesson(ax, x + 1.5, 4.1, number, name, SKILL)
+
+
+def _box(
+    ax: Axes, x: float, y: float, width: float, height: float, color: str, face: str = ""
+) -> None:
+    style = "round,pad=0,rounding_size=1"
+    ax.add_patch(
+        FancyBboxPatch(
+            (x, y), width, height, style, facecolor=face or PALE[color], edgecolor=color, lw=0.8
+        )
+    )
+
+
+def _lesson(ax: Axes, x: float, y: float, number: str, name: str, color: str) -> None:
+    """A lesson's number on a badge, and what it is about."""
+    badge = {"boxstyle": "round,pad=0.3", "facecolor": color, "edgecolor": "none"}
+    ax.text(x, y, number, color=PAPER, weight="bold", va="center", bbox=badge)
+    ax.text(x + 3.7, y, name, va="center")
+
+
+def _write(
+    ax: Axes, x: float, y: float, text: str, size: float = 8, ha: str = "center", va: str = "top"
+) -> None:
+    ax.text(x, y, text, fontsize=size, ha=ha, va=va, linespacing=1.3)
+
+
+def _arrow(
+    ax: Axes, start: tuple[float, float], end: tuple[float, float], color: str = INK
+) -> None:
+    ax.add_patch(
+        FancyArrowPatch(
+            start, end, arrowstyle="-|>", mutation_scale=9, color=color, lw=1, shrinkA=0, shrinkB=0
+        )
+    )
+
+
+def _draw_picture(ax: Axes, picture: np.ndarray, x: float, side: float) -> None:
+    """A picture whose longer side measures `side`, its centre at x and the common height."""
+    height, width = (side * each / max(picture.shape[:2]) for each in picture.shape[:2])
+    extent = (x - width / 2, x + width / 2, MIDDLE - height / 2, MIDDLE + height / 2)
+    ax.imshow(picture, extent=extent, interpolation="antialiased", zorder=2)
+    ax.add_patch(Rectangle(extent[::2], width, height, fill=False, edgecolor=INK, lw=0.6, zorder=3))
+    ax.set(xlim=(0, 100), ylim=(0, 62))  # imshow moves them
