@@ -219,7 +219,7 @@ def test_a_picture_in_the_text_with_alt_text_passes(notebooks, picture):
     "path",
     [
         "/home/ada/photo.png",
-        "/tmp/b.pt",
+        "/var/b.pt",
         r"C:\Users\ada",
         str(lessons.ROOT / "a.py"),
         "l/site-packages/t",
@@ -231,7 +231,7 @@ def test_a_path_of_one_machine_is_refused(notebooks, path):
 
 
 @pytest.mark.parametrize(
-    "text", ["notebooks/tmp/a.png", "H/4 × W/4", "https://a.org/home/a", "~/x"]
+    "text", ["notebooks/var/a.png", "H/4 × W/4", "https://a.org/home/a", "~/x"]
 )
 def test_what_is_no_path_of_one_machine_passes(notebooks, text):
     assert show(notebooks, new_output("stream", text=text)) == []
