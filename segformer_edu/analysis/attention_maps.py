@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from segformer_edu.attention import SpatialReductionAttention
 from segformer_edu.segformer import SegFormer
 
 
@@ -30,10 +31,12 @@ def attention_maps(model: SegFormer, images: Tensor) -> list[list[Tensor]]:
     Raises:
         ValueError: images that the model refuses.
     """
-    stages = [[block.attention for block in stage.blocks] for stage in model.encoder.stages]
+    stages = [attentions_of(stage) for stage in model.encoder.stages]
     maps: dict[nn.Module, Tensor] = {}
 
-    def keep_weights(attention: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+    def keep_weights(
+        attention: SpatialReductionAttention, inputs: tuple[Tensor], output: Tensor
+    ) -> None:
         maps[attention] = attention.weights(*inputs)
 
     with evaluation(model), ExitStack() as hooks:
@@ -41,6 +44,11 @@ def attention_maps(model: SegFormer, images: Tensor) -> list[list[Tensor]]:
             hooks.enter_context(attention.register_forward_hook(keep_weights))
         model.encoder(images)
     return [[maps[attention] for attention in stage] for stage in stages]
+
+
+def attentions_of(stage: nn.Module) -> list[SpatialReductionAttention]:
+    """The attention of each block, in order."""
+    return [part for part in stage.modules() if isinstance(part, SpatialReductionAttention)]
 
 
 @contextmanager

@@ -235,13 +235,14 @@ def decoder_peak(config: SegFormerConfig, stages: Sequence[StageCost]) -> int:
     d, k = config.decoder_dim, config.num_classes
     height, width = stages[0].size
     composed = d * sum(config.embed_dims)
-    waiting = composed + d * sum(stage.tokens for stage in stages[1:])  # the projected coarser maps
-    peak, logits = 2 * composed, 0  # composed, and once more with the BatchNorm's scale
+    projected = d * sum(stage.tokens for stage in stages[1:])  # the coarser maps, D channels each
+    waiting = composed + d * sum(stage.size[0] * width for stage in stages[1:])  # widened
+    peak = max(2 * composed, projected + waiting)  # with and without the BatchNorm's scale
+    logits, before = 0, min(STRIP_ROWS, height) * width * d  # an addend, or the strip before
     for top in range(0, height, STRIP_ROWS):
         rows = min(STRIP_ROWS, height - top)
         fused, classified = rows * width * d, rows * width * k
-        mixed = rows * stages[1].size[1] * d if len(stages) > 1 else 0  # resized along the height
-        strip = fused + max(3 * mixed, mixed + fused, fused + classified)
-        peak = max(peak, waiting + logits + strip)
+        peak = max(peak, waiting + logits + fused + max(before, classified))
         logits += classified
-    return max(peak, waiting + fused + 2 * logits)  # the strips are put together
+    joined = logits if height > STRIP_ROWS else 0  # the strips, put together
+    return max(peak, waiting + fused + logits + joined)
