@@ -7,18 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from segformer_edu.plots.segmentation import overlay
-from segformer_edu.plots.style import GREY, INK, OKABE_ITO, PAPER, new_figure, styled, title
+from segformer_edu.plots.style import INK, OKABE_ITO, PAPER, new_figure, styled, title
 
 ENCODER, DECODER, SKILL = OKABE_ITO[0], "#A34700", "#00664B"  # each dark enough for white letters
 PALE = {ENCODER: "#E4F0F8", DECODER: "#FBEDE2", SKILL: "#E1F3EC"}
-CENTRES, SIDES = (
-    (27.5, 43, 56, 66.5),
-    (14, 11, 8.5, 6.5),
-)  # of the stages' maps, coarser and coarser
-MIDDLE = 41.5  # the height at which photograph, stages and labels stand
+CENTRES, SIDES = (27.2, 42.4, 54.7, 65.2), (14, 11, 8.5, 6.5)  # of the stages' maps
+MIDDLE = 40.5  # the height at which photograph, stages and labels stand
+HEIGHT = 57
+SHIFT = 0.4  # between the sheets of a stack
 
 
 @styled
@@ -38,29 +37,25 @@ def course_map(
     """
     if not len(maps) == len(strides) == len(CENTRES):
         raise ValueError(f"The map shows {len(CENTRES)} stages; got {len(maps)} feature maps.")
-    figure = new_figure(6.1, width=9.5)
+    figure = new_figure(5.8, width=9.5)
     title(figure, "What you will build, and the lesson that builds it")
     ax = figure.subplots()
-    ax.set(xlim=(0, 100), ylim=(0, 62), aspect="equal")
+    ax.set(xlim=(0, 100), ylim=(0, HEIGHT), aspect="equal")
     ax.axis("off")
-    _draw_backgrounds(ax)
+    _box(ax, 18.5, 27, 52.5, 29, ENCODER)
+    _lesson(ax, 20.5, 53.6, "06", "the encoder: a pyramid of four stages", ENCODER)
     _draw_picture(ax, photo, 8, 13)
-    _write(ax, 8, 33, "a photograph\nH × W × 3")
+    _write(ax, 8, 32.3, "a photograph\nH × W\n3 channels")
     _arrow(ax, (15, MIDDLE), (19.5, MIDDLE))
     for stage, stage_map in enumerate(maps):
         _draw_stage(ax, stage, stage_map, strides[stage])
     _draw_decoder(ax)
     _arrow(ax, (83.2, MIDDLE), (85.8, MIDDLE))
     _draw_picture(ax, overlay(photo, labels, 0.8), 92.5, 13)
-    _write(ax, 92.5, 33, "a class for\nevery pixel")
+    _write(ax, 92.5, 32.3, "a class for\nevery pixel")
     _draw_block(ax)
     _draw_skills(ax)
     return figure
-
-
-def _draw_backgrounds(ax: Axes) -> None:
-    _box(ax, 18.5, 27.5, 53, 30, ENCODER)
-    _lesson(ax, 20.5, 55.3, "06", "the encoder: a pyramid of four stages", ENCODER)
 
 
 def _draw_stage(ax: Axes, stage: int, stage_map: np.ndarray, stride: int) -> None:
@@ -68,50 +63,50 @@ def _draw_stage(ax: Axes, stage: int, stage_map: np.ndarray, stride: int) -> Non
     x, side = CENTRES[stage], SIDES[stage]
     sheets = 2 + stage
     for sheet in range(sheets, 0, -1):
-        corner = (x - side / 2 + 0.45 * sheet, MIDDLE - side / 2 + 0.45 * sheet)
+        corner = (x - side / 2 + SHIFT * sheet, MIDDLE - side / 2 + SHIFT * sheet)
         ax.add_patch(Rectangle(corner, side, side, facecolor=PAPER, edgecolor=INK, lw=0.6))
     channel = int(stage_map.std(axis=(1, 2)).argmax())  # the liveliest
     _draw_picture(ax, stage_map[channel], x, side)
     count = len(stage_map)
-    _write(ax, x, 33, f"stage {stage + 1}\nH/{stride} × W/{stride} × {count}")
+    _write(ax, x, 32.3, f"stage {stage + 1}\nH/{stride} × W/{stride}\n{count} channels")
     if stage + 1 < len(CENTRES):
         following = CENTRES[stage + 1] - SIDES[stage + 1] / 2
-        _arrow(ax, (x + side / 2 + 0.45 * sheets, MIDDLE), (following, MIDDLE))
-    top = MIDDLE + side / 2 + 0.45 * sheets
-    ax.plot([x, x], [top, 52], color=DECODER, lw=1.2)  # up, and along to the decoder
+        _arrow(ax, (x + side / 2 + SHIFT * sheets, MIDDLE), (following, MIDDLE))
+    top = MIDDLE + side / 2 + SHIFT * sheets
+    ax.plot([x, x], [top, 51], color=DECODER, ls="-", lw=1.2)  # up, and along to the decoder
 
 
 def _draw_decoder(ax: Axes) -> None:
-    ax.plot([CENTRES[0], 78], [52, 52], color=DECODER, lw=1.2)
-    _arrow(ax, (78, 52), (78, 50.2), DECODER)
-    _box(ax, 73.2, 30.5, 9.8, 19.5, DECODER)
-    _lesson(ax, 74.6, 47, "07", "", DECODER)
-    _write(ax, 78.1, 40.3, "all-MLP\ndecoder\n\nproject,\nresize,\nadd,\nclassify")
+    ax.plot([CENTRES[0], 78], [51, 51], color=DECODER, ls="-", lw=1.2)
+    _arrow(ax, (78, 51), (78, 48.7), DECODER)
+    _box(ax, 73.2, 30, 9.8, 18.5, DECODER)
+    _lesson(ax, 76.8, 45.6, "07", "", DECODER)
+    _write(ax, 78.1, 42.8, "all-MLP\ndecoder\n\nproject,\nresize,\nadd,\nclassify")
 
 
 def _draw_block(ax: Axes) -> None:
     """What every stage is made of, under a magnifying glass."""
-    for x, end in ((CENTRES[0] - 8, 3), (CENTRES[0] + 8, 97)):
-        ax.plot([x, end], [30.4, 24.5], color=GREY, lw=0.8, ls=":")
+    for x, corner in ((CENTRES[0] - 7, 2), (CENTRES[0] + 7, 98)):
+        ax.plot([x, corner], [27, 24.5], color=ENCODER, lw=1, ls=":")
     _box(ax, 1, 10, 98, 14.5, ENCODER)
     _write(ax, 3, 22.5, "inside every stage", ha="left")
     steps = (
         (4, 17, "01", "overlapping\npatches"),
-        (35, 26, "02", ""),
+        (34.8, 27, "02", "attention,\nits bill"),
         (73, 15, "04", "Mix-FFN"),
     )
     for x, width, number, name in steps:
         _box(ax, x, 12, width, 6.8, ENCODER, PAPER)
         _lesson(ax, x + 1.2, 15.4, number, name, ENCODER)
-    _write(ax, 38.9, 15.4, "attention,\nand its bill", ha="left", va="center")
-    _lesson(ax, 48.5, 15.4, "03", "fewer\nkeys", ENCODER)
+    _lesson(ax, 49.8, 15.4, "03", "fewer\nkeys", ENCODER)
     _arrow(ax, (21.2, 15.4), (34.6, 15.4))
     for x in (65.5, 92.5):
-        _write(ax, x, 15.4, "+", size=13, va="center")
+        ax.add_patch(Circle((x, 15.4), 1.2, facecolor=PAPER, edgecolor=INK))
+        ax.plot([x - 0.6, x + 0.6], [15.4, 15.4], [x, x], [14.8, 16], color=INK, ls="-", lw=1)
     for start, plus, following in ((27.5, 65.5, 72.8), (68.8, 92.5, 97.5)):
-        _arrow(ax, (plus - 4.4 if plus < 70 else 88.2, 15.4), (plus - 1.2, 15.4))
+        _arrow(ax, (plus - 3.5 if plus < 70 else 88.2, 15.4), (plus - 1.2, 15.4))
         _arrow(ax, (plus + 1.2, 15.4), (following, 15.4))
-        ax.plot([start, start, plus], [15.4, 20.8, 20.8], color=INK, lw=1)
+        ax.plot([start, start, plus], [15.4, 20.8, 20.8], color=INK, ls="-", lw=1)
         _arrow(ax, (plus, 20.8), (plus, 16.6))
     _lesson(ax, 41, 22.4, "05", "skip connections, and blocks that training drops", ENCODER)
 
@@ -148,10 +143,8 @@ def _lesson(ax: Axes, x: float, y: float, number: str, name: str, color: str) ->
     ax.text(x + 3.7, y, name, va="center")
 
 
-def _write(
-    ax: Axes, x: float, y: float, text: str, size: float = 8, ha: str = "center", va: str = "top"
-) -> None:
-    ax.text(x, y, text, fontsize=size, ha=ha, va=va, linespacing=1.3)
+def _write(ax: Axes, x: float, y: float, text: str, ha: str = "center") -> None:
+    ax.text(x, y, text, fontsize=8, ha=ha, va="top", linespacing=1.3)
 
 
 def _arrow(
@@ -170,4 +163,4 @@ def _draw_picture(ax: Axes, picture: np.ndarray, x: float, side: float) -> None:
     extent = (x - width / 2, x + width / 2, MIDDLE - height / 2, MIDDLE + height / 2)
     ax.imshow(picture, extent=extent, interpolation="antialiased", zorder=2)
     ax.add_patch(Rectangle(extent[::2], width, height, fill=False, edgecolor=INK, lw=0.6, zorder=3))
-    ax.set(xlim=(0, 100), ylim=(0, 62))  # imshow moves them
+    ax.set(xlim=(0, 100), ylim=(0, HEIGHT))  # imshow moves them
