@@ -1,4 +1,4 @@
-"""Wrong answers to lesson 03's exercises, as learners write them: diagnosis → answer."""
+"""Answers to lesson 03's exercises, as learners write them: right ones, and diagnosis → wrong."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,6 +6,26 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from segformer_edu import OverlapPatchEmbedding, SpatialReductionAttention
+
+
+def counted_in_the_model(height, width, stride, r):
+    patches = OverlapPatchEmbedding(1, 2, patch_size=2 * (stride // 2) + 1, stride=stride)
+    tokens = patches(torch.zeros(1, 1, height, width))
+    return SpatialReductionAttention(2, 1, r).weights(tokens)[0, 0, 0, 0].numel()
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    out = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, stride=weight.shape[-1])
+    return out.permute(0, 2, 3, 1)
+
+
+RIGHT: Mapping[str, Callable] = {
+    "03.1": counted_in_the_model,
+    "03.2": convolved,
+    "03.3": F.scaled_dot_product_attention,
+}
 
 
 def divided_once(height, width, stride, r):
@@ -51,13 +71,11 @@ def channels_left_last(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def without_bias(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    out = F.conv2d(x.permute(0, 3, 1, 2), weight, stride=weight.shape[-1])
-    return out.permute(0, 2, 3, 1)
+    return convolved(x, weight, torch.zeros_like(bias))
 
 
 def kernel_transposed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    kernel = weight.transpose(-1, -2)
-    return F.conv2d(x.permute(0, 3, 1, 2), kernel, bias, weight.shape[-1]).permute(0, 2, 3, 1)
+    return convolved(x, weight.transpose(-1, -2), bias)
 
 
 def overlapping_windows(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import importlib
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -14,15 +15,20 @@ SOURCES = Path(__file__).resolve().parents[2] / "notebooks" / "source"
 EVERY = list(all_exercises().values())
 
 
-def wrong_answers(exercise: Exercise) -> dict:
-    """diagnosis → answer, from tests/exercises/lessonNN.py."""
-    return importlib.import_module(f"tests.exercises.lesson{exercise.id[:2]}").WRONG[exercise.id]
+def answers(exercise: Exercise) -> ModuleType:
+    """tests/exercises/lessonNN.py: RIGHT holds an answer reached in another way than the solution,
+    WRONG says which part of a diagnosis each wrong answer should get.
+    """
+    return importlib.import_module(f"tests.exercises.lesson{exercise.id[:2]}")
 
 
 @pytest.mark.parametrize("exercise", EVERY, ids=lambda exercise: exercise.id)
 class TestEveryExercise:
     def test_the_solution_is_correct(self, exercise: Exercise) -> None:
         assert repr(check(exercise.id, exercise.solution)) == f"Correct: {exercise.takeaway}"
+
+    def test_so_is_an_answer_reached_in_another_way(self, exercise: Exercise) -> None:
+        assert check(exercise.id, answers(exercise).RIGHT[exercise.id])
 
     def test_what_is_not_begun_is_not_attempted(self, exercise: Exercise) -> None:
         stubs = [...]
@@ -34,7 +40,7 @@ class TestEveryExercise:
     def test_three_wrong_answers_or_more_each_have_their_own_diagnosis(
         self, exercise: Exercise
     ) -> None:
-        wrong = wrong_answers(exercise)
+        wrong = answers(exercise).WRONG[exercise.id]
         verdicts = {part: check(exercise.id, answer) for part, answer in wrong.items()}
         for part, verdict in verdicts.items():
             assert verdict.status == "Incorrect"
