@@ -1,0 +1,16 @@
+"""Pictures that answer to sliders: each widget is a pure function from a state to a picture, in a
+thin shell.
+"""
+
+try:
+    import ipywidgets  # noqa: F401
+    import matplotlib  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"The widgets need {error.name}, which is not installed: run "
+        f'python -m pip install "segformer_edu[lab]".'
+    ) from error
+
+from segformer_edu.widgets.spatial_reduction import SpatialReduction
+
+__all__ = ["SpatialReduction"]

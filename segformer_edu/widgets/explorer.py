@@ -1,0 +1,118 @@
+"""The shell of every widget: sliders, and one picture that answers them.
+
+A widget is a frozen dataclass, its state, whose fields are the sliders, and a pure function from a
+state to a `Picture`; a subclass of `Explorer` puts them together:
+
+    @dataclass(frozen=True)
+    class State(Choices):
+        side: int = choice("Side", (2, 4, 8), default=4)
+
+    def draw(state: State) -> Picture: ...
+
+    class Squares(Explorer):
+        first, draw, task = State(), staticmethod(draw), "Find the side for which …"
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import ipywidgets
+
+from segformer_edu.widgets.picture import Picture, sentence
+
+
+def choice(
+    label: str, values: Sequence[Any], default: Any, show: Callable[[Any], str] = str
+) -> Any:
+    """A field of a state: what its slider is called, which values it has, and how it shows them."""
+    return dataclasses.field(
+        default=default, metadata={"label": label, "values": tuple(values), "show": show}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """The state of a widget; each field is a `choice`.
+
+    Raises:
+        ValueError: a value that the slider does not have.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, values = getattr(self, field.name), field.metadata["values"]
+            if value not in values:
+                raise ValueError(f"{field.name} = {value!r}: choose one of {values}.")
+
+
+class Explorer(ipywidgets.VBox):
+    """Sliders over a picture of the state they set; where no kernel runs, the first picture alone.
+
+    A subclass gives:
+        first: the state to begin with.
+        draw: state → picture, pure. A ValueError becomes the sentence that is shown instead.
+        task: what to find out with the sliders, in a sentence or two.
+    """
+
+    first: Choices
+    draw: Callable[[Any], Picture]
+    task: str
+
+    def __init__(self) -> None:
+        fields = dataclasses.fields(self.first)
+        self.sliders = {field.name: slider(field) for field in fields}
+        self.picture = ipywidgets.HTML(self.picture_of(self.first).html())
+        for each in self.sliders.values():
+            each.observe(self._redraw, "value")
+        columns = ipywidgets.Layout(grid_template_columns="repeat(auto-fill, minmax(380px, 1fr))")
+        controls = ipywidgets.GridBox(list(self.sliders.values()), layout=columns)
+        task = ipywidgets.HTML(f"<p><strong>Task.</strong> {escape(self.task)}</p>")
+        super().__init__([task, controls, self.picture])
+        self.add_class("segformer-explorer")
+
+    @property
+    def state(self) -> Choices:
+        """What the sliders say."""
+        values = {name: slider.value for name, slider in self.sliders.items()}
+        return dataclasses.replace(self.first, **values)
+
+    @classmethod
+    def picture_of(cls, state: Choices) -> Picture:
+        """The picture of any state; of an impossible one, the sentence that says why."""
+        try:
+            return cls.draw(state)
+        except ValueError as error:
+            return sentence(str(error))
+
+    @classmethod
+    def render(cls, state: Choices) -> str:
+        """The picture of any state as SVG."""
+        return cls.picture_of(state).svg()
+
+    def _redraw(self, change: Any) -> None:
+        self.picture.value = self.picture_of(self.state).html()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a notebook stores: the live widget, and the first picture with its words."""
+        picture = self.picture_of(self.first)
+        png = base64.b64encode(picture.png()).decode("ascii")
+        data = super()._repr_mimebundle_(**kwargs)
+        data |= {"image/png": png, "text/plain": picture.alt}
+        return data, {"image/png": {"alt": picture.alt}}
+
+
+def slider(field: dataclasses.Field) -> ipywidgets.SelectionSlider:
+    """The slider of one choice."""
+    label, values, show = (field.metadata[key] for key in ("label", "values", "show"))
+    return ipywidgets.SelectionSlider(
+        options=[(show(value), value) for value in values],
+        value=field.default,
+        description=label,
+        style={"description_width": "13em"},
+        layout=ipywidgets.Layout(width="auto"),
+    )
