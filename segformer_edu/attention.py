@@ -9,7 +9,30 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer_edu.layers import Linear, check_map, check_positive
+from segformer_edu.layers import Linear, check_heads, check_map
+
+
+class SpatialReduction(nn.Module):
+    """Merge every r×r block of tokens into one: a strided convolution, then LayerNorm.
+
+    The same map as eq. 2's reshape to `(N / r², r²·C)` followed by a Linear to C channels.
+
+    Args:
+        dim: channels C.
+        reduction_ratio: r, per side (the paper's R is r²).
+
+    Shape: `(B, H, W, C)` → `(B, ⌊H/r⌋, ⌊W/r⌋, C)`. There is no padding: rows and columns past the
+    last whole block are never seen.
+    """
+
+    def __init__(self, dim: int, reduction_ratio: int) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(dim, dim, reduction_ratio, stride=reduction_ratio)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        blocks = self.projection(x.permute(0, 3, 1, 2))  # (B, C, H/r, W/r)
+        return self.norm(blocks.permute(0, 2, 3, 1))  # (B, H/r, W/r, C)
 
 
 class SpatialReductionAttention(nn.Module):
@@ -23,9 +46,7 @@ class SpatialReductionAttention(nn.Module):
         num_heads: heads; each has d = C / num_heads channels.
         reduction_ratio: r, per side. 1 is plain self-attention.
 
-    Shape: `(B, H, W, C)` → `(B, H, W, C)`, any H and W of at least r. Rows and columns past the
-        last whole r×r window
-    are never seen by a key.
+    Shape: `(B, H, W, C)` → `(B, H, W, C)`, any H and W of at least r.
 
     Raises:
         ValueError: heads that do not divide dim; an input of another rank, dtype or width, or
@@ -34,35 +55,27 @@ class SpatialReductionAttention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, reduction_ratio: int) -> None:
         super().__init__()
-        check_positive(dim=dim, num_heads=num_heads, reduction_ratio=reduction_ratio)
-        if dim % num_heads:
-            raise ValueError(f"num_heads = {num_heads} does not divide dim = {dim}.")
+        check_heads(dim, num_heads, reduction_ratio)
         self.dim, self.num_heads, self.reduction_ratio = dim, num_heads, reduction_ratio
-        self.query, self.key, self.value = (Linear(dim, dim) for _ in range(3))
-        self.output = Linear(dim, dim)
-        self.reduce: nn.Module = nn.Identity()
-        self.norm: nn.Module = nn.Identity()
-        if reduction_ratio > 1:
-            self.reduce = nn.Conv2d(dim, dim, reduction_ratio, stride=reduction_ratio)
-            self.norm = nn.LayerNorm(dim)
+        self.query, self.key, self.value, self.output = (Linear(dim, dim) for _ in range(4))
+        self.reduce = (
+            SpatialReduction(dim, reduction_ratio) if reduction_ratio > 1 else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        reduced = self.reduced(x)
+        check_map(x, self.dim, "SpatialReductionAttention", min_size=self.reduction_ratio)
+        reduced = self.reduce(x)  # (B, H/r, W/r, C)
         q, k, v = map(self.heads, (self.query(x), self.key(reduced), self.value(reduced)))
         mixed = F.scaled_dot_product_attention(q, k, v)  # softmax(q kᵀ / √d) v: (B, heads, H·W, d)
         return self.output(mixed.transpose(1, 2).reshape(x.shape))
 
     def weights(self, x: Tensor) -> Tensor:
         """softmax(q kᵀ / √d), each query's attention to each key: `(B, heads, H, W, H/r, W/r)`."""
-        reduced = self.reduced(x)
-        q, k = self.heads(self.query(x)), self.heads(self.key(reduced))
-        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-        return scores.softmax(-1).unflatten(-1, reduced.shape[1:3]).unflatten(2, x.shape[1:3])
-
-    def reduced(self, x: Tensor) -> Tensor:
-        """The map that keys and values are made from, `(B, ⌊H/r⌋, ⌊W/r⌋, C)`."""
         check_map(x, self.dim, "SpatialReductionAttention", min_size=self.reduction_ratio)
-        return self.norm(self.reduce(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        reduced = self.reduce(x)
+        q, k = self.heads(self.query(x)), self.heads(self.key(reduced))
+        weights = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1)
+        return weights.unflatten(-1, reduced.shape[1:3]).unflatten(2, x.shape[1:3])
 
     def heads(self, x: Tensor) -> Tensor:
         """`(B, H, W, C)` → `(B, heads, H·W, C / heads)`."""

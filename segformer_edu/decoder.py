@@ -37,7 +37,6 @@ class AllMLPDecoder(nn.Module):
         self, embed_dims: Sequence[int], decoder_dim: int, num_classes: int, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        self.embed_dims = tuple(embed_dims)
         self.projections = nn.ModuleList(nn.Linear(dim, decoder_dim) for dim in embed_dims)
         self.fuse = nn.Conv2d(len(embed_dims) * decoder_dim, decoder_dim, 1, bias=False)
         self.norm = nn.BatchNorm2d(decoder_dim)
@@ -46,9 +45,8 @@ class AllMLPDecoder(nn.Module):
         self.apply(initialize)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        check_maps(maps, self.embed_dims)
         weights, bias = self.composed()
-        return decode(maps, weights, bias, self.classify, in_strips=not self.training)
+        return decode(maps, weights, bias, self.classify, whole=self.training)
 
     def composed(self) -> tuple[list[Tensor], Tensor]:
         """W_i A_i of each stage, `(D, C_i)`, and their joint bias; in evaluation with BatchNorm."""
@@ -56,19 +54,23 @@ class AllMLPDecoder(nn.Module):
         stages = list(zip(reversed(slices), self.projections, strict=True))
         weights = [w @ a.weight for w, a in stages]
         bias = torch.stack([w @ a.bias for w, a in stages]).sum(0)
-        if self.norm.training:
-            return weights, bias
-        mean, variance = self.norm.running_mean, self.norm.running_var
-        assert mean is not None and variance is not None  # this BatchNorm keeps its statistics
-        scale = self.norm.weight / torch.sqrt(variance + self.norm.eps)
-        bias = (bias - mean) * scale + self.norm.bias
-        return [scale[:, None] * weight for weight in weights], bias
+        return (weights, bias) if self.norm.training else fold_norm(self.norm, weights, bias)
 
     def classify(self, fused: Tensor) -> Tensor:
         """What eq. 4 leaves out, BatchNorm (unless composed), ReLU and dropout; then its last W."""
         if self.norm.training:
             fused = self.norm(fused)
         return self.classifier(self.dropout(F.relu(fused, inplace=True)))  # (B, K, H_1, W_1)
+
+
+def fold_norm(
+    norm: nn.BatchNorm2d, weights: Sequence[Tensor], bias: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """The weights and bias that do what others do with an evaluation-mode BatchNorm after them."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None and variance is not None  # this BatchNorm keeps its statistics
+    scale = norm.weight / torch.sqrt(variance + norm.eps)
+    return [scale[:, None] * weight for weight in weights], (bias - mean) * scale + norm.bias
 
 
 class FoldedDecoder(nn.Module):
@@ -89,7 +91,6 @@ class FoldedDecoder(nn.Module):
         self.classifier = copy.deepcopy(decoder.classifier)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        check_maps(maps, [weight.shape[1] for weight in self.weights])
         return decode(maps, list(self.weights), self.bias, self.classify)
 
     def classify(self, fused: Tensor) -> Tensor:
@@ -101,26 +102,24 @@ def decode(
     weights: Sequence[Tensor],
     bias: Tensor,
     classify: Callable[[Tensor], Tensor],
-    in_strips: bool = True,
+    whole: bool = False,
 ) -> Tensor:
-    """classify(Σ resize(weight_i x_i) + bias), a strip of rows at a time, or all at once.
+    """classify(Σ resize(weight_i x_i) + bias), a strip of rows at a time, or the `whole` at once.
 
-    Coarse maps are widened first, while they have few rows; mixing their rows is then one small
-    matrix product, which also adds. A strip's temporaries stay in the cache of a CPU. Where a
-    gradient is recorded and in an exported graph the whole map is one strip.
+    A coarse map is widened while it has few rows; mixing its rows is then one small matrix product,
+    which also adds.
     """
+    check_maps(maps, [weight.shape[1] for weight in weights])
     finest, *coarser = [x.permute(0, 2, 3, 1) for x in maps]  # (B, H_i, W_i, C_i)
-    batch, height, width, _ = finest.shape
     coarser = [linear(x, w) for x, w in zip(coarser, weights[1:], strict=True)]  # D channels each
-    coarser = [widen(x, width).flatten(2) for x in coarser]  # (B, H_i, W_1·D)
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        in_strips = False
+    batch, height, width, _ = finest.shape
     decoded = []
-    for top, bottom in strips(height, finest) if in_strips else [(0, height)]:
+    for top, bottom in strips((height, width), finest, whole):
         fused = linear(finest[:, top:bottom], weights[0], bias).flatten(2)  # (B, rows, W_1·D)
         for x in coarser:
             rows, mix = row_weights(x.shape[1], height, top, bottom, x)
-            fused = torch.baddbmm(fused, mix.expand(batch, -1, -1), x[:, rows])
+            wide = widen(x[:, rows], width).flatten(2)
+            fused = torch.baddbmm(fused, mix.expand(batch, -1, -1), wide)
         fused = fused.unflatten(2, (width, -1)).permute(0, 3, 1, 2)  # (B, D, rows, W_1)
         decoded.append(classify(fused))
     return decoded[0] if len(decoded) == 1 else torch.cat(decoded, dim=2)

@@ -31,11 +31,18 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-def strips(height: int, x: Tensor) -> Iterator[tuple[int, int]]:
-    """First and last row of each strip in which a tall map is computed: few rows on a CPU, whose
-    cache they stay in.
+def strips(size: Sequence[int], x: Tensor, whole: bool = False) -> Iterator[tuple[int, int]]:
+    """First and last row of each strip in which a map of `size`, computed from `x`, is made.
+
+    A strip's temporaries stay in the cache of a CPU, and memory does not grow with the image. Where
+    a gradient is recorded they would be kept all the same, and an exported graph has no loop over
+    rows: there, and where `whole` is asked for, one strip is all.
     """
-    rows = 16 if x.device.type == "cpu" else 256
+    height, width = size
+    pixels = 2048 if x.device.type == "cpu" else 2**17
+    rows = max(pixels // (width * len(x)), 4) if len(x) else height
+    if whole or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        rows = height
     for top in range(0, height, rows):
         yield top, min(top + rows, height)
 
@@ -76,9 +83,10 @@ def row_weights(
     scale = size / resized
     first = 0 if top == 0 else max(math.floor((top + 0.5) * scale - 0.5), 0)
     last = size if bottom == resized else min(math.floor((bottom - 0.5) * scale + 1.5), size)
-    wanted = torch.arange(top, bottom, device=like.device, dtype=torch.float32)
+    precision = torch.promote_types(like.dtype, torch.float32)
+    wanted = torch.arange(top, bottom, device=like.device, dtype=precision)
     position = ((wanted + 0.5) * scale - 0.5).clamp(0, size - 1)
-    source = torch.arange(first, last, device=like.device, dtype=torch.float32)
+    source = torch.arange(first, last, device=like.device, dtype=precision)
     weights = (1 - (position[:, None] - source).abs()).clamp(min=0)
     return slice(first, last), weights.to(like.dtype)
 
@@ -135,6 +143,16 @@ def check_positive(**sizes: int) -> None:
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise ValueError(f"{name} = {size!r}: give a whole number of at least 1.")
+
+
+def check_heads(dim: int, num_heads: int, reduction_ratio: int) -> None:
+    """Refuse sizes that no attention can have."""
+    check_positive(dim=dim, num_heads=num_heads, reduction_ratio=reduction_ratio)
+    if dim % num_heads:
+        raise ValueError(
+            f"num_heads = {num_heads} does not divide dim = {dim}: choose one that does, "
+            f"so that every head gets as many channels."
+        )
 
 
 def _check_tensor(x: Tensor, owner: str, axes: str) -> None:

@@ -49,7 +49,7 @@ class _StripLoss(torch.autograd.Function):
         height, width = labels.shape[1:]
         gradient = x.new_zeros(x.shape) if logits.requires_grad else None
         total = x.new_zeros(())
-        for top, bottom in strips(height, x):
+        for top, bottom in strips(labels.shape[1:], x):
             rows, weights = row_weights(x.shape[1], height, top, bottom, x)
             tall = (weights @ x[:, rows].flatten(2)).unflatten(2, x.shape[2:])  # (B, rows, w, K)
             with torch.set_grad_enabled(gradient is not None):

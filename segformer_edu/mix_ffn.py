@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer_edu.layers import Linear, check_map, check_positive
+from segformer_edu.layers import Linear, check_map, check_positive, strips
 
 
 class MixFFN(nn.Module):
@@ -37,6 +38,12 @@ class MixFFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_map(x, self.dim, "MixFFN")
-        x = self.expand(x)  # (B, H, W, hidden)
-        x = self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return self.contract(F.gelu(x))  # (B, H, W, C)
+        mixed = [self.mix(x, top, bottom) for top, bottom in strips(x.shape[1:3], x)]
+        return mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=1)
+
+    def mix(self, x: Tensor, top: int, bottom: int) -> Tensor:
+        """Rows `top` to `bottom` of the result; the convolution looks one row further each way."""
+        first, last = max(top - 1, 0), min(bottom + 1, x.shape[1])
+        hidden = self.expand(x[:, first:last])  # (B, rows + 2, W, hidden)
+        hidden = self.depthwise(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.contract(F.gelu(hidden[:, top - first : bottom - first]))  # (B, rows, W, C)

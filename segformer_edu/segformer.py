@@ -73,7 +73,7 @@ def labels_from_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
     """
     x = logits.permute(0, 2, 3, 1)
     labels = []
-    for top, bottom in strips(size[0], x):
+    for top, bottom in strips(size, x):
         strip = resize(x, size, top, bottom).permute(0, 3, 1, 2)  # (B, K, rows, W)
         labels.append(strip.max(dim=1).indices if strip.shape[1] > 1 else (strip[:, 0] > 0).long())
     return torch.cat(labels, dim=1)
