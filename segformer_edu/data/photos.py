@@ -10,6 +10,8 @@ import torch
 from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from segformer_edu.extras import install_command
+
 # Mean and spread of ImageNet's red, green and blue, of 0 … 1: what the published weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -100,13 +102,14 @@ def sample_photo(name: str = "astronaut") -> np.ndarray:
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
         raise ValueError(
-            'The photograph is scikit-image\'s: run python -m pip install "segformer_edu[lab]".'
+            f"The photograph is scikit-image's, which is missing: run {install_command('lab')} in "
+            f"the course's folder."
         )
     return read_photo(Path(package.origin).parent / "data" / SAMPLES[name])
 
 
 def sample_labels() -> tuple[np.ndarray, tuple[str, ...]]:
-    """What each pixel of `sample_photo("astronaut")` shows, from outlines traced by hand.
+    """What each pixel of `sample_photo("astronaut")` shows, from outlines laid over it.
 
     Shape: → labels `(512, 512)` int64, and the names of classes 0, 1, 2, …
     """

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from segformer_edu.plots.segmentation import overlay
+from segformer_edu.plots.feature_maps import check_maps, liveliest
+from segformer_edu.plots.segmentation import check_labels, overlay
 from segformer_edu.plots.style import INK, OKABE_ITO, PAPER, new_figure, styled, title
 
 ENCODER, DECODER, SKILL = OKABE_ITO[0], "#A34700", "#00664B"  # each dark enough for white letters
@@ -21,22 +22,21 @@ SHIFT = 0.4  # between the sheets of a stack
 
 
 @styled
-def course_map(
-    photo: np.ndarray, maps: Sequence[np.ndarray], labels: np.ndarray, strides: Sequence[int]
-) -> Figure:
+def course_map(photo: np.ndarray, maps: Sequence[np.ndarray], labels: np.ndarray) -> Figure:
     """SegFormer from photograph to labels, each part marked with its lesson's number.
 
     Args:
         photo: `(H, W, 3)` uint8.
         maps: what the four stages make of it, each `(C, H_i, W_i)`.
         labels: `(H, W)` integers, drawn at the end.
-        strides: how many times smaller than the photograph each map is.
 
     Raises:
-        ValueError: other than four maps.
+        ValueError: other than four maps, or arrays of other shapes.
     """
-    if not len(maps) == len(strides) == len(CENTRES):
+    if len(maps) != len(CENTRES):
         raise ValueError(f"The map shows {len(CENTRES)} stages; got {len(maps)} feature maps.")
+    check_labels(photo, labels)
+    check_maps(maps)
     figure = new_figure(5.8, width=9.5)
     title(figure, "What you will build, and the lesson that builds it")
     ax = figure.subplots()
@@ -48,7 +48,7 @@ def course_map(
     _write(ax, 8, 32.3, "a photograph\nH × W\n3 channels")
     _arrow(ax, (15, MIDDLE), (19.5, MIDDLE))
     for stage, stage_map in enumerate(maps):
-        _draw_stage(ax, stage, stage_map, strides[stage])
+        _draw_stage(ax, stage, stage_map, stride=round(len(photo) / stage_map.shape[1]))
     _draw_decoder(ax)
     _arrow(ax, (83.2, MIDDLE), (85.8, MIDDLE))
     _draw_picture(ax, overlay(photo, labels, 0.8), 92.5, 13)
@@ -65,8 +65,7 @@ def _draw_stage(ax: Axes, stage: int, stage_map: np.ndarray, stride: int) -> Non
     for sheet in range(sheets, 0, -1):
         corner = (x - side / 2 + SHIFT * sheet, MIDDLE - side / 2 + SHIFT * sheet)
         ax.add_patch(Rectangle(corner, side, side, facecolor=PAPER, edgecolor=INK, lw=0.6))
-    channel = int(stage_map.std(axis=(1, 2)).argmax())  # the liveliest
-    _draw_picture(ax, stage_map[channel], x, side)
+    _draw_picture(ax, stage_map[liveliest(stage_map, 1)[0]], x, side)
     count = len(stage_map)
     _write(ax, x, 32.3, f"stage {stage + 1}\nH/{stride} × W/{stride}\n{count} channels")
     if stage + 1 < len(CENTRES):

@@ -24,11 +24,7 @@ def feature_maps(maps: Sequence[np.ndarray], finding: str = "", channels: int = 
     Raises:
         ValueError: arrays of other shapes, or no maps.
     """
-    if not maps or any(np.ndim(stage_map) != 3 for stage_map in maps):
-        raise ValueError(
-            f"maps holds one (C, H, W) array a stage; got shapes "
-            f"{[np.shape(stage_map) for stage_map in maps]}. Take map[0].numpy()."
-        )
+    check_maps(maps)
     height, width = maps[0].shape[1:]
     cell = 1.25 * height / width  # inches
     figure = new_figure(len(maps) * (cell + 0.2) + 0.35 * bool(finding))
@@ -52,6 +48,15 @@ def feature_maps(maps: Sequence[np.ndarray], finding: str = "", channels: int = 
             ax.imshow(stage_map[channel])
             ax.set_title(f"channel {channel}", fontsize=7, color=GREY, pad=2)
     return figure
+
+
+def check_maps(maps: Sequence[np.ndarray]) -> None:
+    """Refuse what is not one `(C, H, W)` array a stage."""
+    shapes = [np.shape(stage_map) for stage_map in maps]
+    if not shapes or any(len(shape) != 3 for shape in shapes):
+        raise ValueError(
+            f"maps holds one (C, H, W) array a stage; got shapes {shapes}. Take map[0].numpy()."
+        )
 
 
 def liveliest(stage_map: np.ndarray, count: int) -> np.ndarray:

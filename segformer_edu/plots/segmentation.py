@@ -40,7 +40,8 @@ def segmentation(
 
     Args:
         photo: `(H, W, 3)` uint8.
-        labels: `(H, W)` integers from 0; negative ones and those from 256 are left bare.
+        labels: `(H, W)` integers from 0; negative ones and those from 255, which mean "ignore", are
+            left bare.
         names: what the classes are called; "class 7" where it is empty.
         finding: the title.
         strength: opacity of the labels, 0 to 1.
@@ -49,7 +50,8 @@ def segmentation(
     Raises:
         ValueError: arrays of other shapes or types, or too few names.
     """
-    counts = count_labels(photo, labels)
+    check_labels(photo, labels)
+    counts = count_labels(labels)
     ranked = sorted(counts, key=lambda label: (-counts[label], label))
     if names:
         check_names(names, max(ranked, default=-1) + 1)
@@ -80,11 +82,8 @@ def segmentation(
     return figure
 
 
-def count_labels(photo: np.ndarray, labels: np.ndarray) -> dict[int, int]:
-    """How many pixels each label has, or a ValueError that says why it cannot lie over the photo.
-
-    Labels outside 0 … 255 (−1, and 255 as "ignore") are not classes and are not counted.
-    """
+def check_labels(photo: np.ndarray, labels: np.ndarray) -> None:
+    """Refuse labels that cannot lie over the photograph."""
     check_photo(photo)
     if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
@@ -96,6 +95,10 @@ def count_labels(photo: np.ndarray, labels: np.ndarray) -> dict[int, int]:
             f"labels have shape {labels.shape}, the photograph is {photo.shape[:2]}: they must "
             f"agree. `model.predict` answers at the image's own size."
         )
+
+
+def count_labels(labels: np.ndarray) -> dict[int, int]:
+    """How many pixels each class has. Labels outside 0 … 254 are no classes."""
     values, counts = np.unique(labels, return_counts=True)
     return {int(v): int(n) for v, n in zip(values, counts, strict=True) if 0 <= v < 255}
 
