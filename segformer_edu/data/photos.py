@@ -51,6 +51,8 @@ def read_photo(path: str | Path) -> np.ndarray:
 
 def _rgb(photo: Image.Image) -> Image.Image:
     """Three channels of eight bits, on white where the photograph is transparent."""
+    if photo.mode == "F":
+        raise OSError("real numbers have no agreed white; save it with 8 bits a colour")
     if photo.mode.startswith("I"):  # 16 or 32 bits of grey; Pillow's own conversion would clip them
         return Image.fromarray((np.array(photo) >> 8).astype(np.uint8)).convert("RGB")
     if photo.has_transparency_data:

@@ -1,0 +1,46 @@
+"""The pictures in figures/ are what the package draws today."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import figures
+from segformer_edu.plots import png
+
+FOLDER = Path(figures.__file__).parent
+BLOCK, TOLERANCE = 16, 10  # pixels; levels of 256, above what other processors' rounding moves
+
+
+def furthest_block(first, second):
+    """The largest mean difference within any block: one changed word is enough to raise it."""
+    difference = np.abs(first.astype(float) - second).mean(axis=-1)
+    rows, columns = (size // BLOCK * BLOCK for size in difference.shape)
+    blocks = difference[:rows, :columns].reshape(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK)
+    return blocks.mean(axis=(1, 3)).max()
+
+
+def pixels(file):
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+@pytest.mark.parametrize("name", figures.PICTURES)
+def test_a_stored_picture_is_the_one_that_would_be_drawn_now(name):
+    stored = pixels(FOLDER / f"{name}.png")
+    drawn = pixels(io.BytesIO(png(figures.PICTURES[name](), figures.DPI)))
+    assert stored.shape == drawn.shape
+    assert furthest_block(stored, drawn) < TOLERANCE, "run python -m figures, and look at it"
+
+
+def test_one_changed_word_would_be_noticed():
+    figure = figures.course_map()
+    (badge,) = [t for ax in figure.axes for t in ax.texts if t.get_text() == "07"]
+    badge.set_text("08")
+    changed = pixels(io.BytesIO(png(figure, figures.DPI)))
+    assert furthest_block(pixels(FOLDER / "course_map.png"), changed) > TOLERANCE
+
+
+def test_no_picture_lies_here_that_nothing_draws():
+    assert {path.stem for path in FOLDER.glob("*.png")} == set(figures.PICTURES)

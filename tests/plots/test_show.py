@@ -1,0 +1,62 @@
+"""A picture in a notebook: described, small, and the same file every time."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segformer_edu.plots import png, show
+from segformer_edu.plots.style import DPI, new_figure
+
+
+def picture():
+    figure = new_figure(2, width=3)
+    figure.subplots().imshow(np.random.default_rng(0).random((40, 40, 3)))
+    return figure
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, **options: calls.append((data, options))
+    )
+    return calls
+
+
+def test_a_picture_is_shown_with_its_words_as_metadata_and_as_text(displayed):
+    show(picture(), alt="Coloured noise.")
+    ((data, options),) = displayed
+    assert data["text/plain"] == "Coloured noise."
+    assert options["metadata"] == {"image/png": {"alt": "Coloured noise."}} and options["raw"]
+    assert base64.b64decode(data["image/png"]) == png(picture())
+
+
+@pytest.mark.parametrize("alt", ["", "   ", "\n", None])
+def test_a_picture_without_words_is_not_shown(alt, displayed):
+    with pytest.raises(ValueError, match="cannot see the picture"):
+        show(picture(), alt)
+    assert not displayed
+
+
+def test_alt_is_not_optional():
+    with pytest.raises(TypeError):
+        show(picture())
+
+
+def test_the_same_figure_is_the_same_file_without_date_or_program():
+    assert png(picture()) == png(picture())
+    file = Image.open(io.BytesIO(png(picture())))
+    assert not file.text and file.size == (3 * DPI, 2 * DPI)
+    assert Image.open(io.BytesIO(png(picture(), dpi=50))).size == (150, 100)
+
+
+def test_256_colours_are_a_third_of_the_file_and_close_to_the_original():
+    figure = picture()
+    few = Image.open(io.BytesIO(png(figure))).convert("RGB")
+    figure.savefig(full := io.BytesIO(), dpi=DPI)
+    original = np.asarray(Image.open(full).convert("RGB")).astype(float)
+    assert np.abs(original - np.asarray(few)).mean() < 8
+    assert len(png(figure)) < len(full.getvalue()) / 2

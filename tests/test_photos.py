@@ -1,0 +1,149 @@
+"""Photographs: any image file comes out upright, in three colours, or is refused in words."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import SegformerImageProcessor
+
+from segformer_edu.data import photos
+from segformer_edu.data.photos import normalize, read_photo, sample_labels, sample_photo
+
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+def quadrant(mode="RGB"):
+    """8 × 4 pixels, black but for a red quadrant at the top left."""
+    picture = Image.new("RGB", (8, 4))
+    picture.paste(RED, (0, 0, 4, 2))
+    return picture.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr", "LAB"])
+def test_colours_survive_every_mode(tmp_path, mode):
+    path = tmp_path / "photo.tiff"
+    quadrant(mode).save(path)
+    photo = read_photo(path)
+    assert photo.shape == (4, 8, 3) and photo.dtype == np.uint8
+    assert np.abs(photo[0, 0].astype(int) - RED).max() <= 5
+    assert photo[3, 7].max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "bright"), [("1", 1), ("L", 200), ("I;16", 200 * 256), ("I", 200 * 256)]
+)
+def test_grey_becomes_three_equal_colours_and_sixteen_bits_are_scaled(tmp_path, mode, bright):
+    path = tmp_path / "grey.tiff"
+    picture = Image.new(mode, (3, 2))
+    picture.putpixel((1, 0), bright)
+    picture.save(path)
+    photo = read_photo(path)
+    assert photo.shape == (2, 3, 3)
+    assert len(set(photo[0, 1])) == 1
+    assert photo[0, 1, 0] >= 200 and photo[1, 1, 0] == 0
+
+
+def test_what_is_transparent_becomes_white(tmp_path):
+    path = tmp_path / "photo.png"
+    picture = quadrant("RGBA")
+    picture.putpixel((7, 3), (0, 0, 0, 0))
+    picture.save(path)
+    photo = read_photo(path)
+    assert tuple(photo[3, 7]) == WHITE and tuple(photo[0, 0]) == RED
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [(1, (0, 0)), (2, (0, -1)), (3, (-1, -1)), (4, (-1, 0)), (6, (0, -1)), (8, (-1, 0))],
+)
+def test_a_photograph_is_turned_as_its_camera_noted(tmp_path, orientation, corner):
+    path = tmp_path / "photo.png"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    quadrant().save(path, exif=exif)
+    photo = read_photo(path)
+    assert photo.shape == ((8, 4, 3) if orientation in (6, 8) else (4, 8, 3))
+    assert tuple(photo[corner]) == RED
+
+
+def test_files_that_are_no_photograph_are_refused_by_name(tmp_path):
+    whole = tmp_path / "whole.png"
+    Image.effect_noise((64, 64), 50).save(whole)
+    files = {
+        "text.png": b"this is no image",
+        "empty.jpg": b"",
+        "half.png": whole.read_bytes()[:1000],
+        "broken.png": whole.read_bytes()[:40] + b"x" * 500,
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=name):
+            read_photo(tmp_path / name)
+    Image.new("F", (4, 4)).save(tmp_path / "real.tiff")
+    with pytest.raises(ValueError, match=r"real.tiff.*8 bits"):
+        read_photo(tmp_path / "real.tiff")
+    for name in ("missing.png", ""):
+        with pytest.raises(ValueError, match="cannot be read"):
+            read_photo(tmp_path / name)
+
+
+def test_an_image_of_absurd_size_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    quadrant().save(tmp_path / "bomb.png")
+    with pytest.raises(ValueError, match="bomb.png is too large"):
+        read_photo(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee"])
+def test_normalize_equals_transformers_without_its_resize(name):
+    photo = sample_photo(name)
+    theirs = SegformerImageProcessor(do_resize=False)(photo, return_tensors="pt")["pixel_values"]
+    ours = normalize(photo)
+    assert ours.shape == theirs.shape and ours.dtype == torch.float32
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("photo", "words"),
+    [
+        (np.zeros((4, 4, 3)), "uint8"),
+        (np.zeros((4, 4), np.uint8), r"\(H, W, 3\)"),
+        (np.zeros((3, 4, 4), np.uint8), r"\(H, W, 3\)"),
+        (np.zeros((1, 4, 4, 3), np.uint8), r"\(H, W, 3\)"),
+        (torch.zeros(4, 4, 3, dtype=torch.uint8), r"\(H, W, 3\)"),
+        ("photo.png", "str"),
+    ],
+)
+def test_normalize_refuses_what_is_no_photograph(photo, words):
+    with pytest.raises(ValueError, match=words):
+        normalize(photo)
+
+
+def test_an_unknown_sample_is_refused_with_the_names_there_are():
+    with pytest.raises(ValueError, match="'dog'.*astronaut, coffee"):
+        sample_photo("dog")
+
+
+def test_without_scikit_image_the_sample_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(photos.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r'pip install --editable ".\[lab\]"'):
+        sample_photo()
+
+
+def test_labels_lie_on_what_they_name():
+    labels, names = sample_labels()
+    photo = sample_photo().astype(int)
+    assert labels.shape == photo.shape[:2] and labels.dtype == np.int64
+    assert sorted(set(labels.flat)) == list(range(len(names)))
+    mean = {name: photo[labels == label].mean(axis=0) for label, name in enumerate(names)}
+    red, green, blue = mean["person"]
+    assert red > green + 40 and red > blue + 60  # the suit is orange
+    assert mean["table"].max() < 40 < 150 < mean["wall"].min()  # a black cloth, a pale wall
+    points = {
+        "person": (100, 225),
+        "helmet": (430, 380),
+        "flag": (60, 15),
+        "model shuttle": (60, 415),
+    }
+    for name, (row, column) in points.items():
+        assert names[labels[row, column]] == name
