@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,56 @@ class SegFormer(nn.Module):
         in: call `model.eval()` first.
         """
         return labels_from_logits(self(images), images.shape[-2:])
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_hub_id: str | Path,
+        config: SegFormerConfig | None = None,
+        num_classes: int | None = None,
+    ) -> SegFormer:
+        """A model with published weights, or yours: float32, on the CPU, in evaluation mode.
+
+        The names of the paper's code, of transformers (in files and in memory), of
+        segmentation_models_pytorch and of this package are understood. Loading is strict, and
+        nothing in a file is ever executed.
+
+        Args:
+            path_or_hub_id: a .safetensors, .pth, .pt or .bin file, the .index.json of one in
+                shards, a folder that holds one, or "owner/name" on the Hugging Face hub (`pip
+                install "segformer_edu[hub]"`).
+            config: which SegFormer this is. Otherwise config.json beside the weights tells, or the
+                published variant that the weights fit: its block_norm_eps is then 1e-5 for weights
+                from transformers and 1e-6 for others.
+            num_classes: classes of a decoder that starts from random weights if the file holds an
+                encoder only, or of such a classifier if the file has another number (warned of).
+
+        Raises:
+            ValueError: nothing there, a damaged or hostile file, weights that lack a tensor, hold
+                another or one of another shape (all are named), or a config that cannot be found.
+        """
+        from segformer_edu.checkpoints import load  # which imports this module
+
+        return load(path_or_hub_id, config, num_classes)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write model.safetensors and config.json as transformers does; each replaced in one step.
+
+        transformers has one epsilon, 1e-5, for all its norms: it gives the same logits for a model
+        whose block_norm_eps is 1e-5. For the paper's 1e-6 its norms differ by the fraction
+        9e-6 / 2v, where v is the variance of a token: little unless tokens are nearly constant.
+        `from_pretrained` gives back the same model either way.
+
+        Args:
+            folder: made if it is not there; other files in it stay.
+
+        Raises:
+            ValueError: a folded model, or a folder that is a file.
+            OSError: it cannot be written; what was there is unchanged.
+        """
+        from segformer_edu.checkpoints import save  # which imports this module
+
+        save(self, folder)
 
     def folded(self) -> SegFormer:
         """An evaluation-only copy with the decoder's matrices composed, for export: fewer

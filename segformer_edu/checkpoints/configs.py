@@ -1,0 +1,144 @@
+"""Which SegFormer a file holds: read from a Hugging Face config.json, or from the tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from segformer_edu.checkpoints.layouts import Weights
+from segformer_edu.config import VARIANTS, SegFormerConfig
+
+FIELDS = {  # theirs → ours
+    "num_channels": "in_channels",
+    "hidden_sizes": "embed_dims",
+    "depths": "depths",
+    "num_attention_heads": "num_heads",
+    "sr_ratios": "reduction_ratios",
+    "mlp_ratios": "mlp_ratios",
+    "patch_sizes": "patch_sizes",
+    "strides": "strides",
+    "decoder_hidden_size": "decoder_dim",
+    "drop_path_rate": "drop_path_rate",
+    "classifier_dropout_prob": "decoder_dropout",
+}
+BLOCK = "segformer_edu"  # holds what their config.json has no field for; transformers ignores it
+IN_BLOCK = ("block_norm_eps", "drop_path_rule", "gradient_checkpointing")
+
+
+def describes_segformer(description: dict[str, Any]) -> bool:
+    """Whether a config.json is Hugging Face's: other libraries put other things into that name."""
+    return "model_type" in description
+
+
+def from_hugging_face(description: dict[str, Any], weights: Weights) -> SegFormerConfig:
+    """The config that a Hugging Face config.json describes; fields that it lacks have B0's values.
+
+    The epsilon is that of the weights' layout unless our own block gives one: transformers ignores
+    its `layer_norm_eps`. Dropout inside the blocks, 0 in all published models, is not read.
+
+    Raises:
+        ValueError: another kind of model, another activation, or a field of the wrong type.
+    """
+    for field, allowed in {"model_type": "segformer", "hidden_act": "gelu"}.items():
+        if description.get(field, allowed) != allowed:
+            raise ValueError(f"{field} = {description[field]!r}: only {allowed!r} is SegFormer's.")
+    block = description.get(BLOCK, {})
+    if not isinstance(block, dict):
+        raise ValueError(f"{BLOCK} = {block!r}: an object is needed.")
+    if unknown := sorted(set(block) - set(IN_BLOCK)):
+        raise ValueError(f"{BLOCK} holds {unknown[0]!r}; it may hold {', '.join(IN_BLOCK)}.")
+    if not isinstance(stages := description.get("num_encoder_blocks"), int | None):
+        raise ValueError(f"num_encoder_blocks = {stages!r}: a whole number is needed.")
+    fields = {
+        ours: value[:stages] if isinstance(value, list) else value  # lists may be longer there
+        for theirs, ours in FIELDS.items()
+        if (value := description.get(theirs)) is not None
+    }
+    names = _class_names(description.get("id2label"))
+    num_classes = len(names) or description.get("num_labels", weights.num_classes or 1)
+    generic = list(names) == [f"LABEL_{label}" for label in range(len(names))]
+    return SegFormerConfig(
+        **fields,
+        num_classes=num_classes,
+        class_names=() if generic else names,
+        **{"block_norm_eps": weights.layout.block_norm_eps, **block},
+    )
+
+
+def _class_names(id2label: Any) -> tuple[str, ...]:
+    """{"0": "wall", "1": "building", …} → ("wall", "building", …)."""
+    if id2label is None:
+        return ()
+    if not isinstance(id2label, dict) or set(id2label) != set(map(str, range(len(id2label)))):
+        raise ValueError(f'id2label = {id2label!r}: {{"0": name, "1": name, …}} is needed.')
+    return tuple(id2label[str(label)] for label in range(len(id2label)))
+
+
+def to_hugging_face(config: SegFormerConfig, dtype: torch.dtype) -> dict[str, Any]:
+    """The content of a config.json from which transformers builds the same model."""
+    names = config.class_names or [f"LABEL_{label}" for label in range(config.num_classes)]
+    return {
+        "model_type": "segformer",
+        "architectures": ["SegformerForSemanticSegmentation"],
+        "dtype": str(dtype).removeprefix("torch."),
+        **{theirs: getattr(config, ours) for theirs, ours in FIELDS.items()},
+        "num_encoder_blocks": config.num_stages,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": config.block_norm_eps,
+        "reshape_last_stage": True,
+        "id2label": {str(label): name for label, name in enumerate(names)},
+        "label2id": {name: label for label, name in enumerate(names)},
+        BLOCK: {field: getattr(config, field) for field in IN_BLOCK},
+    }
+
+
+def infer(weights: Weights) -> SegFormerConfig:
+    """The config that the tensors tell, with heads and strides of the published variant they fit.
+
+    Raises:
+        ValueError: a tensor is missing that tells a size, or no variant has these sizes.
+    """
+    stages = [f"encoder.stages.{stage}." for stage in range(weights.num_stages)]
+
+    def size(name: str, axis: int) -> int:
+        if (length := weights.size(name, axis)) is None:
+            raise ValueError(
+                f"{weights.source} lacks {weights.their_name(name)} (ours: {name}), which tells "
+                f"the model's size, or it has too few axes. Fetch the file again, or pass config=…."
+            )
+        return length
+
+    embeddings = [stage + "patch_embedding.projection.weight" for stage in stages]
+    embed_dims = tuple(size(name, 0) for name in embeddings)
+    patch_sizes = tuple(size(name, 2) for name in embeddings)
+    hidden = [size(stage + "blocks.0.mix_ffn.expand.weight", 0) for stage in stages]
+    reductions = [
+        weights.size(stage + "blocks.0.attention.reduce.projection.weight", 2) for stage in stages
+    ]
+    depths = tuple(
+        len({name.split(".")[4] for name in weights.tensors if name.startswith(stage + "blocks.")})
+        for stage in stages
+    )
+    variants = map(SegFormerConfig.named, VARIANTS)
+    found = (embed_dims, depths, patch_sizes)
+    fits = [v for v in variants if (v.embed_dims, v.depths, v.patch_sizes) == found]
+    if not fits:
+        raise ValueError(
+            f"{weights.source} holds embed_dims = {embed_dims}, depths = {depths}, patch_sizes = "
+            f"{patch_sizes}, which is no published variant, and neither heads nor strides can be "
+            f"read from weights: put its config.json beside it, or pass config=SegFormerConfig(…)."
+        )
+    changes: dict[str, Any] = {}
+    if weights.has_decoder:
+        changes["decoder_dim"] = size("decoder.fuse.weight", 0)
+        changes["num_classes"] = size("decoder.classifier.weight", 0)
+    return fits[0].replace(
+        in_channels=size(embeddings[0], 1),
+        reduction_ratios=tuple(r or 1 for r in reductions),
+        mlp_ratios=tuple(h // dim for h, dim in zip(hidden, embed_dims, strict=True)),
+        block_norm_eps=weights.layout.block_norm_eps,
+        **changes,
+    )

@@ -1,0 +1,164 @@
+"""Bytes in, tensors out: files, shards, folders and hub ids; nothing in them is ever executed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+PICKLED = (".pth", ".pt", ".bin")
+INDEX = ".index.json"  # of a checkpoint in shards
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+IN_FOLDERS = (WEIGHTS, WEIGHTS + INDEX, "pytorch_model.bin", "pytorch_model.bin" + INDEX)
+ON_THE_HUB = (  # the second only where the first has no weights
+    [CONFIG, WEIGHTS, WEIGHTS + INDEX, "model-*-of-*.safetensors"],
+    [CONFIG, "pytorch_model.bin", "pytorch_model.bin" + INDEX, "pytorch_model-*-of-*.bin"],
+)
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w", re.ASCII)  # who/what
+
+
+def locate(path_or_hub_id: str | Path) -> Path:
+    """The file of weights, or index of shards: itself, the one in a folder, or a download.
+
+    Raises:
+        ValueError: nothing there, several files to choose from, or a download that failed.
+    """
+    if not isinstance(path_or_hub_id, (str, Path)):
+        raise ValueError(f"{path_or_hub_id!r} is neither a path nor a hub id: give a string.")
+    path = Path(path_or_hub_id).expanduser()
+    if path.is_dir():
+        return _weights_in(path)
+    if path.exists():
+        return path
+    suffixes = (*PICKLED, ".safetensors", ".json")
+    if not HUB_ID.fullmatch(str(path_or_hub_id)) or path.name.endswith(suffixes):
+        raise ValueError(
+            f"There is no file or folder {str(path_or_hub_id)!r}. Give the path of one that exists "
+            f"or a hub id of the form owner/name."
+        )
+    return _weights_in(download(str(path_or_hub_id)))
+
+
+def download(hub_id: str) -> Path:
+    """The folder in the hub's own cache that holds a repository's weights and config."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ValueError(
+            f"Loading {hub_id!r} from the hub needs huggingface_hub, which is not installed: "
+            f'pip install "segformer_edu[hub]". Or download the files and give their path.'
+        ) from error
+    folder = Path()
+    for patterns in ON_THE_HUB:
+        try:
+            folder = Path(snapshot_download(hub_id, allow_patterns=patterns))
+        except Exception as error:  # the hub's, the connection's and the disk's, all alike here
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ValueError(
+                f"{hub_id!r} is no path here and could not be had from the Hugging Face hub: "
+                f"{reason} Check the spelling and the connection, or give the path of a file."
+            ) from error
+        if any((folder / name).exists() for name in IN_FOLDERS):
+            break
+    return folder
+
+
+def _weights_in(folder: Path) -> Path:
+    """The weights in a folder: under their usual name, or the only file that can be weights."""
+    for name in IN_FOLDERS:
+        if (folder / name).exists():
+            return folder / name
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", *PICKLED))
+    if len(files) != 1:
+        found = ", ".join(path.name for path in files) or "none"
+        raise ValueError(
+            f"{folder} must hold {' or '.join(IN_FOLDERS)}, or one single .safetensors or "
+            f"{', '.join(PICKLED)} file; found {found}. Give the path of the file itself."
+        )
+    return files[0]
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a file, or of all shards of an index, by name, on the CPU.
+
+    Raises:
+        ValueError: names the file that is damaged, missing, or holds something else.
+    """
+    if path.name.endswith(INDEX):
+        return _read_shards(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in PICKLED:
+        return _read_pickled(path)
+    raise ValueError(
+        f"{path} ends in {path.suffix!r}, and weights end in .safetensors, {', '.join(PICKLED)} "
+        f"or {INDEX}. Rename the file by what it is, or give the file of the weights."
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or a ValueError that names the file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no readable JSON: {error}. Fetch it again.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a JSON {type(content).__name__}; an object is needed.")
+    return content
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    shard_of = read_json(index).get("weight_map")
+    if not isinstance(shard_of, dict) or not shard_of:
+        raise ValueError(f"{index} has no weight_map from the names of tensors to those of files.")
+    tensors: dict[str, Tensor] = {}
+    for shard in dict.fromkeys(map(str, shard_of.values())):
+        if re.search(r"[/\\:]", shard) or not shard.endswith((".safetensors", *PICKLED)):
+            raise ValueError(
+                f"{index} names the shard {shard!r}: a shard is a .safetensors or "
+                f"{', '.join(PICKLED)} file in the index's own folder. Do not trust this file."
+            )
+        tensors |= read_tensors(index.with_name(shard))
+    if absent := sorted(set(shard_of) - set(tensors)):
+        raise ValueError(f"The shards of {index} lack {', '.join(absent)}. Fetch them again.")
+    return tensors
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except Exception as error:  # whatever bytes can do to a parser
+        raise ValueError(
+            f"{path} is no readable safetensors file ({error}): missing, cut short, or another "
+            f"format under this name. Fetch it again, or rename it by what it is."
+        ) from error
+
+
+def _read_pickled(path: Path) -> dict[str, Tensor]:
+    """A dict of tensors that torch saved, alone or under "state_dict"; code in it is refused."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever bytes can do to a parser
+        raise ValueError(
+            f"{path} is no readable file of weights: missing, cut short, another format under this "
+            f"name, or more than tensors inside. Nothing in it was run. If you trust where it came "
+            f"from, save its state dict alone with torch.save(model.state_dict(), path)."
+        ) from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}; a dict of tensors is needed.")
+    for name, tensor in content.items():
+        dense = isinstance(tensor, Tensor) and tensor.layout == torch.strided
+        if not isinstance(name, str) or not dense or tensor.is_quantized:
+            raise ValueError(
+                f"{path} holds {name!r}, a {type(tensor).__name__}, where only dense tensors by "
+                f"name are allowed. Save the state dict alone."
+            )
+    return dict(content)
