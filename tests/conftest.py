@@ -1,0 +1,73 @@
+"""What all tests share: no network, one thread, every device that is there."""
+
+import os
+
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
+
+import pytest
+import torch
+
+from segformer_edu import SegFormer, SegFormerConfig
+
+torch.set_num_threads(1)  # pytest-xdist has a worker for each core
+torch.backends.cudnn.allow_tf32 = False  # all bits of float32, as on the CPU
+
+HAVE = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+
+
+@pytest.fixture(scope="session", params=["cpu", *(name for name, there in HAVE.items() if there)])
+def device(request):
+    """Each device of this machine in turn."""
+    return torch.device(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def small_config():
+    """A whole SegFormer, four stages and all its parts, that runs in milliseconds."""
+    return SegFormerConfig(
+        num_classes=5,
+        embed_dims=(8, 16, 24, 32),
+        depths=(1, 2, 1, 1),
+        num_heads=(1, 2, 3, 4),
+        decoder_dim=16,
+        drop_path_rate=0.0,
+        decoder_dropout=0.0,
+    )
+
+
+@pytest.fixture
+def small_model(small_config, randomized):
+    return randomized(SegFormer(small_config)).eval()
+
+
+@pytest.fixture(scope="session")
+def randomized():
+    """A function that gives a module weights under which every part of it matters."""
+    return randomize
+
+
+@torch.no_grad()
+def randomize(module, seed=0):
+    """Weights, biases, norms and running statistics away from the zeros and ones they start at.
+
+    Matrices are scaled to keep activations near one, so that no branch and no bias drowns.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(x):
+        return torch.randn(x.shape, generator=generator)
+
+    for x in module.parameters():
+        x.copy_(normal(x) / x[0].numel() ** 0.5 if x.ndim > 1 else 0.2 * normal(x))
+    for part in module.modules():
+        if isinstance(part, torch.nn.LayerNorm | torch.nn.BatchNorm2d):
+            part.weight.add_(1)
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.running_mean.copy_(0.5 * normal(part.running_mean))
+            part.running_var.copy_(normal(part.running_var).exp())
+    return module

@@ -1,0 +1,41 @@
+"""Mix-FFN: eq. 3 written out, and the zero padding that tells tokens where the border is."""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from segformer_edu import MixFFN
+
+
+def test_equals_eq_3_written_out(device, randomized):
+    ffn = randomized(MixFFN(6, 10)).to(device)
+    x = torch.randn(2, 5, 7, 6, device=device)
+    hidden = F.linear(x, ffn.expand.weight, ffn.expand.bias)
+    padded = F.pad(hidden, (0, 0, 1, 1, 1, 1))  # a ring of zeros
+    mixed = ffn.depthwise.bias + sum(
+        padded[:, row : row + 5, column : column + 7] * ffn.depthwise.weight[:, 0, row, column]
+        for row in range(3)
+        for column in range(3)
+    )
+    gelu = mixed * (1 + torch.erf(mixed / math.sqrt(2))) / 2
+    expected = F.linear(gelu, ffn.contract.weight, ffn.contract.bias)
+    torch.testing.assert_close(ffn(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_on_a_flat_map_only_the_border_differs(randomized):
+    flat = torch.ones(1, 6, 8, 4)
+    y = randomized(MixFFN(4, 16))(flat)[0]
+    inside = y[1:-1, 1:-1]
+    torch.testing.assert_close(inside, inside[:1, :1].expand_as(inside))
+    corner, top, left, middle = y[0, 0], y[0, 3], y[3, 0], y[3, 3]
+    kinds = torch.stack([corner, top, left, middle])
+    assert torch.pdist(kinds).min() > 1e-3  # four kinds of place, told apart
+
+
+def test_a_token_hears_its_eight_neighbours_and_no_others(randomized):
+    x = torch.randn(1, 7, 7, 4, requires_grad=True)
+    randomized(MixFFN(4, 8))(x)[0, 3, 3].sum().backward()
+    heard = (x.grad[0] != 0).any(-1)
+    assert heard[2:5, 2:5].all()
+    assert heard.sum() == 9
