@@ -1,8 +1,4 @@
-"""What all tests share: no network, one thread, every device that is there."""
-
-import os
-
-os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
+"""What all tests share: one thread, seeded, every device that is there."""
 
 import pytest
 import torch
