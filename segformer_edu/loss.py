@@ -32,8 +32,10 @@ def segmentation_loss(logits: Tensor, labels: Tensor, ignore_index: int = 255) -
         ValueError: another rank, dtype or batch size, a label out of range, or no valid pixel at
             all.
     """
-    num_valid = check_labels(logits, labels, ignore_index)
-    return _StripLoss.apply(logits, labels.long(), ignore_index, num_valid)
+    check_shapes(logits, labels, ignore_index)
+    labels = labels.long()  # before any comparison: −100 in uint8 would be 156
+    num_valid = count_valid(labels, max(logits.shape[1], 2), ignore_index)
+    return _StripLoss.apply(logits, labels, ignore_index, num_valid)
 
 
 class _StripLoss(torch.autograd.Function):
@@ -83,11 +85,17 @@ def _sum_over_pixels(logits: Tensor, labels: Tensor, ignore_index: int) -> Tenso
     )
 
 
-def check_labels(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
-    """The number of valid pixels, or a ValueError that says what is wrong with the labels."""
-    if logits.ndim != 4 or not logits.is_floating_point():
+def check_shapes(logits: Tensor, labels: Tensor, ignore_index: int) -> None:
+    """Refuse logits and labels that do not belong together, in shape, type or device."""
+    for name, x in (("logits", logits), ("labels", labels)):
+        if not isinstance(x, Tensor):
+            raise ValueError(
+                f"{name} are a tensor; got {type(x).__name__}. Use torch.as_tensor(...)."
+            )
+    if logits.ndim != 4 or not logits.is_floating_point() or 0 in logits.shape[1:]:
         raise ValueError(
-            f"logits are floating point (B, K, h, w); got {logits.dtype} {tuple(logits.shape)}."
+            f"logits are floating point (B, K, h, w), none of K, h, w zero; got {logits.dtype} "
+            f"{tuple(logits.shape)}. Give what the model returns, not its argmax."
         )
     if labels.ndim != 3 or len(labels) != len(logits):
         raise ValueError(
@@ -102,7 +110,12 @@ def check_labels(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
         raise ValueError(
             f"labels are on {labels.device}, logits on {logits.device}: move one with .to(...)."
         )
-    num_classes = max(logits.shape[1], 2)
+    if not isinstance(ignore_index, int) or isinstance(ignore_index, bool):
+        raise ValueError(f"ignore_index = {ignore_index!r}: give a whole number, 255 or −100.")
+
+
+def count_valid(labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
+    """The number of pixels that count; a label out of range, or no such pixel, is refused."""
     valid = labels != ignore_index
     wrong = valid & ((labels < 0) | (labels >= num_classes))
     if wrong.any():
@@ -112,6 +125,7 @@ def check_labels(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
         )
     if not valid.any():
         raise ValueError(
-            f"every pixel is ignore_index = {ignore_index}: this batch has nothing to learn from."
+            f"every pixel is ignore_index = {ignore_index}: this batch has nothing to learn from. "
+            f"Skip it, or look whether the masks were read as meant."
         )
     return valid.sum()

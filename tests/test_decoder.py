@@ -1,0 +1,117 @@
+"""The decoder against eq. 4 and the published head written out, in training and evaluation."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from segformer_edu import AllMLPDecoder
+from segformer_edu.decoder import FoldedDecoder
+
+DIMS = (6, 10, 14, 18)
+SIZES = {
+    "square": [(16, 16), (8, 8), (4, 4), (2, 2)],
+    "odd": [(17, 25), (9, 13), (5, 7), (3, 4)],
+    "tall": [(75, 21), (38, 11), (19, 6), (10, 3)],
+    "not halves": [(33, 20), (11, 19), (7, 7), (1, 1)],
+}
+
+
+@pytest.fixture
+def decoder(device, randomized):
+    return randomized(AllMLPDecoder(DIMS, 12, 5, dropout=0.0)).to(device)
+
+
+def maps_of(sizes, device, batch=2):
+    return [
+        torch.randn(batch, dim, *size, device=device) for dim, size in zip(DIMS, sizes, strict=True)
+    ]
+
+
+def published(decoder, maps):
+    """Project, resize, concatenate from stage 4 to stage 1, fuse, BatchNorm, ReLU, classify."""
+    projected = [
+        F.interpolate(
+            torch.einsum("bchw,dc->bdhw", x, projection.weight) + projection.bias[:, None, None],
+            maps[0].shape[2:],
+            mode="bilinear",
+            align_corners=False,
+        )
+        for x, projection in zip(maps, decoder.projections, strict=True)
+    ]
+    fused = F.conv2d(torch.cat(projected[::-1], dim=1), decoder.fuse.weight)
+    norm = decoder.norm
+    if decoder.training:
+        mean, variance = fused.mean((0, 2, 3)), fused.var((0, 2, 3), correction=0)
+    else:
+        mean, variance = norm.running_mean, norm.running_var
+    scale = norm.weight / (variance + norm.eps).sqrt()
+    normed = (fused - mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None]
+    return F.conv2d(F.relu(normed), decoder.classifier.weight, decoder.classifier.bias)
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("mode", ["training", "evaluation"])
+def test_equals_the_published_form(decoder, device, sizes, mode):
+    if device.type == "mps":
+        pytest.skip("Apple GPUs have no float64")
+    decoder.double().train(mode == "training")
+    outcomes = []
+    for form in (decoder, lambda maps: published(decoder, maps)):
+        torch.manual_seed(0)
+        maps = [x.double().requires_grad_() for x in maps_of(sizes, device)]
+        logits = form(maps)
+        upstream = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)).to(logits)
+        outcomes.append(
+            [logits, *torch.autograd.grad(logits, [*maps, *decoder.parameters()], upstream)]
+        )
+    torch.testing.assert_close(*outcomes, rtol=1e-9, atol=1e-9)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_strips_give_the_same_as_the_whole_map(decoder, device, sizes, batch):
+    maps = maps_of(sizes, device, batch)
+    decoder.eval()
+    in_strips = decoder(maps)
+    with torch.enable_grad():  # a recorded gradient takes the map in one piece
+        whole = decoder(maps)
+    torch.testing.assert_close(in_strips, whole, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(in_strips, published(decoder, maps), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_folded_gives_the_same_with_fewer_parameters(decoder, device, sizes):
+    decoder.eval()
+    folded = FoldedDecoder(decoder)
+    maps = maps_of(sizes, device)
+    torch.testing.assert_close(folded(maps), decoder(maps), rtol=1e-5, atol=1e-5)
+    count, whole = (sum(x.numel() for x in part.parameters()) for part in (folded, decoder))
+    assert count == sum(12 * dim for dim in DIMS) + 12 + 5 * 12 + 5  # W_i A_i, bias, classifier
+    assert count < whole
+
+
+def test_dropout_drops_whole_channels_in_training_only(randomized, device):
+    decoder = randomized(AllMLPDecoder(DIMS, 64, 5, dropout=0.5)).to(device)
+    maps = maps_of(SIZES["square"], device)
+    seen = []
+    decoder.norm.register_forward_hook(lambda part, inputs, output: seen.append(F.relu(output)))
+    decoder.classifier.register_forward_pre_hook(lambda part, inputs: seen.append(inputs[0]))
+    decoder.train()(maps)
+    before, after = (x.flatten(0, 1).flatten(1) for x in seen)  # a row for each sample and channel
+    dropped = ~after.any(1)
+    assert 32 < dropped.sum() < 96
+    torch.testing.assert_close(after[~dropped], 2 * before[~dropped])
+    decoder.eval()
+    torch.testing.assert_close(decoder(maps), decoder(maps))
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3, 5])
+def test_any_number_of_stages(randomized, device, stages):
+    dims = [4 + 2 * stage for stage in range(stages)]
+    decoder = randomized(AllMLPDecoder(dims, 8, 3, dropout=0.0)).to(device).eval()
+    maps = [
+        torch.randn(2, dim, 18 >> stage, 30 >> stage, device=device)
+        for stage, dim in enumerate(dims)
+    ]
+    torch.testing.assert_close(decoder(maps), published(decoder, maps), rtol=1e-4, atol=1e-5)
