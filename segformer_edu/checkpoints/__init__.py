@@ -137,12 +137,9 @@ def save(model: SegFormer, folder: str | Path) -> None:
     }
     dtype = next(model.parameters()).dtype
     config = json.dumps(to_hugging_face(model.config, dtype), indent=2, ensure_ascii=False)
-    files = {
-        WEIGHTS: safetensors.torch.save(tensors, {"format": "pt"}),
-        CONFIG: (config + "\n").encode(),
-    }
+    weights = safetensors.torch.save(tensors, {"format": "pt"})
     try:
-        _replace_files(folder, files)
+        _replace_files(folder, (config + "\n").encode(), weights)
     except OSError as error:
         raise OSError(
             f"The model could not be written to {folder} ({error}); what was there is unchanged. "
@@ -150,12 +147,21 @@ def save(model: SegFormer, folder: str | Path) -> None:
         ) from error
 
 
-def _replace_files(folder: Path, files: dict[str, bytes]) -> None:
-    """Write all files beside the folder, then move each into it: no reader sees half a file."""
+def _replace_files(folder: Path, config: bytes, weights: bytes) -> None:
+    """Write both files beside the folder, then move them into it: no reader sees half a file."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        for name, content in files.items():
-            Path(temporary, name).write_bytes(content)
+        new_config, new_weights = Path(temporary, CONFIG), Path(temporary, WEIGHTS)
+        new_config.write_bytes(config)
+        new_weights.write_bytes(weights)
         folder.mkdir(exist_ok=True)
-        for name in files:
-            os.replace(Path(temporary, name), folder / name)
+        old_config = (folder / CONFIG).read_bytes() if (folder / CONFIG).exists() else None
+        os.replace(new_config, folder / CONFIG)
+        try:
+            os.replace(new_weights, folder / WEIGHTS)
+        except OSError:  # the old weights are still there: so must be their config
+            if old_config is None:
+                (folder / CONFIG).unlink()
+            else:
+                (folder / CONFIG).write_bytes(old_config)
+            raise

@@ -54,19 +54,21 @@ def download(hub_id: str) -> Path:
             f"Loading {hub_id!r} from the hub needs huggingface_hub, which is not installed: "
             f'pip install "segformer_edu[hub]". Or download the files and give their path.'
         ) from error
-    folder = Path()
     for patterns in ON_THE_HUB:
         try:
             folder = Path(snapshot_download(hub_id, allow_patterns=patterns))
         except Exception as error:  # the hub's, the connection's and the disk's, all alike here
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise ValueError(
                 f"{hub_id!r} is no path here and could not be had from the Hugging Face hub: "
-                f"{reason} Check the spelling and the connection, or give the path of a file."
+                f"{reason}. Check the spelling and the connection, or give the path of a file."
             ) from error
         if any((folder / name).exists() for name in IN_FOLDERS):
-            break
-    return folder
+            return folder
+    raise ValueError(
+        f"{hub_id!r} on the hub holds none of {', '.join(IN_FOLDERS)}: choose another, or download "
+        f"the file of weights that it does hold and give its path."
+    )
 
 
 def _weights_in(folder: Path) -> Path:
@@ -155,10 +157,16 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; a dict of tensors is needed.")
     for name, tensor in content.items():
-        dense = isinstance(tensor, Tensor) and tensor.layout == torch.strided
-        if not isinstance(name, str) or not dense or tensor.is_quantized:
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not _is_dense(tensor):
             raise ValueError(
                 f"{path} holds {name!r}, a {type(tensor).__name__}, where only dense tensors by "
                 f"name are allowed. Save the state dict alone."
             )
     return dict(content)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor has one number in the file for each of its elements."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        return False
+    return tensor.nbytes <= tensor.untyped_storage().nbytes()  # else a few stand for many
