@@ -5,7 +5,19 @@
 
 from segformer_edu.plots.course_map import course_map
 from segformer_edu.plots.feature_maps import feature_maps
+from segformer_edu.plots.patches import patches, pictures, shift_curves
+from segformer_edu.plots.photograph import photograph
 from segformer_edu.plots.segmentation import segmentation
 from segformer_edu.plots.show import png, show
 
-__all__ = ["course_map", "feature_maps", "png", "segmentation", "show"]
+__all__ = [
+    "course_map",
+    "feature_maps",
+    "patches",
+    "pictures",
+    "photograph",
+    "png",
+    "segmentation",
+    "shift_curves",
+    "show",
+]
