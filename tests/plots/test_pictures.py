@@ -143,3 +143,11 @@ def test_drawing_changes_no_array_and_opens_no_pyplot_figure():
         "sys.exit('matplotlib.pyplot' in sys.modules or 'IPython' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_photograph_is_drawn_pixel_for_pixel_and_refused_when_normalised():
+    figure = plots.photograph(PHOTO, finding="Noise")
+    assert np.array_equal(figure.axes[0].images[0].get_array(), PHOTO)
+    assert "Noise" in texts(figure)
+    with pytest.raises(ValueError, match="uint8"):
+        plots.photograph(PHOTO / 255.0)

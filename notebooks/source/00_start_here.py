@@ -1,0 +1,276 @@
+# %% [markdown]
+# # Lesson 00 · What does it take to name every pixel?
+#
+# Welcome. By the last lesson of this course you will have built SegFormer, a transformer that looks at a photograph and says, for every single pixel, what
+# it belongs to. You will have built all of it: each layer written out, explained, and tested against code that nobody here wrote.
+#
+# This first lesson is the doorway. You will see the whole model at work before you know how any of it works, and that is on purpose: it is easier to take
+# a clock apart once you have heard it tick.
+#
+# **After this lesson you will be able to**
+#
+# - say what semantic segmentation is, and what its output looks like in memory;
+# - send a photograph through a SegFormer and name the shape of everything on the way;
+# - tell what random weights know (nothing) from what the architecture brings with it (more than you may expect);
+# - load published weights, where there is a network.
+#
+# **Time** 20 minutes. **You need** Python, and to have met a PyTorch tensor before. No GPU.
+
+# %%
+import torch
+
+from segformer_edu import SegFormer, SegFormerConfig, plots
+from segformer_edu.data.photos import normalize, sample_labels, sample_photo
+from segformer_edu.doctor import examine
+
+# %% [markdown]
+# ## Is everything here?
+#
+# Ask the doctor. It lists what is installed, says which device your models will run on, and times one. If something is missing, the line says what to type.
+
+# %% tags=["nbval-ignore-output"]
+report, healthy = examine()
+print(report)
+
+# %% [markdown]
+# Your numbers will differ from the ones stored here: they describe your machine. Nearly everything after this comes out the same on every machine, digit for digit.
+#
+# Every lesson has the same rhythm. You **predict**, then run, then see whether you were right. Write your prediction down, wrong or not: people who commit to
+# an answer first remember the right one better ([Richland, Kornell and Kao 2009](https://doi.org/10.1037/a0016496)).
+#
+# ## What is semantic segmentation?
+#
+# Begin with a photograph. This is Eileen Collins, the first woman to command a Space Shuttle; NASA took the picture, and it ships with scikit-image.
+
+# %%
+photo = sample_photo("astronaut")
+plots.show(
+    plots.photograph(photo),
+    alt="A portrait of a smiling astronaut in an orange suit, her helmet in front of her, between "
+    "an American flag and a model of the Space Shuttle.",
+)
+
+# %% [markdown]
+# Three tasks could be set on it. *Classification* answers with one word for the whole picture: astronaut. *Detection* answers with boxes: a person here,
+# a helmet there. *Semantic segmentation* answers at every pixel, and a pixel of her hair and a pixel of her sleeve both answer "person".
+#
+# **Predict.** If you had to colour this photograph in, one colour for each kind of thing, how many kinds would you need? Which would cover most of it?
+
+# %%
+labels, names = sample_labels()
+plots.show(
+    plots.segmentation(photo, labels, names, finding="Every pixel has one class, and only one"),
+    alt="The portrait, tinted in six flat colours with sharp borders: person, wall, helmet, flag, "
+    "model shuttle and table. The legend gives the share of each, the person first.",
+)
+
+# %% [markdown]
+# *Look at the borders.* The curls of the hair, the gap between shoulder and shuttle: most of the difficulty of segmentation lives in thin places like these.
+# No model drew this; it is the answer that we would like to get, the *ground truth*. Such answers are what makes segmentation expensive: a single street scene of the Cityscapes data set took its
+# annotators more than 1.5 hours ([Cordts and others 2016](https://arxiv.org/abs/1604.01685)).
+#
+# In memory there are no colours. A label map is an array of whole numbers, as tall and as wide as the photograph. Let us look at the small piece where the hair meets the wall.
+
+# %%
+print("photograph", photo.shape, photo.dtype)
+print("labels    ", labels.shape, labels.dtype)
+print(labels[60:66, 292:308])
+print("4 is", names[4], "and 0 is", names[0])
+
+# %% [markdown]
+# That is all there is to it: **image in, one whole number a pixel out**. The astronaut is not found, outlined or counted; two astronauts side by side would share one
+# number. (Telling them apart is *instance* segmentation, another task.)
+#
+# ## What does a model make of it?
+#
+# A SegFormer is described by a config: how many stages, how wide, how deep. The paper publishes six, B0 to B5 (arXiv:2105.15203, Table 6). B0 is the smallest.
+
+# %%
+torch.manual_seed(0)
+config = SegFormerConfig.named("b0", num_classes=150)
+model = SegFormer(config).eval()
+print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters")
+
+# %% [markdown]
+# About {{b0_millions}} million numbers, drawn at random a moment ago. The {{b0_classes}} classes are those of ADE20K, a collection of everyday scenes with everything in
+# them labelled: walls, skies, people, flags and many more ([Zhou and others 2016](https://arxiv.org/abs/1608.05442)).
+#
+# A network does not want bytes. `normalize` turns the photograph into a batch of one, with colour first, on a scale where the average photograph is
+# near zero.
+
+# %%
+images = normalize(photo)
+print("pixels", photo.min(), "to", photo.max())
+print("images", tuple(images.shape), f"{images.min():.1f} to {images.max():.1f}")
+
+# %% [markdown]
+# The encoder works in four stages, and each hands on a map: a grid of *tokens*, each of them a list of channels that describes one patch of the photograph.
+#
+# **Predict.** The first stage has a grid of 128×128 tokens for this 512×512 photograph. How large is the grid of the fourth? And do you expect more channels there, or fewer?
+
+# %%
+prediction = ...  # for example (64, "more")
+
+# %%
+with torch.no_grad():
+    maps = model.encoder(images)
+for stage, stage_map in enumerate(maps, start=1):
+    channels, height, width = stage_map.shape[1:]
+    print(f"stage {stage}: {height:>3} × {width:<3} tokens, {channels:>3} channels")
+
+# %% [markdown]
+# Each stage halves the sides of the grid and widens the channels: **less where, more what**. The last map is thirty-two times shorter a side than the photograph, and
+# each of its tokens has {{b0_last_channels}} numbers to say what is there.
+#
+# Numbers are hard to imagine, so look at them. Below are the five channels of each stage that vary most over the picture.
+
+# %%
+plots.show(
+    plots.feature_maps(
+        [stage_map[0].numpy() for stage_map in maps],
+        finding="From stage to stage the picture gets coarser, and there are more of them",
+    ),
+    alt="Four rows of five heat maps. The astronaut has fine outlines in stage 1, is easy to "
+    "recognise in stage 2, a blocky shape in stage 3, and a mosaic of large squares in stage 4.",
+)
+
+# %% [markdown]
+# *Look at the helmet, row by row.* Its rim is a fine line in stage 1 and a few squares in stage 4.
+#
+# And here is a surprise worth keeping: these weights are random, and still you recognise her. The first layers of a network are small filters slid over the picture, and a
+# random filter is still a filter: it answers differently to dark and bright, to edges and to plain areas. What you see is the *architecture*. Knowledge is yet to come.
+#
+# ## So what does it answer?
+#
+# The decoder takes the four maps, brings them to the size of the first, and gives each token a score for every class: its *logits*.
+#
+# **Predict.** The photograph has 512×512 pixels, and the model tells {{b0_classes}} classes apart. What is the shape of the logits?
+
+# %%
+prediction = ...  # four numbers
+
+# %%
+with torch.no_grad():
+    logits = model(images)
+print("logits", tuple(logits.shape))
+predicted = model.predict(images)
+print("labels", tuple(predicted.shape), predicted.dtype)
+
+# %% [markdown]
+# The logits come at a quarter of the size, one score for each class. `predict` does the rest: it enlarges the scores to the photograph's own size, and *then* takes the largest at each pixel.
+# The order matters, and lesson 07 measures how much.
+
+# %%
+plots.show(
+    plots.segmentation(
+        photo,
+        predicted[0].numpy(),
+        finding="With random weights: an answer everywhere, a meaning nowhere",
+    ),
+    alt="The portrait under a wild patchwork: large patches on wall and helmet, while hair, collar "
+    "and flag are shattered into slivers. The legend has numbers for names.",
+)
+
+# %% [markdown]
+# *Compare it with the picture you began with.* Some patches follow the helmet or the wall: places that look alike get the same answer. But which answer is an accident.
+#
+# Let us be plain about it: **this model knows nothing**. Two ways to see that. How sure is it of its answers? And does a second model, the same but for its random seed, agree?
+
+# %%
+torch.manual_seed(1)
+other = SegFormer(config).eval().predict(images)
+confidence = logits.softmax(dim=1).amax(dim=1).mean()
+print(f"probability that it gives its own answer, on average: {confidence:.0%}")
+print(f"pixels on which another random model agrees: {(predicted == other).float().mean():.0%}")
+
+# %% [markdown]
+# Whenever a picture of a network's output looks meaningful, ask this question first: *what would random weights have drawn?* Lesson 09 asks it of attention maps.
+#
+# ## And with weights that have learned?
+#
+# The authors published theirs, trained on ADE20K with this very config. With a network they are one line away (about {{b0_megabytes}} MB the first time, then kept on disk); without one, the cell says so
+# in a sentence and the lesson goes on. Nothing later depends on it: in lesson 08 you train your own.
+
+# %% tags=["nbval-ignore-output"]
+try:
+    trained = SegFormer.from_pretrained("nvidia/segformer-b0-finetuned-ade-512-512").eval()
+except ValueError as problem:
+    print("No published weights this time:", problem)
+else:
+    figure = plots.segmentation(
+        photo, trained.predict(images)[0].numpy(), trained.config.class_names
+    )
+    plots.show(figure, alt="The portrait, labelled by the published weights.")
+
+# %% [markdown]
+# ## What if you hand it the wrong thing?
+#
+# You will, and often: everyone does. The commonest slip of all is to pass the photograph as it is, whole numbers with colour last.
+#
+# **Predict.** What will the model say?
+
+# %% tags=["raises-exception"]
+model(torch.as_tensor(photo))
+
+# %% [markdown]
+# Errors in this course are written to be read: what was given, what is allowed, what to do. Read the last line first. (Try `torch.as_tensor(photo)[None]` and follow the advice, message by
+# message, until it works. It takes three steps, and `normalize` does all of them.)
+#
+# ## Where does each lesson fit?
+#
+# You have now seen the whole machine from outside. Here it is once more, with the lesson in which you build each part. (Each branch of a stage also normalises its input, which the picture leaves out.)
+
+# %%
+plots.show(
+    plots.course_map(photo, [stage_map[0].numpy() for stage_map in maps], labels),
+    alt="A photograph enters the encoder (lesson 06), four stages of ever smaller and deeper maps. "
+    "All four lead to the all-MLP decoder (07), which gives every pixel a class. Inside a stage: "
+    "overlapping patches (01), attention and its bill (02) with fewer keys (03), Mix-FFN (04), and "
+    "skip connections around both (05). Below: start here (00), train it (08), look inside (09), "
+    "make it fast (10), test the paper's claims (11).",
+)
+
+# %% [markdown]
+# *Follow the brown lines.* All four stages reach the decoder, the fine ones and the coarse ones: that is why the model can name a thing *and* find its edge. (The labels at the right
+# are the ground truth, what training aims at.)
+#
+# The order is that of the data: pixels to patches (01), patches to attention and what it costs (02, 03), position (04), depth (05); then the whole encoder (06), the decoder and the full model (07).
+# After that the model is yours: train it (08), look inside (09), make it fast (10), and put the paper's claims to the test (11).
+#
+# ## Recap
+#
+# - Semantic segmentation gives each pixel one class: an image in, an array of whole numbers of the same height and width out.
+# - The encoder makes four maps, from fine and narrow to coarse and wide. The decoder uses all four.
+# - Logits come at a quarter of the size; enlarge them first, then take the largest.
+# - A network with random weights still draws pictures in which you recognise things. That says something about convolutions, and nothing about knowledge.
+#
+# **Can you answer without scrolling up?**
+#
+# 1. Two dogs stand side by side. Does semantic segmentation tell you that there are two?
+# 2. What is the shape of the logits for a batch of two photographs, 256×512, with 19 classes?
+# 3. Which stage knows best *where* an edge is, and why?
+# 4. Why can you recognise the astronaut in the features of a model that has learned nothing?
+# 5. `predict` resizes, then takes the argmax. What would borders look like the other way round?
+#
+# <details><summary>Answers</summary>
+#
+# 1. No. Both are "dog"; telling them apart is instance segmentation.
+# 2. `(2, 19, 64, 128)`: batch, classes, and a quarter of each side.
+# 3. The first: its tokens stand four pixels apart, those of the last stage thirty-two.
+# 4. Its first layers are filters slid over the picture. Even random ones answer to brightness and edges, in place.
+# 5. Like stairs: each label of the coarse map would become a block of four by four pixels.
+#
+# </details>
+#
+# > **Where paper, code and posts differ**
+# >
+# > - *Patches of 4×4.* The paper's overview says that the image is cut into patches of 4×4 (Section 3). The model it describes later, and the released weights, use patches of 7×7 that stand four pixels apart (Section 3.1). Lesson 01 shows
+# >   what the overlap does.
+# > - *The size of the answer.* The paper's mask is H/4 × W/4 (eq. 4), and libraries return those logits as they are. A post that says "the output is the segmentation" has left out the resize.
+# > - *Which class is zero.* ADE20K's files use 0 for "none of these" and begin its classes at 1; the published weights begin at 0. Code that forgets this names everything one class wrong
+# >   ([`do_reduce_labels`](https://huggingface.co/docs/transformers/model_doc/segformer) in transformers is about this).
+#
+# **References.** E. Xie, W. Wang, Z. Yu, A. Anandkumar, J. M. Alvarez and P. Luo, *SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203): Figure 2
+# is the architecture, Section 3.1 the encoder, Section 3.2 the decoder, Table 6 the six sizes. Photograph: NASA, public domain, by way of [scikit-image](https://scikit-image.org/docs/stable/api/skimage.data.html).
+#
+# **Next:** lesson 01, where a photograph becomes tokens.

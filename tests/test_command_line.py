@@ -1,0 +1,276 @@
+"""The command line: what it makes, and one sentence with exit code 2 for whatever is wrong."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segformer_edu import SegFormer, doctor
+from segformer_edu.__main__ import main
+from segformer_edu.extras import LISTED, requirements, satisfies
+
+
+@pytest.fixture
+def folder(tmp_path, small_config, randomized):
+    """A working folder: a photograph, weights that know five classes, and things gone wrong."""
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "street.png")
+    Image.fromarray(noise[:8, :8]).save(tmp_path / "tiny.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "street.png").read_bytes()[:3000])
+    (tmp_path / "words.txt").write_text("no image\n")
+    randomized(SegFormer(small_config)).save_pretrained(tmp_path / "weights")
+    four = small_config.replace(in_channels=4)
+    randomized(SegFormer(four)).save_pretrained(tmp_path / "four")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "hollow").mkdir()
+    (tmp_path / "weights.safetensors").write_bytes(b"\x00" * 20)
+    (tmp_path / "names.txt").write_text("sky\nroad\ncar\ntree\npole\n")
+    (tmp_path / "gap.txt").write_text("sky\n\ncar\ntree\npole\n")
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00\xd8")
+    return tmp_path
+
+
+def segment(folder, **changes):
+    """Run segment on good arguments with some changed; None leaves an option out."""
+    options = {"image": "street.png", "weights": "weights", "out": "out.png", "device": "cpu"}
+    options |= changes
+    arguments = ["segment", str(folder / options.pop("image"))]
+    for name, value in options.items():
+        if value is not None:
+            is_path = name in ("weights", "out") or value.endswith(".txt")
+            arguments += [f"--{name}", str(folder / value) if is_path else value]
+    try:
+        return main(arguments)
+    except SystemExit as leaving:
+        return leaving.code
+
+
+def test_segment_writes_a_picture_and_leaves_nothing_else(folder, capsys):
+    before = set(folder.iterdir())
+    assert segment(folder) == 0
+    assert set(folder.iterdir()) - before == {folder / "out.png"}
+    picture = Image.open(folder / "out.png")
+    assert picture.format == "PNG" and min(picture.size) > 400
+    assert re.fullmatch(r".*out\.png: \d classes\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("classes", ["sky,road,car,tree,pole", "names.txt"])
+def test_the_labels_drawn_are_those_of_the_model_with_the_names_given(folder, classes, monkeypatch):
+    drawn = {}
+    from segformer_edu import plots
+    from segformer_edu.data.photos import normalize, read_photo
+
+    real = plots.segmentation
+
+    def spy(photo, labels, names):
+        drawn.update(labels=labels, names=names)
+        return real(photo, labels, names)
+
+    monkeypatch.setattr(plots, "segmentation", spy)
+    assert segment(folder, classes=classes) == 0
+    model = SegFormer.from_pretrained(folder / "weights").eval()
+    expected = model.predict(normalize(read_photo(folder / "street.png")))[0]
+    assert torch.equal(torch.as_tensor(drawn["labels"]), expected)
+    assert drawn["names"] == ("sky", "road", "car", "tree", "pole")
+
+
+WRONG = {
+    "image is missing": ({"image": "none.png"}, "none.png"),
+    "image is a folder": ({"image": "weights"}, "weights"),
+    "image is text": ({"image": "words.txt"}, "no image"),
+    "image is cut off": ({"image": "half.png"}, "half.png"),
+    "image is too small": ({"image": "tiny.png"}, "8×8"),
+    "weights are missing": ({"weights": "none.safetensors"}, "none.safetensors"),
+    "weights are a photograph": ({"weights": "street.png"}, "street.png"),
+    "weights are corrupt": ({"weights": "weights.safetensors"}, "weights.safetensors"),
+    "weights are an empty folder": ({"weights": "hollow"}, "hollow"),
+    "weights want four channels": ({"weights": "four"}, "4 channels"),
+    "no weights at all": ({"weights": None}, "--weights"),
+    "out has no suffix": ({"out": "out"}, "not a .png"),
+    "out is a JPEG": ({"out": "out.jpg"}, "not a .png"),
+    "out is in no folder": ({"out": "nowhere/out.png"}, "no folder"),
+    "out is in a file": ({"out": "words.txt/out.png"}, "no folder"),
+    "out is a folder": ({"out": "folder.png"}, "is a folder"),
+    "no out at all": ({"out": None}, "--out"),
+    "device is unknown": ({"device": "tpu"}, "tpu"),
+    "too few classes": ({"classes": "sky,road"}, "2 names"),
+    "too many classes": ({"classes": "a,b,c,d,e,f"}, "6 names"),
+    "classes with a gap": ({"classes": "sky,,car,tree,pole"}, "empty name"),
+    "no classes in the option": ({"classes": ""}, "empty name"),
+    "classes file with a gap": ({"classes": "gap.txt"}, "empty name"),
+    "classes file is missing": ({"classes": "none.txt"}, "none.txt"),
+    "classes file is no text": ({"classes": "bytes.txt"}, "as text"),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), WRONG.values(), ids=WRONG)
+def test_whatever_is_wrong_is_said_in_one_line_with_exit_code_two(folder, capsys, changes, words):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert segment(folder, **changes) == 2
+    out, err = capsys.readouterr()
+    assert not out and words in err and "Traceback" not in err
+    assert err.count("\n") == 1 and err.endswith("\n")
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["segment"], ["doctor", "now"], ["segment", "--fast"]]
+)
+def test_a_command_line_that_makes_no_sense_points_to_help(arguments, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main(arguments)
+    assert leaving.value.code == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "--help" in err
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_a_device_that_is_not_here_is_refused(name, folder, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.mps, "is_available", lambda: False)
+    assert segment(folder, device=name) == 2
+    assert f"no device '{name}' here; choose one of cpu" in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused_at_once(folder, capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert segment(folder) == 2
+    assert "may not be written to" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_up_leaves_the_old_picture_whole(folder, capsys, monkeypatch):
+    out = folder / "out.png"
+    out.write_bytes(b"the picture of yesterday")
+    before = set(folder.iterdir())
+
+    def full(path, data):
+        with open(path, "wb") as file:
+            file.write(data[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    assert segment(folder) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert out.read_bytes() == b"the picture of yesterday" and set(folder.iterdir()) == before
+
+
+def test_without_matplotlib_segment_says_what_to_type(folder, capsys, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("segformer_edu.plots")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("segformer_edu.plots", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert segment(folder) == 2
+    err = capsys.readouterr().err
+    assert "matplotlib is needed" in err and 'pip install --editable ".[lab]"' in err
+
+
+def test_asking_for_help_imports_no_matplotlib_and_gives_examples():
+    code = (
+        "import sys\nfrom segformer_edu.__main__ import main\n"
+        "try: main(['segment', '--help'])\nexcept SystemExit: pass\n"
+        "sys.exit('matplotlib' in sys.modules or 'transformers' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "examples:" in run.stdout and "--classes pet,background,border" in run.stdout
+
+
+def test_python_dash_m_works():
+    command = [sys.executable, "-m", "segformer_edu", "segment"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 2 and "IMAGE" in run.stderr
+
+
+# ---- doctor ----
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(doctor, "milliseconds", lambda device: 123.4)
+
+
+def test_the_doctor_names_every_requirement_with_its_version(quick, capsys):
+    code = main(["doctor"])
+    report = capsys.readouterr().out
+    assert "123 ms" in report and torch.__version__ in report
+    for requirement in requirements():
+        if requirement.met:
+            assert f"{requirement.name} {requirement.installed}" in " ".join(report.split())
+    lacking = [each for each in requirements() if not each.met and each.extra in ("", "lab")]
+    assert code == (1 if lacking else 0)
+
+
+@pytest.mark.parametrize(
+    ("missing", "code", "words"),
+    [
+        ("numpy", 1, 'the lessons need numpy>=2.0,<3; type python -m pip install --editable "."'),
+        ("ipywidgets", 1, '--editable ".[lab]"'),
+        ("onnxscript", 0, '--editable ".[export]"'),
+    ],
+)
+def test_the_doctor_says_what_is_missing_and_what_to_type(
+    missing, code, words, quick, capsys, monkeypatch
+):
+    from segformer_edu import extras
+
+    real = extras.installed_version
+    monkeypatch.setattr(
+        extras, "installed_version", lambda name: None if name == missing else real(name) or "1"
+    )
+    monkeypatch.setattr(extras, "satisfies", lambda version, specifier: True)
+    assert main(["doctor"]) == code
+    assert words in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_doctor_says_which_version_is_too_old(quick, capsys, monkeypatch):
+    from segformer_edu import extras
+
+    real = extras.installed_version
+    monkeypatch.setattr(
+        extras, "installed_version", lambda name: "1.9" if name == "torch" else real(name)
+    )
+    assert main(["doctor"]) == 1
+    assert "torch>=2.6,<3 (here: 1.9)" in capsys.readouterr().out
+
+
+def test_the_doctor_measures_a_forward_pass():
+    assert 0.1 < doctor.milliseconds(torch.device("cpu")) < 60_000
+
+
+def test_requirements_are_those_that_pip_reads():
+    from packaging.requirements import Requirement
+
+    for each in requirements():
+        theirs = Requirement(f"{each.name}{each.specifier}")
+        assert theirs.name == each.name and each.specifier
+        assert (each.installed is not None) >= each.met
+        if each.installed:
+            assert each.met == theirs.specifier.contains(each.installed, prereleases=True)
+
+
+def test_what_pip_records_reads_the_same_as_pyproject():
+    for line, expected in {
+        "numpy<3,>=2.0": ("numpy", "<3,>=2.0", None),
+        'matplotlib<4,>=3.10; extra == "lab"': ("matplotlib", "<4,>=3.10", "lab"),
+        "voila >=0.5.8,<1 ; extra == 'test'": ("voila", ">=0.5.8,<1", "test"),
+    }.items():
+        assert LISTED.fullmatch(line).groups() == expected
+
+
+@pytest.mark.parametrize("specifier", [">=2.6,<3", ">=2.0", "<3", ">=0.5.8,<1", ""])
+@pytest.mark.parametrize(
+    "version", ["2.13.0+cpu", "2.6", "2.6.0", "3", "3.0.1", "0.5.8", "0.10.1", "2", "10.0"]
+)
+def test_versions_compare_as_packaging_compares_them(version, specifier):
+    from packaging.specifiers import SpecifierSet
+
+    assert satisfies(version, specifier) == SpecifierSet(specifier).contains(version)
+
+
+def test_a_bound_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match="~=2.0"):
+        satisfies("2.0", "~=2.0")
