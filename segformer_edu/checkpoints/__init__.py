@@ -44,17 +44,19 @@ def load(
             f"starts from random weights."
         )
     config = config or _described(path.with_name(CONFIG), weights) or infer(weights)
-    fresh: tuple[str, ...] = () if weights.has_decoder else ("decoder.",)
     if num_classes is not None:
-        if weights.num_classes not in (None, num_classes):
-            fresh = ("decoder.classifier.",)
-            warnings.warn(
-                f"{path} has {weights.num_classes} classes and num_classes = {num_classes}: the "
-                f"classifier starts from random weights, everything else is loaded. Train it.",
-                stacklevel=3,
-            )
-        names = config.class_names if len(config.class_names) == num_classes and not fresh else ()
+        names = config.class_names if len(config.class_names) == num_classes else ()
         config = config.replace(num_classes=num_classes, class_names=names)
+    fresh: tuple[str, ...] = ()  # beginnings of the names that start from random weights
+    if not weights.has_decoder:
+        fresh = ("decoder.",)
+    elif num_classes is not None and weights.num_classes not in (None, num_classes):
+        fresh = ("decoder.classifier.",)
+        warnings.warn(
+            f"{path} has {weights.num_classes} classes and num_classes = {num_classes}: the "
+            f"classifier starts from random weights, everything else is loaded. Train it.",
+            stacklevel=3,
+        )
     _refuse_giant(config, weights)
     model = SegFormer(config)
     state = model.state_dict()

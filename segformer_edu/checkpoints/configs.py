@@ -50,12 +50,12 @@ def from_hugging_face(description: dict[str, Any], weights: Weights) -> SegForme
         raise ValueError(f"{BLOCK} holds {unknown[0]!r}; it may hold {', '.join(IN_BLOCK)}.")
     if not isinstance(stages := description.get("num_encoder_blocks"), int | None):
         raise ValueError(f"num_encoder_blocks = {stages!r}: a whole number is needed.")
-    fields = {
+    fields: dict[str, Any] = {
         ours: value[:stages] if isinstance(value, list) else value  # lists may be longer there
         for theirs, ours in FIELDS.items()
         if (value := description.get(theirs)) is not None
     }
-    names = _class_names(description.get("id2label"))
+    names = _class_names(description.get("id2label")) if weights.has_decoder else ()
     num_classes = len(names) or description.get("num_labels", weights.num_classes or 1)
     generic = list(names) == [f"LABEL_{label}" for label in range(len(names))]
     return SegFormerConfig(

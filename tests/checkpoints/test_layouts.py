@@ -250,11 +250,16 @@ def test_the_same_number_of_classes_loads_all_without_a_warning(
 @pytest.mark.parametrize("num_classes", [0, -1, 2.5, True, "5"])
 def test_an_impossible_number_of_classes_is_refused(num_classes, their_model, tmp_path):
     their_model().save_pretrained(tmp_path)
-    with (
-        pytest.raises(ValueError, match=r"num_classes holds"),
-        pytest.warns(UserWarning),
-    ):
+    with pytest.raises(ValueError, match=r"num_classes holds"):
         SegFormer.from_pretrained(tmp_path, num_classes=num_classes)
+
+
+def test_the_callers_class_names_stay_with_a_fresh_decoder(their_model, tmp_path, tiny_config):
+    names = ("road", "sky")
+    config = tiny_config(num_classes=2, class_names=names)
+    state = encoder_only(their_model().state_dict(), "segformer.", strip=False)
+    path = save(state, tmp_path / "a.pth")
+    assert SegFormer.from_pretrained(path, config, num_classes=2).config.class_names == names
 
 
 # Strictness ------------------------------------------------------------------------------------
