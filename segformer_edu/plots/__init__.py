@@ -3,6 +3,7 @@
 `show(figure, alt)` puts one into a notebook, with the words that stand for it.
 """
 
+from segformer_edu.plots.attention_cost import attention_matrix, attention_rows, growth
 from segformer_edu.plots.course_map import course_map
 from segformer_edu.plots.feature_maps import feature_maps
 from segformer_edu.plots.patches import patches, pictures, shift_curves
@@ -11,8 +12,11 @@ from segformer_edu.plots.segmentation import segmentation
 from segformer_edu.plots.show import png, show
 
 __all__ = [
+    "attention_matrix",
+    "attention_rows",
     "course_map",
     "feature_maps",
+    "growth",
     "patches",
     "pictures",
     "photograph",
