@@ -71,8 +71,9 @@ def _draw_grid(ax: Axes, photo: np.ndarray, patch_size: int, stride: int, paddin
         for top in down.starts
         for left in across.starts
     ]
-    thin = {"facecolor": "none", "edgecolor": PAPER, "linewidth": 0.5, "alpha": 0.7, "zorder": 2}
-    ax.add_collection(PatchCollection(outlines, **thin))
+    ax.add_collection(
+        PatchCollection(outlines, fc="none", ec=PAPER, linewidth=0.5, alpha=0.7, zorder=2)
+    )
     _mark_neighbours(ax, down, across)
     ax.set_title(
         f"{patch_size}×{patch_size}, stride {stride}, padding {padding}\n"

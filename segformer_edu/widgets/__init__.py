@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
         f'python -m pip install "segformer_edu[lab]".'
     ) from error
 
+from segformer_edu.widgets.patches import Patches
 from segformer_edu.widgets.spatial_reduction import SpatialReduction
 
-__all__ = ["SpatialReduction"]
+__all__ = ["Patches", "SpatialReduction"]
