@@ -23,7 +23,22 @@ from typing import Any
 
 import ipywidgets
 
-from segformer_edu.widgets.picture import Picture, sentence
+from segformer_edu.widgets.picture import WIDTH, Picture, sentence
+
+# ipywidgets leaves its sliders without a name, tells a screen reader the index of the value, and
+# lets the tab key stop at every readout. Each picture brings this along: as it appears, every
+# slider takes its name from its label and its value from its readout, which is read and not edited.
+NAME_SLIDERS = """<style onload="(function name(root) {
+    const sliders = [...root.querySelectorAll('.widget-hslider')];
+    const handles = sliders.map(slider => slider.querySelector('[role=slider]'));
+    if (!sliders.length || handles.includes(null)) return requestAnimationFrame(() => name(root));
+    sliders.forEach((slider, index) => {
+        const [label, readout] = slider.querySelectorAll('.widget-label, .widget-readout');
+        handles[index].setAttribute('aria-label', label.textContent);
+        handles[index].setAttribute('aria-valuetext', readout.textContent);
+        readout.contentEditable = false;
+    });
+})(this.closest('.segformer-explorer'))"></style>"""
 
 
 def choice(
@@ -66,10 +81,12 @@ class Explorer(ipywidgets.VBox):
     def __init__(self) -> None:
         fields = dataclasses.fields(self.first)
         self.sliders = {field.name: slider(field) for field in fields}
-        self.picture = ipywidgets.HTML(self.picture_of(self.first).html())
+        self.picture = ipywidgets.HTML(self._page(self.first))
         for each in self.sliders.values():
             each.observe(self._redraw, "value")
-        columns = ipywidgets.Layout(grid_template_columns="repeat(auto-fill, minmax(380px, 1fr))")
+        columns = ipywidgets.Layout(
+            grid_template_columns="repeat(auto-fill, minmax(380px, 1fr))", max_width=f"{WIDTH}px"
+        )
         controls = ipywidgets.GridBox(list(self.sliders.values()), layout=columns)
         task = ipywidgets.HTML(f"<p><strong>Task.</strong> {escape(self.task)}</p>")
         super().__init__([task, controls, self.picture])
@@ -94,8 +111,11 @@ class Explorer(ipywidgets.VBox):
         """The picture of any state as SVG."""
         return cls.picture_of(state).svg()
 
+    def _page(self, state: Choices) -> str:
+        return self.picture_of(state).html() + NAME_SLIDERS
+
     def _redraw(self, change: Any) -> None:
-        self.picture.value = self.picture_of(self.state).html()
+        self.picture.value = self._page(self.state)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """What a notebook stores: the live widget, and the first picture with its words."""
@@ -113,6 +133,6 @@ def slider(field: dataclasses.Field) -> ipywidgets.SelectionSlider:
         options=[(show(value), value) for value in values],
         value=field.default,
         description=label,
-        style={"description_width": "13em"},
+        style={"description_width": "11em"},
         layout=ipywidgets.Layout(width="auto"),
     )

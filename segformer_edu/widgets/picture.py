@@ -134,7 +134,7 @@ class Raster:
         edges = ' style="image-rendering:pixelated"' if self.map_ else ""
         return (
             f'<image x="{self.x:.5g}" y="{self.y:.5g}" width="{self.width:.5g}" '
-            f'height="{self.height:.5g}" preserveAspectRatio="none"{edges} '
+            f'height="{self.height:.5g}" preserveAspectRatio="none" decoding="sync"{edges} '
             f'href="data:image/{kind};base64,{base64.b64encode(self.file).decode()}"/>'
         )
 

@@ -53,7 +53,7 @@ def _pixels(size: tuple[int, int]) -> str:
 class State(Choices):
     """What the sliders say; positions are percents of the photograph's height and width."""
 
-    size: tuple[int, int] = choice("Photograph, height × width", SIZES, (512, 512), _pixels)
+    size: tuple[int, int] = choice("Height × width", SIZES, (512, 512), _pixels)
     stage: int = choice("Stage shown", (1, 2, 3, 4), 1)
     down: int = choice("Query, from the top", PERCENTS, 20, lambda percent: f"{percent} %")
     across: int = choice("Query, from the left", PERCENTS, 45, lambda percent: f"{percent} %")
@@ -109,8 +109,8 @@ class SpatialReduction(Explorer):
 
 
 HONESTY = (
-    "Hatched: seen by no key. Weights of an untrained B0 (seed 0): first block of the stage, mean of "
-    "its heads; a key is the mean of r × r tokens."
+    "Hatched: seen by no key. Weights of an untrained B0 (seed 0): first block of the stage, mean "
+    "of its heads; a key is the mean of r × r tokens."
 )
 
 
@@ -230,7 +230,9 @@ def attention_panel(
     (height, width), token = token_scale(state, stage)
     cell = cells(stage, token)
     seen = stage.key_size[1] * cell[1], stage.key_size[0] * cell[0]
-    low, high, even = (f"{value:.2g}" for value in (weights.min(), weights.max(), 1 / weights.size))
+    low, high, even = (
+        f"{value:#.2g}" for value in (weights.min(), weights.max(), 1 / weights.size)
+    )
     return [
         Rectangle(x, TOP, width, height, PALE),
         *unseen(x, state, stage),
@@ -356,8 +358,8 @@ def description(
     return (
         f"A photograph of {_pixels(state.size)} pixels under a grid of {_pixels(stage.key_size)} "
         f"keys. The query is token ({query[0]}, {query[1]}) of {_pixels(stage.size)}; it attends "
-        f"most to key ({top[0]}, {top[1]}), with {weights.max():.2g} where all alike would be "
-        f"{1 / weights.size:.2g}. The encoder costs {short(chosen.encoder_multiply_adds)} "
+        f"most to key ({top[0]}, {top[1]}), with {weights.max():#.2g} where all alike would be "
+        f"{1 / weights.size:#.2g}. The encoder costs {short(chosen.encoder_multiply_adds)} "
         f"multiply-adds, {part:.0f} % of what r = 1 costs."
     )
 
