@@ -35,7 +35,8 @@ def segmentation_loss(logits: Tensor, labels: Tensor, ignore_index: int = 255) -
     check_shapes(logits, labels, ignore_index)
     labels = labels.long()  # before any comparison: −100 in uint8 would be 156
     num_valid = count_valid(labels, max(logits.shape[1], 2), ignore_index)
-    return _StripLoss.apply(logits, labels, ignore_index, num_valid)
+    with torch.autocast(logits.device.type, enabled=False):  # float32 throughout
+        return _StripLoss.apply(logits, labels, ignore_index, num_valid)
 
 
 class _StripLoss(torch.autograd.Function):

@@ -90,6 +90,15 @@ def test_half_precision_logits_give_a_float32_loss(device, dtype):
     torch.testing.assert_close(gradient, expected_gradient.to(dtype))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_does_not_round_the_loss(device, dtype):
+    logits, labels = batch(device)
+    with torch.autocast(device.type, dtype=dtype):
+        rounded = value_and_gradient(segmentation_loss, logits, labels)
+    expected = value_and_gradient(segmentation_loss, logits, labels)
+    torch.testing.assert_close(rounded, expected, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     "dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.int64]
 )
