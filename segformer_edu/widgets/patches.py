@@ -93,6 +93,11 @@ class Patches(Explorer):
 
     first, draw, task = State(), staticmethod(draw), TASK
 
+    def __init__(self) -> None:
+        for size in SIZES:
+            photograph_file(size)  # now, and not at the first touch of the slider
+        super().__init__()
+
 
 def coverage(state: State) -> np.ndarray:
     """In how many patches each pixel lies, `(H, W)`: a product, as rows and columns do not mix."""

@@ -1,0 +1,337 @@
+"""Exercises of lesson 01, overlapping patches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segformer_edu.exercises.exercise import diagnose, exercise
+
+
+def token_grid(
+    height: int, width: int, patch_size: int, stride: int, padding: int
+) -> tuple[int, int]:
+    """Rows and columns of tokens, for an image of any size."""
+    rows = (height + 2 * padding - patch_size) // stride + 1  # steps that fit, and the first patch
+    columns = (width + 2 * padding - patch_size) // stride + 1
+    return rows, columns
+
+
+@exercise(
+    "01.1",
+    "How many tokens?",
+    stars=1,
+    minutes=4,
+    solution=token_grid,
+    hints=[
+        "Work per side. How far can the first patch travel before it touches the end?",
+        "The padding stands on both sides. A last step that does not fit is not taken.",
+        "floor((height + 2·padding − patch_size) / stride) steps, and one patch before the first.",
+    ],
+    takeaway="count the steps that fit in whole, and add the patch that you started from.",
+)
+def examine_token_grid(answer: Callable[..., tuple[int, int]]) -> str | None:
+    def by_side(side: Callable[..., float]) -> Callable[..., tuple[float, float]]:
+        return lambda height, width, *patch: (side(height, *patch), side(width, *patch))
+
+    cases = [(512, 512, 7, 4, 3), (50, 33, 7, 4, 3), (50, 33, 16, 16, 0), (31, 64, 4, 4, 2)]
+    return diagnose(
+        answer,
+        token_grid,
+        cases,
+        {
+            "the first patch is missing: a fence with n gaps has n + 1 posts.": by_side(
+                lambda n, k, s, p: (n + 2 * p - k) // s
+            ),
+            "the padding is missing.": by_side(lambda n, k, s, p: (n - k) // s + 1),
+            "the padding is counted once, and it stands on both sides.": by_side(
+                lambda n, k, s, p: (n + p - k) // s + 1
+            ),
+            "rounded up: a last step that does not fit in whole is not taken.": by_side(
+                lambda n, k, s, p: math.ceil((n + 2 * p - k) / s) + 1
+            ),
+            "not rounded: half a patch makes no token. Round down.": by_side(
+                lambda n, k, s, p: (n + 2 * p - k) / s + 1
+            ),
+            "right for kernel = stride without padding; in general the kernel counts too.": by_side(
+                lambda n, k, s, p: n // s
+            ),
+            "right for odd kernels with half a kernel of padding; not for others.": by_side(
+                lambda n, k, s, p: math.ceil(n / s)
+            ),
+            "that is the number of tokens in all. Give rows and columns.": (
+                lambda *case: math.prod(token_grid(*case))
+            ),
+            "rows and columns are swapped: the height makes the rows.": (
+                lambda *case: token_grid(*case)[::-1]
+            ),
+        },
+    )
+
+
+def shared_pixels(patch_size: int, stride: int) -> int:
+    """Columns of pixels that two neighbouring patches of a row have in common."""
+    return max(patch_size - stride, 0)
+
+
+@exercise(
+    "01.2",
+    "What do neighbours share?",
+    stars=1,
+    minutes=3,
+    solution=shared_pixels,
+    hints=[
+        "Draw two patches of 7 on squared paper, the second 4 to the right.",
+        "The first ends at pixel K − 1, the second begins at pixel S.",
+        "K − S; and when the patches leave a gap?",
+    ],
+    takeaway="kernel minus stride, and never less than nothing.",
+)
+def examine_shared_pixels(answer: Callable[..., int]) -> str | None:
+    return diagnose(
+        answer,
+        shared_pixels,
+        [(7, 4), (3, 2), (4, 4), (2, 5), (16, 16)],
+        {
+            "right while patches touch; patches that leave a gap share nothing, and no negative "
+            "number of pixels.": lambda k, s: k - s,
+            "the other way round: a larger stride shares less.": lambda k, s: max(s - k, 0),
+            "that is how far the padding reaches, half a kernel. The stride decides what is "
+            "shared.": lambda k, s: k // 2,
+            "one too many: pixels K − S … are counted from 0.": lambda k, s: max(k - s + 1, 0),
+            "that is the area of the strip. Count columns.": lambda k, s: k * max(k - s, 0),
+        },
+    )
+
+
+def tokens_to_map(tokens: Tensor, height: int, width: int) -> Tensor:
+    """`(B, N, C)`, N = height · width → `(B, C, height, width)`, as a convolution wants it."""
+    return tokens.transpose(1, 2).unflatten(2, (height, width))
+
+
+@exercise(
+    "01.3",
+    "From tokens back to a map",
+    stars=2,
+    minutes=6,
+    solution=tokens_to_map,
+    hints=[
+        "How were the tokens made? Undo that, last step first.",
+        "A view never moves a number in memory. Which of your steps brings the channels forward?",
+        "Split N into (height, width), then permute; or transpose first, then split.",
+    ],
+    takeaway="a view renames the numbers in their order; only a permute changes the order.",
+)
+def examine_tokens_to_map(answer: Callable[..., Tensor]) -> str | None:
+    generator = torch.Generator().manual_seed(0)
+
+    def case(height: int, width: int, channels: int) -> tuple[Tensor, int, int]:
+        return torch.randn(2, height * width, channels, generator=generator), height, width
+
+    return diagnose(
+        answer,
+        tokens_to_map,
+        [case(3, 5, 4), case(4, 4, 4), case(6, 2, 3)],
+        {
+            "the shape is right and the numbers are not: channels and tokens lie in memory in "
+            "another order than you read them.": lambda x, h, w: x.reshape(len(x), -1, h, w),
+            "rows and columns are swapped: tokens run along a row first.": (
+                lambda x, h, w: x.transpose(1, 2).reshape(len(x), -1, w, h)
+            ),
+            "the numbers are read column by column, and tokens run along a row first.": (
+                lambda x, h, w: x.transpose(1, 2).reshape(len(x), -1, w, h).transpose(2, 3)
+            ),
+            "the map is right, with its channels last; a convolution wants them second.": (
+                lambda x, h, w: x.unflatten(1, (h, w))
+            ),
+        },
+    )
+
+
+def embed_patches(
+    images: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int
+) -> Tensor:
+    """Tokens without a convolution: cut, flatten, one Linear.
+
+    `(B, C, H, W)`, `weight` of a convolution `(D, C, K, K)` → `(B, N, D)`.
+    """
+    patches = F.unfold(images, weight.shape[-1], padding=padding, stride=stride)  # (B, C·K·K, N)
+    return F.linear(patches.transpose(1, 2), weight.flatten(1), bias)
+
+
+@exercise(
+    "01.4",
+    "A convolution by hand",
+    stars=2,
+    minutes=10,
+    solution=embed_patches,
+    hints=[
+        "F.unfold cuts the patches, overlapping or not, and flattens them. Print its shape.",
+        "It puts the numbers of a patch second and the patches last; a Linear wants it the other "
+        "way round.",
+        "F.linear(…, weight.flatten(1), bias).",
+    ],
+    takeaway="every convolution is a Linear on patches; the stride says where they are cut.",
+)
+def examine_embed_patches(answer: Callable[..., Tensor]) -> str | None:
+    generator = torch.Generator().manual_seed(0)
+
+    def case(
+        size: tuple[int, int], dim: int, patch_size: int, stride: int, padding: int
+    ) -> tuple[Tensor, Tensor, Tensor, int, int]:
+        images, weight, bias = (
+            torch.randn(shape, generator=generator)
+            for shape in ((2, 3, *size), (dim, 3, patch_size, patch_size), (dim,))
+        )
+        return images, weight, bias, stride, padding
+
+    def without_padding(x: Tensor, w: Tensor, b: Tensor, s: int, p: int) -> Tensor:
+        return embed_patches(x, w, b, s, 0)
+
+    def channels_last(x: Tensor, w: Tensor, b: Tensor, s: int, p: int) -> Tensor:
+        return embed_patches(x, w.permute(0, 2, 3, 1).reshape(w.shape), b, s, p)
+
+    def reshaped(x: Tensor, w: Tensor, b: Tensor, s: int, p: int) -> Tensor:
+        patches = F.unfold(x, w.shape[-1], padding=p, stride=s)
+        return F.linear(patches.reshape(len(x), -1, patches.shape[1]), w.flatten(1), b)
+
+    def without_overlap(x: Tensor, w: Tensor, b: Tensor, s: int, p: int) -> Tensor:
+        return embed_patches(x, w, b, w.shape[-1], p)
+
+    return diagnose(
+        answer,
+        embed_patches,
+        [case((12, 20), 5, 7, 4, 3), case((9, 7), 6, 3, 2, 1), case((8, 8), 4, 4, 4, 0)],
+        {
+            "the padding is missing: there are too few tokens.": without_padding,
+            "the bias is missing.": (
+                lambda x, w, b, s, p: embed_patches(x, w, torch.zeros_like(b), s, p)
+            ),
+            "the numbers of a patch are in another order than the weights: a convolution's weight "
+            "has the channel first, then row, then column.": channels_last,
+            "reshape does not swap axes. The shape is right, and each 'patch' holds a few numbers "
+            "of many patches.": reshaped,
+            "the tokens are right, in the layout (B, D, N). A transformer wants one token a row, "
+            "(B, N, D).": lambda *given: embed_patches(*given).transpose(1, 2),
+            "these patches touch and do not overlap: the stride went unused.": without_overlap,
+        },
+    )
+
+
+def normalize_tokens(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """LayerNorm over the channels of each token, `(B, H, W, C)` → the same shape."""
+    mean = x.mean(dim=-1, keepdim=True)
+    variance = x.var(dim=-1, keepdim=True, correction=0)
+    return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
+
+
+@exercise(
+    "01.5",
+    "LayerNorm by hand",
+    stars=2,
+    minutes=8,
+    solution=normalize_tokens,
+    hints=[
+        "Every token is normalised alone. Which axis holds the numbers of one token?",
+        "keepdim=True keeps the axis, so that the mean lines up with what it was taken from.",
+        "LayerNorm divides the squares by C, not by C − 1: var(..., correction=0).",
+    ],
+    takeaway="one mean and one variance a token, over its channels alone.",
+)
+def examine_normalize_tokens(answer: Callable[..., Tensor]) -> str | None:
+    generator = torch.Generator().manual_seed(0)
+
+    def case(*shape: int) -> tuple[Tensor, Tensor, Tensor]:
+        shapes = (shape, shape[-1:], shape[-1:])
+        x, weight, bias = (torch.randn(each, generator=generator) for each in shapes)
+        return 3 * x + 1, weight, bias
+
+    def over(*axes: int, correction: int = 0) -> Callable[..., Tensor]:
+        def normalize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            mean = x.mean(axes, keepdim=True)
+            variance = x.var(axes, keepdim=True, correction=correction)
+            return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
+
+        return normalize
+
+    return diagnose(
+        answer,
+        normalize_tokens,
+        [case(2, 4, 4, 4), case(1, 3, 5, 6), case(3, 2, 2, 8)],
+        {
+            "that is BatchNorm: each channel over all tokens of the batch. A token should not "
+            "depend on its neighbours.": over(0, 1, 2),
+            "each channel is normalised over the map (InstanceNorm). A token should not depend on "
+            "the other tokens.": over(1, 2),
+            "one mean for the whole map: what a dark corner is would then depend on the bright "
+            "one.": over(1, 2, 3),
+            "the mean is taken along the width: you average over columns, not channels.": over(2),
+            "the variance is divided by C − 1. LayerNorm divides by C.": over(-1, correction=1),
+            "normalised as it should be; the learned weight and bias are not used.": (
+                lambda x, weight, bias: F.layer_norm(x, x.shape[-1:])
+            ),
+            "divided by the variance; its square root makes the spread one.": (
+                lambda x, weight, bias: (
+                    (x - x.mean(-1, keepdim=True))
+                    / (x.var(-1, keepdim=True, correction=0) + 1e-5)
+                    * weight
+                    + bias
+                )
+            ),
+        },
+    )
+
+
+def field_of_a_token(patch_sizes: Sequence[int], strides: Sequence[int]) -> int:
+    """Pixels, along one side, that reach one token through a chain of patch embeddings."""
+    field, step = 1, 1  # one pixel sees itself, and the next is one pixel away
+    for patch_size, stride in zip(patch_sizes, strides, strict=True):
+        field += (patch_size - 1) * step  # K patches of the finer map, `step` pixels apart
+        step *= stride
+    return field
+
+
+@exercise(
+    "01.6",
+    "How many pixels reach a token of stage 4?",
+    stars=3,
+    minutes=12,
+    solution=field_of_a_token,
+    hints=[
+        "Begin with two embeddings: a token of stage 2 sees 3 tokens of stage 1. How far apart "
+        "are the outer two, in pixels?",
+        "Keep two numbers: how many pixels a token sees, and how many pixels lie between tokens.",
+        "Each embedding adds (K − 1) steps of the map that it reads; afterwards the step is S "
+        "times as long.",
+    ],
+    takeaway="the field grows by K − 1 steps of the finer map, and the steps grow by the strides.",
+)
+def examine_field_of_a_token(answer: Callable[..., int]) -> str | None:
+    def by_steps(patch_sizes: Sequence[int], strides: Sequence[int], own_stride: bool) -> int:
+        field, step = 1, 1
+        for patch_size, stride in zip(patch_sizes, strides, strict=True):
+            step *= stride if own_stride else 1
+            field += (patch_size - 1) * step
+        return field
+
+    return diagnose(
+        answer,
+        field_of_a_token,
+        [((7, 3, 3, 3), (4, 2, 2, 2)), ((4, 2), (4, 2)), ((7,), (4,)), ((5, 3, 7), (3, 1, 2))],
+        {
+            "that is how far apart the tokens are, the product of the strides. Overlapping "
+            "patches see further.": lambda k, s: math.prod(s),
+            "the product of the patches counts what they share twice.": lambda k, s: math.prod(k),
+            "the patches are added as if all lay on the same pixels; those of stage 2 lie on a map "
+            "whose tokens are 4 pixels apart.": lambda k, s: by_steps(k, [1] * len(s), False),
+            "each embedding is counted with its own stride; its K patches lie as far apart as the "
+            "map that it reads.": lambda k, s: by_steps(k, s, True),
+            "the patches are added up; neighbours share pixels, and strides spread them.": (
+                lambda k, s: sum(k)
+            ),
+        },
+    )

@@ -1,0 +1,167 @@
+"""Answers to lesson 01's exercises, as learners write them: right ones, and diagnosis → wrong."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+def counted_by_torch(height, width, patch_size, stride, padding):
+    blank = torch.zeros(1, 1, height, width)
+    cut = F.max_pool2d(F.pad(blank, [padding] * 4), patch_size, stride)
+    return tuple(cut.shape[2:])
+
+
+def counted_as_sets(patch_size, stride):
+    return len(set(range(patch_size)) & set(range(stride, stride + patch_size)))
+
+
+def split_then_permuted(tokens, height, width):
+    return tokens.reshape(len(tokens), height, width, -1).permute(0, 3, 1, 2)
+
+
+def convolved(images, weight, bias, stride, padding):
+    return F.conv2d(images, weight, bias, stride, padding).flatten(2).mT
+
+
+def normalized_by_torch(x, weight, bias):
+    return F.layer_norm(x, x.shape[-1:], weight, bias)
+
+
+def seen_by_gradient(patch_sizes, strides):
+    row = torch.zeros(1, 1, 500, requires_grad=True)
+    x = row
+    for patch_size, stride in zip(patch_sizes, strides, strict=True):
+        x = F.conv1d(x, torch.ones(1, 1, patch_size), stride=stride)
+    x[0, 0, 0].backward()
+    return int((row.grad != 0).sum())
+
+
+RIGHT: Mapping[str, Callable] = {
+    "01.1": counted_by_torch,
+    "01.2": counted_as_sets,
+    "01.3": split_then_permuted,
+    "01.4": convolved,
+    "01.5": normalized_by_torch,
+    "01.6": seen_by_gradient,
+}
+
+
+def no_plus_one(height, width, patch_size, stride, padding):
+    return tuple((side + 2 * padding - patch_size) // stride for side in (height, width))
+
+
+def no_padding(height, width, patch_size, stride, padding):
+    return (height - patch_size) // stride + 1, (width - patch_size) // stride + 1
+
+
+def padding_once(height, width, patch_size, stride, padding):
+    rows = (height - patch_size + padding) // stride + 1
+    return rows, (width - patch_size + padding) // stride + 1
+
+
+def rounded_up(height, width, patch_size, stride, padding):
+    return tuple(
+        math.ceil((side - patch_size + 2 * padding) / stride) + 1 for side in (height, width)
+    )
+
+
+def true_division(height, width, patch_size, stride, padding):
+    rows = (height + 2 * padding - patch_size) / stride + 1
+    return rows, (width + 2 * padding - patch_size) / stride + 1
+
+
+def size_over_stride(height, width, patch_size, stride, padding):
+    return height // stride, width // stride
+
+
+def size_over_stride_up(height, width, patch_size, stride, padding):
+    return -(-height // stride), -(-width // stride)
+
+
+def width_first(height, width, patch_size, stride, padding):
+    return counted_by_torch(width, height, patch_size, stride, padding)
+
+
+def normalized(x, weight, bias, axes, **options):
+    mean, var = x.mean(axes, keepdim=True), x.var(axes, keepdim=True, **{"correction": 0} | options)
+    return (x - mean) / torch.sqrt(var + 1e-5) * weight + bias
+
+
+def batch_norm(x, weight, bias):
+    norm = nn.BatchNorm2d(x.shape[-1])
+    norm.weight.data, norm.bias.data = weight, bias
+    return norm(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def conv_without_bias(images, weight, bias, stride, padding):
+    return F.conv2d(images, weight, None, stride, padding).flatten(2).transpose(1, 2)
+
+
+def weights_channels_last(images, weight, bias, stride, padding):
+    patches = F.unfold(images, weight.shape[2], padding=padding, stride=stride).mT
+    return patches @ weight.permute(0, 2, 3, 1).flatten(1).T + bias
+
+
+def view_for_transpose(images, weight, bias, stride, padding):
+    cut = F.unfold(images, weight.shape[2], padding=padding, stride=stride)
+    return cut.view(cut.shape[0], cut.shape[2], cut.shape[1]) @ weight.flatten(1).T + bias
+
+
+WRONG: Mapping[str, Mapping[str, Callable]] = {
+    "01.1": {
+        "the first patch is missing": no_plus_one,
+        "the padding is missing": no_padding,
+        "counted once": padding_once,
+        "rounded up": rounded_up,
+        "not rounded": true_division,
+        "right for kernel = stride": size_over_stride,
+        "right for odd kernels": size_over_stride_up,
+        "rows and columns are swapped": width_first,
+        "number of tokens in all": lambda *case: math.prod(counted_by_torch(*case)),
+    },
+    "01.2": {
+        "no negative": lambda patch_size, stride: patch_size - stride,
+        "the other way round": lambda patch_size, stride: max(0, stride - patch_size),
+        "half a kernel": lambda patch_size, stride: patch_size // 2,
+        "one too many": lambda patch_size, stride: max(patch_size - stride + 1, 0),
+        "area of the strip": lambda patch_size, stride: patch_size * max(patch_size - stride, 0),
+    },
+    "01.3": {
+        "in another order": lambda x, h, w: x.view(x.shape[0], x.shape[2], h, w),
+        "rows and columns are swapped": lambda x, h, w: x.mT.reshape(len(x), -1, w, h),
+        "column by column": lambda x, h, w: x.reshape(len(x), w, h, -1).permute(0, 3, 2, 1),
+        "channels last": lambda x, h, w: x.reshape(len(x), h, w, -1),
+    },
+    "01.4": {
+        "the padding is missing": lambda x, w, b, stride, padding: convolved(x, w, b, stride, 0),
+        "the bias is missing": conv_without_bias,
+        "the channel first, then row": weights_channels_last,
+        "reshape does not swap axes": view_for_transpose,
+        "one token a row": lambda *given: convolved(*given).mT,
+        "the stride went unused": lambda x, w, b, s, p: convolved(x, w, b, w.shape[-1], p),
+    },
+    "01.5": {
+        "that is BatchNorm": batch_norm,
+        "InstanceNorm": lambda x, w, b: normalized(x, w, b, (1, 2)),
+        "one mean for the whole map": lambda x, w, b: normalized(x, w, b, (1, 2, 3)),
+        "along the width": lambda x, w, b: normalized(x, w, b, 2),
+        "LayerNorm divides by C": lambda x, w, b: normalized(x, w, b, -1, correction=1),
+        "weight and bias are not used": lambda x, w, b: F.layer_norm(x, [x.shape[-1]]),
+        "divided by the variance": lambda x, w, b: (
+            (x - x.mean(-1, True)) / (x.var(-1, correction=0, keepdim=True) + 1e-5) * w + b
+        ),
+    },
+    "01.6": {
+        "product of the strides": lambda patch_sizes, strides: math.prod(strides),
+        "product of the patches": lambda patch_sizes, strides: math.prod(patch_sizes),
+        "on the same pixels": lambda patch_sizes, strides: sum(patch_sizes) - len(strides) + 1,
+        "the patches are added up": lambda patch_sizes, strides: sum(patch_sizes),
+        "its own stride": lambda patch_sizes, strides: (
+            1
+            + sum((k - 1) * math.prod(strides[: index + 1]) for index, k in enumerate(patch_sizes))
+        ),
+    },
+}
