@@ -11,7 +11,8 @@ except ModuleNotFoundError as error:
         f'python -m pip install "segformer_edu[lab]".'
     ) from error
 
+from segformer_edu.widgets.attention_bill import AttentionBill
 from segformer_edu.widgets.patches import Patches
 from segformer_edu.widgets.spatial_reduction import SpatialReduction
 
-__all__ = ["Patches", "SpatialReduction"]
+__all__ = ["AttentionBill", "Patches", "SpatialReduction"]
