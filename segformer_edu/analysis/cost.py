@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
+
 from segformer_edu.config import SegFormerConfig
+from segformer_edu.layers import strips
 
 FLOAT_BYTES = 4  # float32
-STRIP_ROWS = 16  # rows of a strip of the decoder on a CPU (layers.strips)
+ONE_IMAGE = torch.empty(1, device="cpu")  # a batch of one, whatever it shows
 
 Size = tuple[int, int]
 
@@ -92,7 +95,8 @@ class Cost:
     """What one image costs, stage by stage and in all.
 
     Multiply-adds are those of convolutions, Linears and the two products of attention, as in the
-    paper's "FLOPs" (Table 1); biases, norms, activations and resizes are left out.
+    paper's "FLOPs" (Table 1); biases, norms, activations and resizes are left out. So are the rows
+    that two neighbouring strips of Mix-FFN both compute where no gradient is recorded.
 
     Args:
         stages: the stages of the encoder.
@@ -165,7 +169,7 @@ def check_size(size: Sequence[int], smallest: int) -> None:
     if not isinstance(size, Sequence) or len(size) != 2:
         raise ValueError(f"size = {size!r}: give height and width of the image, as (512, 512).")
     for side in size:
-        if not isinstance(side, int) or isinstance(side, bool) or side < smallest:
+        if not isinstance(side, int) or side < smallest:
             raise ValueError(
                 f"size = {size!r}: whole numbers of at least {smallest} pixels are allowed here, "
                 f"or attention has no key left. Enlarge the image or lower the reduction ratios."
@@ -220,29 +224,44 @@ def peak_activation_bytes(config: SegFormerConfig, stages: Sequence[StageCost]) 
     """The largest of the sums, over the forward pass, of the floats that are live at one time."""
     peak = maps = 0  # floats in the finished maps, which wait for the decoder
     for stage, c, ratio in zip(stages, config.embed_dims, config.mlp_ratios, strict=True):
-        x, hidden = stage.tokens * c, stage.tokens * c * ratio
-        keys = stage.keys * c
-        reduced = keys if stage.reduction_ratio > 1 else 0  # with r = 1 it is the normed x itself
-        attention = 5 * x + reduced + 2 * keys  # x, normed, q, mixed, output; reduced; k, v
-        mix_ffn = 4 * x + 2 * hidden  # the block's input, x, normed, output; two hidden maps
+        x = stage.tokens * c
+        reduced = stage.keys * c
+        attention = 5 * x + 2 * reduced  # x, normed, q, mixed, output; k, v
+        attention += reduced if stage.reduction_ratio > 1 else 0  # else it is the normed x itself
+        mix_ffn = 3 * x + mix_ffn_peak(stage.size, c, c * ratio)  # the block's input, x, normed
         peak = max(peak, maps + attention, maps + mix_ffn)
         maps += x
     return FLOAT_BYTES * max(peak, maps + decoder_peak(config, stages))
 
 
+def mix_ffn_peak(size: Size, c: int, hidden: int) -> int:
+    """The most floats that Mix-FFN makes at one time, in the last of its strips or at the end."""
+    height, width = size
+    rows = strip_rows(size)
+    seen = min(rows + 2, height)  # the convolution looks one row further each way
+    before = (height - rows) * width * c  # the strips that are done
+    strip = max(2 * seen * hidden, (seen + rows) * hidden + rows * c) * width
+    joined = 2 * height * width * c if rows < height else 0
+    return max(before + strip, joined)
+
+
 def decoder_peak(config: SegFormerConfig, stages: Sequence[StageCost]) -> int:
-    """The most floats that the decoder makes at one time; it works a strip of rows at a time."""
+    """The most floats that the decoder makes at one time, in the last of its strips or about it."""
     d, k = config.decoder_dim, config.num_classes
     height, width = stages[0].size
+    rows = strip_rows((height, width))
     composed = d * sum(config.embed_dims)
     projected = d * sum(stage.tokens for stage in stages[1:])  # the coarser maps, D channels each
-    waiting = composed + d * sum(stage.size[0] * width for stage in stages[1:])  # widened
-    peak = max(2 * composed, projected + waiting)  # with and without the BatchNorm's scale
-    logits, before = 0, min(STRIP_ROWS, height) * width * d  # an addend, or the strip before
-    for top in range(0, height, STRIP_ROWS):
-        rows = min(STRIP_ROWS, height - top)
-        fused, classified = rows * width * d, rows * width * k
-        peak = max(peak, waiting + logits + fused + max(before, classified))
-        logits += classified
-    joined = logits if height > STRIP_ROWS else 0  # the strips, put together
-    return max(peak, waiting + fused + logits + joined)
+    fused, classified, before = (n * width for n in (rows * d, rows * k, (height - rows) * k))
+    coarser = [stage.size[0] for stage in stages[1:]]
+    widened = [min(h, rows * h // height + 2) * width * d for h in coarser] or [0]
+    strip = before + fused + max(fused + widened[0], classified + widened[-1])
+    joined = 2 * height * width * k + fused + widened[-1] if rows < height else 0
+    scaled = 2 * composed  # with the BatchNorm's scale and still without
+    return max(scaled, composed + projected + max(strip, joined))
+
+
+def strip_rows(size: Size) -> int:
+    """Rows of the strips in which the model computes a map of one image, on a CPU in evaluation."""
+    with torch.no_grad():
+        return next(strips(size, ONE_IMAGE))[1]
