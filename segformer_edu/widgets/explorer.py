@@ -133,6 +133,6 @@ def slider(field: dataclasses.Field) -> ipywidgets.SelectionSlider:
         options=[(show(value), value) for value in values],
         value=field.default,
         description=label,
-        style={"description_width": "11em"},
+        style={"description_width": "14em"},
         layout=ipywidgets.Layout(width="auto"),
     )

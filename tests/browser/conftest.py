@@ -17,23 +17,40 @@ from tests.browser.driver import CHROMIUM_FLAGS, Server, chromium, serve
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 LESSONS = Path(__file__).resolve().parents[2] / "notebooks"
+# The least that a widget can do, as the measure of what the machine can do today.
+BARE = """\
+from dataclasses import dataclass
+from segformer_edu.widgets.explorer import Choices, Explorer, choice
+from segformer_edu.widgets.picture import sentence
+
+@dataclass(frozen=True)
+class Number(Choices):
+    number: int = choice("Number", (1, 2, 3), default=1)
+
+class Bare(Explorer):
+    first, task = Number(), "Move it."
+    draw = staticmethod(lambda state: sentence(str(state.number)))
+
+Bare()"""
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The lessons, and a notebook with one cell for each widget of the package, run and stored as
-    the lessons are.
+    """It serves the lessons, a notebook with every widget of the package, and the bare one; all of
+    them run and stored as the lessons are.
     """
     folder = tmp_path_factory.mktemp("notebooks")
     for lesson in LESSONS.glob("*.ipynb"):
         shutil.copy(lesson, folder)
-    cells = [new_markdown_cell("# Every widget")]
-    for widget in Explorer.__subclasses__():
-        source = f"from {widget.__module__} import {widget.__name__}\n\n{widget.__name__}()"
-        cells.append(new_code_cell(source))
-    notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
-    NotebookClient(notebook, store_widget_state=False, record_timing=False).execute()
-    nbformat.write(notebook, folder / "every_widget.ipynb")
+    widgets = [
+        f"from {widget.__module__} import {widget.__name__}\n\n{widget.__name__}()"
+        for widget in Explorer.__subclasses__()
+    ]
+    for name, sources in {"every_widget.ipynb": widgets, "bare.ipynb": [BARE]}.items():
+        cells = [new_markdown_cell(name), *map(new_code_cell, sources)]
+        notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
+        NotebookClient(notebook, store_widget_state=False, record_timing=False).execute()
+        nbformat.write(notebook, folder / name)
     with serve(folder, tmp_path_factory.mktemp("home")) as server:
         yield server
 

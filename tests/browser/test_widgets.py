@@ -5,13 +5,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page
 
 from segformer_edu.widgets.explorer import Explorer
+from segformer_edu.widgets.picture import WIDTH
 from tests.browser.driver import (
     Server,
     open_in_lab,
@@ -26,7 +30,9 @@ AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 EVERY_WIDGET = "every_widget.ipynb"  # made by the server fixture
 MEDIAN, NINTH_DECILE = 30, 50  # milliseconds from a key press to the new picture
-ROUNDS = 5  # the machine may be busy with something else: the best round counts
+# Where other programs keep the processor busy, a widget that draws one word takes longer than that.
+# Then ours may take this much longer than it; and the best round counts.
+OVER_BARE, ROUNDS = 1.25, 5
 
 
 def lessons_with_widgets() -> Iterator[str]:
@@ -86,25 +92,46 @@ def test_each_slider_changes_picture_and_words(page: Page, explorers: list[Locat
             assert shown(explorer) == (picture, words), name
 
 
+def latency(page: Page, explorer: Locator) -> tuple[float, float]:
+    """Median and ninth decile over all sliders, in milliseconds."""
+    times = [
+        press(page, explorer, handle, key)
+        for handle in handles(explorer)
+        for key in 2 * keys(handle)
+    ]
+    return statistics.median(times), statistics.quantiles(times, n=10)[-1]
+
+
+@pytest.fixture(scope="module")
+def limits(browser: Browser, server: Server) -> tuple[float, float]:
+    """What is asked of median and ninth decile on this machine, today."""
+    page = browser.new_page()
+    open_in_lab(page, server, "bare.ipynb")
+    assert run_all_cells(page) == []
+    explorer = page.locator(".segformer-explorer")
+    bare = zip(*(latency(page, explorer) for _ in range(ROUNDS)), strict=True)
+    page.close()
+    median, ninth_decile = (OVER_BARE * statistics.median(each) for each in bare)
+    return max(MEDIAN, median), max(NINTH_DECILE, ninth_decile)
+
+
 def test_a_new_picture_comes_at_once(
-    page: Page, explorers: list[Locator], capsys: pytest.CaptureFixture[str]
+    limits: tuple[float, float],
+    page: Page,
+    explorers: list[Locator],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for explorer in explorers:
-        rounds = []
         for _ in range(ROUNDS):
-            times = [
-                press(page, explorer, handle, key)
-                for handle in handles(explorer)
-                for key in 2 * keys(handle)
-            ]
-            rounds.append((statistics.median(times), statistics.quantiles(times, n=10)[-1]))
-            if rounds[-1][0] < MEDIAN and rounds[-1][1] < NINTH_DECILE:
+            median, ninth_decile = latency(page, explorer)
+            in_time = median < limits[0] and ninth_decile < limits[1]
+            with capsys.disabled():
+                name = explorer.locator("title").text_content()
+                print(f"\n{name}: median {median:.0f} of {limits[0]:.0f} ms allowed,", end="")
+                print(f" ninth decile {ninth_decile:.0f} of {limits[1]:.0f}", end="")
+            if in_time:
                 break
-        with capsys.disabled():
-            spoken = ", ".join(f"{median:.0f} ms (p90 {late:.0f})" for median, late in rounds)
-            print(f"\n{explorer.locator('title').text_content()!r}: {spoken}")
-        median, ninth_decile = min(rounds)
-        assert median < MEDIAN and ninth_decile < NINTH_DECILE, spoken
+        assert in_time
 
 
 def test_sliders_have_names_values_and_an_order(page: Page, explorers: list[Locator]) -> None:
@@ -114,6 +141,8 @@ def test_sliders_have_names_values_and_an_order(page: Page, explorers: list[Loca
         readouts = explorer.locator(".widget-hslider .widget-readout").all_text_contents()
         assert [handle.get_attribute("aria-label") for handle in in_order] == labels
         assert [handle.get_attribute("aria-valuetext") for handle in in_order] == readouts
+        cut_off = "labels => labels.filter(label => label.scrollWidth > label.clientWidth).length"
+        assert explorer.locator(".widget-label").evaluate_all(cut_off) == 0
         in_order[0].focus()
         for label in labels:  # the tab key goes from one to the next, as they are read
             assert page.evaluate("document.activeElement.getAttribute('aria-label')") == label
@@ -131,6 +160,19 @@ def test_axe_finds_nothing_to_complain_of(page: Page, explorers: list[Locator]) 
 
 def test_the_console_stays_silent(explorers: list[Locator], errors: list[str]) -> None:
     assert explorers and errors == []
+
+
+@pytest.mark.parametrize("widget", Explorer.__subclasses__())
+def test_the_png_shows_what_the_svg_shows(browser: Browser, widget: type[Explorer]) -> None:
+    picture = widget.picture_of(widget.first)
+    page = browser.new_page(viewport={"width": WIDTH, "height": round(picture.height)})
+    page.set_content(f"<style>body {{margin: 0}}</style>{picture.svg()}")
+    drawn = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    page.close()
+    painted = Image.open(BytesIO(picture.png())).convert("RGB").resize(drawn.size)
+    difference = np.abs(np.asarray(drawn, float) - np.asarray(painted, float))
+    assert difference.mean() < 5  # of 255: letters and edges fall on other pixels
+    assert np.percentile(difference, 90) < 15
 
 
 def test_an_unrun_notebook_shows_the_pictures(page: Page, server: Server) -> None:
