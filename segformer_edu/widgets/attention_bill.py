@@ -202,7 +202,8 @@ def description(state: State) -> str:
         f"A photograph of {state.side} × {state.side} pixels in patches of {state.patch} × "
         f"{state.patch}: {state.tokens:,} tokens, {state.entries:,} entries in the attention "
         f"matrices of one layer. Scores and softmax side by side take {binary(doubled)} and that "
-        f"{verdict} into {state.memory} GiB; the fused kernel reads and writes {binary(state.fused_bytes)}."
+        f"{verdict} into {state.memory} GiB; the fused kernel reads and writes "
+        f"{binary(state.fused_bytes)}."
     )
 
 

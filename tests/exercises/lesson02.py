@@ -1,0 +1,334 @@
+"""Answers to lesson 02's exercises, as learners write them: right ones, and diagnosis → wrong."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segformer_edu import SpatialReductionAttention
+
+
+def counted_in_the_model(height, width, patch, heads):
+    tokens = torch.zeros(1, height // patch, width // patch, 60 * heads // math.gcd(60, heads))
+    return SpatialReductionAttention(tokens.shape[-1], heads, 1).weights(tokens).numel()
+
+
+def one_query_at_a_time(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    rows = []
+    for query in q:
+        shares = torch.stack([torch.exp(query.dot(key) / len(query) ** 0.5) for key in k])
+        rows.append(
+            sum(share * value for share, value in zip(shares, v, strict=True)) / shares.sum()
+        )
+    return torch.stack(rows)
+
+
+def fused_in_heads(q: Tensor, k: Tensor, v: Tensor, num_heads: int) -> Tensor:
+    chunks = (torch.stack(x.chunk(num_heads, -1), 1) for x in (q, k, v))
+    return torch.cat(F.scaled_dot_product_attention(*chunks).unbind(1), -1)
+
+
+def found_by_trying(gibibytes, patch, heads):
+    side = patch
+    while 4 * heads * ((side + patch) // patch) ** 4 <= gibibytes * 1024**3:
+        side += patch
+    return side
+
+
+def real_keys_only(q: Tensor, k: Tensor, v: Tensor, padded: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q[None], k[None, ~padded], v[None, ~padded])[0]
+
+
+def softmax_of_two_numbers(first, first_total, second, second_total):
+    shares = torch.cat([first_total, second_total], -1).softmax(-1)
+    return shares[:, :1] * first + shares[:, 1:] * second
+
+
+RIGHT: Mapping[str, Callable] = {
+    "02.1": counted_in_the_model,
+    "02.2": one_query_at_a_time,
+    "02.3": fused_in_heads,
+    "02.4": found_by_trying,
+    "02.5": real_keys_only,
+    "02.6": softmax_of_two_numbers,
+}
+
+
+# 02.1
+
+
+def tokens_only(height, width, patch, heads):
+    return height * width // patch**2
+
+
+def linear_in_tokens(height, width, patch, heads):
+    return heads * height * width // patch**2
+
+
+def pixels(height, width, patch, heads):
+    return height * width
+
+
+def one_head(height, width, patch, heads):
+    return ((height // patch) * (width // patch)) ** 2
+
+
+def heads_squared(height, width, patch, heads):
+    return (height // patch * (width // patch) * heads) ** 2
+
+
+def divided_by_heads(height, width, patch, heads):
+    return one_head(height, width, patch, heads) // heads
+
+
+def patch_once(height, width, patch, heads):
+    return heads * (height * width // patch) ** 2
+
+
+def pixels_as_tokens(height, width, patch, heads):
+    return (height * width) ** 2 * heads
+
+
+# 02.2
+
+
+def scaled(q: Tensor, k: Tensor) -> Tensor:
+    return torch.einsum("qd,kd->qk", q, k) / q.size(1) ** 0.5
+
+
+def over_the_queries(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.softmax(scaled(q, k), dim=0) @ v
+
+
+def swapped(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(k[None], q[None], v[None])[0]
+
+
+def unscaled(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q[None], k[None], v[None], scale=1.0)[0]
+
+
+def divided_by_d(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(torch.matmul(q, k.mT) / q.shape[1], 1) @ v
+
+
+def root_of_tokens(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(q @ k.T / len(q) ** 0.5, -1) @ v
+
+
+def divided_too_late(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (torch.softmax(q @ k.T, -1) / q.shape[-1] ** 0.5) @ v
+
+
+def mixes_keys(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(scaled(q, k), -1) @ k
+
+
+def no_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return scaled(q, k) @ v
+
+
+def keys_not_transposed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(q @ k / q.shape[-1] ** 0.5, -1) @ v
+
+
+# 02.3
+
+
+def scaled_by_all_channels(q, k, v, num_heads):
+    q, k, v = (x.view(*x.shape[:2], num_heads, -1).transpose(1, 2) for x in (q, k, v))
+    d = q.shape[-1] * num_heads
+    mixed = torch.softmax(q @ k.mT / d**0.5, -1) @ v
+    return mixed.transpose(1, 2).reshape(len(mixed), mixed.shape[2], -1)
+
+
+def heads_unscaled(q, k, v, num_heads):
+    width = q.shape[-1] // num_heads
+    return fused_in_heads(q * width**0.5, k, v, num_heads)
+
+
+def a_single_head(q, k, v, num_heads):
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+def viewed_in_one_go(q, k, v, num_heads):
+    batch, tokens, channels = q.shape
+    q, k, v = (x.view(batch, num_heads, tokens, channels // num_heads) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).view(batch, tokens, channels)
+
+
+def joined_without_transposing(q, k, v, num_heads):
+    heads = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(*heads).reshape(q.shape)
+
+
+def heads_last(q, k, v, num_heads):
+    batch, tokens, _ = q.shape
+    heads = (x.view(batch, tokens, -1, num_heads).permute(0, 3, 1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+
+
+def heads_attend_to_heads(q, k, v, num_heads):
+    heads = (x.unflatten(-1, (num_heads, -1)) for x in (q, k, v))
+    return F.scaled_dot_product_attention(*heads).flatten(2)
+
+
+# 02.4
+
+
+def one_root(gibibytes, patch, heads):
+    return patch * int((gibibytes * 2**30 / 4 / heads) ** 0.5)
+
+
+def tokens_a_side(gibibytes, patch, heads):
+    return math.floor((gibibytes * 2**30 / 4 / heads) ** 0.25)
+
+
+def bytes_forgotten(gibibytes, patch, heads):
+    return patch * math.floor((gibibytes * 2**30 / heads) ** 0.25)
+
+
+def bits_for_bytes(gibibytes, patch, heads):
+    return patch * math.floor((gibibytes * 2**30 / heads / 32) ** 0.25)
+
+
+def half_precision(gibibytes, patch, heads):
+    return patch * math.floor((gibibytes * 2**30 / heads / 2) ** 0.25)
+
+
+def heads_forgotten(gibibytes, patch, heads):
+    return patch * math.floor((gibibytes * 2**30 / 4) ** 0.25)
+
+
+def decimal_gigabytes(gibibytes, patch, heads):
+    return patch * math.floor((gibibytes * 1e9 / 4 / heads) ** 0.25)
+
+
+def rounded_in_pixels(gibibytes, patch, heads):
+    return math.floor(patch * (gibibytes * 2**30 / 4 / heads) ** 0.25)
+
+
+# 02.5
+
+
+def weights_set_to_zero(q, k, v, padded):
+    weights = torch.softmax(scaled(q, k), -1) * ~padded
+    return weights @ v
+
+
+def scores_set_to_zero(q, k, v, padded):
+    return torch.softmax(scaled(q, k) * ~padded, -1) @ v
+
+
+def upside_down(q, k, v, padded):
+    return F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=padded[None, None])[
+        0
+    ]
+
+
+def queries_masked(q, k, v, padded):
+    scores = scaled(q, k)
+    scores[padded] = -torch.inf
+    return torch.softmax(scores, -1) @ v
+
+
+def infinity_times_the_mask(q, k, v, padded):
+    return torch.softmax(scaled(q, k) + padded * -torch.inf, -1) @ v
+
+
+def padding_cleared_afterwards(q, k, v, padded):
+    return F.scaled_dot_product_attention(q[None], k[None], v[None])[0] * ~padded[:, None]
+
+
+def mask_unused(q, k, v, padded):
+    return F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
+
+
+# 02.6
+
+
+def mean(a, total_a, b, total_b):
+    return torch.stack([a, b]).mean(0)
+
+
+def added(a, total_a, b, total_b):
+    return a + b
+
+
+def by_the_logarithms(a, total_a, b, total_b):
+    return (a * total_a + b * total_b) / (total_a + total_b)
+
+
+def halves_swapped(a, total_a, b, total_b):
+    return softmax_of_two_numbers(a, total_b, b, total_a)
+
+
+def winner_takes_all(a, total_a, b, total_b):
+    return torch.where(total_a > total_b, a, b)
+
+
+def overflowing(a, total_a, b, total_b):
+    return (total_a.exp() * a + total_b.exp() * b) / (total_a.exp() + total_b.exp())
+
+
+WRONG: Mapping[str, Mapping[str, Callable]] = {
+    "02.1": {
+        "this is the number of tokens": tokens_only,
+        "counted once in every head": linear_in_tokens,
+        "this is the number of pixels": pixels,
+        "every head has its own": one_head,
+        "the heads are squared as well": heads_squared,
+        "divided by the heads": divided_by_heads,
+        "divided by the patch size once": patch_once,
+        "every pixel is a token here": pixels_as_tokens,
+    },
+    "02.2": {
+        "the columns sum to one": over_the_queries,
+        "keys and queries are swapped": swapped,
+        "the scores are too large": unscaled,
+        "divided by d.": divided_by_d,
+        "root of the number of tokens": root_of_tokens,
+        "the softmax comes first": divided_too_late,
+        "the weights mix the keys": mixes_keys,
+        "no softmax has made shares": no_softmax,
+        "your code stopped with RuntimeError": keys_not_transposed,
+    },
+    "02.3": {
+        "divided by the root of C": scaled_by_all_channels,
+        "not divided by anything": heads_unscaled,
+        "one head here, as wide as C": a_single_head,
+        "in one go": viewed_in_one_go,
+        "joining is not": joined_without_transposing,
+        "split the other way round": heads_last,
+        "the heads attend to one another": heads_attend_to_heads,
+    },
+    "02.4": {
+        "one root where two": one_root,
+        "these are the tokens on a side": tokens_a_side,
+        "one byte for each entry": bytes_forgotten,
+        "eight bits": bits_for_bytes,
+        "would be float16": half_precision,
+        "as if there were one head": heads_forgotten,
+        "counts in GB": decimal_gigabytes,
+        "round down to tokens": rounded_in_pixels,
+    },
+    "02.5": {
+        "no longer sum to one": weights_set_to_zero,
+        "not a weight of 0": scores_set_to_zero,
+        "the wrong way round": upside_down,
+        "the mask lies on the queries": queries_masked,
+        "times 0 is not a number": infinity_times_the_mask,
+        "after the fact": padding_cleared_afterwards,
+        "the mask is not used": mask_unused,
+    },
+    "02.6": {
+        "the plain mean": mean,
+        "one too many": added,
+        "mixed by the totals themselves": by_the_logarithms,
+        "the halves are swapped": halves_swapped,
+        "only the half with the larger total": winner_takes_all,
+        "large ones overflow": overflowing,
+    },
+}
