@@ -9,7 +9,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer_edu.layers import Linear, check_heads, check_map
+from segformer_edu.layers import Linear, check_heads, check_map, check_positive
 
 
 class SpatialReduction(nn.Module):
@@ -23,14 +23,20 @@ class SpatialReduction(nn.Module):
 
     Shape: `(B, H, W, C)` → `(B, ⌊H/r⌋, ⌊W/r⌋, C)`. There is no padding: rows and columns past the
     last whole block are never seen.
+
+    Raises:
+        ValueError: an input of another rank, dtype or width, or smaller than one block.
     """
 
     def __init__(self, dim: int, reduction_ratio: int) -> None:
         super().__init__()
+        check_positive(dim=dim, reduction_ratio=reduction_ratio)
+        self.dim, self.reduction_ratio = dim, reduction_ratio
         self.projection = nn.Conv2d(dim, dim, reduction_ratio, stride=reduction_ratio)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_map(x, self.dim, "SpatialReduction", min_size=self.reduction_ratio)
         blocks = self.projection(x.permute(0, 3, 1, 2))  # (B, C, H/r, W/r)
         return self.norm(blocks.permute(0, 2, 3, 1))  # (B, H/r, W/r, C)
 

@@ -86,7 +86,7 @@ class SegFormerConfig:
         >>> SegFormerConfig.named("b2", num_classes=19).depths
         (3, 4, 6, 3)
         """
-        if name not in VARIANTS:
+        if not isinstance(name, str) or name not in VARIANTS:
             raise ValueError(f"There is no variant {name!r}; choose one of {', '.join(VARIANTS)}.")
         return cls().replace(**{**VARIANTS[name], **changes})
 
@@ -113,7 +113,7 @@ class SegFormerConfig:
 
     def __post_init__(self) -> None:
         for name in PER_STAGE:
-            object.__setattr__(self, name, _positive_integers(name, getattr(self, name)))
+            object.__setattr__(self, name, positive_integers(name, getattr(self, name)))
         for name in PER_STAGE:
             if len(getattr(self, name)) != self.num_stages:
                 raise ValueError(
@@ -127,7 +127,7 @@ class SegFormerConfig:
                     f"each entry of embed_dims must be a multiple of its number of heads."
                 )
         for name in ("num_classes", "in_channels", "decoder_dim"):
-            _positive_integers(name, [getattr(self, name)])
+            positive_integers(name, [getattr(self, name)])
         for name in ("drop_path_rate", "decoder_dropout"):
             rate = getattr(self, name)
             if not _is_real(rate) or not 0 <= rate <= 1:
@@ -148,12 +148,13 @@ class SegFormerConfig:
 
     def _check_class_names(self) -> None:
         names = self.class_names
-        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        if not isinstance(names, (list, tuple)) or not all(isinstance(x, str) for x in names):
             raise ValueError(f"class_names = {names!r}: give a list of strings, one a class.")
         object.__setattr__(self, "class_names", tuple(names))
         if names and len(names) != self.num_classes:
             raise ValueError(
-                f"class_names has {len(names)} entries but num_classes = {self.num_classes}."
+                f"class_names has {len(names)} entries but num_classes = "
+                f"{self.num_classes}: give one name for each class."
             )
 
 
@@ -168,7 +169,7 @@ PER_STAGE = (
 )
 
 
-def _positive_integers(name: str, values: Any) -> tuple[int, ...]:
+def positive_integers(name: str, values: Any) -> tuple[int, ...]:
     """The values as a tuple, or a ValueError that names the field."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
         raise ValueError(f"{name} = {values!r}: give one value for each stage, as in (2, 2, 2, 2).")

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer_edu.layers import check_images, initialize, linear, row_weights, strips, widen
+from segformer_edu.config import positive_integers
+from segformer_edu.layers import (
+    check_images,
+    check_positive,
+    initialize,
+    linear,
+    row_weights,
+    strips,
+    widen,
+)
+from segformer_edu.stochastic_depth import check_rate
 
 
 class AllMLPDecoder(nn.Module):
@@ -30,13 +40,15 @@ class AllMLPDecoder(nn.Module):
     Shape: a list of `(B, C_i, H_i, W_i)` → logits `(B, K, H_1, W_1)`.
 
     Raises:
-        ValueError: another number of maps, or maps of another rank, dtype or width.
+        ValueError: sizes that are not positive, a dropout outside [0, 1]; another number of maps,
+            or maps of another rank, dtype or width.
     """
 
     def __init__(
         self, embed_dims: Sequence[int], decoder_dim: int, num_classes: int, dropout: float = 0.1
     ) -> None:
         super().__init__()
+        check_decoder(embed_dims, decoder_dim, num_classes, dropout)
         self.projections = nn.ModuleList(nn.Linear(dim, decoder_dim) for dim in embed_dims)
         self.fuse = nn.Conv2d(len(embed_dims) * decoder_dim, decoder_dim, 1, bias=False)
         self.norm = nn.BatchNorm2d(decoder_dim)
@@ -80,10 +92,15 @@ class FoldedDecoder(nn.Module):
         decoder: the decoder to fold, in evaluation mode.
 
     Shape: as the decoder's.
+
+    Raises:
+        ValueError: a decoder in training mode; maps as the decoder refuses.
     """
 
     def __init__(self, decoder: AllMLPDecoder) -> None:
         super().__init__()
+        if decoder.norm.training:
+            raise ValueError("decoder is in training mode: call decoder.eval(), then fold it.")
         with torch.no_grad():
             weights, bias = decoder.composed()
         self.weights = nn.ParameterList(weights)
@@ -106,32 +123,46 @@ def decode(
 ) -> Tensor:
     """classify(Σ resize(weight_i x_i) + bias), a strip of rows at a time, or the `whole` at once.
 
-    A coarse map is widened while it has few rows; mixing its rows is then one small matrix product,
-    which also adds.
+    Coarse maps are widened while they have few rows; mixing their rows is then one small matrix
+    product, which also adds.
     """
     check_maps(maps, [weight.shape[1] for weight in weights])
     finest, *coarser = [x.permute(0, 2, 3, 1) for x in maps]  # (B, H_i, W_i, C_i)
-    coarser = [linear(x, w) for x, w in zip(coarser, weights[1:], strict=True)]  # D channels each
     batch, height, width, _ = finest.shape
+    coarser = [linear(x, w) for x, w in zip(coarser, weights[1:], strict=True)]  # D channels each
+    coarser = [widen(x, width).flatten(2) for x in coarser]  # (B, H_i, W_1·D)
     decoded = []
     for top, bottom in strips((height, width), finest, whole):
         fused = linear(finest[:, top:bottom], weights[0], bias).flatten(2)  # (B, rows, W_1·D)
         for x in coarser:
             rows, mix = row_weights(x.shape[1], height, top, bottom, x)
-            wide = widen(x[:, rows], width).flatten(2)
-            fused = torch.baddbmm(fused, mix.expand(batch, -1, -1), wide)
+            fused = torch.baddbmm(fused, mix.expand(batch, -1, -1), x[:, rows])
         fused = fused.unflatten(2, (width, -1)).permute(0, 3, 1, 2)  # (B, D, rows, W_1)
         decoded.append(classify(fused))
     return decoded[0] if len(decoded) == 1 else torch.cat(decoded, dim=2)
 
 
+def check_decoder(
+    embed_dims: Sequence[int], decoder_dim: int, num_classes: int, dropout: float
+) -> None:
+    """Refuse sizes of a decoder that cannot be built."""
+    positive_integers("embed_dims", embed_dims)
+    check_positive(decoder_dim=decoder_dim, num_classes=num_classes)
+    check_rate(dropout)
+
+
 def check_maps(maps: Sequence[Tensor], embed_dims: Sequence[int]) -> None:
     """Refuse what is not one `(B, C_i, H_i, W_i)` map a stage."""
-    if not isinstance(maps, (list, tuple)) or len(maps) != len(embed_dims):
+    given = len(maps) if isinstance(maps, (list, tuple)) else type(maps).__name__
+    if given != len(embed_dims):
         raise ValueError(
-            f"The decoder takes a list of {len(embed_dims)} maps, one a stage, the finest first."
+            f"The decoder takes a list of {len(embed_dims)} maps, one a stage, the finest first; "
+            f"got {given}. Give it all that the encoder returns."
         )
     for stage, (x, dim) in enumerate(zip(maps, embed_dims, strict=True), start=1):
         check_images(x, dim, f"The decoder's map {stage}")
         if len(x) != len(maps[0]):
-            raise ValueError(f"Map 1 holds {len(maps[0])} samples, map {stage} holds {len(x)}.")
+            raise ValueError(
+                f"Map 1 holds {len(maps[0])} samples, map {stage} holds {len(x)}: give maps of the "
+                f"same images."
+            )

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from segformer_edu.attention import SpatialReductionAttention
 from segformer_edu.config import SegFormerConfig
-from segformer_edu.layers import check_images, initialize
+from segformer_edu.layers import check_images, check_map, initialize
 from segformer_edu.mix_ffn import MixFFN
 from segformer_edu.patch_embedding import OverlapPatchEmbedding
 from segformer_edu.stochastic_depth import DropPath, drop_rates, residual
@@ -27,7 +27,10 @@ class EncoderBlock(nn.Module):
         drop_path_rate: probability with which each of the two branches is dropped in training.
         norm_eps: epsilon of both norms.
 
-    Shape: `(B, H, W, C)` → `(B, H, W, C)`.
+    Shape: `(B, H, W, C)` → `(B, H, W, C)`, any H and W of at least reduction_ratio.
+
+    Raises:
+        ValueError: sizes that do not fit together; an input of another rank, dtype or width.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class EncoderBlock(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_map(x, self.attention.dim, "EncoderBlock", self.attention.reduction_ratio)
         x = residual(x, lambda x: self.attention(self.norm1(x)), self.drop_path)
         return residual(x, lambda x: self.mix_ffn(self.norm2(x)), self.drop_path)
 
@@ -64,14 +68,14 @@ class EncoderStage(nn.Module):
 
     def __init__(self, config: SegFormerConfig, stage: int) -> None:
         super().__init__()
+        check_config(config, stage)
         in_channels = (config.in_channels, *config.embed_dims)[stage]
         dim, eps = config.embed_dims[stage], config.block_norm_eps
         heads, reduction_ratio = config.num_heads[stage], config.reduction_ratios[stage]
         before, depth = sum(config.depths[:stage]), config.depths[stage]
         rates = drop_rates(config.drop_path_rate, sum(config.depths), config.drop_path_rule)
-        self.patch_embedding = OverlapPatchEmbedding(
-            in_channels, dim, config.patch_sizes[stage], config.strides[stage]
-        )
+        patch_size, stride = config.patch_sizes[stage], config.strides[stage]
+        self.patch_embedding = OverlapPatchEmbedding(in_channels, dim, patch_size, stride)
         self.blocks = nn.ModuleList(
             EncoderBlock(dim, heads, reduction_ratio, config.mlp_ratios[stage], rate, eps)
             for rate in rates[before : before + depth]
@@ -105,6 +109,7 @@ class MixTransformer(nn.Module):
 
     def __init__(self, config: SegFormerConfig) -> None:
         super().__init__()
+        check_config(config)
         self.config = config
         self.stages = nn.ModuleList(
             EncoderStage(config, stage) for stage in range(config.num_stages)
@@ -119,3 +124,13 @@ class MixTransformer(nn.Module):
             x = stage(x)
             maps.append(x)
         return maps
+
+
+def check_config(config: SegFormerConfig, stage: int = 0) -> None:
+    """Refuse what is no config, or a stage that it does not have."""
+    if not isinstance(config, SegFormerConfig):
+        raise ValueError(
+            f"config = {config!r} is no SegFormerConfig: make one, as SegFormerConfig.named('b0')."
+        )
+    if stage not in range(config.num_stages):
+        raise ValueError(f"stage = {stage!r}: give a whole number, 0 to {config.num_stages - 1}.")

@@ -90,9 +90,7 @@ def check_shapes(logits: Tensor, labels: Tensor, ignore_index: int) -> None:
     """Refuse logits and labels that do not belong together, in shape, type or device."""
     for name, x in (("logits", logits), ("labels", labels)):
         if not isinstance(x, Tensor):
-            raise ValueError(
-                f"{name} are a tensor; got {type(x).__name__}. Use torch.as_tensor(...)."
-            )
+            raise ValueError(f"{name} are a tensor; got {type(x).__name__}: use torch.as_tensor.")
     if logits.ndim != 4 or not logits.is_floating_point() or 0 in logits.shape[1:]:
         raise ValueError(
             f"logits are floating point (B, K, h, w), none of K, h, w zero; got {logits.dtype} "

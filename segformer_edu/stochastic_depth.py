@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from segformer_edu.config import RULES
+from segformer_edu.layers import check_positive
 
 MODES = ("sample", "batch")
 
@@ -26,8 +27,7 @@ def drop_rates(rate: float, depth: int, rule: str = "linspace") -> list[float]:
         ValueError: a rate outside [0, 1], a depth below 1, an unknown rule.
     """
     check_rate(rate)
-    if not isinstance(depth, int) or depth < 1:
-        raise ValueError(f"depth = {depth!r}: give a whole number of blocks, at least 1.")
+    check_positive(depth=depth)
     if rule not in RULES:
         raise ValueError(f"rule = {rule!r}: choose one of {', '.join(RULES)}.")
     if rule == "paper":
