@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 
-.PHONY: lab test notebooks clean
+.PHONY: lab test notebooks figures bench clean
 
 lab: .venv/lab.stamp   # Jupyter wants to be told that root is meant, as in a container
 	$(VENV_PYTHON) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ip=127.0.0.1 notebooks/00_start_here.ipynb
@@ -13,12 +13,19 @@ test: .venv/test.stamp
 notebooks: .venv/test.stamp
 	$(VENV_PYTHON) tools/lessons.py build
 
+figures: .venv/test.stamp
+	$(VENV_PYTHON) -m figures
+
+bench: .venv/bench.stamp
+	$(VENV_PYTHON) -m benchmarks
+
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build *.egg-info
 
 # What each target installs; a stamp remembers that it was done, until a requirement changes.
 .venv/lab.stamp: EXTRAS = lab,train,hub
 .venv/test.stamp: EXTRAS = lab,train,hub,export,test
+.venv/bench.stamp: EXTRAS = lab,bench
 
 .venv/%.stamp: pyproject.toml constraints.txt | .venv/bin/pip
 	$(VENV_PYTHON) -m pip install --constraint constraints.txt --editable ".[$(EXTRAS)]"
