@@ -184,6 +184,8 @@ print(f"probability that it gives its own answer, on average: {confidence:.0%}")
 print(f"pixels on which another random model agrees: {(predicted == other).float().mean():.0%}")
 
 # %% [markdown]
+# Hardly sure at all; and two dice with {{b0_classes}} faces would agree about as often.
+#
 # Whenever a picture of a network's output looks meaningful, ask this question first: *what would random weights have drawn?* Lesson 09 asks it of attention maps.
 #
 # ## And with weights that have learned?
@@ -200,7 +202,7 @@ else:
     figure = plots.segmentation(
         photo, trained.predict(images)[0].numpy(), trained.config.class_names
     )
-    plots.show(figure, alt="The portrait, labelled by the published weights.")
+    plots.show(figure, alt="The portrait, labelled by weights that have learned.")
 
 # %% [markdown]
 # ## What if you hand it the wrong thing?
@@ -209,12 +211,16 @@ else:
 #
 # **Predict.** What will the model say?
 
-# %% tags=["raises-exception"]
-model(torch.as_tensor(photo))
+# %%
+try:
+    model(torch.as_tensor(photo))
+except ValueError as error:
+    print(error)
 
 # %% [markdown]
-# Errors in this course are written to be read: what was given, what is allowed, what to do. Read the last line first. (Try `torch.as_tensor(photo)[None]` and follow the advice, message by
-# message, until it works. It takes three steps, and `normalize` does all of them.)
+# Errors in this course are written to be read: what was given, what is allowed, what to do. Uncaught, they come below a long traceback; the last line is the one to read first.
+#
+# **Try it.** Follow that advice in the cell above, run it again, and go on, message by message, until the model answers. It takes three steps, and `normalize` does all of them for you.
 #
 # ## Where does each lesson fit?
 #
