@@ -43,9 +43,7 @@ prediction = ...  # two numbers, for example (100, 256)
 
 # %%
 squares = images.unflatten(2, (32, 16)).unflatten(4, (32, 16))  # (1, 3, 32, 16, 32, 16)
-squares = squares.permute(
-    0, 2, 4, 1, 3, 5
-)  # (1, 32, 32, 3, 16, 16): which square, then what is in it
+squares = squares.permute(0, 2, 4, 1, 3, 5)  # (1, 32, 32, 3, 16, 16): the square comes first
 patches = squares.flatten(3).flatten(1, 2)  # (1, N, 3·16·16)
 print("patches", tuple(patches.shape))
 
@@ -70,7 +68,7 @@ print("tokens", tuple(tokens.shape))
 # %% [markdown]
 # ### The same as a strided convolution
 #
-# Nobody writes the permutes. Implementations use a convolution whose stride is its kernel, and it is worth knowing exactly why that is allowed.
+# Most implementations leave out the permutes and use a convolution whose stride is its kernel. It is worth knowing exactly why that is allowed.
 #
 # **Predict.** `linear.weight` has the shape `(32, 768)`, the convolution's has `(32, 3, 16, 16)`. Which operation takes the one to the other: a `view`, or a `permute` as well?
 
@@ -177,7 +175,7 @@ for patch_size, padding in ((4, 0), (5, 2), (7, 3)):
     print(f"{patch_size}×{patch_size}, stride 4: {pairs_seen(patch_size, 4, padding):.1%} of pairs")
 
 # %% [markdown]
-# That is local continuity, measured. The row between tells you something else: **one** column of overlap would already do for pairs. SegFormer takes three. The paper states the numbers, K = 7, S = 4, P = 3 (Section 3.1),
+# That is local continuity, measured. The middle row tells you something else: with **one** column of overlap only one pair is left, at the far end, where the last patch ends a pixel short. SegFormer takes three. The paper states the numbers, K = 7, S = 4, P = 3 (Section 3.1),
 # and compares no others; whether 5 would serve as well is a question for training, and we do not know.
 #
 # ### See it on the photograph
@@ -307,16 +305,19 @@ print("wrong:", small.reshape(1, 6, 2).tolist())
 #
 # See the same slip on a photograph, whose "map" has three channels, its colours:
 
+
 # %%
-right = images.flatten(2).transpose(1, 2).unflatten(1, (512, 512))[0]  # tokens, and back
-wrong = images.reshape(1, 512 * 512, 3).unflatten(1, (512, 512))[0]
-shown = [
-    ((each * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)).clamp(0, 1) * 255).byte()
-    for each in (right, wrong)
-]
+def as_picture(tokens: Tensor, side: int):
+    """(N, 3) tokens, each a colour as `normalize` leaves it → (side, side, 3) bytes."""
+    colors = tokens * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)
+    return (colors.clamp(0, 1) * 255).byte().unflatten(0, (side, side)).numpy()
+
+
+right = images.flatten(2).transpose(1, 2)[0]  # (N, 3)
+wrong = images.reshape(1, 512 * 512, 3)[0]
 plots.show(
     plots.pictures(
-        [each.numpy() for each in shown],
+        [as_picture(right, 512), as_picture(wrong, 512)],
         ["flatten, transpose; and back", "reshape, same shape"],
         finding="The shape is right in both",
     ),
@@ -339,7 +340,7 @@ print("permute once; after that, flatten and unflatten are enough")
 # %% [markdown]
 # ## 5 · LayerNorm or BatchNorm?
 #
-# After the projection comes a norm. Convolutional networks use BatchNorm, transformers LayerNorm, and the difference is which numbers share a mean. Two tokens of three channels, by hand:
+# After the projection comes a norm. Convolutional networks mostly use BatchNorm, transformers LayerNorm, and the difference is which numbers share a mean. Two tokens of three channels, by hand:
 
 # %%
 two = torch.tensor([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])  # 2 tokens, 3 channels
@@ -365,12 +366,12 @@ alone, together = conv(images), conv(torch.cat([images, dark]))
 layer_norm, batch_norm = nn.LayerNorm(32), nn.BatchNorm2d(32)
 by_layer = [layer_norm(each.permute(0, 2, 3, 1))[0] for each in (alone, together)]
 by_batch = [batch_norm(each)[0] for each in (alone, together)]
-print(f"LayerNorm: her tokens change by {(by_layer[0] - by_layer[1]).abs().max():.3f} at most")
-print(f"BatchNorm: her tokens change by {(by_batch[0] - by_batch[1]).abs().max():.3f} at most")
+print(f"LayerNorm: her tokens change by {(by_layer[0] - by_layer[1]).abs().max():.1f} at most")
+print(f"BatchNorm: her tokens change by {(by_batch[0] - by_batch[1]).abs().max():.1f} at most")
 
 # %% [markdown]
-# With BatchNorm, in training, what a photograph looks like to the network depends on which others were drawn with it. For evaluation it keeps running averages instead, which need batches large enough to be
-# worth averaging; dense prediction trains on large images and so on small batches. LayerNorm has no such memory, and does the same in training and evaluation. (SegFormer uses one BatchNorm all the same, in its decoder: lesson 07 folds it away.)
+# With BatchNorm, in training, what a photograph looks like to the network depends on which others were drawn with it. For evaluation it keeps running averages instead, and those of small batches are poor
+# ([Wu and He 2018](https://arxiv.org/abs/1803.08494) measure how poor). LayerNorm has no such memory, and does the same in training and evaluation. (SegFormer uses one BatchNorm all the same, in its decoder: lesson 07 folds it away.)
 #
 # One warning. `nn.LayerNorm(32)` normalises the *last* axis, and does not ask what it is. Give it a map with channels second, whose width happens to be 32 too:
 
@@ -520,7 +521,7 @@ for patch_size in (4, 7):
 # Did you expect more? The averages are close, and the two ranges overlap. *With random weights, overlap makes tokens hardly steadier.* There is a reason: a random filter weighs neighbouring pixels without regard to each other, so its answer changes as much as
 # the pixels under it do, and pixels change as much under a wide patch as under a narrow one.
 #
-# Overlap is not steadiness; it is *room* for it. A wide patch can hold a smooth filter, one that lets a pixel in gradually and out gradually. Compare the smoothest of each: the plain average for 4×4, and a
+# Overlap is not steadiness; it is *room* for it. A wide patch can hold a smooth filter, one that lets a pixel in gradually and out gradually. Compare one that averages, of each kind: all weights alike for 4×4, and a
 # tent, 1 2 3 4 3 2 1, for 7×7.
 
 # %%
@@ -546,7 +547,7 @@ plots.show(
         random_weights | smooth,
         what="change of the tokens",
         stride=4,
-        finding="A whole stride changes nothing; in between, the filter matters more than the overlap",
+        finding="A whole stride changes nothing; in between, the filter matters most",
     ),
     alt="Four curves over a shift of 0 to 8 pixels, all zero at 0, 4 and 8 and highest at 2 and 6. "
     "The two with random weights lie close together. The two that average lie at less than half of "
@@ -554,7 +555,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at 0, 4 and 8.* A shift by a whole stride moves every token to the place next door, unchanged: that is what a convolution promises, with or without overlap, and it promises nothing in between.
+# *Look at 0, 4 and 8.* Away from the border, a shift by a whole stride moves every token to the place next door, unchanged: that is what a convolution promises, with or without overlap, and it promises nothing in between.
 # In between, the kind of filter moves the curve by more than half; the overlap, by a little, and only with a filter that makes use of it.
 #
 # So the honest summary of what overlap does, measured:
@@ -563,7 +564,7 @@ plots.show(
 # |---|---|---|
 # | is there a place where no token sees an edge? | every fourth | none |
 # | are tokens steadier when the image moves, with random weights? | – | hardly |
-# | with the smoothest filter of each? | – | a little |
+# | with filters that average? | – | a little |
 # | do *learned* filters use this room? | – | not measured here: it takes a training run |
 #
 # ## 8 · Is it the patches that keep ViT from other sizes?
@@ -577,18 +578,16 @@ plots.show(
 prediction = ...  # some of "touching", "overlapping", with and without positions
 
 # %%
-for kind, embed in (
-    ("touching", PatchEmbedding(3, 32, 4)),
-    ("overlapping", OverlappingTokens(3, 32, 7, 4)),
-):
-    for positions in (None, torch.zeros(1, 64 * 64, 32)):  # one row for each place at 256 × 256
-        tokens = embed(images)
-        tokens = tokens if torch.is_tensor(tokens) else tokens[0]
-        runs = positions is None or positions.shape == tokens.shape
-        table = "no position table" if positions is None else f"{positions.shape[1]:,} rows"
-        print(
-            f"{kind:<11}  {tokens.shape[1]:,} tokens, {table:<17}  {'runs' if runs else 'does not fit'}"
-        )
+kinds = {"touching": PatchEmbedding(3, 32, 4), "overlapping": OverlappingTokens(3, 32, 7, 4)}
+table = torch.zeros(1, 64 * 64, 32)  # one row for each place at 256 × 256
+for kind, embed in kinds.items():
+    tokens = embed(images) if kind == "touching" else embed(images)[0]  # the second gives its size
+    for name, positions in (("no table", 0), ("a table", table)):
+        try:
+            outcome = f"runs, {(tokens + positions).shape[1]:,} tokens"
+        except RuntimeError:
+            outcome = f"stops: {tokens.shape[1]:,} tokens and {table.shape[1]:,} rows"
+        print(f"{kind:<11} with {name:<8}: {outcome}")
 
 # %% [markdown]
 # Overlap makes no difference here. The table does. ViT's authors interpolate it for other sizes (Section 3.2 of [their paper](https://arxiv.org/abs/2010.11929)), and SegFormer's name the loss of accuracy that comes with that as the reason to have none (arXiv:2105.15203, Section 3.1).
@@ -607,7 +606,7 @@ for side in (128, 256, 512):
 # Both fall, at the same pace: a patch is so many pixels wide, and things grow under it. Overlap is no cure for scale.
 #
 # What is *not* measured here: how much accuracy a trained model loses at another size, with a position table, without one, and with either kind of patch. That takes training. Lesson 04 asks where position comes from when there is no table; lesson 11
-# trains the four combinations and compares them.
+# puts the claim to the test.
 #
 # ## Play
 #
@@ -628,7 +627,7 @@ Patches()
 #
 # ## Break it
 #
-# A published ViT cut its images like this, with `torch.Tensor.unfold` instead of `F.unfold`. It ran, and it trained. Then somebody read it ([gupta-abhay/pytorch-vit, issue 7](https://github.com/gupta-abhay/pytorch-vit/issues/7)).
+# A published ViT cut its images like this, with `torch.Tensor.unfold` instead of `F.unfold`. It ran. Then somebody read it ([gupta-abhay/pytorch-vit, issue 7](https://github.com/gupta-abhay/pytorch-vit/issues/7)).
 
 # %%
 cut = images.unfold(2, 16, 16).unfold(3, 16, 16)  # (1, 3, 32, 32, 16, 16)
@@ -653,22 +652,16 @@ print("tokens that notice:", noticed.tolist())
 # Second, paint every token in the colour that it *believes* it has, the mean of its first, second and last third:
 
 # %%
-believed = [each.view(32, 32, 3, 256).mean(-1) for each in (patches, suspect)]
-painted = [
-    ((each * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)).clamp(0, 1) * 255)
-    .byte()
-    .numpy()
-    for each in believed
-]
+believed = [each[0].view(-1, 3, 256).mean(-1) for each in (patches, suspect)]  # (N, 3)
 plots.show(
     plots.pictures(
-        painted,
+        [as_picture(each, 32) for each in believed],
         ["our patches", "the published ones"],
         finding="1,024 tokens, each painted in its own colour",
     ),
     alt="Two mosaics of 32 by 32 squares. The left one is a coarse portrait in colour. The right "
-    "one shows three flat, washed-out bands, one for each colour channel, in which the portrait "
-    "appears three times squeezed side by side.",
+    "one is a confetti of loud, wrong colours, in which three bands and three columns repeat the "
+    "same dark shapes.",
 )
 
 # %% [markdown]
@@ -677,7 +670,7 @@ plots.show(
 # After both `unfold`s the axes are (B, colour, row, column, 16, 16): colour still comes first. The `view` then cuts that into pieces of three patches, so a token is *three neighbouring patches of one colour*. A pixel's red, green and blue
 # end up in three tokens far apart, which is why three notice. The mend is to bring the colours behind the grid before the view: `cut.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)`.
 #
-# Why did it train? Each token still came from somewhere fixed, and a position embedding can learn where. The issue itself points out that this would be hard to carry to another size. Shapes were right all the way: what finds such a bug is a comparison of
+# The issue's own guess is that training at one size hardly suffers, since every token still comes from places that never change, and that another size would. Nobody measured it there, and we have not. Shapes are right all the way: what finds such a bug is a comparison of
 # *numbers* with something independent, as in section 1.
 #
 # </details>
@@ -695,7 +688,8 @@ print("mended:", torch.equal(mended, patches))
 
 
 # %%
-def token_grid(height, width, patch_size, stride, padding): ...
+def token_grid(height, width, patch_size, stride, padding):
+    return ...
 
 
 check("01.1", token_grid)
@@ -705,7 +699,8 @@ check("01.1", token_grid)
 
 
 # %%
-def shared_pixels(patch_size, stride): ...
+def shared_pixels(patch_size, stride):
+    return ...
 
 
 check("01.2", shared_pixels)
@@ -715,7 +710,8 @@ check("01.2", shared_pixels)
 
 
 # %%
-def tokens_to_map(tokens, height, width): ...
+def tokens_to_map(tokens, height, width):
+    return ...
 
 
 check("01.3", tokens_to_map)
@@ -725,7 +721,8 @@ check("01.3", tokens_to_map)
 
 
 # %%
-def embed_patches(images, weight, bias, stride, padding): ...
+def embed_patches(images, weight, bias, stride, padding):
+    return ...
 
 
 check("01.4", embed_patches)
@@ -735,7 +732,8 @@ check("01.4", embed_patches)
 
 
 # %%
-def normalize_tokens(x, weight, bias): ...
+def normalize_tokens(x, weight, bias):
+    return ...
 
 
 check("01.5", normalize_tokens)
@@ -745,7 +743,8 @@ check("01.5", normalize_tokens)
 
 
 # %%
-def field_of_a_token(patch_sizes, strides): ...
+def field_of_a_token(patch_sizes, strides):
+    return ...
 
 
 check("01.6", field_of_a_token)
@@ -784,7 +783,7 @@ check("01.6", field_of_a_token)
 # > - *One merging too many.* The drawing of the architecture (Figure 2) begins with an overlap patch embedding and shows a patch merging in each of the four blocks too, five steps in all. Four strides, 4 · 2 · 2 · 2, make 32; the released model has four.
 # > - *Embedding or merging.* The paper calls the first an embedding and the others merging (Section 3.1). They are the same layer with other numbers, and so it is in the code.
 # > - *Why ViT transfers badly.* A post that you may come from (*Efficient Vision Transformer From Scratch*) gives patches without overlap as the cause. Section 8 separates the two: the position table is what stops it, and the paper says so too (Section 3.1). What overlap adds is continuity between neighbours.
-# > - *Channels.* Posts often print 64 channels in stage 1, as in B1 to B5. B0 has 32 (Table 6).
+# > - *Channels.* A post that prints 64 channels in stage 1 is about B1 to B5; B0 has 32 (Table 6).
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203): Section 3.1, overlapped patch merging, and Table 6. A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929): eq. 1 is the embedding, Section 3.2 the
 # interpolation. J. L. Ba, J. R. Kiros and G. E. Hinton, *Layer Normalization*, [arXiv:1607.06450](https://arxiv.org/abs/1607.06450). R. Zhang, *Making Convolutional Networks Shift-Invariant Again*, [arXiv:1904.11486](https://arxiv.org/abs/1904.11486), takes section 7 further: smooth filters before every stride. Photograph: NASA, public domain.

@@ -58,12 +58,14 @@ def patches(photo: np.ndarray, grids: Sequence[tuple[int, int, int]], finding: s
 def _draw_grid(ax: Axes, photo: np.ndarray, patch_size: int, stride: int, padding: int) -> None:
     height, width = photo.shape[:2]
     down, across = (PatchRow(side, patch_size, stride, padding) for side in (height, width))
-    ax.set(xticks=[], yticks=[], facecolor="#D5DBE1", aspect="equal")
+    ax.set(xticks=[], yticks=[], aspect="equal")
     ax.spines[:].set_visible(False)
+    frame = (width + 2 * padding, height + 2 * padding)
+    ax.add_patch(Rectangle((-padding, -padding), *frame, facecolor="#D5DBE1", zorder=0))
     ax.imshow(photo, extent=(0, width, height, 0), zorder=1)
     unseen = np.minimum(down.coverage[:, None], across.coverage) == 0
     grey = np.zeros((height, width, 4))
-    grey[unseen] = 0.84, 0.86, 0.88, 0.9
+    grey[unseen] = 0.6, 0.65, 0.7, 0.85
     ax.imshow(grey, extent=(0, width, height, 0), zorder=1)
     ax.autoscale(False)
     outlines = [
