@@ -1,7 +1,9 @@
 """The numbers that the lessons' prose states: each function computes one from the package."""
 
 from segformer_edu import OverlapPatchEmbedding, SegFormer, SegFormerConfig
+from segformer_edu.analysis import StageCost, cost
 from segformer_edu.analysis.patches import PatchRow
+from segformer_edu.widgets import AttentionBill
 
 # Lesson 00
 
@@ -74,3 +76,41 @@ def _values(patch_size: int) -> int:
 def _projection_parameters(patch_size: int) -> int:
     projection = OverlapPatchEmbedding(3, 32, patch_size, 4).projection
     return sum(weight.numel() for weight in projection.parameters())
+
+
+# Lesson 02
+
+
+def attention_entries_stage1() -> str:
+    return f"{_unreduced_stage_1(512, stride=4).attention_entries_per_block:,}"
+
+
+def attention_pixels_512() -> str:
+    return f"{_unreduced_stage_1(512, stride=1).tokens:,}"
+
+
+def attention_entries_512_pixels() -> str:
+    return f"{_unreduced_stage_1(512, stride=1).attention_entries_per_block:,}"
+
+
+def attention_entries_1024_pixels() -> str:
+    return f"{_unreduced_stage_1(1024, stride=1).attention_entries_per_block:,}"
+
+
+def attention_matrix_over_linears() -> str:
+    parts = _unreduced_stage_1(512, stride=4).multiply_adds_of
+    return f"{parts.attention_matmuls / parts.projections:.0f}"
+
+
+def attention_mib_64() -> str:
+    return f"{4 * _unreduced_stage_1(256, stride=4).attention_entries_per_block / 2**20:.0f}"
+
+
+def bill_nominal_memory() -> str:
+    return str(AttentionBill.first.memory)
+
+
+def _unreduced_stage_1(side: int, stride: int) -> StageCost:
+    """Stage 1 of B0 in which every token asks every other."""
+    config = SegFormerConfig(strides=(stride, 2, 2, 2), reduction_ratios=(1, 1, 1, 1))
+    return cost(config, (side, side)).stages[0]
