@@ -21,7 +21,8 @@ from PIL import Image, ImageDraw, ImageFont
 from segformer_edu.plots.style import INK, PAPER
 
 WIDTH = 840  # units of every picture; a notebook's column shows them as pixels, or fewer
-PNG_SCALE = 1.5  # pixels of the PNG for each unit
+# Pixels for each unit that a PNG is painted with, and how many of them become one: smooth edges.
+PNG_SCALE, SMOOTHING = 3, 2
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 # Read out by a screen reader, and seen by nobody: the picture shows the same to the eye.
 UNSEEN = (
@@ -64,12 +65,14 @@ class Rectangle:
         )
 
     def paint(self, canvas: Canvas) -> None:
-        left, top, width, height = canvas.pixels(self.x, self.y, self.width, self.height)
-        fill = None if self.fill == "none" else self.fill
-        stroke = None if self.stroke == "none" else self.stroke
-        thickness = max(1, round(self.thickness * canvas.scale))
-        corners = (left, top, left + width, top + height)
-        canvas.draw.rectangle(corners, fill, stroke, thickness)
+        right, bottom = self.x + self.width, self.y + self.height
+        if self.fill != "none":
+            canvas.draw.rectangle(canvas.pixels(self.x, self.y, right, bottom), self.fill)
+        if self.stroke != "none":  # Pillow draws the frame inside its box, SVG on the box's edge
+            out = self.thickness / 2
+            box = canvas.pixels(self.x - out, self.y - out, right + out, bottom + out)
+            thickness = max(1, round(self.thickness * canvas.scale))
+            canvas.draw.rectangle(box, None, self.stroke, thickness)
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Text:
         )
 
     def paint(self, canvas: Canvas) -> None:
-        font = _font(self.bold, round(self.size * canvas.scale))
+        font = _font(self.bold, self.size * canvas.scale)
         where = {"start": "ls", "middle": "ms", "end": "rs"}[self.anchor]
         x, y = canvas.pixels(self.x, self.y)
         canvas.draw.text((x, y), self.text, self.fill, font, where)
@@ -208,7 +211,8 @@ class Picture:
         for shape in self.shapes:
             shape.paint(canvas)
         file = io.BytesIO()
-        canvas.image.quantize(256, dither=Image.Dither.NONE).save(file, "png", optimize=True)
+        small = canvas.image.reduce(SMOOTHING)
+        small.quantize(256, dither=Image.Dither.NONE).save(file, "png", optimize=True)
         return file.getvalue()
 
 
@@ -262,7 +266,7 @@ def hatch(
 
 
 @cache
-def _font(bold: bool, size: int) -> ImageFont.FreeTypeFont:
+def _font(bold: bool, size: float) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(FONTS / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"), size)
 
 
