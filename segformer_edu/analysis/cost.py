@@ -237,7 +237,7 @@ def peak_activation_bytes(config: SegFormerConfig, stages: Sequence[StageCost]) 
 def mix_ffn_peak(size: Size, c: int, hidden: int) -> int:
     """The most floats that Mix-FFN makes at one time, in the last of its strips or at the end."""
     height, width = size
-    rows = strip_rows(size)
+    rows = strips_of(size)[0][1]
     seen = min(rows + 2, height)  # the convolution looks one row further each way
     before = (height - rows) * width * c  # the strips that are done
     strip = max(2 * seen * hidden, (seen + rows) * hidden + rows * c) * width
@@ -246,22 +246,25 @@ def mix_ffn_peak(size: Size, c: int, hidden: int) -> int:
 
 
 def decoder_peak(config: SegFormerConfig, stages: Sequence[StageCost]) -> int:
-    """The most floats that the decoder makes at one time, in the last of its strips or about it."""
+    """The most floats that the decoder makes at one time, in its last strips or at the end."""
     d, k = config.decoder_dim, config.num_classes
-    height, width = stages[0].size
-    rows = strip_rows((height, width))
+    height, width = size = stages[0].size
     composed = d * sum(config.embed_dims)
     projected = d * sum(stage.tokens for stage in stages[1:])  # the coarser maps, D channels each
-    fused, classified, before = (n * width for n in (rows * d, rows * k, (height - rows) * k))
-    coarser = [stage.size[0] for stage in stages[1:]]
-    widened = [min(h, rows * h // height + 2) * width * d for h in coarser] or [0]
-    strip = before + fused + max(fused + widened[0], classified + widened[-1])
-    joined = 2 * height * width * k + fused + widened[-1] if rows < height else 0
-    scaled = 2 * composed  # with the BatchNorm's scale and still without
-    return max(scaled, composed + projected + max(strip, joined))
+    waiting = composed + d * sum(stage.size[0] * width for stage in stages[1:])  # widened
+    # With the BatchNorm's scale and still without; with the projected maps still there.
+    peak, before = max(2 * composed, waiting + projected), 0
+    for top, bottom in strips_of(size)[-2:]:  # by then most logits are there; the last is smaller
+        pixels = (bottom - top) * width
+        fused, classified, logits = pixels * d, pixels * k, top * width * k
+        peak = max(peak, waiting + logits + fused + max(before, fused, classified))
+        before = fused
+    if logits:  # the strips are put together
+        peak = max(peak, waiting + 2 * (logits + classified) + fused)
+    return peak
 
 
-def strip_rows(size: Size) -> int:
-    """Rows of the strips in which the model computes a map of one image, on a CPU in evaluation."""
+def strips_of(size: Size) -> list[Size]:
+    """The strips in which the model computes a map of one image, on a CPU in evaluation."""
     with torch.no_grad():
-        return next(strips(size, ONE_IMAGE))[1]
+        return list(strips(size, ONE_IMAGE))

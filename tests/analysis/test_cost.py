@@ -21,6 +21,7 @@ ODD = {
     "b0": (SegFormerConfig(), (512, 512)),
     "small image": (SegFormerConfig(), (65, 97)),
     "binary": (SegFormerConfig(num_classes=1, in_channels=1), (250, 130)),
+    "two strips": (SegFormerConfig(), (224, 224)),
     "nano": (SegFormerConfig.named("nano"), (96, 96)),
     "wide decoder": (SegFormerConfig(decoder_dim=768, num_classes=19), (200, 300)),
     "three stages, no reduction": (
