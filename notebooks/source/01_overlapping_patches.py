@@ -176,7 +176,7 @@ for patch_size, padding in ((4, 0), (5, 2), (7, 3)):
 
 # %% [markdown]
 # That is local continuity, measured. The middle row tells you something else: with **one** column of overlap only one pair is left, at the far end, where the last patch ends a pixel short. SegFormer takes three. The paper states the numbers, K = 7, S = 4, P = 3 (Section 3.1),
-# and compares no others; whether 5 would serve as well is a question for training, and we do not know.
+# and compares no others. Section 3 finds something that speaks for 7; whether a model *learns* better with it, only training could say.
 #
 # ### See it on the photograph
 #
@@ -263,7 +263,7 @@ for length in range(1, 101):
 print("with an odd kernel and half of it as padding: the side over the stride, rounded up")
 
 # %% [markdown]
-# So SegFormer's stages divide by 4 and then by 2, *rounded up*: no photograph is too odd for them, and a patch that is only begun still makes a token. Without padding it is rounded *down*, and what does
+# So SegFormer's stages divide by 4 and then by 2, *rounded up*: no photograph is too odd for them. Without padding it is rounded *down*, and what does
 # not fill a patch is thrown away. With ViT's patches of 32 (it comes in 16 and 32):
 
 # %%
@@ -278,6 +278,20 @@ plots.show(
 # %% [markdown]
 # *Look at the grey strips on the left.* Twenty rows and twelve columns reach no token: {{seen_by_32}} of the pixels are seen, and the model cannot know that there was more. (The patches on the right are those of SegFormer's last
 # stage; section 6 shows why they are 63 wide.)
+#
+# So is a side "over the stride, rounded up" enough to lose nothing? Not yet: a token count says how many patches there are, not how far they reach. For strides of 2 and 4, which is the smallest odd kernel, padded by half, that
+# reaches every pixel of every size?
+
+# %%
+for stride in (2, 4):
+    for patch_size in (1, 3, 5, 7, 9):
+        rows = [PatchRow(length, patch_size, stride, patch_size // 2) for length in range(1, 101)]
+        lost = sum(row.coverage.min() == 0 for row in rows)
+        print(f"stride {stride}, kernel {patch_size}: pixels are lost at {lost:>2} of 100 sizes")
+
+# %% [markdown]
+# There they are: 3 for stride 2, and 7 for stride 4, the kernels of SegFormer. A kernel of 5 at stride 4 overlaps too, and still loses the last row and column whenever 4 divides the side, as it does for nearly every photograph one would
+# choose. The rule is K ≥ 2S − 1: patches have their middles at pixels 0, S, 2S and so on; up to S − 1 pixels follow the last middle, and half a kernel, (K − 1)/2, must reach over them. The paper does not give this as its reason; it is a good one.
 #
 # > **A trap.** Half a kernel of padding is half a kernel only if the kernel is odd. Patches of 4 with a padding of 2 make one token *more* than H/4:
 
@@ -492,11 +506,11 @@ prediction = ...  # "touching", "overlapping" or "about the same"
 
 # %%
 def shifted(shift: int) -> Tensor:
-    return images[..., 16:464, 16 - shift : 464 - shift]  # one window, its content moves right
+    return images[..., 128:384, 128 - shift : 384 - shift]  # one window, its content moves right
 
 
 def change(embed, shift: int) -> float:
-    before, after = embed(shifted(0)), embed(shifted(shift))  # (1, 112, 112, C)
+    before, after = embed(shifted(0)), embed(shifted(shift))  # (1, 64, 64, C)
     whole = (shift + 2) // 4  # by so many tokens the content has moved, rounded
     before, after = before[:, 4:-4, 4 : -4 - whole], after[:, 4:-4, 4 + whole : -4]
     spread = (before - before.mean((0, 1, 2))).square().mean()
@@ -753,7 +767,7 @@ check("01.6", field_of_a_token)
 # ## Recap
 #
 # - A patch embedding cuts an image into patches and sends each through one Linear. As a convolution, kernel is the patch and stride the step; the weights are the same, reshaped.
-# - Per side it makes ⌊(H + 2P − K) / S⌋ + 1 tokens. With an odd kernel and half of it as padding that is H/S, rounded up, and no pixel is lost.
+# - Per side it makes ⌊(H + 2P − K) / S⌋ + 1 tokens. With an odd kernel and half of it as padding that is H/S, rounded up; and with K ≥ 2S − 1 no pixel is lost.
 # - Patches that touch have seams: at every fourth place no single token sees an edge. Patches of 7 at stride 4 share three columns and have none. Steadiness under a shift is another matter; overlap leaves room for it, and filters must use it.
 # - Tokens are a map, flattened; a `reshape` in place of a `transpose` keeps the shape and scrambles the rest.
 # - LayerNorm looks at one token, BatchNorm at all of them.
