@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,10 +153,25 @@ def test_a_disk_that_fills_up_leaves_the_old_picture_whole(folder, capsys, monke
             file.write(data[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert segment(folder) == 2
     assert "No space left" in capsys.readouterr().err
     assert out.read_bytes() == b"the picture of yesterday" and set(folder.iterdir()) == before
+
+
+def test_the_picture_gets_its_name_only_when_it_is_whole(folder, monkeypatch):
+    (folder / "out.png").write_bytes(b"the picture of yesterday")
+    real, written = Path.write_bytes, []
+
+    def spy(path, data):
+        written.append(path)
+        assert (folder / "out.png").read_bytes() == b"the picture of yesterday"
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", spy)
+    assert segment(folder) == 0
+    assert written and folder / "out.png" not in written
+    assert Image.open(folder / "out.png").format == "PNG"
 
 
 def test_without_matplotlib_segment_says_what_to_type(folder, capsys, monkeypatch):
