@@ -166,8 +166,8 @@ plots.show(
         "Three rows of the matrix: each query looks at what is like itself",
     ),
     alt="The photograph with three marked tokens, and for each a heat map of where it looks. The token on the "
-    "suit looks at the suit, left and right; the one on the visor at the visor and other dark "
-    "parts; the one on the wall at the bright wall all around the astronaut.",
+    "suit looks at the suit, on both sides; the one on the visor at the visor and other dark "
+    "parts; the one on the wall at the bright wall on both sides of her head.",
 )
 
 # %% [markdown]
@@ -248,8 +248,8 @@ plots.show(
         [f"head {number}" for number in (1, 2, 3, 4)],
         "One query, four heads, four different looks",
     ),
-    alt="The photograph with one token marked on the suit, and four heat maps. All four light up on parts of the "
-    "suit; they differ in what else they light up: outlines in some, flat regions in others.",
+    alt="The photograph with one token marked on the suit, and four heat maps. All four light up on the suit. Head 2 "
+    "adds faint outlines elsewhere, and head 4 much of the bright wall.",
 )
 
 # %% [markdown]
@@ -307,11 +307,11 @@ plots.show(
         panels,
         "width of a head, d",
         {d: str(d) for d in widths},
-        "Without √d, wider heads look at fewer and fewer keys, and stop learning",
+        "Without √d, a wide head looks at hardly any key, and hardly passes a gradient on",
     ),
     alt="Three panels over the width of a head, 4 to 256. Without the division the variance of the scores climbs "
-    "as d does, the number of keys that a query looks at falls from about fifty towards one, and the "
-    "sum of w (1 − w) falls with it. Divided by √d all three stay level.",
+    "as d does, the number of keys that a query looks at falls from about eighty to fewer than two, and "
+    "the sum of w (1 − w) falls from almost 1 to less than 0.2. Divided by √d all three stay level.",
 )
 
 # %% [markdown]
@@ -378,48 +378,72 @@ print(f"Linears {4 * N * C**2:>11,}\nmatrix  {2 * N**2 * C:>11,}")
 #
 # ## How long does it take?
 #
-# Counting is not timing. Processors have caches, memory has a speed, and either may spoil a neat law. So measure: take the fastest of three runs, since other programs can only make it slower.
-
+# Counting is not timing. Processors have caches, memory has a speed, and either may spoil a neat law. So measure: the processor's own seconds, on one thread, the best of three runs. What other programs do meanwhile then hardly counts.
 
 # %%
+torch.set_num_threads(1)
+
+
 def seconds(function, *arguments):
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         function(*arguments)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 
+# %% [markdown]
+# If the time is a constant times N to some power, then its logarithm over the logarithm of N is a straight line, and its slope is that power. So fit a line.
+
+
+# %%
 def fitted_exponent(tokens, values):
-    """The slope of a straight line through the points, on logarithmic axes."""
     return np.polyfit(np.log(tokens), np.log(values), 1)[0]
 
 
 # %% [markdown]
-# If the time is a constant times N to some power, then its logarithm is a straight line over the logarithm of N, and its slope is that power.
-#
-# **Predict.** What will the slope be? And do you expect the small sizes to lie on the line?
+# **Predict.** What will the slope be? And do you expect every point to lie on the line?
 
 # %%
 sides = (32, 48, 64, 96)
 inputs = {side**2: photo_tokens(side).flatten(1, 2) for side in (*sides, 128)}
 small = [side**2 for side in sides]
 explicit = [seconds(attention, inputs[N], inputs[N], inputs[N]) for N in small]
+law = [explicit[-1] * (N / small[-1]) ** 2 for N in small]
+
+# %%
 plots.show(
     plots.growth(
-        {"seconds": {"measured": (small, explicit)}},
+        {
+            "processor seconds": {
+                "measured": (small, explicit),
+                "N², through the last": (small, law),
+            }
+        },
         "tokens N",
         {side**2: f"{side}² = {side**2:,}" for side in sides},
         f"Seconds grow like N to the power {fitted_exponent(small, explicit):.2f}",
     ),
     alt="The seconds that attention takes, over the number of tokens from 32² to 96², on two logarithmic axes. The "
-    "points climb steeply, close to a straight line; its slope, measured on the machine that made "
-    "the picture, stands in the title.",
+    "points climb steeply, near a straight line of slope two that is drawn through the last of them. "
+    "The slope fitted on the machine that made the picture stands in the title.",
 )
 
 # %% [markdown]
-# *The power in the title was measured on the machine that made this picture; run the cell and see yours.* Arithmetic says 2. Measured slopes stray a little to either side: small matrices stay in the processor's cache, large ones have to come from memory, and any other program that runs shows too.
+# *The power in the title was measured on the machine that made this picture; run the cells and see yours.* Arithmetic says 2. It tends to come out higher, with the small sizes below the law: a small matrix stays in the processor's cache and in memory that the program has at hand, and a large one has to be asked of the
+# operating system afresh, page by page. How much of the time is that?
+
+# %% tags=["nbval-ignore-output"]
+N = 96**2
+before = os.times()
+attention(inputs[N], inputs[N], inputs[N])
+after = os.times()
+print(f"computing               {after.user - before.user:.2f} s")
+print(f"in the operating system {after.system - before.system:.2f} s")
+
+# %% [markdown]
+# N² is the law of the arithmetic. What you pay on top is for memory.
 #
 # Why stop at 96²? Because of the other bill. This course promises to run in two gigabytes, and we have not yet asked how many *copies* of the matrix the three lines make. The profiler writes down every allocation, so its running sum tells.
 
@@ -443,10 +467,10 @@ prediction = ...  # MiB
 # %%
 N = 64**2
 peak = peak_bytes(attention, inputs[N], inputs[N], inputs[N])
-print(f"matrix {4 * N**2 / 2**20:.0f} MiB, peak {peak / 2**20:.0f} MiB")
+print(f"matrix {4 * N**2 / 2**20:.0f} MiB, peak {peak / (4 * N**2):.1f} times that")
 
 # %% [markdown]
-# Twice the matrix: the scores are still there while their softmax is being written. At 128² that would be two GiB, more than we have promised to use. So the explicit form ends here, and the next question asks itself.
+# Twice the matrix: the scores are still there while their softmax is being written. At 128×128 tokens that would be two GiB, more than we have promised to use. So the explicit form ends here, and the next question asks itself.
 #
 # ## Do we have to store it?
 #
@@ -484,7 +508,7 @@ print("fused: the same answer")
 # %%
 forms = {"explicit": (attention, small)}
 forms |= {"in bands": (attention_in_bands, list(inputs)), "fused": (fused, list(inputs))}
-time_and_memory = {"seconds": {}, "peak memory, MiB": {}}
+time_and_memory = {"processor seconds": {}, "peak memory, MiB": {}}
 for name, (form, counts) in forms.items():
     took = [seconds(form, inputs[N], inputs[N], inputs[N]) for N in counts]
     held = [peak_bytes(form, inputs[N], inputs[N], inputs[N]) / 2**20 for N in counts]
@@ -500,14 +524,14 @@ plots.show(
         "The fused kernel saves the memory; the work is the same",
     ),
     alt="Two panels over 32² to 128² tokens, on logarithmic axes. Left, seconds: three steep lines of similar slope, the "
-    "fused kernel's the lowest. Right, peak memory: the explicit form climbs as steeply, in bands half "
+    "fused kernel's the lowest at the right. Right, peak memory: the explicit form climbs as steeply, in bands half "
     "as steeply, and the fused kernel's line lies far below both and is nearly flat.",
 )
 
 # %% [markdown]
-# *Right: memory.* The explicit form holds two N×N matrices, so its memory grows as N². In bands it grows as N. The fused kernel needs little more than its output and a workspace of fixed size.
+# *Right: memory.* The explicit form holds two N×N matrices, so its memory grows as N². In bands it grows as N. The fused kernel needs its output, which grows as N too, and a workspace that does not depend on N; as long as the workspace is the larger part, the line is nearly flat.
 #
-# *Left: time.* Lower, but look at the slope. The fused kernel does all 2·N²·C multiply-adds: it avoids storing the scores, not computing them. **Twice the side of the image still takes about sixteen times as long.** So for memory, the bill can be paid by a better kernel. For time, something has to
+# *Left: time.* Lower, but look at the slope of the fused kernel's line. The fused kernel does all 2·N²·C multiply-adds: it avoids storing the scores, not computing them. **Twice the side of the image still takes about sixteen times as long.** So for memory, the bill can be paid by a better kernel. For time, something has to
 # give: fewer tokens, or fewer keys.
 
 # %%

@@ -8,9 +8,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogFormatter, NullFormatter
 
-from segformer_edu.plots.style import GREY, OKABE_ITO, check_photo, new_figure, styled, title
+from segformer_edu.plots.style import (
+    GREY,
+    OKABE_ITO,
+    WIDTH,
+    check_photo,
+    new_figure,
+    styled,
+    title,
+)
 
 Curve = tuple[Sequence[float], Sequence[float]]  # x and y
 
@@ -78,7 +86,8 @@ def attention_rows(
             f"maps of shape {maps.shape}, {len(queries)} queries, {len(names)} names: give an "
             f"(n, h, w) array and as many queries and names as maps."
         )
-    figure = new_figure(2.5)
+    side = WIDTH / (len(maps) + 1)  # inches
+    figure = new_figure(side * photo.shape[0] / photo.shape[1] + 0.6)
     title(figure, finding)
     first, *others = figure.subplots(1, len(maps) + 1)
     first.imshow(photo, extent=(0, maps.shape[2], maps.shape[1], 0))
@@ -139,6 +148,9 @@ def growth(
         ax.set(xscale="log", yscale="log", xlabel=x_label, title=label)
         ax.set_xticks(list(ticks), list(ticks.values()))
         ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_major_formatter(LogFormatter())  # 0.1 and 100, not powers of ten
+        ax.yaxis.set_minor_formatter(LogFormatter())
+        ax.tick_params(axis="x", which="minor", length=0)
         ax.grid(color=GREY, alpha=0.25, linewidth=0.6)
         if len(curves) > 1 or len(panels) == 1:
             ax.legend()

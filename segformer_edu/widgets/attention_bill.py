@@ -177,7 +177,7 @@ def bars(state: State) -> list[Shape]:
         shapes += [
             Rectangle(LEFT - 2, y - 12, 470, 16, PAPER),
             Text(LEFT, y, label),
-            Rectangle(end + 3, y + 6, 9 * len(words), 16, PAPER),
+            Rectangle(end + 3, y + 6, 8 * len(words), 16, PAPER),
             Rectangle(LEFT, y + 7, end - LEFT, 14, BLUE if fits else RED),
             Text(end + 6, y + 19, words, bold=not fits),
         ]

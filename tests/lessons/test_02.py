@@ -1,0 +1,128 @@
+"""Lesson 02: its class agrees with the package's, and what it says of attention's cost holds."""
+
+import ast
+import math
+from pathlib import Path
+
+import jupytext
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from segformer_edu import SpatialReductionAttention
+
+SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/02_the_cost_of_attention.py"
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    """The functions and classes that the lesson writes out, by name; nothing else of it is run."""
+    written = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+    cells = jupytext.read(SOURCE, fmt="py:percent").cells
+    body = [
+        node
+        for cell in cells
+        if cell.cell_type == "code"
+        for node in ast.parse(cell.source).body
+        if isinstance(node, written)
+    ]
+    names = {}
+    exec(compile(ast.Module(body, type_ignores=[]), SOURCE, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize(("dim", "heads"), [(8, 1), (12, 3), (32, 8)])
+def test_multi_head_attention_is_the_packages_with_nothing_reduced(lesson, randomized, dim, heads):
+    early = randomized(lesson["MultiHeadAttention"](dim, heads))
+    final = SpatialReductionAttention(dim, heads, reduction_ratio=1)
+    final.load_state_dict(early.state_dict())
+    x = torch.randn(2, 5, 7, dim)
+    torch.testing.assert_close(early(x), final(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["attention", "attention_in_bands", "fused"])
+@pytest.mark.parametrize("tokens", [5, 512, 700])
+def test_every_form_is_attention_by_definition(lesson, form, tokens):
+    q, k, v = torch.randn(3, 2, tokens, 8, dtype=torch.float64)
+    powers = (torch.einsum("bqd,bkd->bqk", q, k) / math.sqrt(8)).exp()
+    expected = torch.einsum("bqk,bkd->bqd", powers / powers.sum(2, keepdim=True), v)
+    torch.testing.assert_close(lesson[form](q, k, v), expected)
+
+
+def test_peak_bytes_counts_what_is_alive_at_one_time(lesson):
+    def three_one_after_another(x):
+        for _ in range(3):
+            x = x + 1  # the old one goes when the new one is there
+
+    def three_at_once(x):
+        return [x + 1, x + 1, x + 1]
+
+    def around(size):
+        return pytest.approx(size, abs=200)  # the 1 is a tensor for a moment
+
+    x = torch.zeros(2**18)  # 1 MiB
+    assert lesson["peak_bytes"](three_one_after_another, x) == around(2 * x.nbytes)
+    assert lesson["peak_bytes"](three_at_once, x) == around(3 * x.nbytes)
+
+
+def test_memory_grows_with_the_square_in_bands_linearly_and_fused_hardly(lesson):
+    def peak(form, tokens):
+        q, k, v = torch.randn(3, 1, tokens, 32)
+        return lesson["peak_bytes"](lesson[form], q, k, v)
+
+    matrix = 4 * 2048**2
+    assert peak("attention", 2048) == pytest.approx(2 * matrix, rel=0.03)
+    assert peak("attention", 2048) / peak("attention", 1024) == pytest.approx(4, rel=0.05)
+    in_bands = peak("attention_in_bands", 4096) / peak("attention_in_bands", 2048)
+    assert in_bands == pytest.approx(2, rel=0.1)
+    output, workspace = 4 * 4096 * 32, 4 * 2**20
+    assert peak("fused", 4096) < 2 * output + workspace < peak("attention", 4096) / 20
+
+
+@pytest.mark.parametrize("power", [1, 2, 2.5])
+def test_a_power_law_is_fitted_exactly(lesson, power):
+    tokens = [1024, 2304, 4096]
+    fitted = lesson["fitted_exponent"](tokens, [3e-9 * n**power for n in tokens])
+    assert fitted == pytest.approx(power)
+
+
+def test_more_heads_make_more_entries_and_no_more_arithmetic(lesson):
+    x = torch.zeros(1, 8, 8, 32)
+    counted = {}
+    for heads in (1, 4):
+        with FlopCounterMode(display=False) as counter:
+            lesson["MultiHeadAttention"](32, heads)(x)
+        counted[heads] = counter.get_total_flops()
+    assert counted[1] == counted[4] == 2 * (4 * 64 * 32**2 + 2 * 64**2 * 32)
+    entries = [SpatialReductionAttention(32, heads, 1).weights(x).numel() for heads in (1, 4)]
+    assert entries == [64**2, 4 * 64**2]
+
+
+def test_without_root_d_wide_heads_look_at_few_keys_and_give_way_little(lesson):
+    q, k = torch.randn(2, 256, 256)
+    undivided, divided = q @ k.T, q @ k.T / 16
+    assert undivided.var() == pytest.approx(256, rel=0.1)
+    assert lesson["effective_keys"](undivided) < 2 < 100 < lesson["effective_keys"](divided)
+    assert lesson["sensitivity"](undivided) < 0.25 < 0.9 < lesson["sensitivity"](divided)
+
+
+def test_sensitivity_is_the_trace_of_the_softmaxs_jacobian(lesson):
+    scores = torch.randn(7, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda s: F.softmax(s, -1), scores)
+    assert lesson["sensitivity"](scores) == pytest.approx(jacobian.trace().item())
+
+
+def test_effective_keys_counts_keys_that_share_evenly(lesson):
+    scores = torch.full((3, 9), -1e4)
+    scores[:, :4] = 2.0
+    assert lesson["effective_keys"](scores) == pytest.approx(4)
+
+
+@pytest.mark.parametrize(("heads", "hidden"), [(1, True), (4, False)])
+def test_the_bug_hides_where_there_is_one_head(lesson, heads, hidden):
+    q, k = torch.randn(2, 1, heads, 256, 64)
+    right = q @ k.transpose(-2, -1) / 8
+    buggy = lesson["scores_with_a_bug"](q, k, heads)
+    assert torch.allclose(buggy, right, atol=1e-5) == hidden
+    assert buggy.var() == pytest.approx(1 / heads, rel=0.1)
