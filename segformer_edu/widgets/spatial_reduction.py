@@ -283,7 +283,7 @@ def rows_of(state: State, chosen: Cost, full: Cost) -> list[Row]:
     )
     return [
         (f"tokens, so queries, of {here}", now.tokens, then.tokens, ""),
-        (f"keys of {here}", now.keys, then.keys, ""),
+        (f"keys for each query of {here}", now.keys, then.keys, ""),
         ("multiply-adds, encoder", chosen.encoder_multiply_adds, full.encoder_multiply_adds, ""),
         ("memory of all attention weights", 4 * entries, 4 * all_entries, "B"),
         (

@@ -30,7 +30,9 @@ def some_states(count: int) -> list:
 
 def numbers(state) -> dict[str, tuple[str, str]]:
     picture = SpatialReduction.picture_of(state)
-    return {what: (now, full) for what, now, full in picture.table[1:]}
+    shown = {what: (now, full) for what, now, full in picture.table[1:]}
+    assert len(shown) == len(picture.table) - 1  # no two rows of one name
+    return shown
 
 
 def test_the_table_holds_the_numbers_of_analysis_cost() -> None:
@@ -46,7 +48,7 @@ def test_the_table_holds_the_numbers_of_analysis_cost() -> None:
             f"tokens, so queries, of stage {state.stage}": [
                 each.stages[state.stage - 1].tokens for each in (now, full)
             ],
-            f"keys of stage {state.stage}": [
+            f"keys for each query of stage {state.stage}": [
                 each.stages[state.stage - 1].keys for each in (now, full)
             ],
             "multiply-adds, encoder": [each.encoder_multiply_adds for each in (now, full)],
@@ -58,6 +60,10 @@ def test_the_table_holds_the_numbers_of_analysis_cost() -> None:
             ],
         }
         shown = numbers(state)
+        pairs |= {
+            f"keys of stage {number}": [stage.keys, plain.keys]
+            for number, (stage, plain) in enumerate(zip(now.stages, full.stages, strict=True), 1)
+        }
         for what, pair in pairs.items():
             assert [int(text.split()[0].replace(",", "")) for text in shown[what]] == pair
         compared += 1
