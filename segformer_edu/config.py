@@ -32,8 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class SegFormerConfig:
-    """Everything that fixes the shape of a SegFormer; the defaults are B0 for ADE20K (paper, Table
-    6).
+    """Everything that fixes the shape of a SegFormer; the defaults are B0 (paper, Table 6).
 
     Fields that hold one value a stage are tuples of equal length; four stages are usual, any number
     from one works.

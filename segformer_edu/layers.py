@@ -1,6 +1,4 @@
-"""What every part of the model shares: a Linear over maps, resizing, initialisation, and input
-checks.
-"""
+"""What every part of the model shares: Linear, strips, resizing, initial weights, checks."""
 
 from __future__ import annotations
 
@@ -92,9 +90,7 @@ def row_weights(
 
 
 def initialize(module: nn.Module) -> None:
-    """Initial weights as in the paper's training: small normal Linears, fan-out-scaled
-    convolutions, zero biases.
-    """
+    """Initial weights: small normal Linears, fan-out-scaled convolutions, zero biases."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
     elif isinstance(module, nn.Conv2d):
@@ -105,9 +101,7 @@ def initialize(module: nn.Module) -> None:
 
 
 def check_images(images: Tensor, channels: int, owner: str, min_size: int = 1) -> None:
-    """Refuse what is not a `(B, channels, H, W)` floating-point tensor of at least `min_size`
-    pixels a side.
-    """
+    """Refuse what is not floating point, `(B, channels, H, W)`, of `min_size` or more a side."""
     _check_tensor(images, owner, "(B, C, H, W)")
     if images.shape[1] != channels:
         raise ValueError(
@@ -118,9 +112,7 @@ def check_images(images: Tensor, channels: int, owner: str, min_size: int = 1) -
 
 
 def check_map(x: Tensor, channels: int, owner: str, min_size: int = 1) -> None:
-    """Refuse what is not a `(B, H, W, channels)` floating-point tensor of at least `min_size`
-    tokens a side.
-    """
+    """Refuse what is not floating point, `(B, H, W, channels)`, of `min_size` or more a side."""
     _check_tensor(x, owner, "(B, H, W, C)")
     if x.shape[-1] != channels:
         raise ValueError(

@@ -52,8 +52,7 @@ class SegFormer(nn.Module):
         """The class of every pixel, `(B, H, W)` int64: logits resized to the image, then argmax.
 
         A binary model (one class) answers 1 where its probability is above one half. Runs in the
-        mode the model is
-        in: call `model.eval()` first.
+        mode that the model is in: call `model.eval()` first.
         """
         return labels_from_logits(self(images), images.shape[-2:])
 
@@ -72,8 +71,8 @@ class SegFormer(nn.Module):
 
         Args:
             path_or_hub_id: a .safetensors, .pth, .pt or .bin file, the .index.json of one in
-                shards, a folder that holds one, or "owner/name" on the Hugging Face hub (`pip
-                install "segformer_edu[hub]"`).
+                shards, a folder that holds one, or "owner/name" on the Hugging Face hub (extra
+                "hub" of this package).
             config: which SegFormer this is. Otherwise config.json beside the weights tells, or the
                 published variant that the weights fit: its block_norm_eps is then 1e-5 for weights
                 from transformers and 1e-6 for others.
@@ -108,9 +107,7 @@ class SegFormer(nn.Module):
         save(self, folder)
 
     def folded(self) -> SegFormer:
-        """An evaluation-only copy with the decoder's matrices composed, for export: fewer
-        parameters, same labels.
-        """
+        """An evaluation-only copy, its decoder's matrices composed: for export, same labels."""
         model = copy.deepcopy(self).eval()
         if isinstance(model.decoder, AllMLPDecoder):
             model.decoder = FoldedDecoder(model.decoder)
