@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from segformer_edu.plots.style import (
     GREY,
@@ -148,8 +148,8 @@ def growth(
         ax.set(xscale="log", yscale="log", xlabel=x_label, title=label)
         ax.set_xticks(list(ticks), list(ticks.values()))
         ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.yaxis.set_major_formatter(LogFormatter())  # 0.1 and 100, not powers of ten
-        ax.yaxis.set_minor_formatter(LogFormatter())
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" * (f"{value:e}"[0] in "25"))
         ax.tick_params(axis="x", which="minor", length=0)
         ax.grid(color=GREY, alpha=0.25, linewidth=0.6)
         if len(curves) > 1 or len(panels) == 1:
