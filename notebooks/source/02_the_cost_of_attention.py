@@ -307,7 +307,7 @@ plots.show(
         panels,
         "width of a head, d",
         {d: str(d) for d in widths},
-        "Without √d, a wide head looks at hardly any key, and hardly passes a gradient on",
+        "Without √d, a wide head looks at one key or two, and hardly passes a gradient on",
     ),
     alt="Three panels over the width of a head, 4 to 256. Without the division the variance of the scores climbs "
     "as d does, the number of keys that a query looks at falls from about eighty to fewer than two, and "
@@ -524,7 +524,7 @@ plots.show(
         "The fused kernel saves the memory; the work is the same",
     ),
     alt="Two panels over 32² to 128² tokens, on logarithmic axes. Left, seconds: three steep lines of similar slope, the "
-    "fused kernel's the lowest at the right. Right, peak memory: the explicit form climbs as steeply, in bands half "
+    "fused kernel's the lowest. Right, peak memory: the explicit form climbs as steeply, in bands half "
     "as steeply, and the fused kernel's line lies far below both and is nearly flat.",
 )
 
