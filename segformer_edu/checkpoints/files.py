@@ -11,6 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from segformer_edu.extras import install_command
+
 PICKLED = (".pth", ".pt", ".bin")
 INDEX = ".index.json"  # of a checkpoint in shards
 CONFIG = "config.json"
@@ -52,7 +54,7 @@ def download(hub_id: str) -> Path:
     except ImportError as error:
         raise ValueError(
             f"Loading {hub_id!r} from the hub needs huggingface_hub, which is not installed: "
-            f'pip install "segformer_edu[hub]". Or download the files and give their path.'
+            f"{install_command('hub')}. Or download the files and give their path."
         ) from error
     for patterns in ON_THE_HUB:
         try:

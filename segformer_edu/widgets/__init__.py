@@ -1,14 +1,13 @@
-"""Pictures that answer to sliders: each widget is a pure function from a state to a picture, in a
-thin shell.
-"""
+"""Pictures that answer to sliders: a pure function from a state to a picture, in a thin shell."""
+
+from segformer_edu.extras import install_command
 
 try:
     import ipywidgets  # noqa: F401
     import matplotlib  # noqa: F401
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"The widgets need {error.name}, which is not installed: run "
-        f'python -m pip install "segformer_edu[lab]".'
+        f"The widgets need {error.name}, which is not installed: run {install_command('lab')}."
     ) from error
 
 from segformer_edu.widgets.attention_bill import AttentionBill

@@ -414,5 +414,5 @@ def test_the_number_of_classes_may_come_from_num_labels_or_from_the_weights(fold
 
 def test_a_missing_hub_client_is_a_sentence_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match=r'pip install "segformer_edu\[hub\]"'):
+    with pytest.raises(ValueError, match=r'pip install --editable "\.\[hub\]"'):
         SegFormer.from_pretrained("nvidia/segformer-b0-finetuned-ade-512-512")
