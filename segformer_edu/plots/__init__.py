@@ -10,18 +10,28 @@ from segformer_edu.plots.patches import patches, pictures, shift_curves
 from segformer_edu.plots.photograph import photograph
 from segformer_edu.plots.segmentation import segmentation
 from segformer_edu.plots.show import png, show
+from segformer_edu.plots.spatial_reduction import (
+    attention_over_keys,
+    key_grids,
+    shares,
+    stacked_bars,
+)
 
 __all__ = [
     "attention_matrix",
+    "attention_over_keys",
     "attention_rows",
     "course_map",
     "feature_maps",
     "growth",
+    "key_grids",
     "patches",
-    "pictures",
     "photograph",
+    "pictures",
     "png",
     "segmentation",
+    "shares",
     "shift_curves",
     "show",
+    "stacked_bars",
 ]
