@@ -235,14 +235,15 @@ def peak_activation_bytes(config: SegFormerConfig, stages: Sequence[StageCost]) 
 
 
 def mix_ffn_peak(size: Size, c: int, hidden: int) -> int:
-    """The most floats that Mix-FFN makes at one time, in the last of its strips or at the end."""
+    """The most floats that Mix-FFN makes at one time, in its last strips or at the end."""
     height, width = size
-    rows = strips_of(size)[0][1]
-    seen = min(rows + 2, height)  # the convolution looks one row further each way
-    before = (height - rows) * width * c  # the strips that are done
-    strip = max(2 * seen * hidden, (seen + rows) * hidden + rows * c) * width
-    joined = 2 * height * width * c if rows < height else 0
-    return max(before + strip, joined)
+    peak = 0
+    for top, bottom in strips_of(size)[-2:]:  # by then most of the result is there
+        rows = bottom - top
+        seen = rows + (top > 0) + (bottom < height)  # the convolution looks one row further
+        strip = max(2 * seen * hidden, (seen + rows) * hidden + rows * c)
+        peak = max(peak, (top * c + strip) * width)
+    return max(peak, 2 * height * width * c) if top else peak  # the strips are put together
 
 
 def decoder_peak(config: SegFormerConfig, stages: Sequence[StageCost]) -> int:
@@ -253,12 +254,11 @@ def decoder_peak(config: SegFormerConfig, stages: Sequence[StageCost]) -> int:
     projected = d * sum(stage.tokens for stage in stages[1:])  # the coarser maps, D channels each
     waiting = composed + d * sum(stage.size[0] * width for stage in stages[1:])  # widened
     # With the BatchNorm's scale and still without; with the projected maps still there.
-    peak, before = max(2 * composed, waiting + projected), 0
-    for top, bottom in strips_of(size)[-2:]:  # by then most logits are there; the last is smaller
+    peak = max(2 * composed, waiting + projected)
+    for top, bottom in strips_of(size)[-2:]:  # by then most logits are there
         pixels = (bottom - top) * width
         fused, classified, logits = pixels * d, pixels * k, top * width * k
-        peak = max(peak, waiting + logits + fused + max(before, fused, classified))
-        before = fused
+        peak = max(peak, waiting + logits + fused + max(fused, classified))
     if logits:  # the strips are put together
         peak = max(peak, waiting + 2 * (logits + classified) + fused)
     return peak

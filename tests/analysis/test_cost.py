@@ -54,6 +54,24 @@ ODD = {
     ),
     "composed matrices take most": (SegFormerConfig(decoder_dim=768, num_classes=2), (32, 35)),
     "mix-ffn takes most": (SegFormerConfig(decoder_dim=8, num_classes=2), (90, 120)),
+    "mix-ffn takes most, in two strips": (
+        SegFormerConfig(decoder_dim=8, num_classes=2),
+        (240, 240),
+    ),
+    "reduced attention takes most": (
+        SegFormerConfig(
+            num_classes=2,
+            embed_dims=(16, 24),
+            depths=(1, 1),
+            num_heads=(2, 4),
+            reduction_ratios=(2, 2),
+            mlp_ratios=(1, 1),
+            patch_sizes=(7, 3),
+            strides=(4, 2),
+            decoder_dim=4,
+        ),
+        (400, 500),
+    ),
     "attention takes most": (
         SegFormerConfig(
             num_classes=2,
@@ -300,7 +318,7 @@ def test_it_refuses_the_sizes_that_the_model_refuses(config):
 
 @pytest.mark.parametrize(
     "size",
-    [512, (512,), (512, 512, 3), (512.0, 512), (512, True), (-512, 512), "512", None, (0, 0)],
+    [512, (512,), (512, 512, 512), (512.0, 512), (512, True), (-512, 512), "512", None, (0, 0)],
 )
 def test_it_refuses_what_is_no_size(size):
     with pytest.raises(ValueError, match="size = "):
