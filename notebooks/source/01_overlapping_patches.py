@@ -291,7 +291,7 @@ for stride in (2, 4):
 
 # %% [markdown]
 # There they are: 3 for stride 2, and 7 for stride 4, the kernels of SegFormer. A kernel of 5 at stride 4 overlaps too, and still loses the last row and column whenever 4 divides the side, as it does for nearly every photograph one would
-# choose. The rule is K ≥ 2S − 1: patches have their middles at pixels 0, S, 2S and so on; up to S − 1 pixels follow the last middle, and half a kernel, (K − 1)/2, must reach over them. The paper does not give this as its reason; it is a good one.
+# choose. The rule is K ≥ 2S − 1: patches have their middles at pixels 0, S, 2S and so on; up to S − 1 more follow the last middle, and half a kernel, (K − 1)/2, must reach over them. The paper does not give this as its reason; it is a good one.
 #
 # > **A trap.** Half a kernel of padding is half a kernel only if the kernel is odd. Patches of 4 with a padding of 2 make one token *more* than H/4:
 
