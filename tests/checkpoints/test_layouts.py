@@ -211,14 +211,15 @@ def test_an_encoder_alone_loads_with_a_fresh_decoder(
 def test_a_folder_of_a_transformers_encoder_loads_with_a_fresh_decoder(
     kind, their_model, randomized, images, tmp_path
 ):
-    theirs = randomized(kind(their_model().config)).eval()
+    labels = {label: f"breed {label}" for label in range(5)}  # what it told apart, as ImageNet
+    theirs = randomized(kind(their_model(id2label=labels).config)).eval()
     theirs.save_pretrained(tmp_path)
     encoder = getattr(theirs, "segformer", theirs)
-    ours = SegFormer.from_pretrained(tmp_path, num_classes=2)
+    ours = SegFormer.from_pretrained(tmp_path, num_classes=5)
     expected = encoder(images, output_hidden_states=True).hidden_states
     for ours_map, their_map in zip(ours.encoder(images), expected, strict=True):
         assert (ours_map - their_map).abs().max() <= 1e-5 * their_map.abs().max()
-    assert (ours.config.num_classes, ours.config.class_names) == (2, ())
+    assert (ours.config.num_classes, ours.config.class_names) == (5, ())
 
 
 # Another number of classes ---------------------------------------------------------------------
