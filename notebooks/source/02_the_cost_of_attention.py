@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 02 · What does attention cost?
 #
-# In lesson 01 a photograph became tokens. So far no token knows anything of the others: each has seen its own patch and a little overlap. Attention is how they come to talk. It is also the most expensive
+# In lesson 01 a photograph became tokens. So far no token knows anything of the others: each has seen its own patch and a little overlap. Attention is how they come to talk. With many tokens it is also the most expensive
 # thing in a transformer, and this lesson reads you the bill: in entries, in bytes, in seconds.
 #
 # **After this lesson you will be able to**
@@ -58,7 +58,7 @@ print(scores)
 
 # %% [markdown]
 # Scores can be any number. What we want is a *share of attention* for each token: positive, and one in all. So take e to the power of each score, and divide by the sum. This is the **softmax**.
-# (The scores are divided by √2 first, the root of the tokens' width. Why: two sections further on.)
+# (The scores are divided by √2 first, the root of the tokens' width. Why that is so comes further on.)
 
 # %%
 powers = [math.exp(score / math.sqrt(2)) for score in scores]
@@ -94,9 +94,9 @@ x = torch.tensor(tokens)
 matrix = (x @ x.T / math.sqrt(2)).softmax(dim=-1)
 plots.show(
     plots.attention_matrix(matrix.numpy(), names, "Every row sums to one; the columns do not"),
-    alt="A matrix of four queries by four keys. The diagonal blocks are bright: wall attends to wall, suit "
-    "to suit. Beside each row stands its sum, 1.00 four times. Under the columns stand 1.41, 0.59, "
-    "0.59 and 1.41.",
+    alt="A matrix of four queries by four keys. The diagonal blocks are bright: wall attends to "
+    "wall, suit to suit. Beside each row stands its sum, 1.00 four times. Under the columns "
+    "stand 1.41, 0.59, 0.59 and 1.41.",
 )
 
 # %% [markdown]
@@ -165,9 +165,9 @@ plots.show(
         list(queries),
         "Three rows of the matrix: each query looks at what is like itself",
     ),
-    alt="The photograph with three marked tokens, and for each a heat map of where it looks. The token on the "
-    "suit looks at the suit, on both sides; the one on the visor at the visor and other dark "
-    "parts; the one on the wall at the bright wall on both sides of her head.",
+    alt="The photograph with three marked tokens, and for each a heat map of where it looks. The "
+    "token on the suit looks at the suit, on both sides; the one on the visor at the visor and "
+    "other dark parts; the one on the wall at the bright wall on both sides of her head.",
 )
 
 # %% [markdown]
@@ -188,7 +188,7 @@ prediction = ...  # for example ("as many", "four times as many")
 N, C = 1024, 32
 for heads in (1, 2, 4, 8):
     d = C // heads
-    print(f"{heads} heads: {heads * N**2:>9,} entries, {heads * N**2 * d:,} multiply-adds")
+    print(f"heads {heads}: {heads * N**2:>9,} entries, {heads * N**2 * d:,} multiply-adds")
 
 # %% [markdown]
 # The memory grows with the heads, the arithmetic does not: every head has a full N×N matrix, but each of its entries is a sum of fewer products. ("Multiply-adds": one multiplication and the addition that goes with
@@ -248,8 +248,8 @@ plots.show(
         [f"head {number}" for number in (1, 2, 3, 4)],
         "One query, four heads, four different looks",
     ),
-    alt="The photograph with one token marked on the suit, and four heat maps. All four light up on the suit. Head 2 "
-    "adds faint outlines elsewhere, and head 4 much of the bright wall.",
+    alt="The photograph with one token marked on the suit, and four heat maps. All four light up "
+    "on the suit. Head 2 adds faint outlines elsewhere, and head 4 much of the bright wall.",
 )
 
 # %% [markdown]
@@ -309,9 +309,10 @@ plots.show(
         {d: str(d) for d in widths},
         "Without √d, a wide head looks at one key or two, and hardly passes a gradient on",
     ),
-    alt="Three panels over the width of a head, 4 to 256. Without the division the variance of the scores climbs "
-    "as d does, the number of keys that a query looks at falls from about eighty to fewer than two, and "
-    "the sum of w (1 − w) falls from almost 1 to less than 0.2. Divided by √d all three stay level.",
+    alt="Three panels over the width of a head, 4 to 256. Without the division the variance of "
+    "the scores climbs as d does, the number of keys that a query looks at falls from about "
+    "eighty to fewer than two, and the sum of w (1 − w) falls from almost 1 to less than 0.2. "
+    "Divided by √d all three stay level.",
 )
 
 # %% [markdown]
@@ -425,9 +426,10 @@ plots.show(
         {side**2: f"{side}² = {side**2:,}" for side in sides},
         f"Seconds grow like N to the power {fitted_exponent(small, explicit):.2f}",
     ),
-    alt="The seconds that attention takes, over the number of tokens from 32² to 96², on two logarithmic axes. The "
-    "points climb steeply, near a straight line of slope two that is drawn through the last of them. "
-    "The slope fitted on the machine that made the picture stands in the title.",
+    alt="The seconds that attention takes, over the number of tokens from 32² to 96², on two "
+    "logarithmic axes. The points climb steeply, near a straight line of slope two that is "
+    "drawn through the last of them. The slope fitted on the machine that made the picture "
+    "stands in the title.",
 )
 
 # %% [markdown]
@@ -491,7 +493,7 @@ print("in bands of 512 queries: the same answer")
 # Now `512·N` scores exist at one time, and never N×N. A **fused kernel** goes further: it takes the keys in blocks as well, keeps a running sum for the softmax, and holds blocks so small that they stay in the cache. How a softmax can be computed in pieces is exercise 02.6; the idea is from
 # [Milakov and Gimelshein 2018](https://arxiv.org/abs/1805.02867), the kernel that made it known is [FlashAttention](https://arxiv.org/abs/2205.14135). In PyTorch it is `F.scaled_dot_product_attention`, with which you checked your work.
 #
-# **Predict.** Which of the three growth laws, for time and for memory, does the fused kernel change?
+# **Predict.** Which law of growth does the fused kernel change: that of the time, or that of the memory?
 
 # %%
 prediction = ...  # "time", "memory", "both" or "neither"
@@ -523,13 +525,14 @@ plots.show(
         {N: f"{math.isqrt(N)}²" for N in inputs},
         "The fused kernel saves the memory; the work is the same",
     ),
-    alt="Two panels over 32² to 128² tokens, on logarithmic axes. Left, seconds: three steep lines of similar slope, the "
-    "fused kernel's the lowest. Right, peak memory: the explicit form climbs as steeply, in bands half "
-    "as steeply, and the fused kernel's line lies far below both and is nearly flat.",
+    alt="Two panels over 32² to 128² tokens, on logarithmic axes. Left, seconds: three steep "
+    "lines of similar slope, the fused kernel's the lowest. Right, peak memory: the explicit "
+    "form climbs as steeply, in bands half as steeply, and the fused kernel's line lies far "
+    "below both and is nearly flat.",
 )
 
 # %% [markdown]
-# *Right: memory.* The explicit form holds two N×N matrices, so its memory grows as N². In bands it grows as N. The fused kernel needs its output, which grows as N too, and a workspace that does not depend on N; as long as the workspace is the larger part, the line is nearly flat.
+# *Right: memory.* The explicit form holds two N×N matrices, so its memory grows as N². In bands it grows as N. The fused kernel needs its output, which grows as N too, and a workspace that hardly depends on N; where the workspace is the larger part, the line is nearly flat.
 #
 # *Left: time.* Lower, but look at the slope of the fused kernel's line. The fused kernel does all 2·N²·C multiply-adds: it avoids storing the scores, not computing them. **Twice the side of the image still takes about sixteen times as long.** So for memory, the bill can be paid by a better kernel. For time, something has to
 # give: fewer tokens, or fewer keys.
@@ -557,7 +560,7 @@ AttentionBill()
 #
 # ## Break it
 #
-# Here is a bug that real libraries had. One was used by many; it stood there until a reader asked ([vit-pytorch, issue 65](https://github.com/lucidrains/vit-pytorch/issues/65)). The same slip was in a very well-known teaching video ([ng-video-lecture, pull request 6](https://github.com/karpathy/ng-video-lecture/pull/6)).
+# Here is a bug that real libraries had. One was used by many; it stood there until a reader asked ([vit-pytorch, issue 65](https://github.com/lucidrains/vit-pytorch/issues/65)). The same slip was in the code of a well-known teaching video ([ng-video-lecture, pull request 6](https://github.com/karpathy/ng-video-lecture/pull/6)).
 # All shapes are right, every row sums to one, the model trains. Can you see it?
 
 
@@ -575,7 +578,7 @@ for heads in (1, 2, 4, 8):
     q, k = torch.randn(2, 1, heads, 256, 64, generator=generator)
     scores = scores_with_a_bug(q, k, heads)
     looked = effective_keys(scores)
-    print(f"{heads} heads: variance {scores.var():.2f}, looks at {looked:.0f} of 256 keys")
+    print(f"heads {heads}: variance {scores.var():.2f}, looks at {looked:.0f} of 256 keys")
 
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
