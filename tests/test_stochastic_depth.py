@@ -61,7 +61,9 @@ def test_batch_mode_draws_one_gate_a_batch():
 
 
 @pytest.mark.parametrize(
-    "apply", [lambda x, d: d(x), lambda x, d: residual(0 * x, lambda y: y + 1, d)]
+    "apply",
+    [lambda x, d: d(x), lambda x, d: residual(0 * x, lambda y: y + 1, d)],
+    ids=["DropPath", "residual"],
 )
 def test_the_mean_is_kept(device, apply):
     x = torch.ones(20_000, 1, device=device)
