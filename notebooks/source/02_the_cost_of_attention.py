@@ -546,7 +546,7 @@ print("at 128² tokens the fused kernel needs less than a hundredth of the expli
 # %% [markdown]
 # ## Play
 #
-# Image, patch size and heads make the bill; the black line is memory. When you run the cell, the memory slider starts at the memory of *your* machine (the picture you see before that has a nominal {{bill_nominal_memory}} GiB). All sliders answer to the arrow keys.
+# Image, patch size and heads make the bill; the black line is memory. When you run the cell, the memory slider starts at the step nearest to the memory of *your* machine (the picture you see before that has a nominal {{bill_nominal_memory}} GiB). All sliders answer to the arrow keys.
 
 # %%
 AttentionBill()
