@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from segformer_edu import SegFormerConfig, plots
 from segformer_edu.analysis.patches import PatchRow
 from segformer_edu.data.photos import IMAGENET_MEAN, IMAGENET_STD, normalize, sample_photo
-from segformer_edu.exercises import check, hint, solution
+from segformer_edu.exercises import check, hint, solution  # noqa: F401 (the last two are for you)
 from segformer_edu.layers import check_images, check_positive
 from segformer_edu.widgets import Patches
 
@@ -473,9 +473,7 @@ with torch.enable_grad():
         middle = x.shape[-1] // 2
         (gradient,) = torch.autograd.grad(x[0, 0, middle, middle], pixels, retain_graph=True)
         seen = int((gradient[0].abs().sum((0, 1)) > 0).sum())
-        print(
-            f"stage {number}: tokens {256 // x.shape[-1]:>2} pixels apart, each sees {seen:>2} across"
-        )
+        print(f"stage {number}: tokens {256 // x.shape[-1]:>2} apart, each sees {seen:>2} pixels")
 
 # %%
 plots.show(
@@ -612,9 +610,7 @@ for kind, embed in kinds.items():
 for side in (128, 256, 512):
     resized = F.interpolate(images, (side, side), mode="area")
     contrast = [F.unfold(resized, k, stride=4).view(3, k * k, -1).std(1).mean() for k in (4, 7)]
-    print(
-        f"{side} × {side}: contrast in a 4×4 patch {contrast[0]:.2f}, in a 7×7 patch {contrast[1]:.2f}"
-    )
+    print(f"{side} × {side}: contrast {contrast[0]:.2f} in a 4×4 patch, {contrast[1]:.2f} in 7×7")
 
 # %% [markdown]
 # Both fall, at the same pace: a patch is so many pixels wide, and things grow under it. Overlap is no cure for scale.
