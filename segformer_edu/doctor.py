@@ -22,11 +22,12 @@ RUNS = 5
 def examine() -> tuple[str, bool]:
     """The doctor's report, and whether all that the lessons need is here."""
     device = pick_device()
+    size = main_memory()
     report = [
         _line("Python", f"{platform.python_version()} on {platform.system()}"),
         _line("device", describe(device)),
         _line("processor", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads for torch"),
-        _line("memory", main_memory()),
+        _line("memory", f"{size / 2**30:.0f} GiB" if size else "not told by this system"),
     ]
     every = requirements()
     healthy = True
@@ -68,11 +69,11 @@ def describe(device: torch.device) -> str:
     return f"cuda, {properties.name}, {properties.total_memory / 2**30:.0f} GiB"
 
 
-def main_memory() -> str:
-    """The machine's memory, where the system tells it to everyone."""
+def main_memory() -> int | None:
+    """The bytes of memory of this machine, where the system tells them to everyone."""
     if not hasattr(os, "sysconf"):
-        return "not told by this system"
-    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def milliseconds(device: torch.device) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from segformer_edu.data.photos import sample_photo
+from segformer_edu.doctor import main_memory
 from segformer_edu.plots.style import INK, OKABE_ITO, PAPER
 from segformer_edu.widgets.explorer import Choices, Explorer, choice
 from segformer_edu.widgets.picture import Lines, Picture, Raster, Rectangle, Shape, Text, grid, jpeg
@@ -118,14 +118,7 @@ class AttentionBill(Explorer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sliders["memory"].value = nearest_memory(machine_bytes())
-
-
-def machine_bytes() -> int | None:
-    """The memory of this machine, where the system tells it to everyone."""
-    if not hasattr(os, "sysconf"):
-        return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        self.sliders["memory"].value = nearest_memory(main_memory())
 
 
 def nearest_memory(size: int | None) -> int:

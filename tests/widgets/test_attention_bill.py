@@ -107,7 +107,7 @@ def test_bytes_in_three_digits(size, words):
 def test_the_live_widget_starts_at_this_machines_memory_and_the_stored_picture_does_not(
     monkeypatch,
 ):
-    monkeypatch.setattr(attention_bill, "machine_bytes", lambda: int(7.6 * 2**30))
+    monkeypatch.setattr(attention_bill, "main_memory", lambda: int(7.6 * 2**30))
     widget = AttentionBill()
     assert widget.state == State(memory=8)
     assert "of 8 GiB" in widget.picture.value
@@ -120,7 +120,7 @@ def test_memory_that_no_system_tells_is_the_nominal_one(monkeypatch):
     assert nearest_memory(None) == State().memory
     assert [nearest_memory(gib * 2**30) for gib in (0.4, 23, 4096)] == [1, 24, 2048]
     monkeypatch.delattr(os, "sysconf")
-    assert attention_bill.machine_bytes() is None
+    assert attention_bill.main_memory() is None
 
 
 @pytest.mark.parametrize("values", [{"side": 500}, {"patch": 3}, {"heads": 0}, {"memory": 3}])
