@@ -235,15 +235,14 @@ def peak_activation_bytes(config: SegFormerConfig, stages: Sequence[StageCost]) 
 
 
 def mix_ffn_peak(size: Size, c: int, hidden: int) -> int:
-    """The most floats that Mix-FFN makes at one time, in its last strips or at the end."""
-    height, width = size
-    peak = 0
-    for top, bottom in strips_of(size)[-2:]:  # by then most of the result is there
-        rows = bottom - top
-        seen = rows + (top > 0) + (bottom < height)  # the convolution looks one row further
-        strip = max(2 * seen * hidden, (seen + rows) * hidden + rows * c)
-        peak = max(peak, (top * c + strip) * width)
-    return max(peak, 2 * height * width * c) if top else peak  # the strips are put together
+    """The most floats that Mix-FFN makes at one time: in its last strips, when most is there.
+
+    Without the row on each side that a strip's convolution also looks at.
+    """
+    return max(
+        size[1] * (top * c + (bottom - top) * (2 * hidden + c))
+        for top, bottom in strips_of(size)[-2:]
+    )
 
 
 def decoder_peak(config: SegFormerConfig, stages: Sequence[StageCost]) -> int:

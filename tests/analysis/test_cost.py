@@ -54,9 +54,19 @@ ODD = {
     ),
     "composed matrices take most": (SegFormerConfig(decoder_dim=768, num_classes=2), (32, 35)),
     "mix-ffn takes most": (SegFormerConfig(decoder_dim=8, num_classes=2), (90, 120)),
-    "mix-ffn takes most, in two strips": (
-        SegFormerConfig(decoder_dim=8, num_classes=2),
-        (240, 240),
+    "mix-ffn takes most, in three strips": (
+        SegFormerConfig(
+            num_classes=2,
+            embed_dims=(16,),
+            depths=(1,),
+            num_heads=(2,),
+            reduction_ratios=(8,),
+            mlp_ratios=(4,),
+            patch_sizes=(7,),
+            strides=(4,),
+            decoder_dim=4,
+        ),
+        (300, 300),
     ),
     "reduced attention takes most": (
         SegFormerConfig(
