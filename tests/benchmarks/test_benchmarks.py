@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def written(tmp_path_factory):
     """What one short round of two contenders writes."""
     folder = tmp_path_factory.mktemp("benchmarks")
-    (folder / "README.md").write_text(f"Before\n{BEGIN}\nold\n{END}\nAfter\n", encoding="utf-8")
+    (folder / "README.md").write_text(
+        f"Before\n{BEGIN}\nstale numbers\n{END}\nAfter\n", encoding="utf-8"
+    )
     contenders = ["segformer_edu", "segformer_edu, folded"]
     subprocess.run(
         [
@@ -44,7 +46,7 @@ def test_a_round_writes_numbers_a_table_and_a_picture(written):
     assert {row["task"] for row in rows} == set(contender.TASKS)
     assert all(row["min"] > 0 for row in rows if row["unit"] == "ms")
     text = (written / "README.md").read_text(encoding="utf-8")
-    assert text.startswith("Before\n") and text.endswith("After\n") and "old" not in text
+    assert text.startswith("Before\n") and text.endswith("After\n") and "stale numbers" not in text
     assert results["machine"]["libraries"]["torch"] in text
     assert (written / "speed.svg").read_text().count("</svg>") == 1
 
@@ -80,7 +82,9 @@ def test_what_cannot_be_measured_is_left_out():
 
 
 def test_only_what_stands_between_the_markers_is_replaced():
-    assert filled(f"a\n{BEGIN}\nold\n{END}\nz\n", "new\n") == f"a\n{BEGIN}\nnew\n{END}\nz\n"
+    assert (
+        filled(f"a\n{BEGIN}\nstale numbers\n{END}\nz\n", "new\n") == f"a\n{BEGIN}\nnew\n{END}\nz\n"
+    )
 
 
 def test_peak_memory_is_what_a_run_holds_at_its_peak():
