@@ -79,8 +79,9 @@ plots.show(
         query=(0.66, 0.28),
         finding="One key for each window; the query stays a single token",
     ),
-    alt="The portrait under three grids: 32 by 32, 16 by 16 and 8 by 8 windows, each of which becomes a key. "
-    "On the orange suit a small blue frame marks the query, of the same size in all three.",
+    alt="The portrait under three grids: 32 by 32, 16 by 16 and 8 by 8 windows, each of which "
+    "becomes a key. On the orange suit a small blue frame marks the query, of the same size "
+    "in all three.",
 )
 
 # %% [markdown]
@@ -180,8 +181,9 @@ plots.show(
         query=(0.4, 0.42),
         finding="Four stages, one grid of keys. What grows is the token that asks",
     ),
-    alt="The face of the portrait four times, once for each stage, every time under the same grid of 4 by 4 windows. "
-    "The blue frame of the query doubles its side from stage to stage, until in stage 4 it fills a window.",
+    alt="The face of the portrait four times, once for each stage, every time under the same grid "
+    "of 4 by 4 windows. The blue frame of the query doubles its side from stage to stage, "
+    "until in stage 4 it fills a window.",
 )
 
 # %% [markdown]
@@ -314,8 +316,9 @@ plots.show(
         "multiply-adds of stage 1, G",
         "From r = 8 on, the rest of the stage is what costs",
     ),
-    alt="Four stacked bars, for r = 4, 8, 16 and 32. At r = 4 the two products of attention make up four fifths of "
-    "the stage, at r = 8 half, at r = 32 nearly nothing. The other parts, Mix-FFN the largest, stay as they are.",
+    alt="Four stacked bars, for r = 4, 8, 16 and 32. At r = 4 the two products of attention make "
+    "up four fifths of the stage, at r = 8 half, at r = 32 nearly nothing. The other parts, "
+    "Mix-FFN the largest, stay as they are.",
 )
 
 # %% [markdown]
@@ -382,9 +385,10 @@ plots.show(
         {n: f"{n:,}\nr = {r}" for n, r in zip(keys, ratios, strict=True)},
         f"r = 8 takes {took[0] / took[3]:.0f} times less time than r = 1",
     ),
-    alt="Processor seconds of one attention layer over the number of keys, on two logarithmic axes, with a dashed curve "
-    "for what the multiply-adds promise. Both fall steeply from r = 1 to r = 4, and flatten towards r = 16. The "
-    "factor measured on the machine that made the picture stands in the title.",
+    alt="Processor seconds of one attention layer over the number of keys, on two logarithmic "
+    "axes, with a dashed curve for what the multiply-adds promise. Both fall steeply from r = "
+    "1 to r = 4, and flatten towards r = 16. The factor measured on the machine that made the "
+    "picture stands in the title.",
 )
 
 # %% [markdown]
@@ -442,10 +446,10 @@ plots.show(
         [f"r = {r}: {look.size:,} keys" for r, look in zip((1, 4, 8, 16), looks, strict=True)],
         "With fewer keys the suit is still found, its edges are not",
     ),
-    alt="The portrait with a query marked on the orange suit, and four heat maps of where it looks, over 128 by 128, "
-    "32 by 32, 16 by 16 and 8 by 8 keys. The first shows the suit with its folds, the emblem dark upon it. At r = 4 "
-    "and r = 8 the suit is made of squares. At r = 16 a few windows of one sleeve are bright, and the "
-    "query's own is dark.",
+    alt="The portrait with a query marked on the orange suit, and four heat maps of where it "
+    "looks, over 128 by 128, 32 by 32, 16 by 16 and 8 by 8 keys. The first shows the suit "
+    "with its folds, the emblem dark upon it. At r = 4 and r = 8 the suit is made of squares. "
+    "At r = 16 a few windows of one sleeve are bright, and the query's own is dark.",
 )
 
 # %% [markdown]
@@ -498,9 +502,10 @@ plots.show(
         [f"{4 * len(m)}² pixels: {m.double().mean():.1%} seen" for m in masks],
         finding="Grey: in no window, so in no key",
     ),
-    alt="The portrait three times, at 124, 100 and 68 pixels a side, under grids of 3 by 3, 3 by 3 and 2 by 2 keys. A "
-    "grey strip along the right and the bottom is outside the grid: seven tokens of 31 wide in the "
-    "first picture, one of 25 in the second, one of 17 in the third.",
+    alt="The portrait three times, at 124, 100 and 68 pixels a side, under grids of 3 by 3, 3 by "
+    "3 and 2 by 2 keys. A grey strip along the right and the bottom is outside the grid: "
+    "seven tokens of 31 wide in the first picture, one of 25 in the second, one of 17 in the "
+    "third.",
 )
 
 # %% [markdown]
@@ -530,9 +535,10 @@ plots.show(
         multiple=32,
         finding="Everything is seen at multiples of 32, and up to three pixels below",
     ),
-    alt="Share of tokens that a key sees, over the side of a square photograph from 32 to 256 pixels, a sawtooth for each "
-    "of stages 1 to 3. The teeth touch 100 percent together only at multiples of 32 and up to three pixels "
-    "below, fall deepest just below those, and get shallower as photographs get larger.",
+    alt="Share of tokens that a key sees, over the side of a square photograph from 32 to 256 "
+    "pixels, a sawtooth for each of stages 1 to 3. The teeth touch 100 percent together only "
+    "at multiples of 32 and up to three pixels below, fall deepest just below those, and get "
+    "shallower as photographs get larger.",
 )
 
 # %% [markdown]
@@ -647,9 +653,9 @@ plots.show(
         ["windows", "with the bug"],
         "One token is changed; these keys notice",
     ),
-    alt="The portrait with the changed token marked on the suit, and two maps of 16 by 16 keys. On the left one key is "
-    "lit, the one whose window holds the token. On the right two whole rows of keys are lit, and "
-    "they are not where the token is.",
+    alt="The portrait with the changed token marked on the suit, and two maps of 16 by 16 keys. "
+    "On the left one key is lit, the one whose window holds the token. On the right two whole "
+    "rows of keys are lit, and they are not where the token is.",
 )
 
 # %% [markdown]

@@ -1,0 +1,127 @@
+"""Lesson 03: its class agrees with the package's, and what it says of fewer keys holds."""
+
+import ast
+import itertools
+import math
+from pathlib import Path
+
+import jupytext
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from segformer_edu import SegFormerConfig, SpatialReductionAttention
+from segformer_edu.analysis import cost
+from segformer_edu.attention import SpatialReduction
+from segformer_edu.widgets.spatial_reduction import RATIOS
+
+SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/03_spatial_reduction.py"
+B0 = SegFormerConfig.named("b0")
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    """The functions and classes that the lesson writes out, by name; nothing else of it is run."""
+    written = (ast.FunctionDef, ast.ClassDef)
+    body = [
+        node
+        for cell in jupytext.read(SOURCE, fmt="py:percent").cells
+        if cell.cell_type == "code"
+        for node in ast.parse(cell.source).body
+        if isinstance(node, written)
+    ]
+    names = {"math": math, "torch": torch, "nn": nn, "F": F, "SpatialReduction": SpatialReduction}
+    names["generator"] = torch.Generator().manual_seed(0)
+    exec(compile(ast.Module(body, type_ignores=[]), SOURCE, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize(("heads", "r", "size"), [(1, 2, (4, 6)), (4, 3, (8, 11)), (2, 8, (8, 17))])
+def test_the_earlier_class_gives_the_packages_answers(lesson, randomized, heads, r, size):
+    early = randomized(lesson["ReducedAttention"](8, heads, r))
+    final = SpatialReductionAttention(8, heads, r)
+    final.load_state_dict(early.state_dict())
+    x = torch.randn(2, *size, 8)
+    torch.testing.assert_close(early(x), final(x))
+
+
+@pytest.mark.parametrize(("side", "share"), [(31, 0.599), (25, 0.922), (17, 0.886), (32, 1.0)])
+def test_the_tokens_that_reach_no_key_are_those_past_the_last_window(lesson, side, share):
+    seen = lesson["seen_by_keys"](side, side, 8)
+    whole = side // 8 * 8
+    expected = torch.zeros(side, side, dtype=torch.bool)
+    expected[:whole, :whole] = True
+    assert torch.equal(seen, expected)
+    assert seen.double().mean().item() == pytest.approx(share, abs=5e-4)
+
+
+def test_nothing_is_lost_at_multiples_of_32_and_up_to_three_pixels_below():
+    for side in range(29, 300):
+        complete = all(s.share_of_tokens_seen == 1 for s in cost(B0, (side, side)).stages)
+        assert complete == (-side % 32 <= 3)
+
+
+def test_the_window_that_changes_unseen_does_change():
+    """As in the lesson, with other weights: 2,016 of 2,048 directions leave the key as it is."""
+    reduction = SpatialReduction(32, 8)
+    weight = reduction.projection.weight.detach().flatten(1)
+    assert torch.linalg.matrix_rank(weight) == 32
+    change = torch.randn(2048)
+    change -= torch.linalg.pinv(weight) @ (weight @ change)
+    x = torch.randn(1, 8, 8, 32)
+    other = x + change.view(32, 8, 8).permute(1, 2, 0)
+    torch.testing.assert_close(reduction(other), reduction(x), rtol=0, atol=1e-4)
+    assert (other - x).std() > 0.9
+    assert (reduction(x + torch.randn_like(x)) - reduction(x)).abs().max() > 0.1
+
+
+def test_the_bug_makes_the_wrong_keys_notice_and_its_mend_is_the_packages(lesson):
+    convolution = nn.Conv2d(32, 32, 8, stride=8)
+    x = torch.randn(1, 32, 32, 32)
+    windows = convolution(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1, 2)
+    torch.testing.assert_close(lesson["reduced_keys"](x.flatten(1, 2), convolution), windows)
+
+    touched = x.clone()
+    touched[0, 20, 9] += 1  # row 2, column 1 of the 4×4 keys
+    noticed = {}
+    for name in ("reduced_keys", "reduced_keys_with_a_bug"):
+        before, after = (lesson[name](each.flatten(1, 2), convolution) for each in (x, touched))
+        noticed[name] = ((after - before)[0].abs().amax(-1) > 1e-5).nonzero().flatten().tolist()
+    assert noticed["reduced_keys"] == [2 * 4 + 1]
+    assert len(noticed["reduced_keys_with_a_bug"]) > 1
+
+
+def test_linear_attention_has_no_more_patterns_than_channels_and_softmax_has():
+    q, k = torch.randn(2, 128, 4, dtype=torch.float64)
+    kernel = (F.elu(q) + 1) @ (F.elu(k) + 1).T
+    assert torch.linalg.matrix_rank(kernel / kernel.sum(-1, keepdim=True)) == 4
+    assert torch.linalg.matrix_rank((q @ k.T / 2).softmax(-1)) > 40
+
+
+def test_the_costs_of_the_table_are_those_of_analysis(lesson):
+    for r, name in ((1, "full attention"), (8, "spatial reduction, r = 8")):
+        stage = cost(B0.replace(reduction_ratios=(r, 4, 2, 1)), (512, 512)).stages[0]
+        per_block = stage.multiply_adds_of.attention_matmuls / B0.depths[0]
+        assert lesson["products"](stage.tokens)[name] == per_block
+
+
+def test_the_reduction_costs_the_same_at_every_ratio():
+    stages = [cost(B0.replace(reduction_ratios=(r, 4, 2, 1)), (512, 512)) for r in (2, 4, 8, 16)]
+    counts = {each.stages[0].multiply_adds_of.reduction for each in stages}
+    assert counts == {2 * 128**2 * 32**2}  # two blocks of N·C²
+
+
+@pytest.mark.parametrize(
+    ("size", "ratios"), [((384, 512), (8, 4, 2, 1)), ((500, 300), (1, 1, 1, 1))]
+)
+def test_the_widgets_task_has_the_answer_that_the_lesson_gives(size, ratios):
+    fitting = {}
+    for chosen in itertools.product(RATIOS, repeat=4):
+        try:
+            bill = cost(B0.replace(reduction_ratios=chosen), size)
+        except ValueError:
+            continue  # no key left
+        if all(s.share_of_tokens_seen == 1 and s.keys >= 100 for s in bill.stages):
+            fitting[chosen] = bill.encoder_multiply_adds
+    assert min(fitting, key=fitting.get) == ratios
