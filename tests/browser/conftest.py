@@ -17,21 +17,20 @@ from tests.browser.driver import CHROMIUM_FLAGS, Server, chromium, serve
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 LESSONS = Path(__file__).resolve().parents[2] / "notebooks"
-# The least that a widget can do, as the measure of what the machine can do today.
+# The least that a widget can do, without anything of ours: the measure of the machine today.
 BARE = """\
-from dataclasses import dataclass
-from segformer_edu.widgets.explorer import Choices, Explorer, choice
-from segformer_edu.widgets.picture import sentence
+import ipywidgets
 
-@dataclass(frozen=True)
-class Number(Choices):
-    number: int = choice("Number", (1, 2, 3), default=1)
+slider = ipywidgets.IntSlider(1, 0, 9)
+picture = ipywidgets.HTML("<svg><text>1</text></svg>")
 
-class Bare(Explorer):
-    first, task = Number(), "Move it."
-    draw = staticmethod(lambda state: sentence(str(state.number)))
+def draw(change):
+    picture.value = f"<svg><text>{change.new}</text></svg>"
 
-Bare()"""
+slider.observe(draw, "value")
+bare = ipywidgets.VBox([slider, picture])
+bare.add_class("segformer-explorer")
+bare"""
 
 
 @pytest.fixture(scope="session")

@@ -30,9 +30,9 @@ AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 EVERY_WIDGET = "every_widget.ipynb"  # made by the server fixture
 MEDIAN, NINTH_DECILE = 30, 50  # milliseconds from a key press to the new picture
-# Where other programs keep the processor busy, a widget that draws one word takes longer than that.
-# Then ours may take this much longer than it; and the best round counts.
-OVER_BARE, ROUNDS = 1.25, 5
+# Where other programs keep the processor busy, a plain slider that changes one word takes longer.
+# Then ours may take this much more than it; and the best round counts.
+OVER_BARE, ROUNDS = 1.5, 5
 
 
 def lessons_with_widgets() -> Iterator[str]:
@@ -76,7 +76,7 @@ def keys(handle: Locator) -> list[str]:
 def handles(explorer: Locator) -> list[Locator]:
     explorer.scroll_into_view_if_needed()
     explorer.locator("svg").wait_for()
-    explorer.locator("[role=slider][aria-label]").first.wait_for()
+    explorer.locator("[role=slider]").first.wait_for()
     return explorer.locator("[role=slider]").all()
 
 
@@ -92,19 +92,19 @@ def test_each_slider_changes_picture_and_words(page: Page, explorers: list[Locat
             assert shown(explorer) == (picture, words), name
 
 
-def latency(page: Page, explorer: Locator) -> tuple[float, float]:
+def latency(page: Page, explorer: Locator, times_each: int = 2) -> tuple[float, float]:
     """Median and ninth decile over all sliders, in milliseconds."""
     times = [
         press(page, explorer, handle, key)
         for handle in handles(explorer)
-        for key in 2 * keys(handle)
+        for key in times_each * keys(handle)
     ]
     return statistics.median(times), statistics.quantiles(times, n=10)[-1]
 
 
 @pytest.fixture(scope="module")
 def bare(browser: Browser, server: Server) -> Iterator[tuple[Page, Locator]]:
-    """The widget that draws one word."""
+    """A plain slider that changes one word."""
     page = browser.new_page()
     open_in_lab(page, server, "bare.ipynb")
     assert run_all_cells(page) == []
@@ -120,7 +120,7 @@ def test_a_new_picture_comes_at_once(
 ) -> None:
     for explorer in explorers:
         for _ in range(ROUNDS):
-            times, least = latency(page, explorer), latency(*bare)
+            times, least = latency(page, explorer), latency(*bare, times_each=8)
             allowed = [max(MEDIAN, OVER_BARE * least[0]), max(NINTH_DECILE, OVER_BARE * least[1])]
             with capsys.disabled():
                 name = explorer.locator("title").text_content()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from segformer_edu.extras import install_command
 from segformer_edu.widgets.explorer import Choices, Explorer
 from segformer_edu.widgets.picture import WIDTH, Text, _font
 
@@ -135,7 +136,6 @@ def test_without_the_lab_extra_the_import_says_what_to_install() -> None:
     code = "import sys; sys.modules['ipywidgets'] = None; import segformer_edu.widgets"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 1
-    assert (
-        'The widgets need ipywidgets, which is not installed: run python -m pip install "segfo'
-        in (run.stderr)
+    assert f"The widgets need ipywidgets, which is not installed: run {install_command('lab')}" in (
+        run.stderr
     )
