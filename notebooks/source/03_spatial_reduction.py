@@ -65,7 +65,7 @@ print("the matrix then is   ", tuple((q @ k[few].T).shape))
 #
 # And SegFormer has to say something about every place in the picture, so it needs every query.
 #
-# What we did here would be a poor way, though. Fifteen tokens were kept for their places in the list, and whole regions of the picture are gone. Better: let no token go, and **merge neighbours**. One key for each window of r×r tokens.
+# What we did here would be a poor way, though: of 32 columns of tokens it keeps some of the leftmost, and no key knows of the rest of the picture. Better: let no token go, and **merge neighbours**. One key for each window of r×r tokens.
 
 # %%
 everything = torch.ones(128, 128, dtype=torch.bool).numpy()  # tokens of a 512×512 photograph
@@ -148,7 +148,7 @@ attention_itself = 4 * sum(weight.numel() for weight in nn.Linear(32, 32).parame
 print(f"reduction {learned:,}, the four Linears of attention {attention_itself:,}")
 
 # %% [markdown]
-# The matrix that *saves* the work is {{reduction_over_linears}} times as large as all the others in this layer. In all of B0 the reductions hold {{reduction_parameters}} of {{b0_millions}} million parameters.
+# The matrix that *saves* the work is about {{reduction_over_linears}} times as large as the four others together. In all of B0 the reductions hold {{reduction_parameters}} of {{b0_millions}} million parameters.
 #
 # To *run* it is cheap, and there is a small surprise. It has r²·C² weights, and it is applied N/r² times. The r² cancels: **N·C² multiply-adds, whatever r is**. As much as the one Linear that makes the queries.
 #
@@ -279,9 +279,7 @@ def torch_attention(ours):
 
 
 # %%
-small = torch.randn(
-    2, 24, 16, 64, generator=generator
-)  # neither side the other, nor a channel count
+small = torch.randn(2, 24, 16, 64, generator=generator)  # four sizes, all different
 many = small.flatten(1, 2)
 for r in (1, 2, 4, 8):
     ours = SpatialReductionAttention(dim=64, num_heads=2, reduction_ratio=r)
@@ -339,7 +337,7 @@ print(
 )
 
 # %% [markdown]
-# Nearly all of it: {{saved_in_stage_1}} of the savings are in stage 1, where the tokens are. The encoder becomes {{encoder_factor}} times cheaper.
+# Most of it: {{saved_in_stage_1}} of the savings are in stage 1, where the tokens are. The encoder becomes {{encoder_factor}} times cheaper.
 #
 # ### And in seconds?
 #
@@ -761,7 +759,7 @@ check("03.6", reduce_by_reshape)
 # - A key is made of a window of r×r tokens, by a Linear over all its numbers: the same as a convolution with kernel and stride r. Then a LayerNorm.
 # - R of the paper's text is r² of the code. Stride times r is 32 in all four stages, so all look at one grid of keys.
 # - The two products fall by r², and remain quadratic in N. The reduction costs N·C² whatever r is.
-# - Others see of a window what its key says. And past the last whole window nobody sees anything, unless both sides are multiples of 32, or up to three pixels less.
+# - Others see of a window what its key says. Past the last whole window no key sees anything; nothing lies past it where both sides are multiples of 32, or up to three pixels less.
 #
 # **Can you answer without scrolling up?**
 #
@@ -785,7 +783,7 @@ check("03.6", reduce_by_reshape)
 # >
 # > - *R and r.* Text: 64, 16, 4, 1; Table 6 and released code: 8, 4, 2, 1 (arXiv:2105.15203, Section 3.1 and Table 6). Readers stumble on it: [SegFormer, issue 21](https://github.com/NVlabs/SegFormer/issues/21), [issue 125](https://github.com/NVlabs/SegFormer/issues/125).
 # > - *O(N²/R).* A post that many begin with says so, with 1024×64 that become 16×64: right, and then R is 64 and r is 8. A reviewer asked whether it was not rather (N/R)² ([KerasCV, pull request 1946](https://github.com/keras-team/keras-cv/pull/1946)). No: only the keys become fewer, and the queries stay.
-# > - *"A linear layer reduces the dimension."* The number of *tokens* falls; each keeps its C channels. A reader looked for the Reshape in the code and found none ([SegFormer, issue 148](https://github.com/NVlabs/SegFormer/issues/148)): it is in the stride of the convolution.
+# > - *Which dimension the linear layer reduces.* The post leaves it open. The number of *tokens* falls; each keeps its C channels. A reader looked for the Reshape in the code and found none ([SegFormer, issue 148](https://github.com/NVlabs/SegFormer/issues/148)): it is in the stride of the convolution.
 # > - *Reshape.* Taken literally, it merges pieces of rows. The code merges windows.
 # > - *What is reduced.* Equation 2 (arXiv:2105.15203, eq. 2) speaks of K. The code reduces the map once, and makes keys and values from it; and there is a LayerNorm between, which the equation does not have.
 # > - *The border.* The released model does not pad the reduction, and neither do we, or its weights would give other answers. KerasHub pads it ("same", in the file above): no token is lost there, and keys at the border are partly made of zeros.
@@ -794,4 +792,4 @@ check("03.6", reduce_by_reshape)
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, eq. 1 and 2, Table 6. W. Wang and others, *Pyramid Vision Transformer*, [arXiv:2102.12122](https://arxiv.org/abs/2102.12122), and *PVT v2*, [arXiv:2106.13797](https://arxiv.org/abs/2106.13797). Z. Liu and others, *Swin Transformer*,
 # [arXiv:2103.14030](https://arxiv.org/abs/2103.14030). A. Katharopoulos and others, *Transformers are RNNs*, [arXiv:2006.16236](https://arxiv.org/abs/2006.16236). S. Wang and others, *Linformer*, [arXiv:2006.04768](https://arxiv.org/abs/2006.04768).
 #
-# **Next:** lesson 04. Attention does not know where a token is: shuffle the tokens, and it gives the same answers, shuffled. How SegFormer finds out without a position embedding.
+# **Next:** lesson 04. Attention with r = 1 does not know where a token is: shuffle the tokens, and it gives the same answers, shuffled. How SegFormer finds out without a position embedding.
