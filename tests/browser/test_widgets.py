@@ -175,7 +175,7 @@ def test_the_png_shows_what_the_svg_shows(browser: Browser, widget: type[Explore
 
 def test_an_unrun_notebook_shows_the_pictures(page: Page, server: Server) -> None:
     open_in_lab(page, server, EVERY_WIDGET)
-    page.locator(".jp-OutputArea img").first.wait_for()
+    page.locator(".jp-OutputArea img").first.wait_for(timeout=120_000)
     assert page.locator(".segformer-explorer").count() == 0
     assert page.locator(".jp-OutputArea img").count() == len(Explorer.__subclasses__())
 
