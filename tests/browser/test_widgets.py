@@ -31,7 +31,8 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 EVERY_WIDGET = "every_widget.ipynb"  # made by the server fixture
 MEDIAN, NINTH_DECILE = 30, 50  # milliseconds from a key press to the new picture
 # Where other programs keep the processor busy, a plain slider that changes one word takes longer.
-# Then ours may take this much more than it; and the best round counts.
+# Then ours may take this much more than it; and the best round counts, of either measure: what
+# others do can only add to it.
 OVER_BARE, ROUNDS = 1.5, 5
 
 
@@ -119,17 +120,20 @@ def test_a_new_picture_comes_at_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for explorer in explorers:
+        name, in_time = explorer.locator("title").text_content(), [False, False]
         for _ in range(ROUNDS):
             times, least = latency(page, explorer), latency(*bare, times_each=8)
             allowed = [max(MEDIAN, OVER_BARE * least[0]), max(NINTH_DECILE, OVER_BARE * least[1])]
             with capsys.disabled():
-                name = explorer.locator("title").text_content()
                 print(f"\n{name}: median {times[0]:.0f} of {allowed[0]:.0f} ms allowed,", end="")
                 print(f" ninth decile {times[1]:.0f} of {allowed[1]:.0f}", end="")
-            in_time = times[0] < allowed[0] and times[1] < allowed[1]
-            if in_time:
+            in_time = [
+                done or time < limit
+                for done, time, limit in zip(in_time, times, allowed, strict=True)
+            ]
+            if all(in_time):
                 break
-        assert in_time
+        assert all(in_time)
 
 
 def test_sliders_have_names_values_and_an_order(page: Page, explorers: list[Locator]) -> None:
