@@ -136,3 +136,8 @@ def slider(field: dataclasses.Field) -> ipywidgets.SelectionSlider:
         style={"description_width": "14em"},
         layout=ipywidgets.Layout(width="auto"),
     )
+
+
+def pixels(size: tuple[int, int]) -> str:
+    """A height and a width as a slider shows them."""
+    return f"{size[0]} × {size[1]}"

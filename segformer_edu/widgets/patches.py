@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from segformer_edu.analysis.patches import PatchRow
 from segformer_edu.data.photos import sample_photo
 from segformer_edu.plots.style import INK, OKABE_ITO, PAPER, SEQUENTIAL
-from segformer_edu.widgets.explorer import Choices, Explorer, choice
+from segformer_edu.widgets.explorer import Choices, Explorer, choice, pixels
 from segformer_edu.widgets.picture import (
     Lines,
     Picture,
@@ -42,15 +42,11 @@ TASK = (
 )
 
 
-def _pixels(size: tuple[int, int]) -> str:
-    return f"{size[0]} × {size[1]}"
-
-
 @dataclass(frozen=True)
 class State(Choices):
     """What the sliders say."""
 
-    size: tuple[int, int] = choice("Photograph, height × width", SIZES, (32, 32), _pixels)
+    size: tuple[int, int] = choice("Photograph, height × width", SIZES, (32, 32), pixels)
     kernel: int = choice("Kernel K: side of a patch", KERNELS, 4)
     stride: int = choice("Stride S: patch to patch", STRIDES, 4)
     padding: int = choice("Padding P: zeros around", PADDINGS, 0)
@@ -247,14 +243,14 @@ def finding(state: State) -> str:
     down, across = state.rows
     tokens = down.count * across.count
     return (
-        f"{_pixels(state.size)} pixels become {down.count} × {across.count} = {tokens:,} "
+        f"{pixels(state.size)} pixels become {down.count} × {across.count} = {tokens:,} "
         f"token{'s' * (tokens != 1)}; neighbours {overlap(state)}."
     )
 
 
 def description(state: State, counts: np.ndarray) -> str:
     return (
-        f"A face of {_pixels(state.size)} pixels under patches of {state.kernel} × {state.kernel}, "
+        f"A face of {pixels(state.size)} pixels under patches of {state.kernel} × {state.kernel}, "
         f"{state.stride} from one to the next, with {state.padding} zeros around. A pixel lies in "
         f"{counts.min()} to {counts.max()} patches, {counts.mean():.2f} on average; "
         f"{seen(counts)} of the pixels lie in at least one."

@@ -18,7 +18,7 @@ from segformer_edu.config import SegFormerConfig
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.plots.style import INK, OKABE_ITO, PAPER, SEQUENTIAL
 from segformer_edu.segformer import SegFormer
-from segformer_edu.widgets.explorer import Choices, Explorer, choice
+from segformer_edu.widgets.explorer import Choices, Explorer, choice, pixels
 from segformer_edu.widgets.picture import (
     Lines,
     Picture,
@@ -45,15 +45,11 @@ TASK = (
 )
 
 
-def _pixels(size: tuple[int, int]) -> str:
-    return f"{size[0]} × {size[1]}"
-
-
 @dataclass(frozen=True)
 class State(Choices):
     """What the sliders say; positions are percents of the photograph's height and width."""
 
-    size: tuple[int, int] = choice("Height × width", SIZES, (512, 512), _pixels)
+    size: tuple[int, int] = choice("Height × width", SIZES, (512, 512), pixels)
     stage: int = choice("Stage shown", (1, 2, 3, 4), 1)
     down: int = choice("Query, from the top", PERCENTS, 20, lambda percent: f"{percent} %")
     across: int = choice("Query, from the left", PERCENTS, 45, lambda percent: f"{percent} %")
@@ -83,7 +79,7 @@ def draw(state: State) -> Picture:
         HEIGHT,
         [
             Text(left, 20, finding(state, stage), 15, bold=True),
-            Text(left, 50, f"One key for each cell: {_pixels(stage.key_size)} keys"),
+            Text(left, 50, f"One key for each cell: {pixels(stage.key_size)} keys"),
             *photograph_with_keys(left, state, stage, query),
             Text(right, 50, f"What the query attends to: {weights.size:,} weights"),
             *attention_panel(right, state, stage, query, weights),
@@ -356,8 +352,8 @@ def description(
     top = np.unravel_index(weights.argmax(), weights.shape)
     part = 100 * chosen.encoder_multiply_adds / full.encoder_multiply_adds
     return (
-        f"A photograph of {_pixels(state.size)} pixels under a grid of {_pixels(stage.key_size)} "
-        f"keys. The query is token ({query[0]}, {query[1]}) of {_pixels(stage.size)}; it attends "
+        f"A photograph of {pixels(state.size)} pixels under a grid of {pixels(stage.key_size)} "
+        f"keys. The query is token ({query[0]}, {query[1]}) of {pixels(stage.size)}; it attends "
         f"most to key ({top[0]}, {top[1]}), with {weights.max():#.2g} where all alike would be "
         f"{1 / weights.size:#.2g}. The encoder costs {short(chosen.encoder_multiply_adds)} "
         f"multiply-adds, {part:.0f} % of what r = 1 costs."
