@@ -1,0 +1,85 @@
+"""Time of day and weather: the colours of the sky and of the light, what hides and what shines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from segformer_edu.data.street.canvas import Color
+
+# kind, share, zenith, horizon, light on the street, shade of a shadow
+SKIES = (
+    ("clear", 0.30, (0.28, 0.50, 0.82), (0.72, 0.83, 0.93), (1.08, 1.04, 0.97), 0.55),
+    ("hazy", 0.12, (0.66, 0.72, 0.78), (0.86, 0.86, 0.84), (1.00, 0.98, 0.94), 0.30),
+    ("overcast", 0.18, (0.58, 0.61, 0.65), (0.74, 0.75, 0.77), (0.84, 0.86, 0.90), 0.08),
+    ("storm", 0.10, (0.26, 0.29, 0.34), (0.46, 0.48, 0.50), (0.60, 0.63, 0.68), 0.05),
+    ("sunset", 0.12, (0.33, 0.37, 0.60), (0.96, 0.66, 0.42), (0.98, 0.76, 0.58), 0.40),
+    ("dusk", 0.10, (0.13, 0.17, 0.34), (0.55, 0.42, 0.48), (0.46, 0.46, 0.60), 0.10),
+    ("night", 0.08, (0.03, 0.04, 0.09), (0.13, 0.13, 0.19), (0.24, 0.25, 0.35), 0.0),
+)
+
+
+@dataclass(frozen=True)
+class Weather:
+    """All that changes how a street looks, and nothing of what stands in it.
+
+    Attributes:
+        zenith, horizon: colours of the sky, above and far away.
+        light: colour of the light on the street; 1 is white.
+        shade: how much of the light a shadow takes away.
+        sun: metres that the shadow of one metre falls to the right, and ahead.
+        dark: lamps, headlights and windows shine.
+        clouds: how much of the sky they cover, about 0 … 1.
+        visibility: metres at which fog hides half.
+        wet: how much the ground mirrors, 0 … 1.
+        exposure: what the camera multiplies all light by.
+        contrast: how much of it the camera keeps.
+        blur: radius of its unsharpness, in heights of the picture.
+        noise: of its sensor, in 1 / 255 of the brightest.
+    """
+
+    zenith: Color
+    horizon: Color
+    light: Color
+    shade: float
+    sun: tuple[float, float]
+    dark: bool
+    clouds: float
+    visibility: float
+    wet: float
+    exposure: float
+    contrast: float
+    blur: float
+    noise: float
+
+
+def draw_weather(rng: np.random.Generator) -> Weather:
+    """One weather of many."""
+    kind, _, *colors, shade = SKIES[
+        int(np.searchsorted(np.cumsum([sky[1] for sky in SKIES]), rng.random() * 0.999))
+    ]
+    zenith, horizon, light = (_varied(rng, color, 0.06) for color in colors)
+    dark = kind in ("dusk", "night")
+    foggy = rng.random() < 0.12
+    wet = kind in ("overcast", "storm", "dusk", "night") and rng.random() < 0.45
+    return Weather(
+        zenith,
+        horizon,
+        light,
+        shade * (0.3 if foggy else 1),
+        (rng.uniform(-1.6, 1.6), rng.uniform(-0.8, 0.8)),
+        dark,
+        rng.uniform(-0.2, 0.9),
+        rng.uniform(35, 90) if foggy else rng.uniform(250, 1500),
+        rng.uniform(0.3, 1.0) if wet else 0.0,
+        rng.uniform(0.8, 1.25),
+        rng.uniform(0.8, 1.15),
+        max(0.0, rng.uniform(-0.004, 0.004)),
+        rng.uniform(1, 9) * (1.6 if dark else 1),
+    )
+
+
+def _varied(rng: np.random.Generator, color: Color, spread: float) -> Color:
+    r, g, b = (c * (1 + spread * s) for c, s in zip(color, rng.uniform(-2, 2, 3), strict=True))
+    return r, g, b
