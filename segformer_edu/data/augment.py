@@ -1,0 +1,189 @@
+"""A new picture from an old one: resized, cropped, flipped and recoloured, its labels with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from segformer_edu.data.photos import IMAGENET_MEAN
+
+IGNORE = 255  # the label of a pixel that does not count
+MEAN_COLOUR = tuple(round(255 * mean) for mean in IMAGENET_MEAN)  # about 0 once normalised
+TRIES = 10  # to find a crop that has something to learn from
+LARGEST_HUE_TURN = math.pi / 4  # at colour = 1
+
+# A colour is its grey, the mean of red, green and blue, plus what lies across from grey. TURN takes
+# the latter a quarter of the way round: red, green and blue sit at 0°, 120° and 240°.
+GREY = np.full((3, 3), 1 / 3)
+CHROMA = np.eye(3) - GREY
+TURN = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random resize, crop, flip and colour, as in section 4.1 of the paper; colour is our addition.
+
+    Called as `augment(image, labels, rng)`. All chance comes from `rng`: the same generator state
+    gives the same result. A crop in which every pixel is ignored is drawn again, ten times at most.
+
+    Args:
+        size: of the result: a whole number for a square, or (height, width).
+        scale: bounds of the factor by which the picture is resized, before the crop. What is then
+            smaller than `size` is placed at random in a frame of the mean colour, labelled 255.
+        flip: how probable it is that left and right change places.
+        colour: the most by which brightness, contrast and saturation change, as a share, 0 … 1; the
+            hue turns by up to colour × 45°.
+
+    Shape: `(H, W, 3)` uint8, `(H, W)` uint8 → `(*size, 3)` uint8, `size` uint8. The arguments are
+        not changed.
+
+    Raises:
+        ValueError: names the field, its value and the rule that it breaks; or an image and labels
+            that do not belong together.
+    """
+
+    size: int | Sequence[int]
+    scale: tuple[float, float] = (0.5, 2.0)
+    flip: float = 0.5
+    colour: float = 0.4
+
+    def __post_init__(self) -> None:
+        height_and_width(self.size)
+        bounds = self.scale
+        if not isinstance(bounds, (list, tuple)) or len(bounds) != 2 or not all(map(_real, bounds)):
+            raise ValueError(f"scale = {bounds!r}: give two numbers, as in (0.5, 2.0).")
+        if not 0 < bounds[0] <= bounds[1] < math.inf:
+            raise ValueError(f"scale = {bounds!r}: give the smaller factor first, both above 0.")
+        for name in ("flip", "colour"):
+            share = getattr(self, name)
+            if not _real(share) or not 0 <= share <= 1:
+                raise ValueError(f"{name} = {share!r}: give a number from 0 to 1.")
+
+    def __call__(
+        self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        check_pair(image, labels)
+        if not isinstance(rng, np.random.Generator):
+            raise ValueError(f"rng = {rng!r}: give a generator, as numpy.random.default_rng(0).")
+        for _ in range(TRIES):
+            new_image, new_labels = self._crop(image, labels, rng)
+            if (new_labels != IGNORE).any():
+                break
+        if rng.random() < self.flip:
+            new_image, new_labels = (
+                np.ascontiguousarray(each[:, ::-1]) for each in (new_image, new_labels)
+            )
+        brightness, contrast, saturation = 1 + self.colour * rng.uniform(-1, 1, size=3)
+        hue = rng.uniform(-1, 1) * self.colour * LARGEST_HUE_TURN
+        return recolour(new_image, brightness, contrast, saturation, hue), new_labels
+
+    def _crop(
+        self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A window of a random place in the picture at a random scale."""
+        size, factor = height_and_width(self.size), rng.uniform(*self.scale)
+        scaled = [max(1, round(side * factor)) for side in labels.shape]
+        spare = [have - want for have, want in zip(scaled, size, strict=True)]
+        corner = [int(rng.integers(min(0, room), max(0, room) + 1)) for room in spare]
+        return resize_and_crop(image, labels, scaled, corner, size)
+
+
+def resize_and_crop(
+    image: np.ndarray,
+    labels: np.ndarray,
+    scaled: Sequence[int],
+    corner: Sequence[int],
+    size: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """The picture resized to `scaled`, seen through a window of `size` with its corner at `corner`.
+
+    Only what the window shows is computed. Images are averaged (bilinear, antialiased), labels are
+    picked (nearest): a class between two others would be an invention. Where the window looks past
+    the picture, the image has the mean colour and the labels are 255.
+
+    Shape: `(H, W, 3)`, `(H, W)` → `(*size, 3)`, `size`; uint8.
+    """
+    box, place = [], []  # the part of the picture that is seen, and where it comes to lie
+    for own, side, start, length in zip(labels.shape, scaled, corner, size, strict=True):
+        first, last = max(start, 0), min(start + length, side)
+        box.append((first * own / side, min(last * own / side, own)))
+        place.append(slice(first - start, last - start))
+    (top, bottom), (left, right) = box
+    shown = [part.stop - part.start for part in place]
+    results = []
+    for array, fill, resample in (
+        (image, MEAN_COLOUR, Image.Resampling.BILINEAR),
+        (labels, IGNORE, Image.Resampling.NEAREST),
+    ):
+        result = np.full((*size, *array.shape[2:]), fill, dtype=np.uint8)
+        seen = Image.fromarray(array).resize(shown[::-1], resample, (left, top, right, bottom))
+        result[tuple(place)] = seen
+        results.append(result)
+    return results[0], results[1]
+
+
+def fit(
+    image: np.ndarray, labels: np.ndarray, size: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The whole picture, undistorted, as large as `size` can hold and in its middle.
+
+    Shape: `(H, W, 3)`, `(H, W)` → `(*size, 3)`, `size`; uint8. What is left over is ignored.
+    """
+    factor = min(want / have for want, have in zip(size, labels.shape, strict=True))
+    scaled = [max(1, round(have * factor)) for have in labels.shape]
+    corner = [(have - want) // 2 for have, want in zip(scaled, size, strict=True)]
+    return resize_and_crop(image, labels, scaled, corner, size)
+
+
+def recolour(
+    image: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float
+) -> np.ndarray:
+    """All colours changed at once: each of the four is linear, so one 3 × 3 matrix does them all.
+
+    Args:
+        brightness: factor of every value.
+        contrast: factor of the distance from the picture's mean grey.
+        saturation: factor of the distance of each pixel from its own grey.
+        hue: angle in radians by which colours turn about grey; 2π/3 turns red into green.
+
+    Shape: `(H, W, 3)` uint8 → the same.
+    """
+    mix = GREY + saturation * (math.cos(hue) * CHROMA + math.sin(hue) * TURN)
+    shift = brightness * (1 - contrast) * image.mean()
+    mixed = image.astype(np.float32) @ (brightness * contrast * mix.T).astype(np.float32)
+    return np.clip(np.rint(mixed + np.float32(shift)), 0, 255).astype(np.uint8)
+
+
+def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
+    """A size, one whole number for a square or two, as a height and a width."""
+    sides = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
+    whole = (isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
+    if len(sides) != 2 or not all(whole):
+        raise ValueError(
+            f"size = {size!r}: give a whole number of at least 1, or a pair (height, width)."
+        )
+    return sides
+
+
+def check_pair(image: np.ndarray, labels: np.ndarray) -> None:
+    """Refuse what is not a picture and its labels, in shape or type."""
+    for name, array, axes in (("image", image, "(H, W, 3)"), ("labels", labels, "(H, W)")):
+        if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+            got = getattr(array, "dtype", type(array).__name__)
+            raise ValueError(
+                f"{name} is an array of whole numbers 0 … 255, {axes} uint8; got {got}. "
+                f"Use what dataset.picture(i) returns."
+            )
+    if labels.ndim != 2 or image.shape != (*labels.shape, 3) or not labels.size:
+        raise ValueError(
+            f"image is (H, W, 3) and labels (H, W) of the same H and W, neither 0; got "
+            f"{image.shape} and {labels.shape}. Use what dataset.picture(i) returns."
+        )
+
+
+def _real(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
