@@ -13,7 +13,12 @@ from torch.nn import functional as F
 from segformer_edu.layers import row_weights, strips, widen
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:
+def segmentation_loss(
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int = 255,
+    class_weights: Tensor | None = None,
+) -> Tensor:
     """Mean cross-entropy over the valid pixels of the labels, with the logits resized to the
     labels' size.
 
@@ -23,66 +28,113 @@ def segmentation_loss(logits: Tensor, labels: Tensor, ignore_index: int = 255) -
         logits: `(B, K, h, w)`, usually at a quarter of the size.
         labels: `(B, H, W)`, integers 0 … K − 1 (0 and 1 if K is 1), or ignore_index.
         ignore_index: the label of pixels that do not count.
+        class_weights: `(K,)`, two numbers if K is 1: how much a pixel of each class counts. The
+            mean is taken with these weights, so equal ones change nothing.
 
     Returns:
         A scalar, float32. Its gradient is computed with it, strip by strip; it has no second
         derivative.
 
     Raises:
-        ValueError: another rank, dtype or batch size, a label out of range, or no valid pixel at
-            all.
+        ValueError: another rank, dtype or batch size, a label out of range, weights that are not
+            one for each class, or no pixel that counts.
+    """
+    total = summed_loss(logits, labels, ignore_index, class_weights)
+    weight = pixel_weight(labels, logits.shape[1], ignore_index, class_weights)
+    if not weight > 0:
+        raise ValueError(
+            f"every pixel is ignore_index = {ignore_index}, or of a class whose weight is 0: this "
+            f"batch has nothing to learn from. Skip it, or look whether the masks were read as "
+            f"meant."
+        )
+    return total / weight
+
+
+def summed_loss(
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int = 255,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """What segmentation_loss divides: the weighted sum over the valid pixels, 0 if there are none.
+
+    The mean over a batch in parts, on several devices or in turn, is the sum of this over the parts
+    divided by the sum of `pixel_weight`.
     """
     check_shapes(logits, labels, ignore_index)
     labels = labels.long()  # before any comparison: −100 in uint8 would be 156
-    num_valid = count_valid(labels, max(logits.shape[1], 2), ignore_index)
+    num_labels = max(logits.shape[1], 2)
+    check_range(labels, num_labels, ignore_index)
+    if class_weights is not None:
+        class_weights = check_weights(class_weights, num_labels, logits.device)
     with torch.autocast(logits.device.type, enabled=False):  # float32 throughout
-        return _StripLoss.apply(logits, labels, ignore_index, num_valid)
+        return _StripLoss.apply(logits, labels, ignore_index, class_weights)
+
+
+def pixel_weight(
+    labels: Tensor,
+    num_classes: int,
+    ignore_index: int = 255,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """What segmentation_loss divides by: the valid pixels, each counted with its class's weight."""
+    num_labels = max(num_classes, 2)
+    labels = labels.long()
+    check_range(labels, num_labels, ignore_index)
+    counts = labels[labels != ignore_index].bincount(minlength=num_labels)
+    if class_weights is not None:
+        counts = counts * check_weights(class_weights, num_labels, labels.device)
+    return counts.sum()
 
 
 class _StripLoss(torch.autograd.Function):
-    """Cross-entropy of resized logits. The forward pass finds the gradient too, so no strip is kept
-    or made twice.
+    """Summed cross-entropy of resized logits. The forward pass finds the gradient too, so no strip
+    is kept or made twice.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, labels: Tensor, ignore_index: int, num_valid: Tensor
+        ctx: Any, logits: Tensor, labels: Tensor, ignore_index: int, weights: Tensor | None
     ) -> Tensor:
         x = logits.permute(0, 2, 3, 1).float()  # (B, h, w, K)
         height, width = labels.shape[1:]
         gradient = x.new_zeros(x.shape) if logits.requires_grad else None
         total = x.new_zeros(())
         for top, bottom in strips(labels.shape[1:], x):
-            rows, weights = row_weights(x.shape[1], height, top, bottom, x)
-            tall = (weights @ x[:, rows].flatten(2)).unflatten(2, x.shape[2:])  # (B, rows, w, K)
+            rows, mix = row_weights(x.shape[1], height, top, bottom, x)
+            tall = (mix @ x[:, rows].flatten(2)).unflatten(2, x.shape[2:])  # (B, rows, w, K)
             with torch.set_grad_enabled(gradient is not None):
                 wide = widen(tall.requires_grad_(gradient is not None), width)
-                loss = _sum_over_pixels(wide, labels[:, top:bottom], ignore_index)
+                loss = _sum_over_pixels(wide, labels[:, top:bottom], ignore_index, weights)
             total += loss.detach()
             if gradient is not None:
                 (tall_gradient,) = torch.autograd.grad(loss, tall)
-                gradient[:, rows].flatten(2).baddbmm_(  # weightsᵀ @ …: the rows mixed backwards
-                    weights.T.expand(len(x), -1, -1), tall_gradient.flatten(2)
+                gradient[:, rows].flatten(2).baddbmm_(  # mixᵀ @ …: the rows mixed backwards
+                    mix.T.expand(len(x), -1, -1), tall_gradient.flatten(2)
                 )
         if gradient is not None:
-            ctx.save_for_backward((gradient / num_valid).permute(0, 3, 1, 2).to(logits.dtype))
-        return total / num_valid
+            ctx.save_for_backward(gradient.permute(0, 3, 1, 2))
+        ctx.dtype = logits.dtype
+        return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream, None, None, None
+        return (gradient * upstream).to(ctx.dtype), None, None, None
 
 
-def _sum_over_pixels(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+def _sum_over_pixels(
+    logits: Tensor, labels: Tensor, ignore_index: int, weights: Tensor | None
+) -> Tensor:
     """Cross-entropy of `(B, rows, W, K)` logits, summed over the valid pixels."""
     logits, labels = logits.flatten(0, 2), labels.flatten()
     if logits.shape[1] > 1:
-        return F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="sum")
+        return F.cross_entropy(logits, labels, weights, ignore_index=ignore_index, reduction="sum")
     valid = labels != ignore_index
+    logit, label = logits[valid, 0], labels[valid]
     return F.binary_cross_entropy_with_logits(
-        logits[valid, 0], labels[valid].float(), reduction="sum"
+        logit, label.float(), None if weights is None else weights[label], reduction="sum"
     )
 
 
@@ -113,18 +165,33 @@ def check_shapes(logits: Tensor, labels: Tensor, ignore_index: int) -> None:
         raise ValueError(f"ignore_index = {ignore_index!r}: give a whole number, 255 or −100.")
 
 
-def count_valid(labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
-    """The number of pixels that count; a label out of range, or no such pixel, is refused."""
-    valid = labels != ignore_index
-    wrong = valid & ((labels < 0) | (labels >= num_classes))
+def check_range(labels: Tensor, num_labels: int, ignore_index: int) -> None:
+    """Refuse a label that is no class."""
+    wrong = (labels != ignore_index) & ((labels < 0) | (labels >= num_labels))
     if wrong.any():
         raise ValueError(
-            f"labels hold {labels[wrong].unique().tolist()[:5]}, outside 0 … {num_classes - 1} and "
+            f"labels hold {labels[wrong].unique().tolist()[:5]}, outside 0 … {num_labels - 1} and "
             f"not ignore_index = {ignore_index}. Map the classes of your masks to 0 … K − 1 first."
         )
-    if not valid.any():
+
+
+def check_weights(weights: Tensor, num_labels: int, device: torch.device) -> Tensor:
+    """Weights of classes in float32, or a refusal of what cannot be weights."""
+    if not isinstance(weights, Tensor) or not weights.is_floating_point():
+        got = weights.dtype if isinstance(weights, Tensor) else type(weights).__name__
+        raise ValueError(f"class_weights are a tensor of real numbers; got {got}: torch.tensor(…).")
+    if weights.shape != (num_labels,):
         raise ValueError(
-            f"every pixel is ignore_index = {ignore_index}: this batch has nothing to learn from. "
-            f"Skip it, or look whether the masks were read as meant."
+            f"class_weights have shape {tuple(weights.shape)}, and there are {num_labels} classes: "
+            f"give one number for each, ({num_labels},)."
         )
-    return valid.sum()
+    if weights.device != device:
+        raise ValueError(
+            f"class_weights are on {weights.device}, the batch on {device}: use .to(...)."
+        )
+    if not (weights.isfinite() & (weights >= 0)).all():
+        raise ValueError(
+            f"class_weights = {weights.tolist()}: give finite numbers of at least 0; a class that "
+            f"never occurs has no frequency to divide by."
+        )
+    return weights.float()

@@ -1,0 +1,93 @@
+"""Training's settings as flags: one for each field of `Settings`, with its help and default."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from segformer_edu.commands.parser import Parser, lacking
+
+try:
+    import yaml
+
+    from segformer_edu.training.settings import Settings
+except ModuleNotFoundError as error:
+    raise lacking(error, "To train or evaluate", "train") from None
+
+MANY = "config"  # the field that is set piece by piece, with --set
+
+
+def add_settings(parser: Parser, groups: Sequence[str]) -> None:
+    """A flag for each setting of these groups. What is not given is not in the options."""
+    parser.add_argument(
+        "--config", dest="config_file", type=Path, metavar="YAML", help="a file of settings"
+    )
+    for name in groups:
+        group = parser.add_argument_group(name)
+        for each in fields(Settings):
+            if each.metadata["group"] == name:
+                _add_setting(group, each.name, str(each.type), each.metadata["help"])
+
+
+def _add_setting(group: Any, name: str, kind: str, text: str) -> None:
+    default = getattr(Settings(), name)
+    flag = f"--{name.replace('_', '-')}"
+    if name == MANY:
+        group.add_argument(
+            "--set",
+            dest=name,
+            action="append",
+            default=argparse.SUPPRESS,
+            metavar="FIELD=VALUE",
+            help=f"{text}; as often as wanted, as --set depths=[1,1,1,1]",
+        )
+        return
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{text} [{shown}]"}
+    if kind == "bool":
+        options["action"] = argparse.BooleanOptionalAction
+    else:
+        options["metavar"] = "A,B,…" if kind.startswith("tuple") else kind[0].upper()
+    group.add_argument(flag, **options)
+
+
+def read_settings(options: argparse.Namespace, base: Settings | None = None) -> Settings:
+    """The settings of --config, or `base`, with those of the flags in their places.
+
+    Raises:
+        ValueError: a file that cannot be read, or a setting that cannot be.
+    """
+    if options.config_file:
+        base = Settings.from_yaml(options.config_file)
+    base = base or Settings()
+    given = vars(options)
+    types = {each.name: str(each.type) for each in fields(Settings)}
+    changes = {name: value_of(name, types[name], given[name]) for name in types if name in given}
+    if MANY in changes:
+        changes[MANY] = {**base.config, **changes[MANY]}
+    return base.replace(**changes)
+
+
+def value_of(name: str, kind: str, given: Any) -> Any:
+    """What was typed, as what the setting is; what cannot be read is left for it to refuse."""
+    if name == MANY:
+        return dict(_field(text) for text in given)
+    if kind == "str" or kind == "bool":
+        return given
+    if kind.startswith("tuple"):
+        part = kind.removeprefix("tuple[").partition(",")[0]
+        return [value_of(name, part, each.strip()) for each in given.split(",") if each.strip()]
+    try:
+        return {"int": int, "float": float}[kind](given)
+    except ValueError:
+        return given
+
+
+def _field(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text}: write FIELD=VALUE, as --set depths=[1,1,1,1].")
+    return name.strip(), yaml.safe_load(value)

@@ -1,0 +1,69 @@
+"""`python -m segformer_edu train`: a SegFormer that learns, and survives being killed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from segformer_edu.commands.parser import Parser, add_command
+
+GROUPS = ("model", "data", "augmentation", "optimizer", "run")
+
+DESCRIPTION = """\
+Train a SegFormer, with a progress bar. The folder named by --out then holds settings.yaml (every
+setting), log.csv (a row for each step), curves.png, last.pt (from which --resume continues, as if
+nothing had been), and best/ and last/, weights for evaluate, segment and export.
+
+Settings come from --config, a YAML file, and from flags, which win. Names in YAML have an
+underscore where flags have a hyphen."""
+EXAMPLES = """\
+examples:
+  nano on street scenes, a minute on two cores; then ten minutes:
+    python -m segformer_edu train --out minute --set depths=[1,1,1,1]
+    python -m segformer_edu train --out ten --steps 4800 --pictures 8000
+  stopped by Ctrl-C, a power cut or a full disk:
+    python -m segformer_edu train --out minute --resume
+  your own pictures and masks, from published weights:
+    python -m segformer_edu train --out mine --data folder --images photos --masks masks \\
+        --classes background,cat,dog --weights nvidia/mit-b0 --size 512 --steps 4000 \\
+        --learning-rate 6e-5 --head-lr-factor 10 --warmup-steps 200 --set drop_path_rate=0.1
+  Oxford-IIIT Pet on four GPUs, in 16 bits (accelerate launch --help has several machines):
+    accelerate launch --num_processes 4 -m segformer_edu train --out pets --data pets \\
+        --model b0 --size 256 --batch-size 64 --precision bf16 --workers 4
+"""
+
+
+def add(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "train",
+        run,
+        help="train on street scenes, on your own pictures, or on Oxford-IIIT Pet",
+        usage="%(prog)s --out FOLDER [--resume] [--config YAML] [--SETTING VALUE …]",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+    )
+    parser.fill = fill
+
+
+def fill(parser: Parser) -> None:
+    """Flags of the run, and one for each setting."""
+    from segformer_edu.commands.settings import add_settings
+
+    parser.add_argument("--out", required=True, type=Path, help="the folder of the run")
+    parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_settings(parser, GROUPS)
+
+
+def run(options: argparse.Namespace) -> int:
+    from segformer_edu.commands.settings import Settings, read_settings
+    from segformer_edu.training import train
+
+    begun = options.out / "settings.yaml"
+    continues = options.resume and begun.exists() and not options.config_file
+    settings = read_settings(options, Settings.from_yaml(begun) if continues else None)
+    train(settings, options.out, options.resume, progress=not options.quiet)
+    print(f"{options.out}: {settings.steps} steps; weights in best/ and last/")
+    return 0

@@ -1,0 +1,33 @@
+"""Training: data in, a model that has learned out; on one CPU, one GPU or many.
+
+The loop reads in one sitting (`loop.py`). Its parts are functions that stand alone.
+"""
+
+from segformer_edu.training.evaluation import evaluate
+from segformer_edu.training.loop import train
+from segformer_edu.training.metrics import Scores, confusion_matrix, scores
+from segformer_edu.training.optimizer import (
+    follow,
+    learning_rate_factor,
+    make_optimizer,
+    set_learning_rate,
+)
+from segformer_edu.training.pictures import balanced_weights, open_data
+from segformer_edu.training.samples import Samples
+from segformer_edu.training.settings import Settings
+
+__all__ = [
+    "Samples",
+    "Scores",
+    "Settings",
+    "balanced_weights",
+    "confusion_matrix",
+    "evaluate",
+    "follow",
+    "learning_rate_factor",
+    "make_optimizer",
+    "open_data",
+    "scores",
+    "set_learning_rate",
+    "train",
+]

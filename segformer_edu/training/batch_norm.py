@@ -1,0 +1,49 @@
+"""Batch normalisation over the batches of all processes together, on any device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+from segformer_edu.decoder import AllMLPDecoder
+from segformer_edu.segformer import SegFormer
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """A BatchNorm2d whose mean and variance are those of the whole batch, whoever holds its parts.
+
+    torch's own SyncBatchNorm does the same on GPUs only. Every process must hold as many samples
+    of the same size. Parameters and buffers have the names of BatchNorm2d's.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+        with torch.autocast(x.device.type, enabled=False):
+            values = x.float()
+            mean = all_reduce(values.sum((0, 2, 3))) / count  # (C,)
+            centred = values - mean[:, None, None]
+            variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+            self._remember(mean.detach(), variance.detach() * count / (count - 1))
+            scale = self.weight * torch.rsqrt(variance + self.eps)
+            return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics, which evaluation uses, towards those of this batch."""
+        running_mean, running_variance = self.running_mean, self.running_var
+        assert running_mean is not None and running_variance is not None
+        assert self.num_batches_tracked is not None and self.momentum is not None
+        running_mean.lerp_(mean, self.momentum)
+        running_variance.lerp_(variance, self.momentum)
+        self.num_batches_tracked += 1
+
+
+def synchronize_batch_norm(model: SegFormer) -> None:
+    """Give a model one that sees all processes, for the only BatchNorm it has: the decoder's."""
+    decoder = model.decoder
+    assert isinstance(decoder, AllMLPDecoder)  # a folded one does not train
+    norm = GlobalBatchNorm2d(decoder.norm.num_features, decoder.norm.eps)
+    norm.load_state_dict(decoder.norm.state_dict())
+    decoder.norm = norm

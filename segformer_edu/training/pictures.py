@@ -1,0 +1,129 @@
+"""The pictures of a run: which the settings name, and how often their classes occur."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segformer_edu.data.dataset import SegmentationDataset
+from segformer_edu.training.settings import Settings
+
+Datasets = tuple[SegmentationDataset, SegmentationDataset]  # to train on, to validate on
+
+
+class Selection(SegmentationDataset):
+    """Some pictures of a data set, in an order of their own."""
+
+    def __init__(self, dataset: SegmentationDataset, indices: Sequence[int]) -> None:
+        self.class_names = dataset.class_names
+        self.dataset, self.indices = dataset, list(indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def picture(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.dataset.picture(self.indices[index])
+
+
+class Remembered(SegmentationDataset):
+    """A data set whose pictures are drawn or read once and then kept, as far as memory is given.
+
+    Args:
+        dataset: the pictures.
+        megabytes: what may be kept; further pictures are made anew each time.
+    """
+
+    def __init__(self, dataset: SegmentationDataset, megabytes: int) -> None:
+        self.class_names = dataset.class_names
+        self.dataset, self.room = dataset, megabytes * 10**6
+        self.kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def picture(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if index in self.kept:
+            return self.kept[index]
+        image, labels = self.dataset.picture(index)
+        if image.nbytes + labels.nbytes <= self.room:
+            self.room -= image.nbytes + labels.nbytes
+            self.kept[index] = image, labels
+        return image, labels
+
+
+def open_data(settings: Settings) -> Datasets:
+    """The pictures to train on and those to validate on, none of them in both.
+
+    Raises:
+        ValueError: a data set that is not there or not whole, or nothing left to train on.
+    """
+    return {"scenes": _scenes, "folder": _folder, "pets": _pets}[settings.data](settings)
+
+
+def _scenes(settings: Settings) -> Datasets:
+    from segformer_edu.data.scenes import Scenes
+
+    if not settings.validation:
+        raise ValueError("validation = 0: say on how many scenes to validate; there is no end.")
+    training = Scenes(settings.pictures, settings.size, settings.seed)
+    return training, Scenes(settings.validation, settings.size, settings.seed + 1)
+
+
+def _folder(settings: Settings) -> Datasets:
+    from segformer_edu.data.folder import Folder
+
+    for name in ("images", "masks", "classes"):
+        if not getattr(settings, name):
+            raise ValueError(f"{name} is empty: data = 'folder' needs images, masks and classes.")
+    every = Folder(
+        settings.images,
+        settings.masks,
+        settings.classes,
+        values=settings.values or None,
+        ignore_index=settings.ignore,
+        size=settings.fit or None,
+    )
+    if not 0 < settings.validation < len(every):
+        raise ValueError(
+            f"validation = {settings.validation} of {len(every)} pictures: hold out at least one, "
+            f"and leave at least one to train on."
+        )
+    order = np.random.default_rng(settings.seed).permutation(len(every)).tolist()
+    held_out, rest = order[: settings.validation], order[settings.validation :]
+    return Selection(every, rest), Selection(every, held_out)
+
+
+def _pets(settings: Settings) -> Datasets:
+    from segformer_edu.data.pets import Pets
+
+    training, test = (
+        Pets(split, settings.root or None, border=settings.border, size=settings.fit or None)
+        for split in ("trainval", "test")
+    )
+    count = min(settings.validation or len(test), len(test))
+    return training, Selection(test, range(count))
+
+
+def balanced_weights(dataset: SegmentationDataset, pictures: int = 500) -> Tensor:
+    """Weights 1 / √frequency of the classes, their mean 1, from the first pictures of a data set.
+
+    A pole covers one pixel in a hundred: unweighted, the loss hardly notices that it is missed. In
+    full inverse to the frequency, a pixel of pole would count as much as a hundred of sky, and the
+    model would see poles everywhere; the root lies between. A class in none of these pictures gets
+    the weight of the rarest that is.
+
+    Shape: → `(K,)` float32.
+    """
+    counts = np.zeros(256, dtype=np.int64)
+    for index in range(min(pictures, len(dataset))):
+        counts += np.bincount(dataset.picture(index)[1].ravel(), minlength=256)
+    counts = counts[: len(dataset.class_names)]
+    if not counts.any():
+        raise ValueError(
+            f"The first {pictures} pictures have no labelled pixel: look at the masks."
+        )
+    weights = 1 / np.sqrt(np.maximum(counts, counts[counts > 0].min()))
+    return torch.tensor(weights / weights.mean(), dtype=torch.float32)

@@ -1,0 +1,171 @@
+"""The files of a run: settings, log, checkpoint, best and last weights; whole at every moment.
+
+settings.yaml   every setting, resolved
+log.csv         a row for each step
+last.pt         all that the run needs to continue
+best/, last/    weights for `SegFormer.from_pretrained`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from segformer_edu.files import write_atomically
+from segformer_edu.segformer import SegFormer
+from segformer_edu.training.settings import Settings
+
+SETTINGS, LOG, STATE = "settings.yaml", "log.csv", "last.pt"
+COLUMNS = ("step", "loss", "learning_rate", "gradient_norm", "miou", "pixel_accuracy")
+
+
+class RunFolder:
+    """A folder that holds one run, new or to be continued.
+
+    Checkpoints are written in this order: log to the disk, best weights, then `last.pt`, which
+    names the step and the length of the log. Whatever a killed run wrote after its last `last.pt`
+    is cut off or written again, the same, when it is resumed.
+
+    Args:
+        path: made by `begin` if it is not there; files of others in it stay.
+        settings: the run's.
+        resume: continue the run that the folder holds, if it holds one.
+
+    Attributes:
+        state: what `save` was given last, or None if there is no checkpoint.
+
+    Raises:
+        ValueError: a run is there and resume was not asked for, or it has other settings, or its
+            checkpoint cannot be read.
+    """
+
+    def __init__(self, path: str | Path, settings: Settings, resume: bool) -> None:
+        self.path, self.settings = Path(path).expanduser(), settings
+        self.state: dict[str, Any] | None = None
+        self._log: BinaryIO | None = None
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"{self.path} is a file: name a folder for the run.")
+        if not any((self.path / name).exists() for name in (SETTINGS, LOG, STATE)):
+            return
+        if not resume:
+            raise ValueError(
+                f"{self.path} already holds a run: continue it with --resume (resume=True), or "
+                f"name another folder."
+            )
+        if (self.path / SETTINGS).exists():
+            self._compare(Settings.from_yaml(self.path / SETTINGS))
+        if (self.path / STATE).exists():
+            self.state = read_state(self.path / STATE)
+
+    def _compare(self, begun_with: Settings) -> None:
+        if names := begun_with.differences(self.settings):
+            changed = (
+                f"{name} was {getattr(begun_with, name)!r} and is {getattr(self.settings, name)!r}"
+                for name in names
+            )
+            raise ValueError(
+                f"The run in {self.path} was begun with other settings: {'; '.join(changed)}. "
+                f"Resume it with its own, or name another folder."
+            )
+
+    @property
+    def step(self) -> int:
+        """Steps that the checkpoint holds."""
+        return self.state["step"] if self.state else 0
+
+    def begin(self, class_names: Sequence[str]) -> None:
+        """Make the folder ready: settings written, the log cut to where the checkpoint stands."""
+        with self._explained(self.step):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            write_atomically(self.path / SETTINGS, self.settings.to_yaml().encode())
+            position = self.state["log_bytes"] if self.state else 0
+            self._log = (self.path / LOG).open("r+b" if position else "wb")
+            self._log.truncate(position)
+            self._log.seek(position)
+            if not position:
+                self._write_row([*COLUMNS, *(f"iou {name}" for name in class_names)])
+
+    def _sweep(self) -> None:
+        """Remove what a killed run left half written."""
+        for part in self.path.glob(".*.part"):
+            part.unlink()
+        for pattern in (".best.*", ".last.*"):
+            for unfinished in self.path.glob(pattern):
+                shutil.rmtree(unfinished)
+
+    def log(self, row: Sequence[float]) -> None:
+        """Add a step to the log; what it was not validated for stays out."""
+        with self._explained(int(row[0])):
+            self._write_row([f"{value:.8g}" for value in row])
+
+    def _write_row(self, row: Sequence[Any]) -> None:
+        assert self._log is not None  # begin() opened it
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(row)
+        self._log.write(line.getvalue().encode())
+        self._log.flush()
+
+    def save(self, state: Mapping[str, Any], best: SegFormer | None = None) -> None:
+        """Write a checkpoint: `state`, in which "step" counts the steps done; and better weights.
+
+        Raises:
+            OSError: it could not be written; says which checkpoint is whole.
+        """
+        assert self._log is not None
+        with self._explained(state["step"]):
+            os.fsync(self._log.fileno())
+            if best is not None:
+                best.save_pretrained(self.path / "best")
+            state = {**state, "log_bytes": self._log.tell()}
+            buffer = io.BytesIO()
+            torch.save(state, buffer)
+            write_atomically(self.path / STATE, buffer.getvalue())
+        self.state = state
+
+    def finish(self, model: SegFormer) -> None:
+        """Write the weights with which the run ends, and close the log."""
+        assert self._log is not None
+        with self._explained(self.step):
+            model.save_pretrained(self.path / "last")
+        self._log.close()
+
+    def standing(self) -> str:
+        """What a run that stopped can go on from, in a sentence."""
+        if self.state is None:
+            return f"There is no checkpoint yet: --resume begins {self.path} anew."
+        return f"{self.path / STATE} holds step {self.step} whole: --resume goes on from there."
+
+    @contextlib.contextmanager
+    def _explained(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                f"At step {step} the run could not be written to {self.path} ({error}). Make room, "
+                f"or see who may write there. {self.standing()}"
+            ) from error
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A checkpoint, on the CPU; nothing in it is ever executed.
+
+    Raises:
+        ValueError: a damaged file, or another kind of file.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever bytes can do to a parser
+        raise ValueError(
+            f"{path} is no readable checkpoint: damaged, or another kind of file. Remove it, and "
+            f"--resume begins the run anew."
+        ) from error
+    return state

@@ -1,0 +1,84 @@
+"""The order in which a run sees its pictures: a function of the seed and the sample's number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from segformer_edu.data.dataset import SegmentationDataset, as_tensors
+
+Augment = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+
+class Samples(Dataset):
+    """Samples first, first + 1, … of a run, each a picture of the data set, augmented.
+
+    A run goes through the data set again and again, each time in another order. Order and
+    augmentation of sample s depend on the seed and on s alone: not on how many processes share the
+    work, nor on whether the run was interrupted.
+
+    Args:
+        dataset: the pictures.
+        augment: changes image and labels together, with a generator of its own for each sample.
+        seed: another seed, another order and augmentation.
+        first: number of the first sample.
+        count: how many.
+    """
+
+    def __init__(
+        self, dataset: SegmentationDataset, augment: Augment, seed: int, first: int, count: int
+    ) -> None:
+        self.dataset, self.augment, self.seed = dataset, augment, seed
+        self.first, self.count = first, count
+        self._order = (-1, np.empty(0, dtype=np.int64))  # of the epoch that was asked for last
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        number = self.first + index
+        image, labels = self.dataset.picture(self.picture_of(number))
+        rng = np.random.default_rng([self.seed, number])
+        return as_tensors(*self.augment(image, labels, rng))
+
+    def picture_of(self, number: int) -> int:
+        """Which picture of the data set sample `number` shows."""
+        epoch, position = divmod(number, len(self.dataset))
+        if self._order[0] != epoch:
+            order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.dataset))
+            self._order = (epoch, order)
+        return int(self._order[1][position])
+
+
+def validation_batches(
+    dataset: SegmentationDataset, batch_size: int, workers: int, rank: int = 0, processes: int = 1
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every picture once, unchanged, in batches of one size of picture: this process's share.
+
+    Which pictures meet in a batch does not depend on the number of processes. So neither do the
+    predictions, to the last bit, nor is any picture counted twice to fill up a share.
+    """
+    batches = [
+        list(range(first, min(first + batch_size, len(dataset))))
+        for first in range(0, len(dataset), batch_size)
+    ]
+    loader: DataLoader = DataLoader(
+        dataset, batch_sampler=batches[rank::processes], collate_fn=by_size, num_workers=workers
+    )
+    for groups in loader:
+        yield from groups
+
+
+def by_size(samples: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """Stack the pictures that have the same size."""
+    groups: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
+    for image, labels in samples:
+        groups.setdefault(image.shape, []).append((image, labels))
+    return [
+        (torch.stack(images), torch.stack(labels))
+        for images, labels in (zip(*group, strict=True) for group in groups.values())
+    ]

@@ -1,0 +1,184 @@
+"""Everything that a training run depends on: one frozen dataclass, from YAML and flags."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+DATA = ("scenes", "folder", "pets")
+
+
+def setting(default: Any, text: str, group: str) -> Any:
+    """A field with its help text and the group of flags under which --help lists it."""
+    make = {"default_factory": dict} if default == {} else {"default": default}
+    return field(**make, metadata={"help": text, "group": group})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A training run. The defaults train nano on scenes for about a minute on two cores.
+
+    `help(Settings)` shows names and defaults; `python -m segformer_edu train --help` explains them.
+
+    Raises:
+        ValueError: names the setting, its value and the rule that it breaks.
+    """
+
+    model: str = setting("nano", "variant that starts from random weights: nano, b0 … b5", "model")
+    weights: str = setting("", "start from these instead: a folder, a file, a hub id", "model")
+    config: dict[str, Any] = setting({}, "fields of the model's config to change", "model")
+
+    data: str = setting("scenes", "scenes (drawn), folder (your own) or pets (Oxford-IIIT)", "data")
+    size: int = setting(96, "side of a training picture, in pixels", "data")
+    pictures: int = setting(2000, "scenes: how many to train on", "data")
+    validation: int = setting(200, "how many pictures to validate on; 0 for all of pets", "data")
+    images: str = setting("", "folder: where the images are", "data")
+    masks: str = setting("", "folder: where their masks are, by the same names", "data")
+    classes: tuple[str, ...] = setting((), "folder: names of classes 0, 1, 2, …", "data")
+    values: tuple[int, ...] = setting((), "folder: their numbers in the masks, if others", "data")
+    ignore: tuple[int, ...] = setting((255,), "folder: numbers in the masks to ignore", "data")
+    root: str = setting("", "pets: where the data are, or go; empty for the cache", "data")
+    border: str = setting("class", "pets: class, or ignore", "data")
+    fit: int = setting(0, "folder, pets: first fit pictures into this side; 0 for not", "data")
+    workers: int = setting(0, "processes that prepare pictures, for each that trains", "data")
+    cache_mb: int = setting(512, "memory for pictures, so that each is made once", "data")
+
+    scale: tuple[float, ...] = setting((0.5, 2.0), "bounds of the resizing", "augmentation")
+    flip: float = setting(0.5, "how often left and right change places", "augmentation")
+    colour: float = setting(0.4, "by how much colours change at most", "augmentation")
+
+    steps: int = setting(1150, "optimizer steps", "optimizer")
+    batch_size: int = setting(16, "pictures in a step, over all processes", "optimizer")
+    accumulation: int = setting(1, "parts that a batch is computed in, to save memory", "optimizer")
+    learning_rate: float = setting(8e-3, "at its height, after the warm-up", "optimizer")
+    head_lr_factor: float = setting(1.0, "the decoder's rate over the encoder's", "optimizer")
+    weight_decay: float = setting(0.01, "of matrices; norms and biases have none", "optimizer")
+    warmup_steps: int = setting(50, "steps in which the rate rises", "optimizer")
+    power: float = setting(1.0, "of the poly schedule, after the warm-up", "optimizer")
+    clip_norm: float = setting(1.0, "longest gradient allowed; 0 for any", "optimizer")
+    class_weights: bool = setting(True, "count rare classes more: 1/√frequency", "optimizer")
+    ema_decay: float = setting(0.0, "of the weights' running average; 0 for none", "optimizer")
+
+    precision: str = setting("fp32", "fp32, bf16 or fp16 (GPUs); weights stay fp32", "run")
+    cpu: bool = setting(False, "use the CPU even where there is a GPU", "run")
+    seed: int = setting(0, "of weights, order, augmentation, dropout", "run")
+    validate_every: int = setting(230, "steps between validations; 0 for one at the end", "run")
+    save_every: int = setting(230, "steps between checkpoints; 0 for one at the end", "run")
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            self._check_type(each.name, str(each.type))
+        for name, least in LEAST.items():
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name} = {getattr(self, name)}: give at least {least}.")
+        for name, allowed in {"precision": PRECISIONS, "data": DATA}.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)!r}: choose one of {', '.join(allowed)}."
+                )
+        for name in ("learning_rate", "head_lr_factor"):
+            if getattr(self, name) == 0:
+                raise ValueError(f"{name} = 0.0: nothing would be learned; give more than 0.")
+        if self.ema_decay >= 1:
+            raise ValueError(f"ema_decay = {self.ema_decay}: give less than 1, as 0.999.")
+        if len(self.scale) != 2:
+            raise ValueError(f"scale = {self.scale}: give two numbers, as in (0.5, 2.0).")
+        if self.batch_size % self.accumulation:
+            raise ValueError(
+                f"accumulation = {self.accumulation} does not divide batch_size = "
+                f"{self.batch_size}: all parts hold as many pictures."
+            )
+
+    def _check_type(self, name: str, wanted: str) -> None:
+        value = getattr(self, name)
+        if wanted.startswith("tuple"):
+            if not isinstance(value, list | tuple):
+                raise ValueError(f"{name} = {value!r}: give a list.")
+            part = wanted.removeprefix("tuple[").partition(",")[0]
+            value = tuple(checked(name, each, part) for each in value)
+        else:
+            value = checked(name, value, wanted.partition("[")[0])
+        object.__setattr__(self, name, value)
+
+    def replace(self, **changes: Any) -> Settings:
+        """A copy with some settings changed, validated again."""
+        known = [each.name for each in fields(self)]
+        if unknown := sorted(set(changes) - set(known)):
+            raise ValueError(f"There is no setting {unknown[0]!r}; there are {', '.join(known)}.")
+        return replace(self, **changes)
+
+    def to_yaml(self) -> str:
+        """All settings, one a line, as `from_yaml` reads them."""
+        content = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> Settings:
+        """Settings from a file; those that it leaves out keep their defaults.
+
+        Raises:
+            ValueError: no readable YAML mapping, or a setting that is unknown or impossible.
+        """
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ValueError(f"{path} is no readable YAML: {error}") from error
+        if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+            raise ValueError(f"{path} holds no settings: write one a line, as `steps: 1150`.")
+        try:
+            return cls().replace(**content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def differences(self, other: Settings) -> list[str]:
+        """Settings that differ and matter for the outcome, by name."""
+        names = (each.name for each in fields(self) if each.name not in FREE)
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+
+FREE = ("workers", "cache_mb", "save_every")  # a run continues the same with others
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a word or a path",
+    "dict": "a mapping from names to values",
+}
+LEAST = {
+    "size": 1,
+    "pictures": 1,
+    "validation": 0,
+    "fit": 0,
+    "cache_mb": 0,
+    "workers": 0,
+    "steps": 1,
+    "batch_size": 1,
+    "accumulation": 1,
+    "learning_rate": 0.0,
+    "head_lr_factor": 0.0,
+    "weight_decay": 0.0,
+    "warmup_steps": 0,
+    "power": 0.0,
+    "clip_norm": 0.0,
+    "ema_decay": 0.0,
+    "seed": 0,
+    "validate_every": 0,
+    "save_every": 0,
+}
+
+
+def checked(name: str, value: Any, kind: str) -> Any:
+    """A value of that kind, or a refusal of another."""
+    if kind == "float" and type(value) is int:
+        value = float(value)
+    if type(value).__name__ != kind or (kind == "float" and not math.isfinite(value)):
+        raise ValueError(f"{name} = {value!r}: give {KINDS[kind]}.")
+    return value

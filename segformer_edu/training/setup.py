@@ -1,0 +1,188 @@
+"""From settings to what the loop works with: accelerator, data, augmentation, model."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from segformer_edu.config import SegFormerConfig
+from segformer_edu.data.augment import Augment
+from segformer_edu.data.dataset import SegmentationDataset
+from segformer_edu.segformer import SegFormer
+from segformer_edu.training.batch_norm import synchronize_batch_norm
+from segformer_edu.training.optimizer import make_optimizer
+from segformer_edu.training.pictures import (
+    Datasets,
+    Remembered,
+    balanced_weights,
+    open_data,
+)
+from segformer_edu.training.samples import Samples
+from segformer_edu.training.settings import Settings
+
+
+@dataclass
+class Parts:
+    """All that a run works with.
+
+    Attributes:
+        network: the model that learns.
+        model: the same, as accelerate wrapped it: for the forward pass in training.
+        judged: a copy that is validated and saved: the weights, or their running average.
+        best: the best mIoU so far.
+    """
+
+    accelerator: Accelerator
+    network: SegFormer
+    model: nn.Module
+    judged: SegFormer
+    optimizer: AcceleratedOptimizer
+    loader: DataLoader
+    validation: SegmentationDataset
+    class_weights: Tensor | None
+    pictures: int
+    best: float = -math.inf
+
+    def state(self, step: int) -> dict[str, Any]:
+        """All that a resumed run cannot compute anew. What is random needs no state: see Samples
+        and step_seed.
+        """
+        scaler = self.accelerator.scaler
+        return {
+            "step": step,
+            "pictures": self.pictures,
+            "best": self.best,
+            "network": self.network.state_dict(),
+            "judged": self.judged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler else {},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to where `state` was taken."""
+        if state["pictures"] != self.pictures:
+            raise ValueError(
+                f"The run was begun with {state['pictures']} pictures, and there are now "
+                f"{self.pictures}: put back what is missing, or begin a new run."
+            )
+        self.best = state["best"]
+        self.network.load_state_dict(state["network"])
+        self.judged.load_state_dict(state["judged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if scaler := self.accelerator.scaler:
+            scaler.load_state_dict(state["scaler"])
+
+
+def assemble(settings: Settings, data: Datasets | None, state: Mapping[str, Any] | None) -> Parts:
+    """Everything made as the settings say, and put back to where a checkpoint was taken."""
+    accelerator = start(settings)
+    with accelerator.local_main_process_first():  # which may have to fetch the data for all
+        pictures, validation = data or open_data(settings)
+    pictures = Remembered(pictures, settings.cache_mb)
+    validation = Remembered(validation, settings.cache_mb)
+    network = build_model(settings, pictures.class_names)
+    check_precision(settings, network.config, accelerator.device)
+    judged = copy.deepcopy(network).to(accelerator.device)
+    if accelerator.num_processes > 1:
+        synchronize_batch_norm(network)
+    optimizer = make_optimizer(
+        network, settings.learning_rate, settings.head_lr_factor, settings.weight_decay
+    )
+    smallest, largest = settings.scale
+    done = state["step"] if state else 0
+    samples = Samples(
+        pictures,
+        Augment(settings.size, (smallest, largest), settings.flip, settings.colour),
+        settings.seed,
+        first=done * settings.batch_size,
+        count=(settings.steps - done) * settings.batch_size,
+    )
+    part = settings.batch_size // settings.accumulation
+    loader: DataLoader = DataLoader(samples, part, num_workers=settings.workers)
+    weights = balanced_weights(pictures).to(accelerator.device) if settings.class_weights else None
+    model, optimizer, loader = accelerator.prepare(network, optimizer, loader)
+    parts = Parts(
+        accelerator, network, model, judged, optimizer, loader, validation, weights, len(pictures)
+    )
+    if state:
+        parts.restore(state)
+    return parts
+
+
+def start(settings: Settings) -> Accelerator:
+    """The accelerator of this process: alone, or one of those that `accelerate launch` started.
+
+    Raises:
+        ValueError: a batch that does not divide among the processes, or a precision that the
+            device cannot be trusted with.
+    """
+    accelerator = Accelerator(
+        cpu=settings.cpu,
+        mixed_precision={"fp32": "no"}.get(settings.precision, settings.precision),
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+    )
+    parts = accelerator.num_processes * settings.accumulation
+    if settings.batch_size % parts:
+        raise ValueError(
+            f"batch_size = {settings.batch_size} is shared by {accelerator.num_processes} "
+            f"processes, each in {settings.accumulation} parts: give a multiple of {parts}."
+        )
+    return accelerator
+
+
+def check_precision(settings: Settings, config: SegFormerConfig, device: torch.device) -> None:
+    """Refuse 16 bits where torch computes garbage with them.
+
+    On processors with AMX, torch 2.13 has wrong numbers for bf16 convolutions whose stride is
+    their kernel, as attention's reduction, where they have fewer than 32 channels.
+    """
+    if settings.precision == "fp32" or device.type != "cpu":
+        return
+    stages = zip(config.embed_dims, config.reduction_ratios, strict=True)
+    if settings.precision == "fp16" or any(dim < 32 and r > 1 for dim, r in stages):
+        raise ValueError(
+            f"precision = {settings.precision!r} on the CPU: 16 bits are not faster there for so "
+            f"small a model, and torch's kernels for it give wrong numbers on some processors. "
+            f"Use fp32."
+        )
+
+
+def build_model(settings: Settings, class_names: tuple[str, ...]) -> SegFormer:
+    """A model for these classes, from random weights or from those that the settings name.
+
+    Raises:
+        ValueError: an unknown variant or field, or weights that do not fit.
+    """
+    torch.manual_seed(settings.seed)
+    changes = {"class_names": class_names, "num_classes": len(class_names), **settings.config}
+    if not settings.weights:
+        return SegFormer(SegFormerConfig.named(settings.model, **changes))
+    loaded = SegFormer.from_pretrained(settings.weights, num_classes=len(class_names))
+    model = SegFormer(loaded.config.replace(**changes))
+    try:
+        model.load_state_dict(loaded.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"config = {settings.config} changes the shape of {settings.weights}: change only what "
+            f"has no weights, as drop_path_rate."
+        ) from error
+    return model
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """A seed for the dropout of one step in one process: what is dropped needs no state to resume.
+
+    Processes drop independently of one another, so with dropout the same global batch on another
+    number of processes is another draw; without, it is the same to rounding.
+    """
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint32)[0])
