@@ -13,7 +13,7 @@
 # - say what overlap buys, what it does not, and how you know;
 # - build `OverlapPatchEmbedding`, the first layer of every stage of SegFormer.
 #
-# **Time** 70 minutes, exercises included. **You need** lesson 00, and to have met a convolution before. No GPU.
+# **Time** 70 minutes, and 45 for the exercises. **You need** lesson 00, and to have met a convolution before. No GPU.
 
 # %%
 import torch
@@ -34,7 +34,7 @@ images = normalize(photo)  # (1, 3, 512, 512)
 # %% [markdown]
 # ## 1 · How does ViT cut?
 #
-# The Vision Transformer cuts the photograph into squares of 16×16 that touch and do not overlap, and calls each one a token ([Dosovitskiy and others 2021](https://arxiv.org/abs/2010.11929)).
+# The Vision Transformer cuts the photograph into squares of 16×16 that touch and do not overlap, and calls each one a token ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929)).
 #
 # **Predict.** How many squares are there in a photograph of 512×512? And how many numbers are in one of them, with three colours?
 
@@ -55,7 +55,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the face.* An eye is about one square wide. {{vit_tokens}} squares, {{vit_values}} numbers each: what was an image is now a list.
+# *Look at the face.* An eye is a little wider than a square. {{vit_tokens}} squares, {{vit_values}} numbers each: what was an image is now a list.
 #
 # The numbers of a square are raw pixels. One learned matrix, a `Linear`, turns each list of {{vit_values}} into as many channels as the model works with: that is the *embedding*.
 
@@ -125,7 +125,7 @@ def edge(column: int) -> Tensor:
 
 
 def change_filters(patch_size: int) -> Tensor:
-    weight = torch.randn(64, 1, patch_size, patch_size, generator=torch.manual_seed(0))
+    weight = torch.randn(64, 1, patch_size, patch_size, generator=torch.Generator().manual_seed(0))
     weight = weight - weight.mean((2, 3), keepdim=True)  # sums to zero: silent where all is flat
     return weight / weight.square().sum((2, 3), keepdim=True).sqrt()
 
@@ -157,11 +157,12 @@ plots.show(
 
 # %% [markdown]
 # *Look at the lines of whole tokens.* There the edge runs exactly between two patches. The patch on its left is all dark, the one on its right all bright; both are flat, and 64 random filters are silent.
-# No training can mend that: any filter whose weights sum to zero answers zero on a flat patch, whatever the weights are.
+# No training can mend that: any filter whose weights sum to zero answers zero on a flat patch, whatever the weights are; and one whose weights do not says how bright the patch is, no more.
 #
 # The edge is not lost to the *network*: one token says dark, the next says bright, and a later layer may compare them. But no single token knows of it, and that depends on where the photographer stood.
 #
-# Now count for a photograph: how many pairs of neighbouring pixels in a row are seen together by some patch?
+# Now count for a photograph: how many pairs of neighbouring pixels in a row are seen together by some patch? (`PatchRow` lists the patches along one side of an image: at which pixel each of them `starts`, and for each pixel its `coverage`, how many
+# patches it lies in.)
 
 
 # %%
@@ -190,7 +191,7 @@ first, second = set(range(0, 7)), set(range(4, 11))
 print("shared columns:", sorted(first & second))
 
 # %%
-eye = photo[80:112, 200:232]  # 32 × 32 pixels
+eye = photo[84:116, 186:218]  # 32 × 32 pixels
 plots.show(
     plots.patches(eye, [(4, 4, 0), (7, 4, 3)], finding="As many tokens, and no seam between them"),
     alt="An eye, 32 by 32 pixels, twice. On the left squares of 4 pixels touch. On the right "
@@ -264,7 +265,7 @@ print("with an odd kernel and half of it as padding: the side over the stride, r
 
 # %% [markdown]
 # So SegFormer's stages divide by 4 and then by 2, *rounded up*: no photograph is too odd for them. Without padding it is rounded *down*, and what does
-# not fill a patch is thrown away. With ViT's patches of 32 (it comes in 16 and 32):
+# not fill a patch is thrown away. With patches of 32, the largest that ViT comes in:
 
 # %%
 tall = photo[6:506, 106:406]  # 500 × 300
@@ -384,8 +385,8 @@ print(f"LayerNorm: her tokens change by {(by_layer[0] - by_layer[1]).abs().max()
 print(f"BatchNorm: her tokens change by {(by_batch[0] - by_batch[1]).abs().max():.1f} at most")
 
 # %% [markdown]
-# With BatchNorm, in training, what a photograph looks like to the network depends on which others were drawn with it. For evaluation it keeps running averages instead, and those of small batches are poor
-# ([Wu and He 2018](https://arxiv.org/abs/1803.08494) measure how poor). LayerNorm has no such memory, and does the same in training and evaluation. (SegFormer uses one BatchNorm all the same, in its decoder: lesson 07 folds it away.)
+# With BatchNorm, in training, what a photograph looks like to the network depends on which others were drawn with it. For evaluation it keeps running averages instead. Where batches are small, its statistics are poor
+# ([Wu and He 2018](https://arxiv.org/abs/1803.08494) measure what that costs). LayerNorm has no such memory, and does the same in training and evaluation. (SegFormer uses one BatchNorm all the same, in its decoder: lesson 07 folds it away.)
 #
 # One warning. `nn.LayerNorm(32)` normalises the *last* axis, and does not ask what it is. Give it a map with channels second, whose width happens to be 32 too:
 
@@ -478,17 +479,17 @@ with torch.enable_grad():
 # %%
 plots.show(
     plots.patches(
-        photo[0:128, 150:278],
+        photo[43:171, 188:316],
         [(7, 4, 3), (15, 8, 7), (31, 16, 15), (63, 32, 31)],
         finding="Four embeddings in a row: every patch overlaps the next by almost half",
     ),
-    alt="The upper half of a face, 128 by 128 pixels, four times. Patches of 7, 15, 31 and 63 "
-    "pixels make 32, 16, 8 and 4 tokens a side. In each, three framed neighbours overlap in "
+    alt="Half of a face and the wall beside it, 128 by 128 pixels, four times. Patches of 7, 15, 31 "
+    "and 63 pixels make 32, 16, 8 and 4 tokens a side. In each, three framed neighbours overlap in "
     "hatched strips.",
 )
 
 # %% [markdown]
-# *Follow the yellow frame from left to right.* It doubles, and one pixel more: from a few hairs to most of a forehead. In stage 1 the overlap is three of seven, in stage 4 it is 31 of 63: a
+# *Follow the yellow frame from left to right.* It doubles, and one pixel more: from an iris, by way of an eye and its brow, to most of two eyes and the hair above them. In stage 1 the overlap is three of seven, in stage 4 it is 31 of 63: a
 # kernel of 3 with stride 2 keeps neighbours sharing a token, and through it nearly half of their pixels. (Attention and Mix-FFN widen this further; here are the embeddings alone. Exercise 01.6 asks you for the rule.)
 #
 # ## 7 · What if the photograph moves by one pixel?
@@ -508,7 +509,7 @@ def shifted(shift: int) -> Tensor:
 
 
 def change(embed, shift: int) -> float:
-    before, after = embed(shifted(0)), embed(shifted(shift))  # (1, 64, 64, C)
+    before, after = embed(shifted(0)), embed(shifted(shift))  # (1, H', W', C)
     whole = (shift + 2) // 4  # by so many tokens the content has moved, rounded
     before, after = before[:, 4:-4, 4 : -4 - whole], after[:, 4:-4, 4 + whole : -4]
     spread = (before - before.mean((0, 1, 2))).square().mean()
@@ -516,7 +517,7 @@ def change(embed, shift: int) -> float:
 
 
 # %% [markdown]
-# `change` is 0 when the tokens are the same, and √2 when they are as different as two tokens picked at random. (The border is left out: there, padding changes them too.) Eight random initialisations of each kind, because one could be luck:
+# `change` is 0 when the tokens are the same, and √2 when they are as different as two tokens picked at random. (The border is left out: there, padding changes them too. `OverlapPatchEmbedding` pads even patches of 4, as in the trap of section 3; away from the border they touch all the same.) Eight random initialisations of each kind, because one could be luck:
 
 # %%
 shifts = range(9)
@@ -574,10 +575,10 @@ plots.show(
 #
 # | question | touching 4×4 | overlapping 7×7 |
 # |---|---|---|
-# | is there a place where no token sees an edge? | every fourth | none |
-# | are tokens steadier when the image moves, with random weights? | – | hardly |
-# | with filters that average? | – | a little |
-# | do *learned* filters use this room? | – | not measured here: it takes a training run |
+# | at which places does no token see an upright edge? | every fourth | none |
+# | how much do tokens change when the image moves by a pixel, with random weights? | as much | as much |
+# | and with filters that average? | a little more | a little less |
+# | and with *learned* filters? | not measured here | not measured here: it takes a training run |
 #
 # ## 8 · Is it the patches that keep ViT from other sizes?
 #
@@ -630,7 +631,7 @@ Patches()
 #
 # <details><summary>What you may have found</summary>
 #
-# Kernel 7, stride 4, padding 3. At 33 × 47 a padding of 1 loses the last columns on the right: the patches no longer reach there. And the smallest kernel at stride 4 with two patches for every pixel is 8, with padding 4:
+# Kernel 7, stride 4, padding 3. At 33 × 47 a padding of 1 loses the last column on the right: the patches end one pixel short of it. And the smallest kernel at stride 4 with two patches for every pixel is 8, with padding 4:
 # seven leaves one column in four to a single token. But 8 is even, and makes 9 × 9 tokens.
 #
 # </details>
@@ -677,7 +678,7 @@ plots.show(
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# After both `unfold`s the axes are (B, colour, row, column, 16, 16): colour still comes first. The `view` then cuts that into pieces of three patches, so a token is *three neighbouring patches of one colour*. A pixel's red, green and blue
+# After both `unfold`s the axes are (B, colour, row, column, 16, 16): colour still comes first. The `view` then cuts that into pieces of three patches, so a token is *three patches in a row, of one colour* (but for two tokens, in which one colour ends and the next begins). A pixel's red, green and blue
 # end up in three tokens far apart, which is why three notice. The mend is to bring the colours behind the grid before the view: `cut.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)`.
 #
 # The issue's own guess is that training at one size hardly suffers, since every token still comes from places that never change, and that another size would. Nobody measured it there, and we have not. Shapes are right all the way: what finds such a bug is a comparison of
@@ -694,7 +695,9 @@ print("mended:", torch.equal(mended, patches))
 #
 # Fill in the function, run the cell, and read what `check` says. `hint("01.1")` helps a step at a time, `solution("01.1")` shows one way.
 #
-# **Exercise 01.1** ★ 4 minutes. How many tokens? Rows and columns, for an image of any size.
+# ### Exercise 01.1 ★ 4 minutes · How many tokens?
+#
+# Rows and columns, for an image of any size.
 
 
 # %%
@@ -705,7 +708,9 @@ def token_grid(height, width, patch_size, stride, padding):
 check("01.1", token_grid)
 
 # %% [markdown]
-# **Exercise 01.2** ★ 3 minutes. How many columns of pixels do two neighbouring patches share, for any kernel and stride?
+# ### Exercise 01.2 ★ 3 minutes · What do neighbours share?
+#
+# How many columns of pixels do two neighbouring patches share, for any kernel and stride?
 
 
 # %%
@@ -716,7 +721,9 @@ def shared_pixels(patch_size, stride):
 check("01.2", shared_pixels)
 
 # %% [markdown]
-# **Exercise 01.3** ★★ 6 minutes. From tokens (B, N, C) back to a map (B, C, height, width).
+# ### Exercise 01.3 ★★ 6 minutes · From tokens back to a map
+#
+# `tokens` are (B, N, C). Make them a map again, (B, C, height, width).
 
 
 # %%
@@ -727,7 +734,9 @@ def tokens_to_map(tokens, height, width):
 check("01.3", tokens_to_map)
 
 # %% [markdown]
-# **Exercise 01.4** ★★ 10 minutes. A convolution without a convolution: images (B, C, H, W) and the weight (D, C, K, K) and bias of a convolution, to tokens (B, N, D).
+# ### Exercise 01.4 ★★ 10 minutes · A convolution by hand
+#
+# A convolution without a convolution: you are given images (B, C, H, W), and the weight (D, C, K, K) and bias of a convolution. Make the tokens (B, N, D) that it would make.
 
 
 # %%
@@ -738,7 +747,9 @@ def embed_patches(images, weight, bias, stride, padding):
 check("01.4", embed_patches)
 
 # %% [markdown]
-# **Exercise 01.5** ★★ 8 minutes. LayerNorm by hand, for a map (B, H, W, C) with learned weight and bias of C numbers each, and `1e-5` added to the variance.
+# ### Exercise 01.5 ★★ 8 minutes · LayerNorm by hand
+#
+# For a map (B, H, W, C), with learned weight and bias of C numbers each, and `1e-5` added to the variance.
 
 
 # %%
@@ -749,7 +760,9 @@ def normalize_tokens(x, weight, bias):
 check("01.5", normalize_tokens)
 
 # %% [markdown]
-# **Exercise 01.6** ★★★ 12 minutes. How many pixels, along one side, reach a token through a chain of patch embeddings? For `(7, 3, 3, 3)` and `(4, 2, 2, 2)` you have seen the answer in section 6.
+# ### Exercise 01.6 ★★★ 12 minutes · How many pixels reach a token?
+#
+# How many pixels, along one side, reach a token through a chain of patch embeddings? For `(7, 3, 3, 3)` and `(4, 2, 2, 2)` you have seen the answer in section 6.
 
 
 # %%
@@ -764,7 +777,7 @@ check("01.6", field_of_a_token)
 #
 # - A patch embedding cuts an image into patches and sends each through one Linear. As a convolution, kernel is the patch and stride the step; the weights are the same, reshaped.
 # - Per side it makes ⌊(H + 2P − K) / S⌋ + 1 tokens. With an odd kernel and half of it as padding that is H/S, rounded up; and with K ≥ 2S − 1 no pixel is lost.
-# - Patches that touch have seams: at every fourth place no single token sees an edge. Patches of 7 at stride 4 share three columns and have none. Steadiness under a shift is another matter; overlap leaves room for it, and filters must use it.
+# - Patches that touch have seams: with 4×4, at every fourth place no single token sees an edge. Patches of 7 at stride 4 share three columns and have none. Steadiness under a shift is another matter; overlap leaves room for it, and filters must use it.
 # - Tokens are a map, flattened; a `reshape` in place of a `transpose` keeps the shape and scrambles the rest.
 # - LayerNorm looks at one token, BatchNorm at all of them.
 # - What ties ViT to one size is its table of positions. Patches of either kind run at any size.
@@ -791,8 +804,9 @@ check("01.6", field_of_a_token)
 # >
 # > - *4×4 or 7×7.* The overview speaks of patches of 4×4 (Section 3); the model that is described and released has patches of 7×7 at stride 4, then 3×3 at stride 2 (Section 3.1). "4×4" is how much image there is for each token, 7×7 is what a token sees.
 # > - *One merging too many.* The drawing of the architecture (Figure 2) begins with an overlap patch embedding and shows a patch merging in each of the four blocks too, five steps in all. Four strides, 4 · 2 · 2 · 2, make 32; the released model has four.
-# > - *Embedding or merging.* The paper calls the first an embedding and the others merging (Section 3.1). They are the same layer with other numbers, and so it is in the code.
-# > - *Why ViT transfers badly.* A post that you may come from (*Efficient Vision Transformer From Scratch*) gives patches without overlap as the cause. Section 8 separates the two: the position table is what stops it, and the paper says so too (Section 3.1). What overlap adds is continuity between neighbours.
+# > - *Embedding or merging.* The drawing calls the first an embedding and the others merging (Figure 2); the text calls all of them merging (Section 3.1). They are the same layer with other numbers, and so it is in the code.
+# > - *Why ViT transfers badly.* A post that you may come from ([*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html), first *Efficient Vision Transformer From Scratch*) gives patches without overlap as the cause. Section 8 separates the two: what has one size built in is the position table, and the paper names *its* interpolation as what costs accuracy (Section 3.1). What overlap adds is continuity between neighbours.
+# > - *Efficient by overlap?* The same post calls SegFormer's attention efficient by its overlapping patches. Overlap only costs, {{overlap_factor}} times the multiply-adds of this layer. What saves is that a token stands for four pixels a side, and what lesson 03 does to the keys.
 # > - *Channels.* A post that prints 64 channels in stage 1 is about B1 to B5; B0 has 32 (Table 6).
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203): Section 3.1, overlapped patch merging, and Table 6. A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929): eq. 1 is the embedding, Section 3.2 the

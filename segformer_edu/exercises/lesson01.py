@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -102,7 +104,9 @@ def examine_shared_pixels(answer: Callable[..., int]) -> str | None:
             "the other way round: a larger stride shares less.": lambda k, s: max(s - k, 0),
             "that is how far the padding reaches, half a kernel. The stride decides what is "
             "shared.": lambda k, s: k // 2,
-            "one too many: pixels K − S … are counted from 0.": lambda k, s: max(k - s + 1, 0),
+            "one too many: the last pixel of a patch is its pixel K − 1, not K.": (
+                lambda k, s: max(k - s + 1, 0)
+            ),
             "that is the area of the strip. Count columns.": lambda k, s: k * max(k - s, 0),
         },
     )
@@ -245,10 +249,10 @@ def normalize_tokens(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def examine_normalize_tokens(answer: Callable[..., Tensor]) -> str | None:
     generator = torch.Generator().manual_seed(0)
 
-    def case(*shape: int) -> tuple[Tensor, Tensor, Tensor]:
+    def case(*shape: int, spread: float = 3) -> tuple[Tensor, Tensor, Tensor]:
         shapes = (shape, shape[-1:], shape[-1:])
         x, weight, bias = (torch.randn(each, generator=generator) for each in shapes)
-        return 3 * x + 1, weight, bias
+        return spread * (x + 1), weight, bias
 
     def over(*axes: int, correction: int = 0) -> Callable[..., Tensor]:
         def normalize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -258,11 +262,22 @@ def examine_normalize_tokens(answer: Callable[..., Tensor]) -> str | None:
 
         return normalize
 
+    def over_the_spread(x: Tensor, weight: Tensor, bias: Tensor, added: float = 0) -> Tensor:
+        spread = x.std(-1, keepdim=True, correction=0) + added
+        return (x - x.mean(-1, keepdim=True)) / spread * weight + bias
+
+    nearly_flat = case(2, 3, 3, 5, spread=0.01)  # here 1e-5, and where it is added, counts
     return diagnose(
         answer,
         normalize_tokens,
-        [case(2, 4, 4, 4), case(1, 3, 5, 6), case(3, 2, 2, 8)],
+        [case(2, 4, 4, 4), case(1, 3, 5, 6), case(3, 2, 2, 8), nearly_flat],
         {
+            "the 1e-5 is missing: a token of equal numbers would be divided by zero.": (
+                over_the_spread
+            ),
+            "the 1e-5 is added to the spread. Add it to the variance, before the root.": (
+                lambda x, weight, bias: over_the_spread(x, weight, bias, added=1e-5)
+            ),
             "that is BatchNorm: each channel over all tokens of the batch. A token should not "
             "depend on its neighbours.": over(0, 1, 2),
             "each channel is normalised over the map (InstanceNorm). A token should not depend on "
@@ -297,7 +312,7 @@ def field_of_a_token(patch_sizes: Sequence[int], strides: Sequence[int]) -> int:
 
 @exercise(
     "01.6",
-    "How many pixels reach a token of stage 4?",
+    "How many pixels reach a token?",
     stars=3,
     minutes=12,
     solution=field_of_a_token,
@@ -311,11 +326,18 @@ def field_of_a_token(patch_sizes: Sequence[int], strides: Sequence[int]) -> int:
     takeaway="the field grows by K − 1 steps of the finer map, and the steps grow by the strides.",
 )
 def examine_field_of_a_token(answer: Callable[..., int]) -> str | None:
-    def by_steps(patch_sizes: Sequence[int], strides: Sequence[int], own_stride: bool) -> int:
-        field, step = 1, 1
-        for patch_size, stride in zip(patch_sizes, strides, strict=True):
-            step *= stride if own_stride else 1
-            field += (patch_size - 1) * step
+    def steps(strides: Sequence[int]) -> list[int]:
+        """Pixels from token to token of the map that each embedding reads, and of the last."""
+        return list(accumulate(strides, operator.mul, initial=1))
+
+    def with_own_strides(patch_sizes: Sequence[int], strides: Sequence[int]) -> int:
+        own = steps(strides)[1:]
+        return 1 + sum((k - 1) * step for k, step in zip(patch_sizes, own, strict=True))
+
+    def doubled(patch_sizes: Sequence[int], strides: Sequence[int]) -> int:
+        field, *finer = patch_sizes
+        for _ in finer:
+            field = 2 * field + 1
         return field
 
     return diagnose(
@@ -327,9 +349,13 @@ def examine_field_of_a_token(answer: Callable[..., int]) -> str | None:
             "patches see further.": lambda k, s: math.prod(s),
             "the product of the patches counts what they share twice.": lambda k, s: math.prod(k),
             "the patches are added as if all lay on the same pixels; those of stage 2 lie on a map "
-            "whose tokens are 4 pixels apart.": lambda k, s: by_steps(k, [1] * len(s), False),
-            "each embedding is counted with its own stride; its K patches lie as far apart as the "
-            "map that it reads.": lambda k, s: by_steps(k, s, True),
+            "whose tokens are 4 pixels apart.": lambda k, s: sum(k) - len(k) + 1,
+            "each embedding is counted with its own stride. The K tokens that it reads lie as far "
+            "apart as the strides before it say.": with_own_strides,
+            "doubling and one more is right for kernel 3 and stride 2. What does an embedding of "
+            "kernel K add, in pixels?": doubled,
+            "one step too many for each embedding: from the first of K tokens to the last there "
+            "are K − 1.": (lambda k, s: field_of_a_token(k, s) + sum(steps(s)[1:-1])),
             "the patches are added up; neighbours share pixels, and strides spread them.": (
                 lambda k, s: sum(k)
             ),

@@ -51,11 +51,19 @@ def patches(photo: np.ndarray, grids: Sequence[tuple[int, int, int]], finding: s
     margin = max(padding for _, _, padding in grids)  # the photograph has one size in all panels
     for ax, grid in zip(figure.subplots(1, len(grids), squeeze=False).flat, grids, strict=True):
         ax.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
-        _draw_grid(ax, photo, *grid)
+        points = 72 * widest / (width + 2 * margin)  # that a pixel of the photograph is wide
+        _draw_grid(ax, photo, *grid, line_width=min(0.5, grid[1] * points / 16))
     return figure
 
 
-def _draw_grid(ax: Axes, photo: np.ndarray, patch_size: int, stride: int, padding: int) -> None:
+def _draw_grid(
+    ax: Axes,
+    photo: np.ndarray,
+    patch_size: int,
+    stride: int,
+    padding: int,
+    line_width: float,  # thinner where lines are dense, which would hide the photograph
+) -> None:
     height, width = photo.shape[:2]
     down, across = (PatchRow(side, patch_size, stride, padding) for side in (height, width))
     ax.set(xticks=[], yticks=[], aspect="equal")
@@ -74,7 +82,7 @@ def _draw_grid(ax: Axes, photo: np.ndarray, patch_size: int, stride: int, paddin
         for left in across.starts
     ]
     ax.add_collection(
-        PatchCollection(outlines, fc="none", ec=PAPER, linewidth=0.5, alpha=0.7, zorder=2)
+        PatchCollection(outlines, fc="none", ec=PAPER, linewidth=line_width, alpha=0.7, zorder=2)
     )
     _mark_neighbours(ax, down, across)
     ax.set_title(

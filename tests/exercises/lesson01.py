@@ -110,6 +110,13 @@ def view_for_transpose(images, weight, bias, stride, padding):
     return cut.view(cut.shape[0], cut.shape[2], cut.shape[1]) @ weight.flatten(1).T + bias
 
 
+def one_step_too_many(patch_sizes, strides):
+    field, step = patch_sizes[0], strides[0]
+    for patch_size, stride in zip(patch_sizes[1:], strides[1:], strict=True):
+        field, step = field + patch_size * step, step * stride
+    return field
+
+
 WRONG: Mapping[str, Mapping[str, Callable]] = {
     "01.1": {
         "the first patch is missing": no_plus_one,
@@ -150,6 +157,12 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "along the width": lambda x, w, b: normalized(x, w, b, 2),
         "LayerNorm divides by C": lambda x, w, b: normalized(x, w, b, -1, correction=1),
         "weight and bias are not used": lambda x, w, b: F.layer_norm(x, [x.shape[-1]]),
+        "the 1e-5 is missing": lambda x, w, b: (
+            (x - x.mean(-1, True)) / x.std(-1, correction=0, keepdim=True) * w + b
+        ),
+        "added to the spread": lambda x, w, b: (
+            (x - x.mean(-1, True)) / (x.std(-1, correction=0, keepdim=True) + 1e-5) * w + b
+        ),
         "divided by the variance": lambda x, w, b: (
             (x - x.mean(-1, True)) / (x.var(-1, correction=0, keepdim=True) + 1e-5) * w + b
         ),
@@ -159,6 +172,10 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "product of the patches": lambda patch_sizes, strides: math.prod(patch_sizes),
         "on the same pixels": lambda patch_sizes, strides: sum(patch_sizes) - len(strides) + 1,
         "the patches are added up": lambda patch_sizes, strides: sum(patch_sizes),
+        "doubling and one more": lambda patch_sizes, strides: (
+            (patch_sizes[0] + 1) * 2 ** len(patch_sizes[1:]) - 1
+        ),
+        "one step too many": one_step_too_many,
         "its own stride": lambda patch_sizes, strides: (
             1
             + sum((k - 1) * math.prod(strides[: index + 1]) for index, k in enumerate(patch_sizes))

@@ -25,6 +25,17 @@ def test_every_patch_is_drawn_where_it_is_cut():
     assert "10×15 tokens" in overlapping.get_title(loc="left")
 
 
+def test_dense_lines_are_thin_and_leave_the_photograph_to_be_seen():
+    photo = np.zeros((128, 128, 3), dtype=np.uint8)
+    figure = plots.patches(photo, [(7, 4, 3), (63, 32, 31)])
+    figure.canvas.draw()
+    for ax, stride in zip(figure.axes, (4, 32), strict=True):
+        (drawn,) = [each for each in ax.collections if isinstance(each, PatchCollection)]
+        corners = ax.transData.transform([(0, 0), (stride, 0)])
+        gap = (corners[1, 0] - corners[0, 0]) * 72 / figure.dpi  # points from patch to patch
+        assert 0 < drawn.get_linewidth()[0] < gap / 10
+
+
 def hatched(ax):
     shapes = [each for each in ax.patches if isinstance(each, Rectangle) and each.get_hatch()]
     return sorted((each.get_width(), each.get_height()) for each in shapes)
