@@ -63,7 +63,7 @@ class Canvas:
         self.surfaces: list[Surface] = []
         self.facades: list[Sequence[float]] = []
         self.lamps: list[tuple[float, float, float]] = []  # x, y, z of what shines at night
-        self._paints: list[tuple[int, int, int, int, int, int]] = []
+        self._paints: list[tuple[float, ...]] = []  # label, surface, red, green, blue, glow
         self._points: list[np.ndarray] = []
         self._polygons: list[tuple[int, int]] = []  # number of corners, paint
         self._shadow_points: list[np.ndarray] = []
@@ -79,8 +79,7 @@ class Canvas:
 
     def paint(self, label: int, surface: int, color: Color, glow: float = 0.0) -> int:
         """A paint for polygons of one class on one surface; it shines by itself where it glows."""
-        r, g, b = (min(255, max(0, round(255 * c))) for c in color)
-        self._paints.append((label, surface, r, g, b, round(255 * glow)))
+        self._paints.append((label, surface, *color, glow))
         return len(self._paints) - 1
 
     def polygon(self, paint: int, corners: Sequence[Sequence[float]] | np.ndarray) -> None:
@@ -115,14 +114,15 @@ class Canvas:
             draw.polygon(corners[start : start + 2 * count], fill=paint)
             start += 2 * count
         cells = np.asarray(ids)
-        paints = np.array(self._paints, dtype=np.uint16)
+        paints = np.array(self._paints)
+        colors = np.rint(np.clip(paints[:, 2:], 0, 1) * 255).astype(np.uint8)
         middle = cells[OVERSAMPLING // 2 :: OVERSAMPLING, OVERSAMPLING // 2 :: OVERSAMPLING]
-        packed = np.ascontiguousarray(paints[:, 2:].astype(np.uint8)).view(np.uint32)[:, 0]
+        packed = colors.view(np.uint32)[:, 0]
         color = Image.frombuffer("CMYK", shape, packed[cells], "raw", "CMYK", 0, 1)  # four bytes
         return Maps(
             np.asarray(color.reduce(OVERSAMPLING), dtype=np.float32) / np.float32(255),
             paints[:, 0].astype(np.uint8)[middle],
-            paints[:, 1][middle],
+            paints[:, 1].astype(np.int32)[middle],
             self._shadow(height, width),
         )
 

@@ -19,7 +19,8 @@ from segformer_edu.data.street.poles import lamp, sign, traffic_light
 from segformer_edu.data.street.weather import Weather
 
 NEAR, FAR = 0.8, 300.0  # metres ahead: in front of the lowest ray, and as good as the horizon
-STEPS = np.array((NEAR, 2, 4, 7, 11, 16, 23, 33, 48, 70, 110, 180, FAR))
+STEPS = (2, 4, 7, 11, 16, 23, 33, 48, 70, 110, 180)  # metres: where a bent line has corners
+Corner = tuple[float, float, float]
 ASPHALT: tuple[Color, ...] = (
     (0.30, 0.30, 0.31), (0.38, 0.38, 0.39), (0.47, 0.46, 0.45), (0.55, 0.54, 0.52),
     (0.26, 0.27, 0.30), (0.44, 0.40, 0.37),
@@ -64,8 +65,8 @@ class Scene:
 
     def __init__(self, rng: np.random.Generator, weather: Weather) -> None:
         self.rng, self.weather = rng, weather
-        half = rng.uniform(3.0, 6.5)
-        on_walk = rng.random() < 0.12
+        half = rng.uniform(2.8, 5.6)
+        on_walk = rng.random() < 0.2
         center = -half * rng.uniform(-0.6, 0.6)
         if on_walk:
             center = (half + 1.0) * (1 if rng.random() < 0.5 else -1)
@@ -73,13 +74,13 @@ class Scene:
             center,
             rng.uniform(-0.008, 0.008) if rng.random() < 0.6 else 0.0,
             half,
-            (rng.uniform(1.5, 5.0), rng.uniform(1.5, 5.0)),
+            (rng.uniform(2.0, 6.0), rng.uniform(2.0, 6.0)),
             rng.uniform(9, 34) if rng.random() < 0.55 else None,
             rng.uniform(40, 150),
         )
         camera = Camera(
-            rng.uniform(1.3, 2.9),
-            rng.uniform(0.75, 1.25),
+            rng.uniform(1.4, 3.2),
+            rng.uniform(0.8, 1.35),
             rng.uniform(0.36, 0.58),
             rng.uniform(-0.22, 0.22),
             rng.uniform(-0.045, 0.045),
@@ -97,19 +98,16 @@ class Scene:
         for _, draw in sorted(self.standing, key=lambda item: -item[0]):
             draw()
 
-    def small(self, size: float, z: float) -> bool:
-        """Whether something `size` metres wide is less than 1.5 pixels of 96 wide, so far away."""
-        return size * self.canvas.camera.focal / z < 1.5 / 96
+    def small(self, size: float, z: float, pixels: float) -> bool:
+        """Whether `size` metres are so far away that they cover fewer of a picture's 96 pixels."""
+        return size * self.canvas.camera.focal / z < pixels / 96
 
-    def strip(self, left: float, right: float, start: float, end: float) -> np.ndarray:
-        """A band of ground along the street, between two offsets: its corners `(n, 3)`."""
-        inner = STEPS[(STEPS > start) & (STEPS < end)]
-        z = np.array([start, *inner, end])
-        bend = self.street.center + self.street.bend * z * z / 2
-        zero = np.zeros_like(z)
-        out = np.stack((bend + left, zero, z), axis=-1)
-        back = np.stack((bend + right, zero, z), axis=-1)[::-1]
-        return np.concatenate((out, back))
+    def strip(self, left: float, right: float, start: float, end: float) -> list[Corner]:
+        """A band of ground along the street, between two offsets: its corners."""
+        ahead = [start, *(z for z in STEPS if start < z < end), end]
+        middle = [(self.street.x(0, z), z) for z in ahead]
+        out = [(x + left, 0.0, z) for x, z in middle]
+        return out + [(x + right, 0.0, z) for x, z in reversed(middle)]
 
     # What lies behind everything
 
@@ -330,10 +328,10 @@ class Scene:
             height, depth = rng.uniform(0.8, 2.2), side * rng.uniform(0.6, 1.2)
             line = ((street.x(edge, start), start), (street.x(edge, end), end))
             self.standing.append((end, lambda: hedge(self.canvas, rng, *line, height, depth)))
-        for _ in range(int(rng.uniform(1, 5))):
+        for _ in range(int(rng.uniform(1, 4))):
             z = rng.uniform(start, end)
             x = street.x(edge + side * rng.uniform(1.5, 8), z)
-            if z > 4:
+            if 4 < z < 60:
                 self._tree(x, z, rng.uniform(5, 12))
 
     def _tree(self, x: float, z: float, height: float) -> None:
@@ -394,7 +392,7 @@ class Scene:
             name = "suv"
         length = vehicles.MODELS[name].profile[-2][0]
         reach = abs(math.cos(yaw)) * length / 2
-        if z - reach < 2.2 or self.small(3, z):
+        if z - reach < 2.2 or self.small(1.8, z, 4.5):
             return
         if any(abs(z - zz) < 5.5 and abs(x - xx) < 3.5 for xx, zz in self.taken):
             return
@@ -420,17 +418,17 @@ class Scene:
             kerb = side * (street.half + 0.5)
             if rng.random() < 0.7:  # street lamps
                 z, gap = rng.uniform(4, 14), rng.uniform(9, 16)
-                while not self.small(0.2, z):
+                while not self.small(0.32, z, 2.2):
                     self._lamp(kerb, z, -side)
                     z += gap
-            for _ in range(int(rng.random() * 3.2)):
-                z = rng.uniform(4, 17)
+            for _ in range(int(rng.random() * 2.6)):
+                z = rng.uniform(3.5, 12)
                 x = street.x(kerb + side * rng.uniform(-0.1, 0.6), z)
                 self.standing.append((z, lambda x=x, z=z: sign(self.canvas, rng, x, z)))
                 self._cast(x, z, 2.5, 0.1)
             if rng.random() < 0.4:  # a row of trees
                 z, gap, height = rng.uniform(5, 12), rng.uniform(6, 12), rng.uniform(4, 10)
-                while z < 70:
+                while z < 45:
                     if not self._near_crossing(z):
                         self._tree(
                             street.x(kerb + side * 0.6, z), z, height * rng.uniform(0.8, 1.2)
@@ -446,7 +444,7 @@ class Scene:
             if street.crossing is not None and rng.random() < 0.7:
                 z = max(4.0, street.crossing - 5)
                 x = street.x(kerb, z)
-                if not self.small(0.23, z):
+                if not self.small(0.32, z, 2.0):
                     self.standing.append(
                         (
                             z,
@@ -466,15 +464,16 @@ class Scene:
 
     def _people(self) -> None:
         rng, street = self.rng, self.street
-        for _ in range(int(rng.random() * 8)):
-            z = 3.2 + 17 * rng.random() ** 1.5
+        for _ in range(1 + int(rng.random() * 9)):
+            z = 3.0 + 9 * rng.random() ** 1.2
             side = -1 if rng.random() < 0.5 else 1
             if rng.random() < 0.3:
                 offset = rng.uniform(-0.9, 0.9) * street.half
             else:
                 offset = side * (street.half + 0.4 + (street.walks[side > 0] - 0.8) * rng.random())
+            z = max(z, 2.0 * self.canvas.camera.focal * abs(street.x(offset, z)))  # within view
             x = street.x(offset, z)
-            if any(abs(z - zz) < 3 and abs(x - xx) < 1.6 for xx, zz in self.taken):
+            if self.small(0.5, z, 3.2) or any(abs(z - zz) < 3 and abs(x - xx) < 1.6 for xx, zz in self.taken):
                 continue
             height = rng.uniform(1.5, 1.95) if rng.random() < 0.85 else rng.uniform(1.0, 1.4)
             self.standing.append(

@@ -18,6 +18,7 @@ HAIR: tuple[Color, ...] = (
     (0.46, 0.20, 0.12),
 )  # fmt: skip
 Point = tuple[float, float]
+OVAL = 20  # corners of what is round
 
 
 def limb(start: Point, end: Point, thick: float, thin: float) -> list[Point]:
@@ -33,14 +34,16 @@ def limb(start: Point, end: Point, thick: float, thin: float) -> list[Point]:
     ]
 
 
-def oval(x: float, y: float, wide: float, tall: float, start: float = 0.0, turn: float = 1.0):
+def oval(
+    x: float, y: float, wide: float, tall: float, start: float = 0.0, turn: float = 1.0
+) -> list[Point]:
     """Corners of an ellipse, or of that part of it from `start` on, in turns."""
     return [
         (
-            x + wide * math.cos(2 * math.pi * (start + turn * k / 12)),
-            y + tall * math.sin(2 * math.pi * (start + turn * k / 12)),
+            x + wide * math.cos(2 * math.pi * (start + turn * k / OVAL)),
+            y + tall * math.sin(2 * math.pi * (start + turn * k / OVAL)),
         )
-        for k in range(12)
+        for k in range(OVAL)
     ]
 
 

@@ -57,21 +57,21 @@ def lamp(
     shine = (1.0, 0.92, 0.70) if lit else (0.85, 0.86, 0.84)
     if rng.random() < 0.4:
         height = rng.uniform(3.2, 4.4)
-        board.shaft(metal, rng.uniform(0.16, 0.24), height)
+        board.shaft(metal, rng.uniform(0.24, 0.36), height)
         board.add(metal, oval(0, height + 0.1, 0.2, 0.1))
-        board.add(shine, oval(0, height + 0.35, 0.24, 0.3), glow)
+        board.add(shine, oval(0, height + 0.42, 0.34, 0.42), glow)
         canvas.lamps.append((x, height, z))
     else:
         height, reach = rng.uniform(5.5, 8.0), toward * rng.uniform(1.2, 2.4)
-        thick = rng.uniform(0.18, 0.28)
+        thick = rng.uniform(0.26, 0.42)
         board.shaft(metal, thick, height)
-        board.add(metal, limb((0, height - 0.1), (reach * 0.5, height + 0.35), 0.18, 0.16))
-        board.add(metal, limb((reach * 0.45, height + 0.35), (reach, height + 0.4), 0.16, 0.16))
+        board.add(metal, limb((0, height - 0.1), (reach * 0.5, height + 0.35), 0.28, 0.26))
+        board.add(metal, limb((reach * 0.45, height + 0.35), (reach, height + 0.4), 0.26, 0.26))
         board.add(
-            metal, limb((reach * 0.85, height + 0.42), (reach * 1.3, height + 0.42), 0.3, 0.2)
+            metal, limb((reach * 0.85, height + 0.42), (reach * 1.3, height + 0.42), 0.44, 0.34)
         )
         board.add(
-            shine, limb((reach * 0.9, height + 0.3), (reach * 1.28, height + 0.3), 0.1, 0.1), glow
+            shine, limb((reach * 0.9, height + 0.3), (reach * 1.28, height + 0.3), 0.14, 0.14), glow
         )
         canvas.lamps.append((x + reach, height, z))
     board.draw()
@@ -85,16 +85,16 @@ def traffic_light(
     metal = pick(rng, METAL)
     arm = rng.random() < 0.5
     height = rng.uniform(5.0, 6.0) if arm else rng.uniform(2.6, 3.4)
-    board.shaft(metal, rng.uniform(0.18, 0.28), height)
+    board.shaft(metal, rng.uniform(0.26, 0.42), height)
     state = int(rng.random() * 3)
     heads = [(0.0, 2.3 if arm else height - 0.3)]
     if arm:
         reach = toward * rng.uniform(2.5, 4.5)
-        board.add(metal, limb((0, height - 0.1), (reach, height + 0.1), 0.22, 0.16))
+        board.add(metal, limb((0, height - 0.1), (reach, height + 0.1), 0.32, 0.28))
         heads.append((reach, height - 1.0))
     for left, low in heads:
-        board.box(BLACK, left - 0.24, left + 0.24, low, low + 1.15)
-        board.box((0.2, 0.2, 0.2), left - 0.19, left + 0.19, low + 0.04, low + 1.11)
+        board.box(BLACK, left - 0.34, left + 0.34, low - 0.05, low + 1.2)
+        board.box((0.2, 0.2, 0.2), left - 0.28, left + 0.28, low + 0.01, low + 1.14)
         for k, color in enumerate(((0.1, 0.85, 0.4), YELLOW, (0.95, 0.12, 0.1))):
             on = k == state
             r, g, b = color
@@ -107,7 +107,7 @@ def sign(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     """One or two signs on a pole."""
     board = Board(canvas, x, z)
     height = rng.uniform(2.3, 3.3)
-    board.shaft(pick(rng, METAL), rng.uniform(0.12, 0.2), height)
+    board.shaft(pick(rng, METAL), rng.uniform(0.2, 0.32), height)
     middle = height
     for _ in range(1 + (rng.random() < 0.3)):
         middle -= _plate(board, rng, middle)
@@ -116,7 +116,7 @@ def sign(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
 
 def _plate(board: Board, rng: np.random.Generator, y: float) -> float:
     """One sign around y; returns the height that it takes."""
-    size = rng.uniform(0.4, 0.6)
+    size = rng.uniform(0.42, 0.7)
     kind = int(rng.random() * 6)
     if kind == 0:  # no entry
         board.add(WHITE, oval(0, y, size, size))

@@ -37,10 +37,20 @@ def stains() -> np.ndarray:
 
 
 def stain(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """The stain at a place, in metres divided by the size of a stain."""
-    columns = np.floor(u * CELLS_PER_STAIN).astype(np.int32) & (TILE - 1)
-    rows = np.floor(v * CELLS_PER_STAIN).astype(np.int32) & (TILE - 1)
-    return stains()[rows, columns]
+    """The stain at a place, in metres divided by the size of a stain; smooth between the cells."""
+    u, v = u * CELLS_PER_STAIN, v * CELLS_PER_STAIN
+    left, low = np.floor(u), np.floor(v)
+    u, v = u - left, v - low
+    mask = TILE - 1  # TILE is a power of two
+    row, column = low.astype(np.int32) & mask, left.astype(np.int32) & mask
+    corner = row * TILE + column
+    above = (((row + 1) & mask) - row) * TILE
+    beside = ((column + 1) & mask) - column
+    table = stains().ravel()
+    bottom, top = table[corner], table[corner + above]
+    bottom = bottom + (table[corner + beside] - bottom) * u
+    top = top + (table[corner + above + beside] - top) * u
+    return bottom + (top - bottom) * v
 
 
 def share_of_pulses(at: np.ndarray, width: np.ndarray, blur: np.ndarray) -> np.ndarray:
@@ -124,6 +134,8 @@ def photograph(
     color = np.where(sky, color, color * (light * (1 - glow) + np.float32(1.25) * glow))
     if weather.wet:
         _wet_ground(canvas, weather, maps, places, on_ground, color)
+    if weather.dark:
+        color = color + _halo(glow)
     fog = np.array(weather.horizon, dtype=np.float32)
     thickness = np.float32(weather.visibility) * places.nearness
     hidden = (1 / (1 + thickness * thickness))[..., None]
@@ -223,6 +235,17 @@ def _lamp_light(canvas: Canvas, places: Places) -> np.ndarray:
         dy = np.float32(y) - places.nearness * 0
         total += np.float32(y * y * 0.8) / (dx * dx + dz * dz + dy * dy)
     return np.minimum(total, 1.2)[..., None] * np.array((1.0, 0.82, 0.55), dtype=np.float32)
+
+
+def _halo(glow: np.ndarray) -> np.ndarray:
+    """The shine around what glows, in the air and in the lens."""
+    height = len(glow)
+    source = Image.fromarray((np.clip(glow[..., 0], 0, 1) * 255 + np.float32(0.5)).astype(np.uint8))
+    wide = source.filter(ImageFilter.BoxBlur(0.03 * height)).filter(
+        ImageFilter.BoxBlur(0.02 * height)
+    )
+    shine = np.asarray(wide, dtype=np.float32)[..., None] / np.float32(255)
+    return shine * np.array((0.75, 0.6, 0.4), dtype=np.float32)
 
 
 def _wet_ground(

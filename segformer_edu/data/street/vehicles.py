@@ -103,9 +103,14 @@ def template(name: str, side: bool, end: str) -> Template:
         return s, t * (model.taper if first < index < last else 1), y
 
     corners = range(len(model.profile))
-    parts: list[Part] = [(SIDE, [at(i, -1) for i in corners])]
+    parts: list[Part] = []
     for s in model.wheels:
         parts.append((TYRE, disc(s, model.radius, model.radius, -0.95, 10)))
+    if end:
+        s = model.wheels[0] if end == "rear" else model.wheels[-1]
+        for t in (-0.98, 0.72):
+            parts.append((TYRE, [(s, t, 0.0), (s, t + 0.26, 0.0), (s, t + 0.26, 0.6), (s, t, 0.6)]))
+    parts.append((SIDE, [at(i, -1) for i in corners]))
     edges = list(corners)[:-1]
     for i in reversed(edges) if end == "rear" else edges:
         quad = [at(i, -1), at(i + 1, -1), at(i + 1, 1), at(i, 1)]
@@ -181,8 +186,6 @@ def _end(model: Model, end: str) -> list[Part]:
 
     high, middle = min(belt, floor + 0.75), floor + 0.25
     parts = [
-        box(TYRE, -0.95, -0.7, 0.0, floor),
-        box(TYRE, 0.7, 0.95, 0.0, floor),
         box(TRIM, -0.98, 0.98, floor - 0.08, middle - 0.08),
         box(LAMP, -0.94, -0.62, middle + 0.12, high - 0.05),
         box(LAMP, 0.62, 0.94, middle + 0.12, high - 0.05),
