@@ -20,12 +20,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 SAMPLES = {"astronaut": "astronaut.png", "coffee": "coffee.png"}
 
 
-def read_photo(path: str | Path) -> np.ndarray:
+def read_photo(path: str | Path, upright: bool = True) -> np.ndarray:
     """A photograph as the eye sees it: turned upright by its EXIF note, in three colours.
 
     Args:
         path: any file that Pillow reads, of any mode. What is transparent becomes white; 16-bit
             grey keeps its upper eight bits.
+        upright: False leaves it as the file stores it, which is how some masks were drawn.
 
     Shape: → `(H, W, 3)` uint8.
 
@@ -34,7 +35,7 @@ def read_photo(path: str | Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as file:
-            photo = ImageOps.exif_transpose(file)
+            photo = ImageOps.exif_transpose(file) if upright else file
             return np.array(_rgb(photo))
     except UnidentifiedImageError:
         raise ValueError(

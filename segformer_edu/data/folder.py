@@ -1,0 +1,261 @@
+"""Your own pictures: photographs in one folder, masks of the same names in another."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, ImageFile
+from tqdm import tqdm
+
+from segformer_edu.data.augment import IGNORE, fit, height_and_width
+from segformer_edu.data.dataset import SegmentationDataset
+from segformer_edu.data.masks import Fault, check_kind, label_table, opened, read_mask
+from segformer_edu.data.photos import read_photo
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+QUARTER_TURNS = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
+SHOWN = 10  # faults that a message names, of however many there are
+
+PARTNERS = "Photograph and mask share a name up to the ending, as cat.jpg and cat.png."
+RESIZED = (
+    "A mask has one number for each pixel of its photograph: make it again at that size. Resized "
+    "by anything but nearest-neighbour, it shows classes that are not there."
+)
+
+
+class Folder(SegmentationDataset):
+    """Photographs from one folder, with masks from another: cat.jpg goes with cat.png.
+
+    Names, sizes and kinds of all files are compared when it is made, which takes about three
+    seconds for 20,000 pictures on a local disk; all that does not fit is listed in one error. The
+    pixels are read when a picture is asked for; `check()` reads them all beforehand.
+
+    Args:
+        images: the folder of photographs. Hidden files, files that are no image, and folders in it
+            do not count.
+        masks: the folder of masks: PNG files of their photograph's size, grey or with a palette,
+            whose numbers (not colours) are the classes.
+        classes: names of classes 0, 1, 2, …, or how many there are.
+        values: the number of each class in the masks; 0, 1, 2, … if left out. For a mask in black
+            and white: classes=("rest", "cat"), values=(0, 255), ignore_index=().
+        ignore_index: the number, or numbers, in the masks that are no class.
+        size: fit every picture into this size, a whole number or (height, width), undistorted; what
+            it does not fill is ignored. If left out, pictures keep their own sizes.
+        names: use only these, without endings, as a split has them; all if left out.
+        upright: whether the masks were drawn over photographs turned by their EXIF note, as viewers
+            show them, or (False) over what the files store. A quarter turn shows in the sizes, and
+            is refused if it does not fit; a half turn does not show. TIFF always comes upright.
+
+    Raises:
+        ValueError: an argument that cannot be, or files that do not fit together: the first ten by
+            name, the number of all, and what to do.
+    """
+
+    def __init__(
+        self,
+        images: str | Path,
+        masks: str | Path,
+        classes: int | Sequence[str],
+        *,
+        values: Sequence[int] | None = None,
+        ignore_index: int | Sequence[int] = IGNORE,
+        size: int | Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
+        upright: bool = True,
+    ) -> None:
+        self.class_names = class_names_of(classes)
+        self.size = None if size is None else height_and_width(size)
+        self.upright = upright
+        self._labels, self._known = label_table(len(self.class_names), values, ignore_index)
+        self.images, self.masks = Path(images).expanduser(), Path(masks).expanduser()
+        self.pairs, faults = matched(self.images, self.masks, names)
+        self._refuse(faults + self._faults(self._compare_headers, "comparing sizes"))
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def picture(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """One photograph and its labels, fitted into `size` if there is one.
+
+        Shape: → `(H, W, 3)` uint8, and `(H, W)` uint8: classes 0 … K − 1, or 255 to ignore.
+
+        Raises:
+            ValueError: names the file that is damaged or holds a number that is no class.
+        """
+        image, labels = self._read(*self.pairs[index])
+        return (image, labels) if self.size is None else fit(image, labels, self.size)
+
+    def check(self) -> np.ndarray:
+        """Read every photograph and mask to the last pixel, with a progress bar.
+
+        Returns:
+            How many pixels each class has, `(K,)` int64. A class that has none is warned of.
+
+        Raises:
+            ValueError: lists the files that are damaged or hold a number that is no class.
+        """
+        counts = np.zeros(256, dtype=np.int64)
+
+        def count(image_path: Path, mask_path: Path) -> None:
+            _, labels = self._read(image_path, mask_path)
+            counts[:] += np.bincount(labels.ravel(), minlength=256)
+
+        self._refuse(self._faults(count, "reading pixels"))
+        counts = counts[: len(self.class_names)]
+        if absent := [self.class_names[label] for label in np.flatnonzero(counts == 0)]:
+            warnings.warn(
+                f"No pixel in {self.masks} is of class {', '.join(absent)}. If the masks have "
+                f"another number for it, give values=….",
+                stacklevel=2,
+            )
+        return counts
+
+    def _faults(self, look: Callable[[Path, Path], None], description: str) -> list[Fault]:
+        """What turns out to be wrong when every pair is looked at."""
+        faults = []
+        for pair in tqdm(self.pairs, description, unit=" pictures", delay=1, leave=False):
+            try:
+                look(*pair)
+            except Fault as fault:
+                faults.append(fault)
+        return faults
+
+    def _refuse(self, faults: list[Fault]) -> None:
+        """One error for all that is wrong, if anything is."""
+        if not faults:
+            return
+        lines = [f"{len(faults)} of the pictures cannot be used:"]
+        lines += [f"  {fault.problem}" for fault in faults[:SHOWN]]
+        if len(faults) > SHOWN:
+            lines.append(f"  … and {len(faults) - SHOWN} more")
+        raise ValueError("\n".join([*lines, *dict.fromkeys(fault.remedy for fault in faults)]))
+
+    def _compare_headers(self, image_path: Path, mask_path: Path) -> None:
+        with opened(mask_path) as mask:
+            check_kind(mask_path, mask)
+            mask_size = mask.size
+        with opened(image_path) as image:
+            # PNG may keep its note after the pixels; if the sizes agree, those are left unread.
+            late = image.format == "PNG" and "exif" not in image.info and image.size == mask_size
+            turned = self.upright and not late and is_turned(image)
+            image_size = image.size[::-1] if turned else image.size
+        self._compare_sizes(image_path, image_size, mask_path, mask_size)
+
+    def _compare_sizes(
+        self,
+        image_path: Path,
+        image_size: tuple[int, ...],
+        mask_path: Path,
+        mask_size: tuple[int, ...],
+    ) -> None:
+        """Sizes are (width, height), as Pillow and viewers have them."""
+        if image_size == mask_size:
+            return
+        swapped = (
+            f"Where height and width are swapped, the photograph carries a note that turns it, and "
+            f"the mask was drawn {'without' if self.upright else 'with'} heeding it: give "
+            f"upright={not self.upright} if that is so for all."
+        )
+        raise Fault(
+            f"{mask_path} has {' × '.join(map(str, mask_size))} pixels, "
+            f"{image_path} {' × '.join(map(str, image_size))}",
+            swapped if image_size == mask_size[::-1] else RESIZED,
+        )
+
+    def _read(self, image_path: Path, mask_path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """A photograph and its labels, at their own size."""
+        try:
+            image = read_photo(image_path, self.upright)
+        except ValueError as error:
+            raise Fault(str(error)) from error
+        numbers = read_mask(mask_path)
+        self._compare_sizes(image_path, image.shape[1::-1], mask_path, numbers.shape[::-1])
+        if not self._known[numbers].all():
+            strange = np.unique(numbers[~self._known[numbers]])
+            raise Fault(
+                f"{mask_path} holds {listed(strange)}",
+                f"Of the numbers that masks may hold, {listed(np.flatnonzero(self._known))} have a "
+                f"meaning here: correct the masks, or say with classes=…, values=… and "
+                f"ignore_index=… what theirs mean.",
+            )
+        return image, self._labels[numbers]
+
+
+def matched(
+    images: Path, masks: Path, names: Sequence[str] | None
+) -> tuple[list[tuple[Path, Path]], list[Fault]]:
+    """Photographs and masks that share a name, in order, and what is wrong with other names."""
+    for what, folder in (("images", images), ("masks", masks)):
+        if not folder.is_dir():
+            raise ValueError(f"{what} = {folder} is no folder: give the path of one that exists.")
+    if images.resolve() == masks.resolve():
+        raise ValueError(f"images and masks are both {images}: give each a folder of its own.")
+    photographs, drawn = by_name(images), by_name(masks)
+    if not photographs:
+        raise ValueError(
+            f"images = {images} holds no photograph: their names end in {', '.join(ENDINGS)}. "
+            f"Folders inside it are not searched."
+        )
+    if names is None:
+        names = sorted({*photographs, *drawn})
+    if isinstance(names, str) or not len(names):
+        raise ValueError(f"names = {names!r}: give a list of names without endings, not empty.")
+    pairs, faults = [], []
+    for name in names:
+        for files in (photographs[name], drawn[name]):
+            if len(files) > 1:
+                same = " and ".join(map(str, files))
+                faults.append(Fault(f"{same} share a name", "Rename or remove all but one."))
+        if not photographs[name]:
+            owner = drawn[name][0] if drawn[name] else name
+            faults.append(Fault(f"{owner} has no photograph in {images}", PARTNERS))
+        elif not drawn[name]:
+            faults.append(Fault(f"{photographs[name][0]} has no mask in {masks}", PARTNERS))
+        else:
+            pairs.append((photographs[name][0], drawn[name][0]))
+    return pairs, faults
+
+
+def by_name(folder: Path) -> defaultdict[str, list[Path]]:
+    """The image files of a folder that are not hidden, by their names without endings."""
+    files = defaultdict(list)
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
+            files[path.stem].append(path)
+    return files
+
+
+def class_names_of(classes: int | Sequence[str]) -> tuple[str, ...]:
+    """Class names as given, or "class 0", "class 1", … for so many classes."""
+    names: tuple[str, ...] = ()
+    if isinstance(classes, (list, tuple)):
+        names = tuple(classes)
+    elif isinstance(classes, int) and not isinstance(classes, bool):
+        names = tuple(f"class {label}" for label in range(min(classes, IGNORE + 1)))
+    if not 1 <= len(names) <= IGNORE or not all(isinstance(x, str) and x for x in names):
+        raise ValueError(
+            f"classes = {classes!r}: give a list of names, or how many classes there are, from 1 "
+            f"to {IGNORE}."
+        )
+    return names
+
+
+def is_turned(image: ImageFile.ImageFile) -> bool:
+    """Whether its EXIF note asks for a quarter turn that Pillow has not made yet."""
+    if image.format == "TIFF":  # of which Pillow gives the upright size, and pixels
+        return False
+    return image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
+
+
+def listed(numbers: np.ndarray) -> str:
+    """A few numbers in words.
+
+    >>> listed(np.arange(30))
+    '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …'
+    """
+    shown = [str(number) for number in numbers[:SHOWN]]
+    return ", ".join(shown + ["…"] * (len(numbers) > SHOWN))

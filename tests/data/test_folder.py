@@ -1,0 +1,374 @@
+"""The reader's own pictures: masks read as they are, and every file that does not fit, by name."""
+
+import pickle
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from segformer_edu.data import folder as folder_module
+from segformer_edu.data.folder import Folder
+from segformer_edu.data.masks import read_mask
+
+ORIENTATION = 0x0112
+CLASSES = ("sky", "road", "cat")
+
+
+def labels_of(seed, height=12, width=16, classes=3):
+    return np.random.default_rng(seed).integers(0, classes, (height, width), dtype=np.uint8)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three photographs with masks: a to c, of three sizes."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    for seed, name in enumerate("abc"):
+        add(tmp_path, name, labels_of(seed, width=16 + seed))
+    return tmp_path
+
+
+def add(files, name, labels, orientation=None, ending=".png", **arguments):
+    """A photograph whose red is 40 times its label, and its mask."""
+    photograph = Image.fromarray(np.stack((40 * labels,) * 3, axis=-1))
+    if orientation is not None:
+        exif = Image.Exif()
+        exif[ORIENTATION] = orientation
+        arguments["exif"] = exif
+    photograph.save(files / "images" / f"{name}{ending}", **arguments)
+    Image.fromarray(labels).save(files / "masks" / f"{name}.png")
+
+
+def made(files, classes=CLASSES, **arguments):
+    return Folder(files / "images", files / "masks", classes, **arguments)
+
+
+def refusal(files, *words, classes=CLASSES, check=False, **arguments):
+    """The message with which a folder is refused, which holds all the words."""
+    with pytest.raises(ValueError) as error:
+        dataset = made(files, classes, **arguments)
+        if check:
+            dataset.check()
+    message = str(error.value)
+    assert [word for word in words if word not in message] == [], message
+    return message
+
+
+def write_grey_png(path, labels, bits):
+    """A grey PNG of 1, 2, 4 or 16 bits a pixel, written by hand (Pillow writes no 2 and 4)."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(
+            ">I", zlib.crc32(kind + data)
+        )  # fmt: skip
+
+    height, width = labels.shape
+    high_bits_first = (labels[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+    rows = np.packbits(high_bits_first.reshape(height, -1).astype(np.uint8), axis=1)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+def test_pictures_and_labels_come_in_the_order_of_their_names(files):
+    dataset = made(files)
+    assert len(dataset) == 3 and dataset.class_names == CLASSES
+    for seed in range(3):
+        image, labels = dataset.picture(seed)
+        np.testing.assert_array_equal(labels, labels_of(seed, width=16 + seed))
+        np.testing.assert_array_equal(image[..., 0], 40 * labels)
+        assert image.dtype == labels.dtype == np.uint8
+    images, targets = dataset[-1]
+    assert images.shape == (3, 12, 18) and targets.shape == (12, 18)
+    with pytest.raises(IndexError):
+        dataset.picture(3)
+
+
+def test_what_is_no_picture_does_not_count(files):
+    for name in (".hidden.png", "._a.png", "notes.txt", "Thumbs.db", "classes.json"):
+        (files / "images" / name).write_bytes(b"x")
+        (files / "masks" / name).write_bytes(b"x")
+    (files / "images" / "more").mkdir()
+    assert len(made(files)) == 3
+
+
+def test_endings_may_be_large_and_differ(files):
+    add(files, "d", labels_of(3), ending=".JPG", format="JPEG")
+    add(files, "e.f", labels_of(4), ending=".tiff")
+    assert [image.name for image, _ in made(files).pairs[3:]] == ["d.JPG", "e.f.tiff"]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_palette_mask_gives_its_indices_whatever_its_colours(tmp_path, bits):
+    labels = labels_of(0, classes=2**bits)
+    mask = Image.fromarray(labels)
+    mask.putpalette(np.random.default_rng(1).permutation(256).astype(np.uint8).repeat(3).tobytes())
+    mask.save(tmp_path / "mask.png", bits=bits, transparency=1)
+    assert Image.open(tmp_path / "mask.png").mode == "P"
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), labels)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_grey_mask_gives_its_numbers_however_few_bits_they_have(tmp_path, bits):
+    labels = labels_of(0, height=5, width=7, classes=2**bits)
+    write_grey_png(tmp_path / "mask.png", labels, bits)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), labels)
+
+
+def test_numbers_of_classes_and_of_what_is_ignored_can_be_any(files):
+    numbers = np.array([[0, 255, 7, 9], [9, 9, 0, 7]], dtype=np.uint8)
+    add(files, "d", numbers)
+    dataset = made(
+        files, ["bright", "dark"], values=(255, 0), ignore_index=(7, 9), names=["d"]
+    )  # fmt: skip
+    np.testing.assert_array_equal(
+        dataset.picture(0)[1], [[1, 0, 255, 255], [255, 255, 1, 255]]
+    )  # fmt: skip
+    np.testing.assert_array_equal(dataset.check(), [1, 2])
+
+
+def test_classes_can_be_counted_instead_of_named(files):
+    assert made(files, 3).class_names == ("class 0", "class 1", "class 2")
+
+
+def test_a_split_takes_its_names_only_in_its_order(files):
+    dataset = made(files, names=["c", "a"])
+    assert [image.stem for image, _ in dataset.pairs] == ["c", "a"]
+
+
+def test_all_pictures_fit_into_one_size_for_a_batch(files):
+    dataset = made(files, size=(12, 16))
+    np.testing.assert_array_equal(dataset.picture(0)[1], labels_of(0))
+    for images, labels in DataLoader(dataset, batch_size=3, num_workers=1):
+        assert images.shape == (3, 3, 12, 16) and labels.shape == (3, 12, 16)
+        assert set(labels[2].flatten().tolist()) == {0, 1, 2, 255}  # it is wider than 12:16
+
+
+def test_a_photograph_is_turned_by_its_note_and_the_mask_is_not(files):
+    upright = labels_of(5)
+    add(files, "d", upright)
+    for orientation, turn in ((6, Image.Transpose.ROTATE_90), (3, Image.Transpose.ROTATE_180)):
+        stored = np.array(Image.fromarray(upright).transpose(turn))
+        for ending in (".png", ".tiff"):
+            add(files, "d", stored, orientation, ending)
+            Image.fromarray(upright).save(files / "masks" / "d.png")
+            image, labels = made(files, names=["d"]).picture(0)
+            np.testing.assert_array_equal(labels, upright)
+            np.testing.assert_array_equal(image[..., 0], 40 * upright)
+            (files / "images" / f"d{ending}").unlink()
+
+
+def test_masks_of_photographs_as_stored_are_refused_until_it_is_said(files):
+    stored = labels_of(5)
+    add(files, "d", stored, orientation=6)
+    refusal(files, "masks/d.png has 16 × 12 pixels, ", "images/d.png 12 × 16", "give upright=False")
+    image, labels = made(files, names=["d"], upright=False).picture(0)
+    np.testing.assert_array_equal(labels, stored)
+    np.testing.assert_array_equal(image[..., 0], 40 * stored)
+    Image.fromarray(np.rot90(stored)).save(files / "masks" / "d.png")
+    refusal(files, "give upright=True", upright=False)
+
+
+def test_a_note_behind_the_pixels_of_a_png_is_heeded(files):
+    upright = labels_of(5)
+    stored = np.ascontiguousarray(np.rot90(upright))
+    add(files, "d", stored, orientation=6)
+    path = files / "images" / "d.png"
+    content = path.read_bytes()
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    last = content.index(b"IEND") - 4
+    moved = content[:start] + content[end:last] + content[start:end] + content[last:]
+    path.write_bytes(moved)
+    assert "exif" not in Image.open(path).info
+    with pytest.raises(ValueError, match="d.png has 12 × 16 pixels, .*/d.png 16 × 12"):
+        made(files, names=["d"]).picture(0)  # the mask is as stored
+    Image.fromarray(upright).save(files / "masks" / "d.png")
+    np.testing.assert_array_equal(made(files, names=["d"]).picture(0)[0][..., 0], 40 * upright)
+
+
+def test_check_counts_the_pixels_of_each_class(files):
+    everything = np.concatenate([labels_of(seed, width=16 + seed).ravel() for seed in range(3)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        counts = made(files).check()
+    np.testing.assert_array_equal(counts, np.bincount(everything))
+    with pytest.warns(UserWarning, match="of class dog, emu. If the masks have another number"):
+        assert made(files, (*CLASSES, "dog", "emu")).check().tolist()[3:] == [0, 0]
+
+
+def test_a_data_set_can_be_sent_to_another_process(files):
+    dataset = pickle.loads(pickle.dumps(made(files, size=8)))
+    assert dataset.picture(1)[1].shape == (8, 8)
+
+
+# ---- what does not fit is found when the data set is made ----
+
+
+def test_a_missing_mask_and_a_missing_photograph(files):
+    (files / "masks" / "a.png").unlink()
+    (files / "images" / "c.png").unlink()
+    message = refusal(files, "2 of the pictures", "a.png has no mask in", "c.png has no photograph")
+    assert message.count("share a name up to the ending") == 1  # said once for both
+
+
+def test_a_name_in_a_split_that_has_no_files(files):
+    refusal(files, "z has no photograph", names=["a", "z"])
+
+
+def test_two_files_of_one_name(files):
+    add(files, "b", labels_of(1, width=17), ending=".bmp")
+    refusal(files, "b.bmp and ", "b.png share a name", "remove all but one")
+
+
+def test_a_mask_of_another_size(files):
+    Image.fromarray(labels_of(0, height=6, width=8)).save(files / "masks" / "a.png")
+    refusal(files, "masks/a.png has 8 × 6 pixels, ", "images/a.png 16 × 12", "nearest")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_a_mask_in_colours(files, mode):
+    Image.fromarray(labels_of(0)).convert(mode).save(files / "masks" / "a.png")
+    refusal(files, f"a.png holds colours ({mode})", "labels[(colours")
+
+
+def test_what_the_message_says_of_colours_works(files):
+    labels = labels_of(0)
+    palette = np.array([(128, 64, 128), (70, 70, 70), (0, 0, 142)], dtype=np.uint8)
+    colours = palette[labels]
+    numbers = np.full(colours.shape[:2], 255, np.uint8)
+    for label, colour in enumerate(palette):
+        numbers[(colours[..., :3] == tuple(colour)).all(axis=-1)] = label
+    np.testing.assert_array_equal(numbers, labels)
+
+
+def test_a_mask_of_16_bits_and_what_the_message_says_of_it(files):
+    labels = labels_of(0)
+    path = files / "masks" / "a.png"
+    write_grey_png(path, labels.astype(np.uint16), 16)
+    refusal(files, "a.png has 16 bits a pixel", ".astype('uint8')).save(mask)")
+    Image.fromarray(np.array(Image.open(path)).astype("uint8")).save(path)
+    np.testing.assert_array_equal(made(files).picture(0)[1], labels)
+
+
+def test_a_mask_that_jpeg_has_changed(files):
+    Image.fromarray(labels_of(0)).save(files / "masks" / "a.png", format="JPEG")
+    refusal(files, "a.png is JPEG, and masks are PNG")
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\nxy"]
+)
+def test_a_file_that_is_no_image(files, folder, content):
+    (files / folder / "b.png").write_bytes(content)
+    refusal(files, f"{folder}/b.png cannot be read", "take it out")
+
+
+def test_ten_are_named_of_many_and_all_are_counted(files):
+    for number in range(25):
+        add(files, f"d{number:02}", labels_of(number))
+        (files / "masks" / f"d{number:02}.png").unlink()
+    (files / "masks" / "a.png").write_bytes(b"")
+    message = refusal(files, "26 of the pictures", "d00.png", "d09.png", "… and 16 more", "take")
+    assert "d10.png" not in message
+
+
+# ---- what only the pixels show ----
+
+
+def test_a_number_that_is_no_class(files):
+    strange = labels_of(1, width=17)
+    strange[0, 0], strange[3, 3] = 3, 77
+    Image.fromarray(strange).save(files / "masks" / "b.png")
+    dataset = made(files)
+    with pytest.raises(ValueError, match=r"b.png holds 3, 77\..* 0, 1, 2, 255 have a meaning"):
+        dataset.picture(1)
+    dataset.picture(0)
+    refusal(files, "1 of the pictures", "b.png holds 3, 77", check=True)
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_a_file_that_is_cut_short(files, folder):
+    path = files / folder / "c.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    dataset = made(files)
+    with pytest.raises(ValueError, match=r"c.png cannot be read"):
+        dataset.picture(2)
+    refusal(files, "1 of the pictures", "c.png cannot be read", check=True)
+
+
+def test_a_file_that_goes_away(files):
+    dataset = made(files)
+    (files / "masks" / "c.png").unlink()
+    with pytest.raises(ValueError, match=r"c.png cannot be read"):
+        dataset.picture(2)
+
+
+def test_a_bad_mask_is_named_by_workers_too(files):
+    Image.fromarray(np.full((12, 16), 9, np.uint8)).save(files / "masks" / "a.png")
+    with pytest.raises(ValueError) as error:
+        made(files).picture(0)
+    again = type(error.value)(f"Caught in a worker: {error.value}")  # as torch raises it anew
+    assert isinstance(again, ValueError) and "a.png holds 9" in str(again)
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+
+
+def test_progress_shows_only_where_one_waits(files, monkeypatch, capfd):
+    made(files).check()
+    assert capfd.readouterr().err == ""
+
+    def at_once(*arguments, delay, **more):
+        assert delay > 0
+        return folder_module_tqdm(*arguments, **more | {"leave": True})
+
+    folder_module_tqdm = folder_module.tqdm
+    monkeypatch.setattr(folder_module, "tqdm", at_once)
+    made(files).check()
+    shown = capfd.readouterr().err
+    assert "comparing sizes: 100%" in shown and "reading pixels: 100%" in shown and "3/3" in shown
+
+
+BAD = {
+    "no folder of images": ({"images": "nowhere"}, "images = ", "nowhere is no folder"),
+    "no folder of masks": ({"masks": "nowhere"}, "masks = ", "nowhere is no folder"),
+    "one folder for both": ({"masks": "images"}, "both", "folder of its own"),
+    "an empty folder": ({"images": "empty"}, "empty holds no photograph", ".jpg"),
+    "no classes": ({"classes": 0}, "classes = 0", "from 1"),
+    "no names": ({"classes": []}, "classes = []", "from 1"),
+    "too many classes": ({"classes": 256}, "classes = 256", "255"),
+    "far too many classes": ({"classes": 10**15}, "classes = 1000000000000000", "255"),
+    "classes in one word": ({"classes": "cat"}, "classes = 'cat'", "list of names"),
+    "an empty name": ({"classes": ["cat", ""]}, "['cat', '']", "list of names"),
+    "numbers for names": ({"classes": [0, 1]}, "[0, 1]", "list of names"),
+    "classes of truth": ({"classes": True}, "classes = True", "how many"),
+    "a value too few": ({"values": (0, 1)}, "values = (0, 1)", "3 classes"),
+    "a value twice": ({"values": (0, 1, 1)}, "values = (0, 1, 1)", "of its own"),
+    "a value beyond 8 bits": ({"values": (0, 1, 256)}, "values = (0, 1, 256)", "0 … 255"),
+    "a negative value": ({"values": (0, 1, -1)}, "values = (0, 1, -1)", "0 … 255"),
+    "values in words": ({"values": "012"}, "values = '012'", "whole"),
+    "ignoring −100": ({"ignore_index": -100}, "(-100,)", "0 … 255"),
+    "ignoring nothing": ({"ignore_index": None}, "ignore_index = None", "0 … 255"),
+    "ignoring halves": ({"ignore_index": [0.5]}, "ignore_index = [0.5]", "whole"),
+    "ignoring a class": ({"ignore_index": 2}, "2 stands for a class and is ignored"),
+    "white that is ignored": ({"values": (0, 1, 255)}, "255 stands", "ignore_index=()"),
+    "no size": ({"size": 0}, "size = 0", "at least 1"),
+    "a split of nothing": ({"names": []}, "names = []", "list of names"),
+    "a split in one word": ({"names": "a"}, "names = 'a'", "list of names"),
+}
+
+
+@pytest.mark.parametrize("case", BAD.values(), ids=BAD)
+def test_arguments_that_cannot_be_are_refused(files, case):
+    changes, *words = case
+    (files / "empty").mkdir()
+    arguments = {"images": "images", "masks": "masks", "classes": CLASSES} | changes
+    arguments |= {key: files / arguments[key] for key in ("images", "masks")}
+    with pytest.raises(ValueError) as error:
+        Folder(**arguments)
+    assert [word for word in words if word not in str(error.value)] == [], error.value
