@@ -16,6 +16,7 @@ from segformer_edu.plots.spatial_reduction import (
     shares,
     stacked_bars,
 )
+from segformer_edu.plots.training import training_curves
 
 __all__ = [
     "attention_matrix",
@@ -34,4 +35,5 @@ __all__ = [
     "shift_curves",
     "show",
     "stacked_bars",
+    "training_curves",
 ]

@@ -15,12 +15,13 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from segformer_edu.files import write_atomically
 from segformer_edu.segformer import SegFormer
+from segformer_edu.training.curves import draw_curves
 from segformer_edu.training.settings import Settings
 
 SETTINGS, LOG, STATE = "settings.yaml", "log.csv", "last.pt"
@@ -30,27 +31,31 @@ COLUMNS = ("step", "loss", "learning_rate", "gradient_norm", "miou", "pixel_accu
 class RunFolder:
     """A folder that holds one run, new or to be continued.
 
-    Checkpoints are written in this order: log to the disk, best weights, then `last.pt`, which
-    names the step and the length of the log. Whatever a killed run wrote after its last `last.pt`
-    is cut off or written again, the same, when it is resumed.
+    A checkpoint is written in this order: log to the disk, better weights to best/, then last.pt,
+    which knows the step and the length of the log. Whatever a killed run wrote after its last
+    last.pt is cut off when it is resumed, or written again, the same.
 
     Args:
         path: made by `begin` if it is not there; files of others in it stay.
         settings: the run's.
         resume: continue the run that the folder holds, if it holds one.
+        writes: whether this process writes, or only follows one that does.
 
     Attributes:
-        state: what `save` was given last, or None if there is no checkpoint.
+        state: the checkpoint that the run continues from, if any, until `begin`.
+        step: steps that the last checkpoint holds.
 
     Raises:
         ValueError: a run is there and resume was not asked for, or it has other settings, or its
             checkpoint cannot be read.
     """
 
-    def __init__(self, path: str | Path, settings: Settings, resume: bool) -> None:
-        self.path, self.settings = Path(path).expanduser(), settings
+    def __init__(
+        self, path: str | Path, settings: Settings, resume: bool, writes: bool = True
+    ) -> None:
+        self.path, self.settings, self.writes = Path(path).expanduser(), settings, writes
         self.state: dict[str, Any] | None = None
-        self._log: BinaryIO | None = None
+        self.step = 0
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{self.path} is a file: name a folder for the run.")
         if not any((self.path / name).exists() for name in (SETTINGS, LOG, STATE)):
@@ -64,6 +69,7 @@ class RunFolder:
             self._compare(Settings.from_yaml(self.path / SETTINGS))
         if (self.path / STATE).exists():
             self.state = read_state(self.path / STATE)
+            self.step = self.state["step"]
 
     def _compare(self, begun_with: Settings) -> None:
         if names := begun_with.differences(self.settings):
@@ -76,18 +82,16 @@ class RunFolder:
                 f"Resume it with its own, or name another folder."
             )
 
-    @property
-    def step(self) -> int:
-        """Steps that the checkpoint holds."""
-        return self.state["step"] if self.state else 0
-
     def begin(self, class_names: Sequence[str]) -> None:
         """Make the folder ready: settings written, the log cut to where the checkpoint stands."""
+        position = self.state["log_bytes"] if self.state else 0
+        self.state = None  # its memory is needed no more
+        if not self.writes:
+            return
         with self._explained(self.step):
             self.path.mkdir(parents=True, exist_ok=True)
             self._sweep()
             write_atomically(self.path / SETTINGS, self.settings.to_yaml().encode())
-            position = self.state["log_bytes"] if self.state else 0
             self._log = (self.path / LOG).open("r+b" if position else "wb")
             self._log.truncate(position)
             self._log.seek(position)
@@ -103,45 +107,45 @@ class RunFolder:
                 shutil.rmtree(unfinished)
 
     def log(self, row: Sequence[float]) -> None:
-        """Add a step to the log; what it was not validated for stays out."""
-        with self._explained(int(row[0])):
-            self._write_row([f"{value:.8g}" for value in row])
+        """Add a step, the first number of the row, to the log."""
+        if self.writes:
+            with self._explained(int(row[0])):
+                self._write_row([f"{value:.8g}" for value in row])
 
-    def _write_row(self, row: Sequence[Any]) -> None:
-        assert self._log is not None  # begin() opened it
+    def _write_row(self, row: Sequence[str]) -> None:
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(row)
         self._log.write(line.getvalue().encode())
         self._log.flush()
 
     def save(self, state: Mapping[str, Any], best: SegFormer | None = None) -> None:
-        """Write a checkpoint: `state`, in which "step" counts the steps done; and better weights.
+        """Write a checkpoint: a state, in which "step" counts the steps done; and better weights.
 
         Raises:
             OSError: it could not be written; says which checkpoint is whole.
         """
-        assert self._log is not None
-        with self._explained(state["step"]):
-            os.fsync(self._log.fileno())
-            if best is not None:
-                best.save_pretrained(self.path / "best")
-            state = {**state, "log_bytes": self._log.tell()}
-            buffer = io.BytesIO()
-            torch.save(state, buffer)
-            write_atomically(self.path / STATE, buffer.getvalue())
-        self.state = state
+        if self.writes:
+            with self._explained(state["step"]):
+                os.fsync(self._log.fileno())
+                if best is not None:
+                    best.save_pretrained(self.path / "best")
+                buffer = io.BytesIO()
+                torch.save({**state, "log_bytes": self._log.tell()}, buffer)
+                write_atomically(self.path / STATE, buffer.getvalue())
+        self.step = state["step"]
 
     def finish(self, model: SegFormer) -> None:
-        """Write the weights with which the run ends, and close the log."""
-        assert self._log is not None
-        with self._explained(self.step):
-            model.save_pretrained(self.path / "last")
-        self._log.close()
+        """Write the weights with which the run ends, and draw its curves."""
+        if self.writes:
+            with self._explained(self.step):
+                self._log.close()
+                model.save_pretrained(self.path / "last")
+                draw_curves(self.path / LOG, self.path / "curves.png")
 
     def standing(self) -> str:
         """What a run that stopped can go on from, in a sentence."""
-        if self.state is None:
-            return f"There is no checkpoint yet: --resume begins {self.path} anew."
+        if not self.step:
+            return f"There is no checkpoint yet: --resume begins the run in {self.path} anew."
         return f"{self.path / STATE} holds step {self.step} whole: --resume goes on from there."
 
     @contextlib.contextmanager

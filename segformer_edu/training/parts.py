@@ -1,9 +1,8 @@
-"""From settings to what the loop works with: accelerator, data, augmentation, model."""
+"""From settings to what the loop works with: accelerator, pictures, model, optimizer."""
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,8 @@ from segformer_edu.data.augment import Augment
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.segformer import SegFormer
 from segformer_edu.training.batch_norm import synchronize_batch_norm
+from segformer_edu.training.evaluation import evaluate
+from segformer_edu.training.metrics import Scores, scores
 from segformer_edu.training.optimizer import make_optimizer
 from segformer_edu.training.pictures import (
     Datasets,
@@ -39,57 +40,78 @@ class Parts:
         network: the model that learns.
         model: the same, as accelerate wrapped it: for the forward pass in training.
         judged: a copy that is validated and saved: the weights, or their running average.
-        best: the best mIoU so far.
+        best: the best mIoU so far; −1 before the first validation.
     """
 
+    settings: Settings
     accelerator: Accelerator
-    network: SegFormer
-    model: nn.Module
-    judged: SegFormer
-    optimizer: AcceleratedOptimizer
-    loader: DataLoader
+    pictures: SegmentationDataset
     validation: SegmentationDataset
     class_weights: Tensor | None
-    pictures: int
-    best: float = -math.inf
+    network: SegFormer
+    judged: SegFormer
+    model: nn.Module
+    optimizer: AcceleratedOptimizer
+    loader: DataLoader
+    best: float = -1.0
+
+    def validate(self) -> Scores:
+        """How well the model does on the pictures that it does not train on."""
+        settings = self.settings
+        return scores(
+            evaluate(
+                self.judged,
+                self.validation,
+                settings.batch_size,
+                settings.workers,
+                self.accelerator,
+            )
+        )
 
     def state(self, step: int) -> dict[str, Any]:
-        """All that a resumed run cannot compute anew. What is random needs no state: see Samples
-        and step_seed.
+        """All that a resumed run cannot compute anew. What is random needs no state: see `Samples`
+        and `step_seed`.
         """
         scaler = self.accelerator.scaler
         return {
             "step": step,
-            "pictures": self.pictures,
+            "pictures": len(self.pictures),
             "best": self.best,
             "network": self.network.state_dict(),
-            "judged": self.judged.state_dict(),
+            "average": self.judged.state_dict() if self.settings.ema_decay else {},
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler else {},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to where `state` was taken."""
-        if state["pictures"] != self.pictures:
+        """Go back to where a state was taken."""
+        if state["pictures"] != len(self.pictures):
             raise ValueError(
                 f"The run was begun with {state['pictures']} pictures, and there are now "
-                f"{self.pictures}: put back what is missing, or begin a new run."
+                f"{len(self.pictures)}: put back what is missing, or begin a new run."
             )
         self.best = state["best"]
         self.network.load_state_dict(state["network"])
-        self.judged.load_state_dict(state["judged"])
+        self.judged.load_state_dict(state["average"] or state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if scaler := self.accelerator.scaler:
             scaler.load_state_dict(state["scaler"])
 
 
-def assemble(settings: Settings, data: Datasets | None, state: Mapping[str, Any] | None) -> Parts:
-    """Everything made as the settings say, and put back to where a checkpoint was taken."""
-    accelerator = start(settings)
-    with accelerator.local_main_process_first():  # which may have to fetch the data for all
-        pictures, validation = data or open_data(settings)
-    pictures = Remembered(pictures, settings.cache_mb)
-    validation = Remembered(validation, settings.cache_mb)
+def assemble(
+    settings: Settings,
+    data: Datasets | None,
+    accelerator: Accelerator,
+    state: Mapping[str, Any] | None,
+) -> Parts:
+    """Everything made as the settings say, and put back to where a checkpoint was taken.
+
+    Raises:
+        ValueError: settings, data or a checkpoint that do not go together.
+    """
+    with accelerator.local_main_process_first():  # it may have to fetch the data for all
+        datasets = data or open_data(settings)
+    pictures, validation = (Remembered(each, settings.cache_mb) for each in datasets)
     network = build_model(settings, pictures.class_names)
     check_precision(settings, network.config, accelerator.device)
     judged = copy.deepcopy(network).to(accelerator.device)
@@ -98,8 +120,18 @@ def assemble(settings: Settings, data: Datasets | None, state: Mapping[str, Any]
     optimizer = make_optimizer(
         network, settings.learning_rate, settings.head_lr_factor, settings.weight_decay
     )
+    loader = make_loader(settings, pictures, state["step"] if state else 0)
+    weights = balanced_weights(pictures).to(accelerator.device) if settings.class_weights else None
+    wrapped = accelerator.prepare(network, optimizer, loader)
+    parts = Parts(settings, accelerator, pictures, validation, weights, network, judged, *wrapped)
+    if state:
+        parts.restore(state)
+    return parts
+
+
+def make_loader(settings: Settings, pictures: SegmentationDataset, done: int) -> DataLoader:
+    """Batches of a run from step `done` on, or parts of batches."""
     smallest, largest = settings.scale
-    done = state["step"] if state else 0
     samples = Samples(
         pictures,
         Augment(settings.size, (smallest, largest), settings.flip, settings.colour),
@@ -108,15 +140,7 @@ def assemble(settings: Settings, data: Datasets | None, state: Mapping[str, Any]
         count=(settings.steps - done) * settings.batch_size,
     )
     part = settings.batch_size // settings.accumulation
-    loader: DataLoader = DataLoader(samples, part, num_workers=settings.workers)
-    weights = balanced_weights(pictures).to(accelerator.device) if settings.class_weights else None
-    model, optimizer, loader = accelerator.prepare(network, optimizer, loader)
-    parts = Parts(
-        accelerator, network, model, judged, optimizer, loader, validation, weights, len(pictures)
-    )
-    if state:
-        parts.restore(state)
-    return parts
+    return DataLoader(samples, part, num_workers=settings.workers)
 
 
 def start(settings: Settings) -> Accelerator:

@@ -1,0 +1,50 @@
+"""The gradient of one batch, computed in parts: in turn, on several devices, or both."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from segformer_edu.loss import pixel_weight, summed_loss
+from segformer_edu.training.parts import Parts
+
+
+def compute_gradient(
+    parts: Parts, batch: Sequence[tuple[Tensor, Tensor]], asked: bool
+) -> tuple[float, float, bool]:
+    """The gradient of the mean loss over all valid pixels of a batch, left in the parameters.
+
+    A mean of the means of its parts would be another loss: a picture of which most is ignored would
+    count as much as one that is labelled to the last pixel. So every part's sum is divided by the
+    weight of the whole.
+
+    Args:
+        batch: images and labels of this process, in as many parts as are computed in turn.
+        asked: whether this process was asked to stop.
+
+    Returns:
+        The loss, the length of its gradient before it was clipped, and whether any process was
+        asked to stop: the same in all of them.
+    """
+    accelerator, class_weights = parts.accelerator, parts.class_weights
+    num_classes = parts.network.config.num_classes
+    weight = torch.zeros(1, device=accelerator.device)
+    for _, labels in batch:
+        weight += pixel_weight(labels, num_classes, class_weights=class_weights)
+    weight = accelerator.reduce(weight, "sum").clamp(min=1e-6)  # all ignored: a loss of 0
+    result = torch.tensor([0.0, asked], device=accelerator.device)
+    for number, (images, labels) in enumerate(batch, start=1):
+        more = number < len(batch)  # then the processes wait with the exchange of gradients
+        with accelerator.no_sync(parts.model) if more else contextlib.nullcontext():
+            total = summed_loss(parts.model(images), labels, class_weights=class_weights)
+            loss = total / weight[0]
+            accelerator.backward(loss * accelerator.num_processes)  # whose mean is taken
+        result[0] += loss.detach()
+    longest = parts.settings.clip_norm or math.inf
+    norm = accelerator.clip_grad_norm_(parts.model.parameters(), longest)
+    loss_of_all, number_asked = accelerator.reduce(result, "sum").tolist()
+    return loss_of_all, float(norm), number_asked > 0
