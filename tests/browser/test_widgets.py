@@ -12,7 +12,7 @@ import nbformat
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from segformer_edu.widgets.explorer import Explorer
 from segformer_edu.widgets.picture import WIDTH
@@ -179,9 +179,9 @@ def test_the_png_shows_what_the_svg_shows(browser: Browser, widget: type[Explore
 
 def test_an_unrun_notebook_shows_the_pictures(page: Page, server: Server) -> None:
     open_in_lab(page, server, EVERY_WIDGET)
-    page.locator(".jp-OutputArea img").first.wait_for(timeout=120_000)
-    assert page.locator(".segformer-explorer").count() == 0
-    assert page.locator(".jp-OutputArea img").count() == len(Explorer.__subclasses__())
+    assert scroll_to_widgets(page) == 0
+    pictures = page.locator(".jp-OutputArea img")
+    expect(pictures).to_have_count(len(Explorer.__subclasses__()), timeout=120_000)
 
 
 def test_voila_runs_the_widgets(page: Page, server: Server) -> None:
