@@ -18,6 +18,7 @@ GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 
 class Fault(ValueError):
     """What is wrong with one file, and what to do about it."""
 
+    # One message alone will do too: that is how torch raises again what was raised in a worker.
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(problem, remedy)
         self.problem, self.remedy = problem, remedy

@@ -62,9 +62,8 @@ def write_grey_png(path, labels, bits):
     """A grey PNG of 1, 2, 4 or 16 bits a pixel, written by hand (Pillow writes no 2 and 4)."""
 
     def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(
-            ">I", zlib.crc32(kind + data)
-        )  # fmt: skip
+        length, checksum = struct.pack(">I", len(data)), struct.pack(">I", zlib.crc32(kind + data))
+        return length + kind + data + checksum
 
     height, width = labels.shape
     high_bits_first = (labels[..., None] >> np.arange(bits - 1, -1, -1)) & 1
@@ -123,12 +122,9 @@ def test_a_grey_mask_gives_its_numbers_however_few_bits_they_have(tmp_path, bits
 def test_numbers_of_classes_and_of_what_is_ignored_can_be_any(files):
     numbers = np.array([[0, 255, 7, 9], [9, 9, 0, 7]], dtype=np.uint8)
     add(files, "d", numbers)
-    dataset = made(
-        files, ["bright", "dark"], values=(255, 0), ignore_index=(7, 9), names=["d"]
-    )  # fmt: skip
-    np.testing.assert_array_equal(
-        dataset.picture(0)[1], [[1, 0, 255, 255], [255, 255, 1, 255]]
-    )  # fmt: skip
+    meaning = {"values": (255, 0), "ignore_index": (7, 9)}
+    dataset = made(files, ["bright", "dark"], names=["d"], **meaning)
+    np.testing.assert_array_equal(dataset.picture(0)[1], [[1, 0, 255, 255], [255, 255, 1, 255]])
     np.testing.assert_array_equal(dataset.check(), [1, 2])
 
 
