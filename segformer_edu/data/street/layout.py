@@ -22,12 +22,12 @@ NEAR, FAR = 0.8, 300.0  # metres ahead: in front of the lowest ray, and as good 
 STEPS = (2, 4, 7, 11, 16, 23, 33, 48, 70, 110, 180)  # metres: where a bent line has corners
 Corner = tuple[float, float, float]
 ASPHALT: tuple[Color, ...] = (
-    (0.30, 0.30, 0.31), (0.38, 0.38, 0.39), (0.47, 0.46, 0.45), (0.55, 0.54, 0.52),
-    (0.26, 0.27, 0.30), (0.44, 0.40, 0.37),
+    (0.30, 0.30, 0.31), (0.37, 0.37, 0.38), (0.43, 0.42, 0.41), (0.48, 0.48, 0.48),
+    (0.26, 0.27, 0.30), (0.41, 0.38, 0.36),
 )  # fmt: skip
 SLABS: tuple[Color, ...] = (
-    (0.62, 0.60, 0.57), (0.52, 0.51, 0.50), (0.70, 0.66, 0.60), (0.60, 0.50, 0.45),
-    (0.44, 0.44, 0.46), (0.66, 0.56, 0.46), (0.38, 0.37, 0.37),
+    (0.64, 0.62, 0.59), (0.58, 0.57, 0.56), (0.74, 0.70, 0.63), (0.66, 0.52, 0.45),
+    (0.52, 0.52, 0.54), (0.70, 0.59, 0.47), (0.62, 0.55, 0.52),
 )  # fmt: skip
 
 
@@ -74,12 +74,12 @@ class Scene:
             center,
             rng.uniform(-0.008, 0.008) if rng.random() < 0.6 else 0.0,
             half,
-            (rng.uniform(2.0, 6.0), rng.uniform(2.0, 6.0)),
+            (rng.uniform(2.5, 6.5), rng.uniform(2.5, 6.5)),
             rng.uniform(9, 34) if rng.random() < 0.55 else None,
             rng.uniform(40, 150),
         )
         camera = Camera(
-            rng.uniform(1.4, 3.2),
+            rng.uniform(1.6, 3.4),
             rng.uniform(0.8, 1.35),
             rng.uniform(0.36, 0.58),
             rng.uniform(-0.22, 0.22),
@@ -153,11 +153,11 @@ class Scene:
         tone = pick(rng, ASPHALT)
         self.asphalt = lay(0.5, 0.12)
         road = canvas.paint(ROAD, self.asphalt, shaded(tone, rng.uniform(0.85, 1.15)))
-        slabs = lay(0.6, 0.10, rng.uniform(0.5, 1.2) if rng.random() < 0.6 else 0.0)
+        slabs = lay(0.6, 0.10, rng.uniform(0.6, 1.3) if rng.random() < 0.85 else 0.0)
         stone = shaded(pick(rng, SLABS), rng.uniform(0.85, 1.15))
         walk, kerb = (
             canvas.paint(SIDEWALK, slabs, stone),
-            canvas.paint(SIDEWALK, self.asphalt, shaded(stone, rng.uniform(0.7, 1.25))),
+            canvas.paint(SIDEWALK, self.asphalt, shaded(stone, rng.uniform(1.0, 1.3))),
         )
         wide = 200.0
         for side in (-1, 1):
@@ -165,10 +165,10 @@ class Scene:
             edge = street.edge(side)
             canvas.polygon(open_land, self.strip(0, side * wide, NEAR, FAR))
             canvas.polygon(walk, self.strip(0, edge + side * 0.5, NEAR, FAR))
-            if street.walks[side > 0] > 3.2 and rng.random() < 0.5:  # a verge
+            if street.walks[side > 0] > 4.2 and rng.random() < 0.5:  # a verge
                 start = side * (street.half + 0.25)
                 canvas.polygon(
-                    grass, self.strip(start, start + side * rng.uniform(0.8, 1.5), NEAR, FAR)
+                    grass, self.strip(start, start + side * rng.uniform(1.2, 2.2), NEAR, FAR)
                 )
         canvas.polygon(kerb, self.strip(-street.half - 0.22, street.half + 0.22, NEAR, FAR))
         canvas.polygon(road, self.strip(-street.half, street.half, NEAR, FAR))
@@ -416,13 +416,13 @@ class Scene:
         rng, street = self.rng, self.street
         for side in (-1, 1):
             kerb = side * (street.half + 0.5)
-            if rng.random() < 0.7:  # street lamps
+            if rng.random() < 0.8:  # street lamps
                 z, gap = rng.uniform(4, 14), rng.uniform(9, 16)
-                while not self.small(0.32, z, 2.2):
+                while not self.small(0.32, z, 2.6):
                     self._lamp(kerb, z, -side)
                     z += gap
-            for _ in range(int(rng.random() * 2.6)):
-                z = rng.uniform(3.5, 12)
+            for _ in range(int(rng.random() * 3.4)):
+                z = rng.uniform(3.5, 10)
                 x = street.x(kerb + side * rng.uniform(-0.1, 0.6), z)
                 self.standing.append((z, lambda x=x, z=z: sign(self.canvas, rng, x, z)))
                 self._cast(x, z, 2.5, 0.1)
@@ -444,7 +444,7 @@ class Scene:
             if street.crossing is not None and rng.random() < 0.7:
                 z = max(4.0, street.crossing - 5)
                 x = street.x(kerb, z)
-                if not self.small(0.32, z, 2.0):
+                if not self.small(0.32, z, 2.4):
                     self.standing.append(
                         (
                             z,
@@ -464,8 +464,8 @@ class Scene:
 
     def _people(self) -> None:
         rng, street = self.rng, self.street
-        for _ in range(1 + int(rng.random() * 9)):
-            z = 3.0 + 9 * rng.random() ** 1.2
+        for _ in range(2 + int(rng.random() * 8)):
+            z = 2.9 + 8 * rng.random() ** 1.2
             side = -1 if rng.random() < 0.5 else 1
             if rng.random() < 0.3:
                 offset = rng.uniform(-0.9, 0.9) * street.half
@@ -473,7 +473,7 @@ class Scene:
                 offset = side * (street.half + 0.4 + (street.walks[side > 0] - 0.8) * rng.random())
             z = max(z, 2.0 * self.canvas.camera.focal * abs(street.x(offset, z)))  # within view
             x = street.x(offset, z)
-            if self.small(0.5, z, 3.2) or any(abs(z - zz) < 3 and abs(x - xx) < 1.6 for xx, zz in self.taken):
+            if self.small(0.5, z, 4.2) or any(abs(z - zz) < 3 and abs(x - xx) < 1.6 for xx, zz in self.taken):
                 continue
             height = rng.uniform(1.5, 1.95) if rng.random() < 0.85 else rng.uniform(1.0, 1.4)
             self.standing.append(

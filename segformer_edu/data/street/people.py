@@ -66,7 +66,7 @@ def person(canvas: Canvas, rng: np.random.Generator, x: float, z: float, height:
     face, crown, shoe = paint(skin), paint(hair), paint((0.1, 0.09, 0.09))
     step = rng.uniform(0.0, 0.55) * (rng.random() < 0.7)
     aside = rng.random() < 0.5  # walks across the view: legs and arms swing in it
-    broad = 0.19 if aside else 0.24
+    broad = 0.21 if aside else 0.26
     kind = rng.random()
     parts: list[tuple[int, list[Point]]] = []
     swing = step if aside else step * 0.25
@@ -80,8 +80,8 @@ def person(canvas: Canvas, rng: np.random.Generator, x: float, z: float, height:
         parts.append((shoe, limb((foot[0] - 0.08, 0.04 + foot[1] - 0.05),
                                  (foot[0] + (0.16 if aside else 0.08), 0.03 + foot[1] - 0.05),
                                  0.11, 0.08)))  # fmt: skip
-        parts.append((cloth, limb(knee, foot, 0.16, 0.12)))
-        parts.append((cloth, limb(hip, (knee[0], knee[1] - 0.03), 0.21, 0.16)))
+        parts.append((cloth, limb(knee, foot, 0.18, 0.14)))
+        parts.append((cloth, limb(hip, (knee[0], knee[1] - 0.03), 0.23, 0.18)))
     arms = []
     for sign in (-1, 1):
         shoulder = (sign * (0.03 if aside else broad - 0.02), 1.42)
@@ -90,8 +90,8 @@ def person(canvas: Canvas, rng: np.random.Generator, x: float, z: float, height:
         hand = (elbow[0] + 0.26 * math.sin(angle * 0.6), elbow[1] - 0.26 * math.cos(angle * 0.6))
         arms.append([
             (face, oval(hand[0], hand[1], 0.05, 0.06)),
-            (sleeve, limb(elbow, hand, 0.11, 0.09)),
-            (sleeve, limb(shoulder, elbow, 0.14, 0.11)),
+            (sleeve, limb(elbow, hand, 0.13, 0.11)),
+            (sleeve, limb(shoulder, elbow, 0.16, 0.13)),
         ])  # fmt: skip
     parts += arms[0]
     hem = 0.62 if kind < 0.3 else 0.86

@@ -10,13 +10,13 @@ from segformer_edu.data.street.canvas import Color
 
 # kind, share, zenith, horizon, light on the street, shade of a shadow
 SKIES = (
-    ("clear", 0.30, (0.28, 0.50, 0.82), (0.72, 0.83, 0.93), (1.08, 1.04, 0.97), 0.55),
+    ("clear", 0.33, (0.28, 0.50, 0.82), (0.72, 0.83, 0.93), (1.08, 1.04, 0.97), 0.55),
     ("hazy", 0.12, (0.66, 0.72, 0.78), (0.86, 0.86, 0.84), (1.00, 0.98, 0.94), 0.30),
     ("overcast", 0.18, (0.58, 0.61, 0.65), (0.74, 0.75, 0.77), (0.84, 0.86, 0.90), 0.08),
-    ("storm", 0.10, (0.26, 0.29, 0.34), (0.46, 0.48, 0.50), (0.60, 0.63, 0.68), 0.05),
+    ("storm", 0.10, (0.26, 0.29, 0.34), (0.46, 0.48, 0.50), (0.69, 0.72, 0.76), 0.05),
     ("sunset", 0.12, (0.33, 0.37, 0.60), (0.96, 0.66, 0.42), (1.00, 0.80, 0.65), 0.40),
-    ("dusk", 0.10, (0.13, 0.17, 0.34), (0.55, 0.42, 0.48), (0.46, 0.46, 0.60), 0.10),
-    ("night", 0.08, (0.03, 0.04, 0.09), (0.13, 0.13, 0.19), (0.32, 0.33, 0.43), 0.0),
+    ("dusk", 0.09, (0.13, 0.17, 0.34), (0.55, 0.42, 0.48), (0.46, 0.46, 0.60), 0.10),
+    ("night", 0.06, (0.03, 0.04, 0.09), (0.13, 0.13, 0.19), (0.32, 0.33, 0.43), 0.0),
 )
 
 
@@ -61,7 +61,7 @@ def draw_weather(rng: np.random.Generator) -> Weather:
     ]
     zenith, horizon, light = (_varied(rng, color, 0.045) for color in colors)
     dark = kind in ("dusk", "night")
-    foggy = rng.random() < 0.12
+    foggy = rng.random() < 0.1
     wet = kind in ("overcast", "storm", "dusk", "night") and rng.random() < 0.45
     return Weather(
         zenith,
@@ -73,10 +73,10 @@ def draw_weather(rng: np.random.Generator) -> Weather:
         rng.uniform(-0.2, 0.9),
         rng.uniform(35, 90) if foggy else rng.uniform(250, 1500),
         rng.uniform(0.3, 1.0) if wet else 0.0,
-        rng.uniform(0.8, 1.25),
-        rng.uniform(0.8, 1.15),
+        rng.uniform(0.85, 1.25),
+        rng.uniform(0.85, 1.15),
         max(0.0, rng.uniform(-0.004, 0.003)),
-        rng.uniform(1, 9) * (1.6 if dark else 1),
+        rng.uniform(1, 7) * (1.6 if dark else 1),
     )
 
 
