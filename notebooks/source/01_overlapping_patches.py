@@ -578,7 +578,7 @@ plots.show(
 # | at which places does no token see an upright edge? | every fourth | none |
 # | how much do tokens change when the image moves by a pixel, with random weights? | as much | as much |
 # | and with filters that average? | a little more | a little less |
-# | and with *learned* filters? | not measured here | not measured here: it takes a training run |
+# | and with *learned* filters? | not measured | not measured: it takes a training run |
 #
 # ## 8 · Is it the patches that keep ViT from other sizes?
 #

@@ -11,7 +11,7 @@
 # - work out, for any image, how large the attention matrix is, and tell N from N²;
 # - say what the fused kernel saves, and what it does not.
 #
-# **Time** 60 minutes, and as much again for the exercises. **You need** lesson 01, the product of two matrices, and the softmax (we go through it once more).
+# **Time** 60 minutes, and 50 for the exercises. **You need** lesson 01, the product of two matrices, and the softmax (we go through it once more).
 
 # %%
 import math
@@ -33,7 +33,7 @@ from segformer_edu.exercises import check, hint, solution
 from segformer_edu.widgets import AttentionBill
 
 # %% [markdown]
-# ## What does one token ask the others?
+# ## 1 · What does one token ask the others?
 #
 # Take four tokens of two numbers each, small enough for pencil and paper. The first number says how *grey* a patch is, the second how *orange*. Two of them come from the wall behind the astronaut,
 # two from her suit.
@@ -80,7 +80,7 @@ print([round(number, 2) for number in mixed])
 # Still mostly grey, with a hint of orange from the other side of the picture. That is the whole of attention: **compare, share out, mix**. A convolution would have reached as far as its kernel; this
 # token has heard from everyone in one step.
 #
-# ## Who gives, and who gets?
+# ## 2 · Who gives, and who gets?
 #
 # Let all four ask. Their weights make a matrix, a row for each query and a column for each key.
 #
@@ -105,7 +105,7 @@ plots.show(
 #
 # The axis matters. `softmax(dim=-1)` runs along the keys; along the queries it would have made the columns sum to one, with no error and the very same shape. Exercise 02.2 knows that mistake.
 #
-# ## How is it written for any number of tokens?
+# ## 3 · How is it written for any number of tokens?
 #
 # All dot products at once are one matrix product, q times k turned over. All mixtures at once are another. This is equation 1 of the paper (arXiv:2105.15203, eq. 1), and three lines of code.
 
@@ -174,7 +174,7 @@ plots.show(
 # *Compare the maps with the photograph.* Nothing here is trained. Attention between raw tokens finds what looks alike, however far apart it lies. What training adds is the right to choose: three matrices, learned, make a query, a key and a value of each token, so that what a token
 # *looks for* need not be what it *is*.
 #
-# ## Why several heads?
+# ## 4 · Why several heads?
 #
 # A row has only one unit of attention to give. A token that wants to look at its own edge *and* at the sky has to split it. So the channels are dealt out to several **heads**, and each head computes an
 # attention of its own, over d = C / heads channels.
@@ -191,7 +191,7 @@ for heads in (1, 2, 4, 8):
     print(f"heads {heads}: {heads * N**2:>9,} entries, {heads * N**2 * d:,} multiply-adds")
 
 # %% [markdown]
-# The memory grows with the heads, the arithmetic does not: every head has a full N×N matrix, but each of its entries is a sum of fewer products. ("Multiply-adds": one multiplication and the addition that goes with
+# The memory grows with the heads, the multiply-adds do not: every head has a full N×N matrix, but each of its entries is a sum of fewer products. ("Multiply-adds": one multiplication and the addition that goes with
 # it.)
 #
 # ### Build it
@@ -255,7 +255,7 @@ plots.show(
 # %% [markdown]
 # *Look for what all four share, and what only one has.* The filters of lesson 01 are random, so the heads differ by accident; in a trained model the differences are what training found useful. Lesson 09 looks at those.
 #
-# ## Why divide by √d?
+# ## 5 · Why divide by √d?
 #
 # A score is a sum of d products. Suppose the numbers in q and k are independent, with mean 0 and variance 1. Each product then has variance 1 as well, and variances of independent terms add up: **the score has variance
 # d**. It has a spread of √d, so dividing by √d brings it back to 1. (This is the argument of the first transformer paper, arXiv:1706.03762, Section 3.2.1.)
@@ -307,7 +307,7 @@ plots.show(
         panels,
         "width of a head, d",
         {d: str(d) for d in widths},
-        "Without √d, a wide head looks at one key or two, and hardly passes a gradient on",
+        "Without √d, a wide head looks at one key or two, and gives way little",
     ),
     alt="Three panels over the width of a head, 4 to 256. Without the division the variance of "
     "the scores climbs as d does, the number of keys that a query looks at falls from about "
@@ -316,12 +316,31 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the solid lines to the right.* Undivided, a query of a wide head looks at hardly more than one key of them all: the softmax has become a hard choice. The third panel is why that hurts. The derivative of a weight by its own score is w (1 − w): zero when w is 0
-# and zero when w is 1. A softmax that has made up its mind passes almost no gradient on, and **what gets no gradient does not learn**. Divided by √d, a head of any width starts out undecided.
+# *Follow the solid lines to the right.* Undivided, a query of a wide head looks at hardly more than one key of them all: the softmax has become a hard choice. The third panel says how far the weights still give way. The derivative of a weight by its own score is w (1 − w): zero when w is 0, and zero when w is 1.
+#
+# You may read that such a head gets no gradient; the first transformer paper suspects "extremely small gradients" of the softmax (arXiv:1706.03762, Section 3.2.1). Measure that as well. Give the answers of heads with d = 256 a random push: how long is the gradient that arrives at a query, and through how many keys has it come?
+#
+# **Predict.** Without the division, is the gradient at a query shorter, or longer?
+
+# %%
+prediction = ...  # "shorter" or "longer"
+
+# %%
+push, v = torch.randn(2, 256, 256, generator=generator)  # q and k are still those of d = 256
+for name, root in (("q kᵀ", 1), ("q kᵀ / √d", math.sqrt(256))):
+    scores = (raw[256] / root).requires_grad_()
+    ((scores.softmax(dim=-1) @ v) * push).sum().backward()
+    length = (scores.grad @ k / root).norm(dim=-1).mean()  # the chain rule, from scores to q
+    keys = effective_keys(scores.grad.abs().log())
+    print(f"{name:<9}  length {length:>2.0f}, through {keys:>3.0f} of 256 keys")
+
+# %% [markdown]
+# It is *longer*: undivided, a score is √d times as steep in q. But it comes through a few keys only, those that the query looks at as it is; divided, it comes through nearly half of them.
+# **What a query does not look at, it cannot learn to look at.** Divided by √d, a head of any width starts out undecided, and hears from all sides.
 #
 # An honest limit: the argument is about independent numbers of variance 1. Nothing keeps them so once training has begun. It sets the scale at the start, and that is what the division is for.
 #
-# ## How large is the matrix?
+# ## 6 · How large is the matrix?
 #
 # Now the bill. Stage 1 of SegFormer cuts the image into a map a quarter as high and a quarter as wide. Suppose each of its tokens asks every other.
 #
@@ -352,14 +371,15 @@ x8 = photo_tokens(8).flatten(1, 2)
 print("the matrix of 8² tokens, counted:", f"{(x8 @ x8.transpose(-2, -1)).numel():,}")
 
 # %% [markdown]
-# The post's numbers are the numbers of **pixels, N**. The map has **N²** entries: {{attention_entries_512_pixels}} for 512×512, and {{attention_entries_1024_pixels}} for 1024×1024. The true bill is {{attention_pixels_512}} times the one in the post; its conclusion, that full
+# The post's numbers are the numbers of **pixels, N**. The map has **N²** entries: {{attention_entries_512_pixels}} for 512×512, and {{attention_entries_1024_pixels}} for 1024×1024. For 512×512 the true bill is {{attention_pixels_512}} times the one in the post; its conclusion, that full
 # attention does not scale, is right, and by far more than it says.
 #
-# And the maps: there is one for each head of each layer. ViT-Base has 12 layers of 12 heads ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929), Table 1), so 144. (In the same row of that table stands 768, the number of *channels* of a token. The heads share those out; they do not multiply the maps.)
+# And the maps: there is one for each head of each layer. ViT-Base has 12 layers of 12 heads ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929), Table 1), so 144. (In the same row of that table stands 768, the number of *channels* of a token. The heads share those out; they do not multiply the maps.) For 512×512 in patches of 16×16, and one token more that ViT adds for the class, the maps come to:
 
 # %%
-layers, heads = 12, 12  # ViT-Base
-print("attention maps of ViT-Base:", layers * heads)
+layers, heads, N = 12, 12, (512 // 16) ** 2 + 1  # ViT-Base
+size = 4 * layers * heads * N**2 / 2**20
+print(f"{layers * heads} maps of {N:,}² entries: {size:.0f} MiB in float32")
 
 # %% [markdown]
 # ### Is the matrix all there is to pay?
@@ -374,10 +394,10 @@ assert counter.get_total_flops() == 2 * (4 * N * C**2 + 2 * N**2 * C)
 print(f"Linears {4 * N * C**2:>11,}\nmatrix  {2 * N**2 * C:>11,}")
 
 # %% [markdown]
-# The two are equal when N is twice C. Language models with short texts and wide layers can live below that. A segmentation model cannot: it needs many tokens, to know *where* an edge is. At 512×512 the matrix of stage 1 takes {{attention_matrix_over_linears}} times the
+# The two are equal when N is twice C. Language models with short texts and wide layers can live below that. A segmentation model cannot: it needs many tokens, to know *where* an edge is. In stage 1 of B0 at 512×512, with {{stage_1_tokens}} tokens of 32 channels, the matrix takes {{attention_matrix_over_linears}} times the
 # arithmetic of the Linears.
 #
-# ## How long does it take?
+# ## 7 · How long does it take?
 #
 # Counting is not timing. Processors have caches, memory has a speed, and either may spoil a neat law. So measure: the processor's own seconds, on one thread, the best of three runs. What other programs do meanwhile then hardly counts.
 
@@ -474,7 +494,7 @@ print(f"matrix {4 * N**2 / 2**20:.0f} MiB, peak {peak / (4 * N**2):.1f} times th
 # %% [markdown]
 # Twice the matrix: the scores are still there while their softmax is being written. At 128×128 tokens that would be two GiB, more than we have promised to use. So the explicit form ends here, and the next question asks itself.
 #
-# ## Do we have to store it?
+# ## 8 · Do we have to store it?
 #
 # The matrix is made, used once, and thrown away. And no row needs any other: a query's softmax runs over its own scores. So take the queries a band at a time.
 
@@ -526,13 +546,13 @@ plots.show(
         "The fused kernel saves the memory; the work is the same",
     ),
     alt="Two panels over 32² to 128² tokens, on logarithmic axes. Left, seconds: three steep "
-    "lines of similar slope, the fused kernel's the lowest. Right, peak memory: the explicit "
-    "form climbs as steeply, in bands half as steeply, and the fused kernel's line lies far "
-    "below both and is nearly flat.",
+    "lines, of slopes about two and more, the fused kernel's the lowest. Right, peak memory: the "
+    "explicit form climbs with slope two, in bands with slope one, and the fused kernel's line "
+    "lies far below both, nearly flat at first, and climbs least.",
 )
 
 # %% [markdown]
-# *Right: memory.* The explicit form holds two N×N matrices, so its memory grows as N². In bands it grows as N. The fused kernel needs its output, which grows as N too, and a workspace that hardly depends on N; where the workspace is the larger part, the line is nearly flat.
+# *Right: memory.* The explicit form holds two N×N matrices, so its memory grows as N². In bands it grows as N. The fused kernel needs its output, which grows as N too, and a workspace that hardly depends on N; as long as the workspace is the larger part, the line is nearly flat, and then it bends upwards.
 #
 # *Left: time.* Lower, but look at the slope of the fused kernel's line. The fused kernel does all 2·N²·C multiply-adds: it avoids storing the scores, not computing them. **Twice the side of the image still takes about sixteen times as long.** So for memory, the bill can be paid by a better kernel. For time, something has to
 # give: fewer tokens, or fewer keys.
@@ -546,13 +566,16 @@ print("at 128² tokens the fused kernel needs less than a hundredth of the expli
 # %% [markdown]
 # ## Play
 #
-# Image, patch size and heads make the bill; the black line is memory. When you run the cell, the memory slider starts at the step nearest to the memory of *your* machine (the picture you see before that has a nominal {{bill_nominal_memory}} GiB). All sliders answer to the arrow keys.
+# Image, patch size and heads make the bill; the black line is memory. When you run the cell, the memory slider starts at the step nearest to the memory of *your* machine (the picture you see before that has a nominal {{bill_nominal_memory}} GiB). Heads are 64 channels wide
+# here, as in ViT and in SegFormer B1 to B5. All sliders answer to the arrow keys.
 
 # %%
 AttentionBill()
 
 # %% [markdown]
 # <details><summary>What you should have found</summary>
+#
+# With {{bill_nominal_memory}} GiB, patches of 4 and one head, the largest of these images has a side of {{bill_largest_side}}.
 #
 # Twice the side: four times the tokens, sixteen times the matrix. Twice the patch size brings back the old bill exactly, because only side / patch counts. That is the way ViT went, with patches of 16×16: cheap, and too coarse to follow an edge. Lesson 03 shows the other way.
 #
@@ -677,7 +700,7 @@ check("02.6", merge)
 # ## Recap
 #
 # - Attention is compare, share out, mix: softmax(q kᵀ / √d) v. Every row of the softmax sums to one.
-# - Heads share out the channels, not the tokens. Each has an N×N matrix; the arithmetic in all stays the same.
+# - Heads share out the channels, not the tokens. Each has an N×N matrix; the multiply-adds in all stay the same.
 # - A sum of d products has variance d. Dividing by √d keeps the softmax from making up its mind before it has learned anything.
 # - N tokens make N² entries, and N itself grows with the square of the image's side.
 # - The fused kernel gives the same answer without storing the matrix. It does not do less arithmetic.
@@ -687,7 +710,7 @@ check("02.6", merge)
 # 1. Which sums are one, those of the rows or those of the columns, and which axis does the softmax run over?
 # 2. An image becomes twice as wide and twice as high. By how much do tokens, matrix, and the time of the fused kernel grow?
 # 3. Eight heads instead of one: what happens to the entries, and what to the multiply-adds?
-# 4. Why do undivided scores keep a wide head from learning?
+# 4. What do undivided scores make of a wide head, and what can it then not learn?
 # 5. What does the fused kernel save, and what not?
 #
 # <details><summary>Answers</summary>
@@ -695,7 +718,7 @@ check("02.6", merge)
 # 1. The rows: each query shares out a weight of one among the keys, so the softmax runs over the keys, the last axis.
 # 2. Four times the tokens, sixteen times the matrix, about sixteen times the time.
 # 3. Eight times the entries; as many multiply-adds.
-# 4. Their variance is d. The softmax over them is nearly a hard choice, weights are near 0 or 1, and there its derivative w (1 − w) is near 0.
+# 4. Their variance is d. The softmax over them is nearly a hard choice, and a gradient comes through the few keys that a query looks at already: it cannot learn to look at others.
 # 5. The memory of the matrix. Every score is still computed.
 #
 # </details>
@@ -704,11 +727,12 @@ check("02.6", merge)
 # >
 # > - *N or N².* A post that many begin with counts the pixels of the image and calls it the cost of a map; the map has the square of that. It speaks of 768 or 728 maps; there is one for each head of each layer, 144 in ViT-Base ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929), Table 1).
 # > - *Which d.* The paper writes √d_head (arXiv:2105.15203, eq. 1); code has had √C, as you saw. They agree with one head only.
+# > - *How wide is a head?* The sentence before that equation gives q, k and v of each head N × C numbers (arXiv:2105.15203, Section 3.1). In code a head has C / heads channels.
 # > - *"FlashAttention makes attention linear."* Its memory, yes; its arithmetic is that of plain attention ([Dao and others 2022](https://arxiv.org/abs/2205.14135), Section 3.1).
 # > - *Which axis is the batch.* `nn.MultiheadAttention` takes `(N, B, C)` unless you say `batch_first=True`. Hand it `(B, N, C)` without, and the images of a batch attend to one another, token by token; nothing complains.
-# > - *What is N² when people say "attention is O(N²)"?* In papers on language N is the number of words; in those on images it is height times width (arXiv:2105.15203, Section 3.1), and so O(N²) is the fourth power of a side.
+# > - *What is N² when people say "attention is O(N²)"?* In papers on language N is the number of tokens in a text; in those on images it is height times width (arXiv:2105.15203, Section 3.1), and so O(N²) is the fourth power of a side.
 #
-# **References.** A. Vaswani and others, *Attention Is All You Need*, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762), Section 3.2. E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1 and eq. 1. A. Dosovitskiy and others, *An Image Is Worth 16x16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929).
+# **References.** A. Vaswani and others, *Attention Is All You Need*, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762), Section 3.2. E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1 and eq. 1. A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929).
 # T. Dao and others, *FlashAttention*, [arXiv:2205.14135](https://arxiv.org/abs/2205.14135). M. Milakov and N. Gimelshein, *Online normalizer calculation for softmax*, [arXiv:1805.02867](https://arxiv.org/abs/1805.02867).
 #
 # **Next:** lesson 03, where the keys become fewer and the queries stay.

@@ -1,5 +1,6 @@
 """The numbers that the lessons' prose states: each function computes one from the package."""
 
+from dataclasses import replace
 from itertools import accumulate
 from operator import mul
 
@@ -14,6 +15,7 @@ from segformer_edu import (
 from segformer_edu.analysis import Cost, StageCost, cost
 from segformer_edu.analysis.patches import PatchRow
 from segformer_edu.widgets import AttentionBill
+from segformer_edu.widgets.attention_bill import SIDES
 
 # Lesson 00
 
@@ -118,6 +120,11 @@ def attention_mib_64() -> str:
 
 def bill_nominal_memory() -> str:
     return str(AttentionBill.first.memory)
+
+
+def bill_largest_side() -> str:
+    states = [replace(AttentionBill.first, side=side) for side in SIDES]
+    return str(max(each.side for each in states if 2 * each.matrix_bytes < each.memory_bytes))
 
 
 def _unreduced_stage_1(side: int, stride: int) -> StageCost:

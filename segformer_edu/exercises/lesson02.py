@@ -61,6 +61,12 @@ def examine_entries(answer: Callable[..., int]) -> str | None:
             "every pixel is a token here. What does the patch size do?": (
                 lambda h, w, p, heads: heads * (h * w) ** 2
             ),
+            "right for a square image; this one has fewer rows of tokens than columns.": (
+                lambda h, w, p, heads: heads * (h // p) ** 4
+            ),
+            "these are bytes, four for each entry. Count the entries.": (
+                lambda h, w, p, heads: 4 * heads * tokens(h, w, p) ** 2
+            ),
         },
     )
 
@@ -122,6 +128,11 @@ def examine_attend(answer: Callable[..., Tensor]) -> str | None:
             "something else.": lambda q, k, v: (q @ k.T / root(q)).softmax(-1) @ k,
             "the scores themselves are the weights here: no softmax has made shares of them.": (
                 lambda q, k, v: q @ k.T / root(q) @ v
+            ),
+            "the scores are multiplied by the root, and spread further still. Which way does "
+            "equation 1 go?": lambda q, k, v: (q @ k.T * root(q)).softmax(-1) @ v,
+            "these are the weights, a share for each key. What is it that they share out?": (
+                lambda q, k, v: (q @ k.T / root(q)).softmax(-1)
             ),
         },
     )
@@ -212,6 +223,12 @@ def examine_multi_head(answer: Callable[..., Tensor]) -> str | None:
             "alone, which mixes tokens.": attention(split, glue, head_width),
             "heads take every so-many-th channel, where each should take a run of d neighbours: "
             "the last axis is split the other way round.": attention(interleave, join, head_width),
+            "heads take every so-many-th channel, and their answers are dealt out in that way too. "
+            "Head 1 should have the first channels.": attention(
+                interleave, lambda x: x.permute(0, 2, 3, 1).flatten(2), head_width
+            ),
+            "joining is right; the split is not. A reshape from (B, N, C) to (B, heads, N, d) cuts "
+            "the list of tokens, not the channels.": attention(view, join, head_width),
             "the heads attend to one another, inside each token: without the transpose the product "
             "runs over the heads' axis.": attention(
                 lambda x, heads: x.unflatten(-1, (heads, -1)), lambda x: x.flatten(2), head_width
@@ -271,6 +288,9 @@ def examine_largest_side(answer: Callable[..., int]) -> str | None:
             ),
             "as if there were one head: each head has a matrix of its own.": (
                 lambda g, p, heads: side(tokens(g, 1), p)
+            ),
+            "rounded to the nearest patch: that image does not always fit any more.": (
+                lambda g, p, heads: p * round((g * 2**30 / 4 / heads) ** 0.25)
             ),
             "a GiB is 2**30 bytes; this counts in GB, 10**9.": (
                 lambda g, p, heads: side(tokens(g, heads, unit=1e9), p)
@@ -387,7 +407,13 @@ def examine_merge(answer: Callable[..., Tensor]) -> str | None:
         return mixed[0], totals[0], mixed[1], totals[1]
 
     small, large = case(1), case(400)
-    if diagnose(answer, merge, [small], {}) is None and not answer(*large).isfinite().all():
+    undivided = "the shares are e to the totals, and do not sum to one: divide by their sum."
+    on_small = diagnose(
+        answer, merge, [small], {undivided: lambda a, ta, b, tb: ta.exp() * a + tb.exp() * b}
+    )
+    if on_small == undivided:  # of the large ones it makes infinities, which tell nothing apart
+        return undivided
+    if on_small is None and not answer(*large).isfinite().all():
         return (
             "right for small scores; large ones overflow, as e to the 1000 is infinite. Only the "
             "difference of the totals matters: take something off both."

@@ -130,6 +130,11 @@ def no_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return scaled(q, k) @ v
 
 
+def multiplied(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scale = q.shape[-1] ** 0.5
+    return F.scaled_dot_product_attention(q[None], k[None], v[None], scale=scale)[0]
+
+
 def keys_not_transposed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.softmax(q @ k / q.shape[-1] ** 0.5, -1) @ v
 
@@ -170,6 +175,18 @@ def heads_last(q, k, v, num_heads):
     return F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
 
 
+def heads_last_in_and_out(q, k, v, num_heads):
+    chunks = (x.unflatten(-1, (-1, num_heads)).unbind(-1) for x in (q, k, v))
+    heads = [F.scaled_dot_product_attention(*each) for each in zip(*chunks, strict=True)]
+    return torch.stack(heads, -1).flatten(2)
+
+
+def viewed_and_transposed(q, k, v, num_heads):
+    batch, tokens, channels = q.shape
+    q, k, v = (x.view(batch, num_heads, tokens, channels // num_heads) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, channels)
+
+
 def heads_attend_to_heads(q, k, v, num_heads):
     heads = (x.unflatten(-1, (num_heads, -1)) for x in (q, k, v))
     return F.scaled_dot_product_attention(*heads).flatten(2)
@@ -204,6 +221,10 @@ def heads_forgotten(gibibytes, patch, heads):
 
 def decimal_gigabytes(gibibytes, patch, heads):
     return patch * math.floor((gibibytes * 1e9 / 4 / heads) ** 0.25)
+
+
+def nearest_patch(gibibytes, patch, heads):
+    return patch * round((gibibytes * 2**30 / 4 / heads) ** 0.25)
 
 
 def rounded_in_pixels(gibibytes, patch, heads):
@@ -283,6 +304,10 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "divided by the heads": divided_by_heads,
         "divided by the patch size once": patch_once,
         "every pixel is a token here": pixels_as_tokens,
+        "right for a square image": lambda height, width, patch, heads: (
+            heads * (height // patch) ** 4
+        ),
+        "these are bytes": lambda *given: 4 * counted_in_the_model(*given),
     },
     "02.2": {
         "the columns sum to one": over_the_queries,
@@ -293,6 +318,8 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "the softmax comes first": divided_too_late,
         "the weights mix the keys": mixes_keys,
         "no softmax has made shares": no_softmax,
+        "multiplied by the root": multiplied,
+        "these are the weights": lambda q, k, v: scaled(q, k).softmax(1),
         "your code stopped with RuntimeError": keys_not_transposed,
     },
     "02.3": {
@@ -302,6 +329,8 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "in one go": viewed_in_one_go,
         "joining is not": joined_without_transposing,
         "split the other way round": heads_last,
+        "dealt out in that way too": heads_last_in_and_out,
+        "joining is right": viewed_and_transposed,
         "the heads attend to one another": heads_attend_to_heads,
     },
     "02.4": {
@@ -312,6 +341,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "would be float16": half_precision,
         "as if there were one head": heads_forgotten,
         "counts in GB": decimal_gigabytes,
+        "rounded to the nearest patch": nearest_patch,
         "round down to tokens": rounded_in_pixels,
     },
     "02.5": {
@@ -330,5 +360,6 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "the halves are swapped": halves_swapped,
         "only the half with the larger total": winner_takes_all,
         "large ones overflow": overflowing,
+        "divide by their sum": lambda a, total_a, b, total_b: total_a.exp() * a + total_b.exp() * b,
     },
 }

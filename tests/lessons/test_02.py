@@ -107,6 +107,22 @@ def test_without_root_d_wide_heads_look_at_few_keys_and_give_way_little(lesson):
     assert lesson["sensitivity"](undivided) < 0.25 < 0.9 < lesson["sensitivity"](divided)
 
 
+def test_undivided_a_gradient_is_longer_and_comes_through_few_keys(lesson):
+    q, k, v, push = torch.randn(4, 256, 256, dtype=torch.float64)
+
+    def gradients(root):
+        queries = q.clone().requires_grad_()
+        scores = queries @ k.T / root
+        scores.retain_grad()
+        (F.softmax(scores, -1) @ v * push).sum().backward()
+        through = lesson["effective_keys"](scores.grad.abs().log())
+        return queries.grad.norm(dim=-1).mean().item(), through
+
+    (undivided, few), (divided, many) = gradients(1), gradients(16)
+    assert undivided > 3 * divided
+    assert few < 5 and 100 < many < 140  # nearly half of 256
+
+
 def test_sensitivity_is_the_trace_of_the_softmaxs_jacobian(lesson):
     scores = torch.randn(7, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda s: F.softmax(s, -1), scores)
