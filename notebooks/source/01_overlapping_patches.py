@@ -483,9 +483,9 @@ plots.show(
         [(7, 4, 3), (15, 8, 7), (31, 16, 15), (63, 32, 31)],
         finding="Four embeddings in a row: every patch overlaps the next by almost half",
     ),
-    alt="Half of a face and the wall beside it, 128 by 128 pixels, four times. Patches of 7, 15, 31 "
-    "and 63 pixels make 32, 16, 8 and 4 tokens a side. In each, three framed neighbours overlap in "
-    "hatched strips.",
+    alt="Half of a face and the wall beside it, 128 by 128 pixels, four times. Patches of 7, 15, "
+    "31 and 63 pixels make 32, 16, 8 and 4 tokens a side. In each, three framed neighbours overlap "
+    "in hatched strips.",
 )
 
 # %% [markdown]

@@ -155,6 +155,9 @@ print(f"sums of the columns {columns.min():.2f} to {columns.max():.2f}")
 # **Predict.** Which parts of the photograph will light up for a token of the orange suit? For one of the black visor?
 
 # %%
+prediction = ...  # in words
+
+# %%
 queries = {"suit": (21, 9), "visor": (27, 20), "wall": (7, 21)}
 looks = [matrix[row * 32 + column].reshape(32, 32) for row, column in queries.values()]
 plots.show(
@@ -425,6 +428,9 @@ def fitted_exponent(tokens, values):
 
 # %% [markdown]
 # **Predict.** What will the slope be? And do you expect every point to lie on the line?
+
+# %%
+prediction = ...  # a number, and yes or no
 
 # %%
 sides = (32, 48, 64, 96)
