@@ -22,12 +22,12 @@ NEAR, FAR = 0.8, 300.0  # metres ahead: in front of the lowest ray, and as good 
 STEPS = (2, 4, 7, 11, 16, 23, 33, 48, 70, 110, 180)  # metres: where a bent line has corners
 Corner = tuple[float, float, float]
 ASPHALT: tuple[Color, ...] = (
-    (0.30, 0.30, 0.31), (0.37, 0.37, 0.38), (0.43, 0.42, 0.41), (0.48, 0.48, 0.48),
-    (0.26, 0.27, 0.30), (0.41, 0.38, 0.36),
+    (0.30, 0.30, 0.31), (0.35, 0.35, 0.36), (0.40, 0.39, 0.39), (0.44, 0.44, 0.45),
+    (0.26, 0.27, 0.30), (0.38, 0.36, 0.35),
 )  # fmt: skip
 SLABS: tuple[Color, ...] = (
-    (0.64, 0.62, 0.59), (0.58, 0.57, 0.56), (0.74, 0.70, 0.63), (0.66, 0.52, 0.45),
-    (0.52, 0.52, 0.54), (0.70, 0.59, 0.47), (0.62, 0.55, 0.52),
+    (0.66, 0.64, 0.60), (0.60, 0.59, 0.58), (0.76, 0.71, 0.63), (0.68, 0.52, 0.44),
+    (0.56, 0.56, 0.58), (0.72, 0.60, 0.46), (0.65, 0.57, 0.53),
 )  # fmt: skip
 
 
@@ -392,7 +392,7 @@ class Scene:
             name = "suv"
         length = vehicles.MODELS[name].profile[-2][0]
         reach = abs(math.cos(yaw)) * length / 2
-        if z - reach < 2.2 or self.small(1.8, z, 4.5):
+        if z - reach < 2.2 or self.small(1.8, z, 6.0):
             return
         if any(abs(z - zz) < 5.5 and abs(x - xx) < 3.5 for xx, zz in self.taken):
             return
@@ -418,7 +418,7 @@ class Scene:
             kerb = side * (street.half + 0.5)
             if rng.random() < 0.8:  # street lamps
                 z, gap = rng.uniform(4, 14), rng.uniform(9, 16)
-                while not self.small(0.32, z, 2.6):
+                while not self.small(0.32, z, 3.0):
                     self._lamp(kerb, z, -side)
                     z += gap
             for _ in range(int(rng.random() * 3.4)):
@@ -444,7 +444,7 @@ class Scene:
             if street.crossing is not None and rng.random() < 0.7:
                 z = max(4.0, street.crossing - 5)
                 x = street.x(kerb, z)
-                if not self.small(0.32, z, 2.4):
+                if not self.small(0.32, z, 2.8):
                     self.standing.append(
                         (
                             z,
@@ -465,7 +465,7 @@ class Scene:
     def _people(self) -> None:
         rng, street = self.rng, self.street
         for _ in range(2 + int(rng.random() * 8)):
-            z = 2.9 + 8 * rng.random() ** 1.2
+            z = 2.7 + 7 * rng.random() ** 1.2
             side = -1 if rng.random() < 0.5 else 1
             if rng.random() < 0.3:
                 offset = rng.uniform(-0.9, 0.9) * street.half
@@ -473,7 +473,7 @@ class Scene:
                 offset = side * (street.half + 0.4 + (street.walks[side > 0] - 0.8) * rng.random())
             z = max(z, 2.0 * self.canvas.camera.focal * abs(street.x(offset, z)))  # within view
             x = street.x(offset, z)
-            if self.small(0.5, z, 4.2) or any(abs(z - zz) < 3 and abs(x - xx) < 1.6 for xx, zz in self.taken):
+            if self.small(0.5, z, 5.0) or any(abs(z - zz) < 3 and abs(x - xx) < 1.6 for xx, zz in self.taken):
                 continue
             height = rng.uniform(1.5, 1.95) if rng.random() < 0.85 else rng.uniform(1.0, 1.4)
             self.standing.append(
