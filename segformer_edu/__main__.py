@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from segformer_edu.commands import doctor, segment, train
+from segformer_edu.commands import doctor, evaluate, export, segment, train
 from segformer_edu.commands.parser import Parser
 
 EXAMPLES = """\
@@ -49,7 +49,7 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for command in (doctor, train, segment):
+    for command in (doctor, train, evaluate, segment, export):
         command.add(commands)
     return top
 

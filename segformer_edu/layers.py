@@ -37,10 +37,11 @@ def strips(size: Sequence[int], x: Tensor, whole: bool = False) -> Iterator[tupl
     rows: there, and where `whole` is asked for, one strip is all.
     """
     height, width = size
+    if whole or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        yield 0, height  # without arithmetic, which would fix an exported graph to one size
+        return
     pixels = 2048 if x.device.type == "cpu" else 2**17
     rows = max(pixels // (width * len(x)), 4) if len(x) else height
-    if whole or torch.is_grad_enabled() or torch.compiler.is_compiling():
-        rows = height
     for top in range(0, height, rows):
         yield top, min(top + rows, height)
 

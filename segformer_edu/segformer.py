@@ -71,8 +71,9 @@ class SegFormer(nn.Module):
 
         Args:
             path_or_hub_id: a .safetensors, .pth, .pt or .bin file, the .index.json of one in
-                shards, a folder that holds one, or "owner/name" on the Hugging Face hub (extra
-                "hub" of this package).
+                shards, a folder that holds one, "nano" for the weights that come with this package
+                (trained on its street scenes), or "owner/name" on the Hugging Face hub (extra
+                "hub").
             config: which SegFormer this is. Otherwise config.json beside the weights tells, or the
                 published variant that the weights fit: its block_norm_eps is then 1e-5 for weights
                 from transformers and 1e-6 for others.

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from segformer_edu.config import VARIANTS
 from segformer_edu.extras import install_command
 
 PICKLED = (".pth", ".pt", ".bin")
@@ -22,11 +23,13 @@ ON_THE_HUB = (  # the second only where the first has no weights
     [CONFIG, WEIGHTS, WEIGHTS + INDEX, "model-*-of-*.safetensors"],
     [CONFIG, "pytorch_model.bin", "pytorch_model.bin" + INDEX, "pytorch_model-*-of-*.bin"],
 )
+SHIPPED = Path(__file__).parent.parent / "weights"  # a folder for each name
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w", re.ASCII)  # who/what
 
 
 def locate(path_or_hub_id: str | Path) -> Path:
-    """The file of weights, or index of shards: itself, the one in a folder, or a download.
+    """The file of weights, or index of shards: itself, the one in a folder or in this package, or a
+    download.
 
     Raises:
         ValueError: nothing there, several files to choose from, or a download that failed.
@@ -38,6 +41,8 @@ def locate(path_or_hub_id: str | Path) -> Path:
         return _weights_in(path)
     if path.exists():
         return path
+    if str(path_or_hub_id) in VARIANTS and (SHIPPED / path_or_hub_id).is_dir():
+        return _weights_in(SHIPPED / path_or_hub_id)
     suffixes = (*PICKLED, ".safetensors", ".json")
     if not HUB_ID.fullmatch(str(path_or_hub_id)) or path.name.endswith(suffixes):
         raise ValueError(

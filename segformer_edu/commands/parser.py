@@ -48,7 +48,8 @@ def add_weights(parser: Parser) -> None:
         "--weights",
         required=True,
         metavar="W",
-        help="a folder, a file (.safetensors, .pth, .bin), or a name on the Hugging Face hub",
+        help="nano (comes with the course), a folder, a file (.safetensors, .pth, .bin), or a name "
+        "on the Hugging Face hub",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,17 @@ except ModuleNotFoundError as error:
 MANY = "config"  # the field that is set piece by piece, with --set
 
 
-def add_settings(parser: Parser, groups: Sequence[str]) -> None:
-    """A flag for each setting of these groups. What is not given is not in the options."""
+def add_settings(parser: Parser, names: Collection[str] = ()) -> None:
+    """A flag for each of these settings, or for all. What is not given is not in the options."""
     parser.add_argument(
         "--config", dest="config_file", type=Path, metavar="YAML", help="a file of settings"
     )
-    for name in groups:
-        group = parser.add_argument_group(name)
-        for each in fields(Settings):
-            if each.metadata["group"] == name:
-                _add_setting(group, each.name, str(each.type), each.metadata["help"])
+    groups: dict[str, Any] = {}
+    for each in fields(Settings):
+        if not names or each.name in names:
+            name = each.metadata["group"]
+            group = groups.get(name) or groups.setdefault(name, parser.add_argument_group(name))
+            _add_setting(group, each.name, str(each.type), each.metadata["help"])
 
 
 def _add_setting(group: Any, name: str, kind: str, text: str) -> None:

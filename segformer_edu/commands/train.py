@@ -8,8 +8,6 @@ from typing import Any
 
 from segformer_edu.commands.parser import Parser, add_command
 
-GROUPS = ("model", "data", "augmentation", "optimizer", "run")
-
 DESCRIPTION = """\
 Train a SegFormer, with a progress bar. The folder named by --out then holds settings.yaml (every
 setting), log.csv (a row for each step), curves.png, last.pt (from which --resume continues, as if
@@ -54,7 +52,7 @@ def fill(parser: Parser) -> None:
     parser.add_argument("--out", required=True, type=Path, help="the folder of the run")
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_settings(parser, GROUPS)
+    add_settings(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -64,8 +64,8 @@ def _draw_scores(ax: Axes, log: Mapping[str, np.ndarray], validated: np.ndarray)
         for name, end in zip(classes, ends, strict=True):
             values = log[name][validated]
             ax.plot(step, values, "-", color=GREY, linewidth=0.8, marker=".", markersize=3)
-            place = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-            ax.annotate(name.removeprefix("iou "), (step[-1], end), fontsize=7, color=INK, **place)
+            text = "  " + name.removeprefix("iou ")
+            ax.text(step[-1], end, text, va="center", fontsize=7, color=INK)
     ax.plot(step, log["miou"][validated], "o-", color=OKABE_ITO[0], label="mIoU")
     accuracy = log["pixel_accuracy"][validated]
     ax.plot(step, accuracy, "s--", color=OKABE_ITO[1], label="pixel accuracy")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.segformer import SegFormer
 from segformer_edu.training.metrics import confusion_matrix
-from segformer_edu.training.samples import validation_batches
+from segformer_edu.training.samples import validation_loader
 
 
 @torch.no_grad()
@@ -19,6 +20,7 @@ def evaluate(
     batch_size: int = 16,
     workers: int = 0,
     accelerator: Accelerator | None = None,
+    progress: bool = False,
 ) -> Tensor:
     """The confusion matrix of a model's predictions at full size, over a whole data set.
 
@@ -29,18 +31,22 @@ def evaluate(
         workers: processes that read pictures.
         accelerator: shares the work among its processes. All of them get the matrix of the whole,
             the same to the unit as one process finds.
+        progress: show a bar on stderr.
 
     Shape: → `(K, K)` int64, a row for each true class; on the model's device.
     """
-    rank, processes = (
-        (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    )
+    rank, processes = 0, 1
+    if accelerator:
+        rank, processes = accelerator.process_index, accelerator.num_processes
     num_classes = len(dataset.class_names)
     device = next(model.parameters()).device
     total = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
     was_training = model.training
     model.eval()
-    for images, labels in validation_batches(dataset, batch_size, workers, rank, processes):
-        total += confusion_matrix(model.predict(images.to(device)), labels.to(device), num_classes)
+    loader = validation_loader(dataset, batch_size, workers, rank, processes)
+    for batches in tqdm(loader, unit=" batches", disable=rank > 0 or not progress):
+        for images, labels in batches:
+            predicted = model.predict(images.to(device))
+            total += confusion_matrix(predicted, labels.to(device), num_classes)
     model.train(was_training)
     return accelerator.reduce(total, "sum") if accelerator else total

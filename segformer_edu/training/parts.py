@@ -112,6 +112,7 @@ def assemble(
     with accelerator.local_main_process_first():  # it may have to fetch the data for all
         datasets = data or open_data(settings)
     pictures, validation = (Remembered(each, settings.cache_mb) for each in datasets)
+    check_shares(settings, accelerator.num_processes, len(pictures))
     network = build_model(settings, pictures.class_names)
     check_precision(settings, network.config, accelerator.device)
     judged = copy.deepcopy(network).to(accelerator.device)
@@ -144,24 +145,26 @@ def make_loader(settings: Settings, pictures: SegmentationDataset, done: int) ->
 
 
 def start(settings: Settings) -> Accelerator:
-    """The accelerator of this process: alone, or one of those that `accelerate launch` started.
-
-    Raises:
-        ValueError: a batch that does not divide among the processes, or a precision that the
-            device cannot be trusted with.
-    """
-    accelerator = Accelerator(
+    """The accelerator of this process: alone, or one of those that `accelerate launch` started."""
+    return Accelerator(
         cpu=settings.cpu,
         mixed_precision={"fp32": "no"}.get(settings.precision, settings.precision),
         dataloader_config=DataLoaderConfiguration(split_batches=True),
     )
-    parts = accelerator.num_processes * settings.accumulation
+
+
+def check_shares(settings: Settings, processes: int, pictures: int) -> None:
+    """Refuse a batch that does not divide, and a data set of which nothing is left."""
+    parts = processes * settings.accumulation
     if settings.batch_size % parts:
         raise ValueError(
-            f"batch_size = {settings.batch_size} is shared by {accelerator.num_processes} "
-            f"processes, each in {settings.accumulation} parts: give a multiple of {parts}."
+            f"batch_size = {settings.batch_size} is shared by {processes} processes, each in "
+            f"{settings.accumulation} parts: give a multiple of {parts}."
         )
-    return accelerator
+    if not pictures:
+        raise ValueError(
+            f"validation = {settings.validation} leaves no picture to train on: hold out fewer."
+        )
 
 
 def check_precision(settings: Settings, config: SegFormerConfig, device: torch.device) -> None:

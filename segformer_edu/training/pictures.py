@@ -13,6 +13,8 @@ from segformer_edu.training.settings import Settings
 
 Datasets = tuple[SegmentationDataset, SegmentationDataset]  # to train on, to validate on
 
+VALIDATION_SEED = 10**6  # of the scenes on which all runs are compared, whatever their own seed
+
 
 class Selection(SegmentationDataset):
     """Some pictures of a data set, in an order of their own."""
@@ -58,7 +60,7 @@ def open_data(settings: Settings) -> Datasets:
     """The pictures to train on and those to validate on, none of them in both.
 
     Raises:
-        ValueError: a data set that is not there or not whole, or nothing left to train on.
+        ValueError: a data set that is not there, or not whole.
     """
     return {"scenes": _scenes, "folder": _folder, "pets": _pets}[settings.data](settings)
 
@@ -69,7 +71,7 @@ def _scenes(settings: Settings) -> Datasets:
     if not settings.validation:
         raise ValueError("validation = 0: say on how many scenes to validate; there is no end.")
     training = Scenes(settings.pictures, settings.size, settings.seed)
-    return training, Scenes(settings.validation, settings.size, settings.seed + 1)
+    return training, Scenes(settings.validation, settings.size, VALIDATION_SEED)
 
 
 def _folder(settings: Settings) -> Datasets:
@@ -86,14 +88,9 @@ def _folder(settings: Settings) -> Datasets:
         ignore_index=settings.ignore,
         size=settings.fit or None,
     )
-    if not 0 < settings.validation < len(every):
-        raise ValueError(
-            f"validation = {settings.validation} of {len(every)} pictures: hold out at least one, "
-            f"and leave at least one to train on."
-        )
     order = np.random.default_rng(settings.seed).permutation(len(every)).tolist()
-    held_out, rest = order[: settings.validation], order[settings.validation :]
-    return Selection(every, rest), Selection(every, held_out)
+    held_out = settings.validation or len(every)
+    return Selection(every, order[held_out:]), Selection(every, order[:held_out])
 
 
 def _pets(settings: Settings) -> Datasets:
@@ -103,8 +100,7 @@ def _pets(settings: Settings) -> Datasets:
         Pets(split, settings.root or None, border=settings.border, size=settings.fit or None)
         for split in ("trainval", "test")
     )
-    count = min(settings.validation or len(test), len(test))
-    return training, Selection(test, range(count))
+    return training, Selection(test, range(len(test))[: settings.validation or None])
 
 
 def balanced_weights(dataset: SegmentationDataset, pictures: int = 500) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -54,10 +54,10 @@ class Samples(Dataset):
         return int(self._order[1][position])
 
 
-def validation_batches(
+def validation_loader(
     dataset: SegmentationDataset, batch_size: int, workers: int, rank: int = 0, processes: int = 1
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every picture once, unchanged, in batches of one size of picture: this process's share.
+) -> DataLoader:
+    """Every picture once, unchanged: this process's share, in lists of batches of one size.
 
     Which pictures meet in a batch does not depend on the number of processes. So neither do the
     predictions, to the last bit, nor is any picture counted twice to fill up a share.
@@ -66,11 +66,9 @@ def validation_batches(
         list(range(first, min(first + batch_size, len(dataset))))
         for first in range(0, len(dataset), batch_size)
     ]
-    loader: DataLoader = DataLoader(
+    return DataLoader(
         dataset, batch_sampler=batches[rank::processes], collate_fn=by_size, num_workers=workers
     )
-    for groups in loader:
-        yield from groups
 
 
 def by_size(samples: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:

@@ -36,7 +36,9 @@ class Settings:
     data: str = setting("scenes", "scenes (drawn), folder (your own) or pets (Oxford-IIIT)", "data")
     size: int = setting(96, "side of a training picture, in pixels", "data")
     pictures: int = setting(2000, "scenes: how many to train on", "data")
-    validation: int = setting(200, "how many pictures to validate on; 0 for all of pets", "data")
+    validation: int = setting(
+        200, "how many pictures to validate on; 0 for all, if there is an end", "data"
+    )
     images: str = setting("", "folder: where the images are", "data")
     masks: str = setting("", "folder: where their masks are, by the same names", "data")
     classes: tuple[str, ...] = setting((), "folder: names of classes 0, 1, 2, …", "data")

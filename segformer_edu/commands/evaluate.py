@@ -1,0 +1,127 @@
+"""`python -m segformer_edu evaluate`: how well weights do on a data set, class by class."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from segformer_edu.commands.parser import Parser, add_command, add_weights, check_out
+from segformer_edu.files import write_atomically
+from segformer_edu.segformer import SegFormer
+
+if TYPE_CHECKING:
+    from segformer_edu.training import Scores
+
+SETTINGS = (  # those that say which pictures, and how to go through them
+    *("data", "size", "validation", "images", "masks", "classes", "values", "ignore"),
+    *("root", "border", "fit", "workers", "batch_size", "cpu", "seed"),
+)
+DESCRIPTION = """\
+Score weights on the validation pictures of a data set, at their full size: IoU of each class, their
+mean (mIoU), and the share of pixels that got their class. The same settings as in training name the
+same pictures; settings.yaml of a run does (--config)."""
+EXAMPLES = """\
+examples:
+  the run's own validation pictures, and as JSON:
+    python -m segformer_edu evaluate --weights run/best --config run/settings.yaml --out scores.json
+  scenes at twice the size that it was trained at:
+    python -m segformer_edu evaluate --weights nano --size 192
+  on four GPUs, the same to the digit:
+    accelerate launch --num_processes 4 -m segformer_edu evaluate --weights b --data pets
+"""
+
+
+def add(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "evaluate",
+        run,
+        help="score weights on a data set, class by class",
+        usage="%(prog)s --weights W [--config YAML] [--out JSON] [--SETTING VALUE …]",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+    )
+    parser.fill = fill
+
+
+def fill(parser: Parser) -> None:
+    """What is scored, and the settings that name pictures."""
+    from segformer_edu.commands.settings import add_settings
+
+    add_weights(parser)
+    parser.add_argument("--out", type=Path, metavar="JSON", help="also write the scores there")
+    add_settings(parser, SETTINGS)
+
+
+def run(options: argparse.Namespace) -> int:
+    from segformer_edu.commands.settings import read_settings
+    from segformer_edu.training import evaluate, open_data, scores
+    from segformer_edu.training.parts import start
+
+    if options.out:
+        check_out(options.out, ".json")
+    settings = read_settings(options).replace(precision="fp32")
+    accelerator = start(settings)
+    model = SegFormer.from_pretrained(options.weights).to(accelerator.device)
+    with accelerator.local_main_process_first():  # it may have to fetch the data for all
+        _, pictures = open_data(settings)
+    if max(model.config.num_classes, 2) != len(pictures.class_names):
+        raise ValueError(
+            f"{options.weights} tells {model.config.num_classes} classes apart, and the pictures "
+            f"have {len(pictures.class_names)} ({', '.join(pictures.class_names)}): give weights "
+            f"and data that go together."
+        )
+    confusion = evaluate(
+        model, pictures, settings.batch_size, settings.workers, accelerator, progress=True
+    ).cpu()
+    if accelerator.is_main_process:
+        found = scores(confusion)
+        print(table(found, confusion, pictures.class_names))
+        if options.out:
+            content = summary(found, confusion, pictures.class_names)
+            content = {"weights": options.weights, "pictures": len(pictures), **content}
+            text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+            write_atomically(options.out, f"{text}\n".encode())
+    return 0
+
+
+def table(found: Scores, confusion: Tensor, names: Sequence[str]) -> str:
+    """A line for each class: IoU; recall, the part of it that was found; precision, the part of
+    what was called by its name that is it; its share of the pixels.
+    """
+    width = max(map(len, ("class", *names)))
+    both = confusion.diagonal()
+    columns = (
+        torch.tensor(found.iou),
+        both / confusion.sum(1),  # nan for a class without a pixel
+        both / confusion.sum(0),
+        confusion.sum(1) / confusion.sum(),
+    )
+    lines = [f"{'class':<{width}}     IoU  recall  precision  share"]
+    for label, name in enumerate(names):
+        iou, recall, precision, share = (float(column[label]) for column in columns)
+        lines.append(
+            f"{name:<{width}}   {iou:5.3f}   {recall:5.3f}      {precision:5.3f}  {share:5.3f}"
+        )
+    lines.append(f"mIoU {found.miou:.4f}, pixel accuracy {found.pixel_accuracy:.4f}")
+    return "\n".join(lines)
+
+
+def summary(found: Scores, confusion: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    """The scores as JSON has them; null for a class that occurs nowhere."""
+    return {
+        "miou": found.miou,
+        "pixel_accuracy": found.pixel_accuracy,
+        "iou": {
+            name: None if math.isnan(iou) else iou
+            for name, iou in zip(names, found.iou, strict=True)
+        },
+        "confusion": confusion.tolist(),
+    }

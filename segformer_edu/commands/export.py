@@ -1,0 +1,143 @@
+"""`python -m segformer_edu export`: a model as ONNX, checked before it is kept."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segformer_edu.commands.parser import add_command, add_weights, check_out, lacking
+from segformer_edu.data.photos import IMAGENET_MEAN, IMAGENET_STD
+from segformer_edu.extras import install_command
+from segformer_edu.files import write_atomically
+from segformer_edu.segformer import SegFormer, labels_from_logits
+
+DESCRIPTION = """\
+Write a model as ONNX: for ONNX Runtime, OpenVINO, TensorRT, a browser. Batch, height and width stay
+free. The decoder is folded (fewer multiplications, the same answers).
+
+Input   images  (B, 3, H, W) float32: red, green, blue of 0 … 1, ImageNet's mean taken off, divided
+                by its spread; both are in the file's metadata, with the classes' names
+Outputs logits  (B, K, H/4, W/4) float32
+        labels  (B, H, W) int64: the class of every pixel
+
+Before the file is kept, ONNX Runtime's answers are compared with PyTorch's at three sizes."""
+EXAMPLES = """\
+example:
+  python -m segformer_edu export --weights run/best --out model.onnx
+"""
+TOLERANCE = 1e-4  # of the largest logit
+SIZES = ((2, 64, 96), (1, 65, 97), (3, 127, 50))  # of which the first is traced
+
+
+def add(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "export",
+        run,
+        help="write a model as ONNX, for other engines",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+    )
+    add_weights(parser)
+    parser.add_argument("--out", required=True, metavar="ONNX", type=Path, help="what to write")
+
+
+def run(options: argparse.Namespace) -> int:
+    check_out(options.out, ".onnx")
+    model = SegFormer.from_pretrained(options.weights)
+    content = to_onnx(model)
+    try:
+        difference = compare(content, model)
+    except ModuleNotFoundError:
+        checked = f"not checked: onnxruntime is missing; {install_command('export')} brings it"
+    else:
+        checked = f"ONNX Runtime's logits within {difference:.0e} of PyTorch's, its labels the same"
+    write_atomically(options.out, content)
+    print(f"{options.out}: {len(content) / 1e6:.1f} MB; {checked}")
+    return 0
+
+
+class LogitsAndLabels(nn.Module):
+    """What the exported graph computes; an engine leaves out what it is not asked for."""
+
+    def __init__(self, model: SegFormer) -> None:
+        super().__init__()
+        self.model = model.folded()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.model(images)
+        return logits, labels_from_logits(logits, images.shape[-2:])
+
+
+def to_onnx(model: SegFormer) -> bytes:
+    """An ONNX file with free batch, height and width.
+
+    Raises:
+        ValueError: a package is missing.
+    """
+    dynamic = torch.export.Dim.DYNAMIC
+    example = example_images(model, SIZES[0])
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, unneeded here
+    try:
+        with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+            program = torch.onnx.export(
+                LogitsAndLabels(model).eval(),
+                (example,),
+                dynamo=True,
+                dynamic_shapes={"images": {0: dynamic, 2: dynamic, 3: dynamic}},
+                input_names=["images"],
+                output_names=["logits", "labels"],
+                verbose=False,
+            )
+    except ModuleNotFoundError as error:
+        raise lacking(error, "To export", "export") from None
+    assert program is not None  # dynamo returns one
+    program.model.metadata_props.update(
+        class_names=json.dumps(model.config.class_names),
+        mean=json.dumps(IMAGENET_MEAN),
+        std=json.dumps(IMAGENET_STD),
+    )
+    return program.model_proto.SerializeToString()
+
+
+def compare(content: bytes, model: SegFormer) -> float:
+    """The largest difference between ONNX Runtime's logits and PyTorch's, of the largest logit.
+
+    Raises:
+        ModuleNotFoundError: ONNX Runtime is not installed.
+        ValueError: it says something else than PyTorch.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    largest = 0.0
+    for size in SIZES:
+        images = example_images(model, size)
+        logits, labels = map(torch.tensor, session.run(None, {"images": images.numpy()}))
+        with torch.no_grad():
+            expected = model(images)
+        difference = float((logits - expected).abs().max() / expected.abs().max())
+        same = float((labels == model.predict(images)).float().mean())
+        if not (difference <= TOLERANCE and same > 0.999):  # a tie may fall either way
+            raise ValueError(
+                f"ONNX Runtime's logits for images {tuple(images.shape)} differ from PyTorch's by "
+                f"{difference:.1e} of the largest, and {1 - same:.1%} of its labels: the file was "
+                f"not written. Try another version of onnxruntime or of onnxscript."
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def example_images(model: SegFormer, size: tuple[int, int, int]) -> Tensor:
+    """Noise, the same every time, large enough for the model."""
+    batch, height, width = size
+    least = model.config.min_image_size
+    shape = (batch, model.config.in_channels, max(height, least), max(width, least + 1))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
