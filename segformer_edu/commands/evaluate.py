@@ -34,7 +34,8 @@ examples:
   scenes at twice the size that it was trained at:
     python -m segformer_edu evaluate --weights nano --size 192
   on four GPUs, the same to the digit:
-    accelerate launch --num_processes 4 -m segformer_edu evaluate --weights b --data pets
+    accelerate launch --multi_gpu --num_processes 4 -m segformer_edu evaluate \\
+        --weights pets/best --config pets/settings.yaml
 """
 
 
@@ -89,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
             content = {"weights": options.weights, "pictures": len(pictures), **content}
             text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
             write_atomically(options.out, f"{text}\n".encode())
+    accelerator.end_training()
     return 0
 
 

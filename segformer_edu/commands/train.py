@@ -27,7 +27,7 @@ examples:
         --classes background,cat,dog --weights nvidia/mit-b0 --size 512 --steps 4000 \\
         --learning-rate 6e-5 --head-lr-factor 10 --warmup-steps 200 --set drop_path_rate=0.1
   Oxford-IIIT Pet on four GPUs, in 16 bits (accelerate launch --help has several machines):
-    accelerate launch --num_processes 4 -m segformer_edu train --out pets --data pets \\
+    accelerate launch --multi_gpu --num_processes 4 -m segformer_edu train --out pets --data pets \\
         --model b0 --size 256 --batch-size 64 --precision bf16 --workers 4
 """
 
@@ -56,6 +56,8 @@ def fill(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from accelerate import PartialState
+
     from segformer_edu.commands.settings import Settings, read_settings
     from segformer_edu.training import train
 
@@ -63,5 +65,8 @@ def run(options: argparse.Namespace) -> int:
     continues = options.resume and begun.exists() and not options.config_file
     settings = read_settings(options, Settings.from_yaml(begun) if continues else None)
     train(settings, options.out, options.resume, progress=not options.quiet)
-    print(f"{options.out}: {settings.steps} steps; weights in best/ and last/")
+    processes = PartialState()
+    if processes.is_main_process:
+        print(f"{options.out}: {settings.steps} steps; weights in best/ and last/")
+    processes.destroy_process_group()
     return 0

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from segformer_edu.decoder import AllMLPDecoder
 from segformer_edu.segformer import SegFormer
+
+
+class SumOverProcesses(torch.autograd.Function):
+    """The sum of every process's tensor; a gradient flows back to all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:
+        gradient = upstream.clone()
+        torch.distributed.all_reduce(gradient)
+        return gradient
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -23,9 +40,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
         with torch.autocast(x.device.type, enabled=False):
             values = x.float()
-            mean = all_reduce(values.sum((0, 2, 3))) / count  # (C,)
+            mean = SumOverProcesses.apply(values.sum((0, 2, 3))) / count  # (C,)
             centred = values - mean[:, None, None]
-            variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+            variance = SumOverProcesses.apply(centred.square().sum((0, 2, 3))) / count
             self._remember(mean.detach(), variance.detach() * count / (count - 1))
             scale = self.weight * torch.rsqrt(variance + self.eps)
             return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from segformer_edu.decoder import AllMLPDecoder
 from segformer_edu.segformer import SegFormer
 
 
@@ -16,19 +17,31 @@ def make_optimizer(
     Decay pulls a matrix towards zero, and so towards the simpler map. A norm's scale or a bias
     pulled towards zero is not simpler, only smaller.
 
+    The biases that BatchNorm takes away again stay as they are: their gradient is zero but for
+    rounding errors, and Adam, which scales every gradient to one length, would make full steps of
+    those, another way on every machine.
+
     Args:
         model: its parameters are grouped: encoder and decoder, each with and without decay.
         learning_rate: at its height, of the encoder.
-        head_lr_factor: how many times that the decoder learns with (10 in the paper, section 4.1,
-            where the encoder comes pretrained).
+        head_lr_factor: how many times that the decoder learns with; 10 is usual where the encoder
+            alone comes pretrained.
         weight_decay: of matrices and kernels.
+
+    Raises:
+        ValueError: a folded model, which does not train.
     """
+    if not isinstance(model.decoder, AllMLPDecoder):
+        raise ValueError("A folded model is for inference: train the one that it was made from.")
+    names = [f"decoder.projections.{stage}.bias" for stage in range(model.config.num_stages)]
+    names.append(f"encoder.stages.{model.config.num_stages - 1}.norm.bias")
+    kept_out = {id(model.get_parameter(name)) for name in names}
     groups = []
     for part, rate in (
         (model.encoder, learning_rate),
         (model.decoder, learning_rate * head_lr_factor),
     ):
-        parameters = list(part.parameters())
+        parameters = [x for x in part.parameters() if id(x) not in kept_out]
         matrices = [x for x in parameters if x.ndim > 1]
         vectors = [x for x in parameters if x.ndim == 1]  # norms and biases
         groups.append({"params": matrices, "lr": rate, "weight_decay": weight_decay})

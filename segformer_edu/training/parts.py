@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -117,6 +118,7 @@ def assemble(
     check_precision(settings, network.config, accelerator.device)
     judged = copy.deepcopy(network).to(accelerator.device)
     if accelerator.num_processes > 1:
+        warnings.filterwarnings("ignore", "Grad strides do not match")  # a depthwise kernel's: fine
         synchronize_batch_norm(network)
     optimizer = make_optimizer(
         network, settings.learning_rate, settings.head_lr_factor, settings.weight_decay
