@@ -207,6 +207,23 @@ def test_colour_changes_the_picture_alone_and_as_much_as_it_is_told():
     assert spread[0] == pytest.approx(0.1 / math.sqrt(3), rel=0.3)  # of a uniform factor
 
 
+def test_hues_turn_by_up_to_the_share_of_45_degrees_that_they_are_told():
+    image, labels = np.full((4, 4, 3), (150, 90, 90), np.uint8), np.zeros((4, 4), np.uint8)
+    wheel = np.exp(2j * np.pi / 3 * np.arange(3))  # where red, green and blue sit
+    augment = Augment(4, scale=(1, 1), flip=0, colour=0.4)
+    seeds = map(np.random.default_rng, range(80))
+    angles = [np.angle(augment(image, labels, rng)[0][0, 0] @ wheel, deg=True) for rng in seeds]
+    assert -20 < min(angles) < -14 and 14 < max(angles) < 20  # ±18°, and the rounding of colours
+
+
+def test_the_smallest_of_pictures_is_still_seen():
+    image, labels = np.full((2, 3, 3), 7, np.uint8), np.ones((2, 3), np.uint8)
+    tiny = Augment(4, scale=(0.1, 0.1), colour=0)(image, labels, np.random.default_rng(0))
+    assert (tiny[1] == 1).sum() == 1 and (tiny[0] == 7).all(axis=2).sum() == 1
+    thin = np.ones((1, 500), np.uint8)
+    assert (fit(np.stack((thin,) * 3, axis=-1), thin, (4, 4))[1] == 1).sum() == 4
+
+
 def test_fit_shows_all_of_a_picture_undistorted_in_the_middle():
     image, labels = squares(90, 120)
     new_image, new_labels = fit(image, labels, (60, 60))

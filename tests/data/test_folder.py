@@ -230,7 +230,8 @@ def test_a_mask_of_another_size(files):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
 def test_a_mask_in_colours(files, mode):
     Image.fromarray(labels_of(0)).convert(mode).save(files / "masks" / "a.png")
-    refusal(files, f"a.png holds colours ({mode})", "labels[(colours")
+    message = refusal(files, f"a.png holds colours ({mode})", "labels[(colours")
+    assert "cannot be read" not in message
 
 
 def test_what_the_message_says_of_colours_works(files):
@@ -258,12 +259,10 @@ def test_a_mask_that_jpeg_has_changed(files):
 
 
 @pytest.mark.parametrize("folder", ["images", "masks"])
-@pytest.mark.parametrize(
-    "content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\nxy"]
-)
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
 def test_a_file_that_is_no_image(files, folder, content):
     (files / folder / "b.png").write_bytes(content)
-    refusal(files, f"{folder}/b.png cannot be read", "take it out")
+    refusal(files, f"{folder}/b.png cannot be read (no image that Pillow knows)", "take it out")
 
 
 def test_ten_are_named_of_many_and_all_are_counted(files):
@@ -344,6 +343,7 @@ BAD = {
     "numbers for names": ({"classes": [0, 1]}, "[0, 1]", "list of names"),
     "classes of truth": ({"classes": True}, "classes = True", "how many"),
     "a value too few": ({"values": (0, 1)}, "values = (0, 1)", "3 classes"),
+    "a value too many": ({"values": (0, 1, 2, 2)}, "values = (0, 1, 2, 2)", "3 classes"),
     "a value twice": ({"values": (0, 1, 1)}, "values = (0, 1, 1)", "of its own"),
     "a value beyond 8 bits": ({"values": (0, 1, 256)}, "values = (0, 1, 256)", "0 … 255"),
     "a negative value": ({"values": (0, 1, -1)}, "values = (0, 1, -1)", "0 … 255"),
