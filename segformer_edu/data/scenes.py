@@ -1,4 +1,4 @@
-"""Street scenes, drawn from a seed: as many as wanted, at any size, with the class of every pixel."""
+"""Street scenes, drawn from a seed: any number, at any size, with the class of every pixel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.data.street.classes import CLASSES
-from segformer_edu.data.street.layout import Scene
+from segformer_edu.data.street.layout import draw_street_scene
 from segformer_edu.data.street.shading import photograph
 from segformer_edu.data.street.weather import draw_weather
 
@@ -39,7 +39,7 @@ def scene(
     height, width = _height_and_width(size)
     rng = np.random.default_rng([seed, index])
     weather = draw_weather(rng)
-    canvas = Scene(rng, weather).canvas
+    canvas = draw_street_scene(rng, weather)
     return photograph(canvas, weather, height, width, np.random.default_rng([seed, index, 1]))
 
 
@@ -100,7 +100,7 @@ def _height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
         height = width = 0
     if min(height, width) < MIN_SIZE:
         raise ValueError(
-            f"size = {size!r}: give a whole number of pixels, or (height, width); {MIN_SIZE} is the "
-            f"least in which anything can be recognised."
+            f"size = {size!r}: give a whole number of pixels, or (height, width); {MIN_SIZE} is "
+            f"the least in which anything can be recognised."
         )
     return height, width

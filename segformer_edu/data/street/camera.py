@@ -41,13 +41,13 @@ class Camera:
         return np.stack((x * c - y * s, x * s + y * c + 0.5), axis=-1)
 
     def rays(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """How far right and up each pixel looks, per metre ahead: two `(H, W)` float32 maps."""
+        """How far right and up each pixel looks, per metre ahead: two `(H W,)` float32 arrays."""
         x = ((np.arange(width, dtype=np.float32) + 0.5) - width / 2) / height
         y = ((np.arange(height, dtype=np.float32) + 0.5) / height - 0.5)[:, None]
         c, s = np.float32(math.cos(self.roll)), np.float32(math.sin(self.roll))
         right = (x * c + y * s - np.float32(self.vanishing)) / np.float32(self.focal)
         up = (np.float32(self.horizon - 0.5) - (y * c - x * s)) / np.float32(self.focal)
-        return right, up
+        return right.ravel(), up.ravel()
 
     def ground(self) -> Plane:
         """y = 0."""

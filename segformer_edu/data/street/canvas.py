@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from segformer_edu.data.street.camera import Camera, Plane
+from segformer_edu.data.street.colors import Color
 
 OVERSAMPLING = 3  # cells of the map per pixel and side; the middle one decides the pixel's class
-Color = tuple[float, float, float]  # red, green, blue, 0 … 1, under white light
 
 
 class Surface(NamedTuple):
@@ -38,18 +38,46 @@ class Surface(NamedTuple):
     paving: float = 0.0
 
 
-@dataclass(frozen=True)
-class Maps:
-    """What was painted, seen at one size.
+class Facade(NamedTuple):
+    """The windows of a house, in metres, or in shares of what one of them has for itself.
 
     Attributes:
-        color: `(H, W, 4)` float32: red, green, blue and glow, averaged over each pixel.
-        labels: `(H, W)` uint8.
-        surface: `(H, W)` which surface each pixel shows.
-        shadow: `(H, W)` float32: the share of each pixel that would be in the shade on the ground.
+        bay, storey: width and height that each window has for itself.
+        wide, tall: shares of these that it takes up.
+        shop: 1 where the ground floor has shop windows.
+        frame: width of a window's frame.
+        joints: how dark the joints between courses of brick or boards are, 0 to 1.
+        mirror: how much of the sky the panes mirror.
+        number: of the house; it decides where light is on.
+        top: where the windows end.
+    """
+
+    bay: float
+    storey: float
+    wide: float
+    tall: float
+    shop: float
+    frame: float
+    joints: float
+    mirror: float
+    number: float
+    top: float
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What was painted, seen at one size; all pixels in one row, the top line of the picture first.
+
+    Attributes:
+        color: `(3, N)` float32: red, green, blue under white light, averaged over each pixel.
+        glow: `(N,)` float32: how much of it shines by itself.
+        labels: `(N,)` uint8: the class in the middle of each pixel.
+        surface: `(N,)` int32: which surface is seen there.
+        shadow: `(N,)` float32: how much of the pixel, if it shows the ground, lies in the shade.
     """
 
     color: np.ndarray
+    glow: np.ndarray
     labels: np.ndarray
     surface: np.ndarray
     shadow: np.ndarray
@@ -61,7 +89,7 @@ class Canvas:
     def __init__(self, camera: Camera) -> None:
         self.camera = camera
         self.surfaces: list[Surface] = []
-        self.facades: list[Sequence[float]] = []
+        self.facades: list[Facade] = []
         self.lamps: list[tuple[float, float, float]] = []  # x, y, z of what shines at night
         self._paints: list[tuple[float, ...]] = []  # label, surface, red, green, blue, glow
         self._points: list[np.ndarray] = []
@@ -92,7 +120,7 @@ class Canvas:
         self._polygons += polygons
 
     def board(self, x: float, z: float, parts: Sequence[tuple[int, Sequence]]) -> None:
-        """Flat things that face the camera at depth z: (paint, [(metres right of x, height), …])."""
+        """Parts that face the camera at depth z: (paint, [(metres right of x, height), …])."""
         flat = np.array([corner for _, corners in parts for corner in corners])
         points = np.stack((flat[:, 0] + x, flat[:, 1], np.full(len(flat), z)), axis=-1)
         self.polygons(points, [(len(corners), paint) for paint, corners in parts])
@@ -106,39 +134,41 @@ class Canvas:
 
     def maps(self, height: int, width: int) -> Maps:
         """Everything that was painted, at a size in pixels."""
-        shape = width * OVERSAMPLING, height * OVERSAMPLING
-        ids = Image.new("I", shape)
-        draw = ImageDraw.Draw(ids)
-        corners, start = self._cells(self._points, height, width), 0
-        for count, paint in self._polygons:
-            draw.polygon(corners[start : start + 2 * count], fill=paint)
-            start += 2 * count
-        cells = np.asarray(ids)
+        cells = self._fill("I", self._points, self._polygons, height, width)
         paints = np.array(self._paints)
+        label, surface = paints[:, 0].astype(np.uint8), paints[:, 1].astype(np.int32)
         colors = np.rint(np.clip(paints[:, 2:], 0, 1) * 255).astype(np.uint8)
-        middle = cells[OVERSAMPLING // 2 :: OVERSAMPLING, OVERSAMPLING // 2 :: OVERSAMPLING]
-        packed = colors.view(np.uint32)[:, 0]
-        color = Image.frombuffer("CMYK", shape, packed[cells], "raw", "CMYK", 0, 1)  # four bytes
+        # Four bytes of a paint, its colour and its glow, travel as one number.
+        painted = colors.view(np.uint32)[:, 0].take(np.asarray(cells))
+        bands = Image.frombuffer("CMYK", cells.size, painted, "raw", "CMYK", 0, 1)
+        averaged = np.asarray(bands.reduce(OVERSAMPLING)).reshape(-1, 4).T / np.float32(255)
+        middle = slice(OVERSAMPLING // 2, None, OVERSAMPLING)
+        seen = np.asarray(cells)[middle, middle].ravel()
+        shade = [(corners, 255) for corners in self._shadow_corners]
+        shadow = self._fill("L", self._shadow_points, shade, height, width).reduce(OVERSAMPLING)
         return Maps(
-            np.asarray(color.reduce(OVERSAMPLING), dtype=np.float32) / np.float32(255),
-            paints[:, 0].astype(np.uint8)[middle],
-            paints[:, 1].astype(np.int32)[middle],
-            self._shadow(height, width),
+            averaged[:3],
+            averaged[3],
+            label.take(seen),
+            surface.take(seen),
+            np.asarray(shadow).ravel() / np.float32(255),
         )
 
-    def _shadow(self, height: int, width: int) -> np.ndarray:
-        mask = Image.new("L", (width * OVERSAMPLING, height * OVERSAMPLING))
-        draw = ImageDraw.Draw(mask)
-        corners, start = self._cells(self._shadow_points, height, width), 0
-        for count in self._shadow_corners:
-            draw.polygon(corners[start : start + 2 * count], fill=255)
-            start += 2 * count
-        return np.asarray(mask.reduce(OVERSAMPLING), dtype=np.float32) / np.float32(255)
-
-    def _cells(self, points: list[np.ndarray], height: int, width: int) -> list[int]:
-        """x and y of all corners in turn, in whole cells of the map."""
-        if not points:
-            return []
-        seen = self.camera.project(np.concatenate(points)) * (height * OVERSAMPLING)
-        seen[:, 0] += width * OVERSAMPLING / 2
-        return np.floor(seen).astype(np.int64).ravel().tolist()
+    def _fill(
+        self,
+        mode: str,
+        points: list[np.ndarray],
+        polygons: Sequence[tuple[int, int]],
+        height: int,
+        width: int,
+    ) -> Image.Image:
+        """Fill polygons, as (corners, value), on a map of OVERSAMPLING cells per pixel and side."""
+        image = Image.new(mode, (width * OVERSAMPLING, height * OVERSAMPLING))
+        draw, start = ImageDraw.Draw(image), 0
+        seen = self.camera.project(np.concatenate(points or [np.zeros((0, 3))]))
+        seen = seen * (height * OVERSAMPLING) + (image.width / 2, 0.0)
+        cells = np.floor(seen).astype(np.int32).ravel().tolist()
+        for corners, value in polygons:
+            draw.polygon(cells[start : start + 2 * corners], fill=value)
+            start += 2 * corners
+        return image

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from segformer_edu.data.street.buildings import pick, shaded
-from segformer_edu.data.street.canvas import Canvas, Color
+from segformer_edu.data.street.canvas import Canvas
 from segformer_edu.data.street.classes import PERSON
+from segformer_edu.data.street.colors import Color, pick, shaded
+from segformer_edu.data.street.shapes import Point, box, limb, oval
 
 SKIN: tuple[Color, ...] = (
     (0.93, 0.76, 0.65), (0.82, 0.62, 0.48), (0.62, 0.43, 0.31), (0.42, 0.28, 0.20),
@@ -17,104 +19,124 @@ HAIR: tuple[Color, ...] = (
     (0.12, 0.09, 0.08), (0.30, 0.20, 0.13), (0.60, 0.45, 0.26), (0.62, 0.60, 0.58),
     (0.46, 0.20, 0.12),
 )  # fmt: skip
-Point = tuple[float, float]
-OVAL = 20  # corners of what is round
+SHOES = (0.1, 0.09, 0.09)
+HEIGHT = 1.78  # metres, of the figure as it is drawn before it is scaled
+Part = tuple[int, list[Point]]
 
 
-def limb(start: Point, end: Point, thick: float, thin: float) -> list[Point]:
-    """A tapered stroke from one joint to the next."""
-    dx, dy = end[0] - start[0], end[1] - start[1]
-    length = math.hypot(dx, dy) or 1.0
-    nx, ny = -dy / length / 2, dx / length / 2
-    return [
-        (start[0] + thick * nx, start[1] + thick * ny),
-        (end[0] + thin * nx, end[1] + thin * ny),
-        (end[0] - thin * nx, end[1] - thin * ny),
-        (start[0] - thick * nx, start[1] - thick * ny),
-    ]
+class Clothes(NamedTuple):
+    """The paints of one person."""
+
+    coat: int
+    sleeve: int
+    near_leg: int
+    far_leg: int
+    skin: int
+    hair: int
+    shoe: int
+    bag: int
 
 
-def oval(
-    x: float, y: float, wide: float, tall: float, start: float = 0.0, turn: float = 1.0
-) -> list[Point]:
-    """Corners of an ellipse, or of that part of it from `start` on, in turns."""
-    return [
-        (
-            x + wide * math.cos(2 * math.pi * (start + turn * k / OVAL)),
-            y + tall * math.sin(2 * math.pi * (start + turn * k / OVAL)),
-        )
-        for k in range(OVAL)
-    ]
+class Pose(NamedTuple):
+    """How someone walks.
+
+    Attributes:
+        aside: across the view, so that legs and arms swing in it, or along it.
+        swing: of the legs from upright, in radians.
+        bend: of the knee that is behind.
+        broad: half the width of the shoulders.
+    """
+
+    aside: bool
+    swing: float
+    bend: float
+    broad: float
 
 
-def person(canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float) -> None:
+def paint_person(
+    canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float
+) -> None:
     """Someone at (x, z), as tall as `height` in metres."""
-    surface = canvas.facing(z)
-    dress = (rng.random(), rng.random(), rng.random())
-    grey = rng.uniform(0.1, 0.9)
-    vivid = rng.uniform(0.2, 1.0)
-    coat: Color = tuple(grey + (0.05 + 0.9 * c - grey) * vivid for c in dress)  # type: ignore
-    shade = rng.uniform(0.1, 0.55)
-    legs: Color = (shade * rng.uniform(0.7, 1.1), shade, shade * rng.uniform(0.9, 1.5))
-    skin, hair = pick(rng, SKIN), pick(rng, HAIR)
-
-    def paint(color: Color) -> int:
-        return canvas.paint(PERSON, surface, color)
-
-    top, sleeve, trousers, calf = paint(coat), paint(shaded(coat, 0.82)), paint(legs), None
-    calf = paint(shaded(legs, 0.85))
-    face, crown, shoe = paint(skin), paint(hair), paint((0.1, 0.09, 0.09))
+    clothes = _dress(canvas, rng, z)
     step = rng.uniform(0.0, 0.55) * (rng.random() < 0.7)
-    aside = rng.random() < 0.5  # walks across the view: legs and arms swing in it
-    broad = 0.21 if aside else 0.26
-    kind = rng.random()
-    parts: list[tuple[int, list[Point]]] = []
-    swing = step if aside else step * 0.25
-    stance = 0.05 if aside else 0.10
-    for sign, cloth in ((-1, calf), (1, trousers)):
-        hip = (sign * stance, 0.93)
-        angle = sign * swing
-        knee = (hip[0] + 0.45 * math.sin(angle), 0.93 - 0.43 * math.cos(angle))
-        bend = angle - (0.35 * step if sign < 0 else 0.0)
-        foot = (knee[0] + 0.45 * math.sin(bend), max(0.05, knee[1] - 0.45 * math.cos(bend)))
-        parts.append((shoe, limb((foot[0] - 0.08, 0.04 + foot[1] - 0.05),
-                                 (foot[0] + (0.16 if aside else 0.08), 0.03 + foot[1] - 0.05),
-                                 0.11, 0.08)))  # fmt: skip
-        parts.append((cloth, limb(knee, foot, 0.18, 0.14)))
-        parts.append((cloth, limb(hip, (knee[0], knee[1] - 0.03), 0.23, 0.18)))
-    arms = []
-    for sign in (-1, 1):
-        shoulder = (sign * (0.03 if aside else broad - 0.02), 1.42)
-        angle = -sign * swing * 0.9 + (0.0 if aside else sign * rng.uniform(0.05, 0.3))
-        elbow = (shoulder[0] + 0.3 * math.sin(angle), 1.42 - 0.3 * math.cos(angle))
-        hand = (elbow[0] + 0.26 * math.sin(angle * 0.6), elbow[1] - 0.26 * math.cos(angle * 0.6))
-        arms.append([
-            (face, oval(hand[0], hand[1], 0.05, 0.06)),
-            (sleeve, limb(elbow, hand, 0.13, 0.11)),
-            (sleeve, limb(shoulder, elbow, 0.16, 0.13)),
-        ])  # fmt: skip
-    parts += arms[0]
-    hem = 0.62 if kind < 0.3 else 0.86
-    wide = broad * (1.15 if kind < 0.3 else 0.8)
-    torso = [
-        (-wide, hem), (wide, hem), (broad * 0.85, 1.1), (broad, 1.42), (broad * 0.6, 1.5),
-        (-broad * 0.6, 1.5), (-broad, 1.42), (-broad * 0.85, 1.1),
+    aside = rng.random() < 0.5
+    pose = Pose(aside, step if aside else step * 0.25, 0.35 * step, 0.21 if aside else 0.26)
+    far_arm, near_arm = (_arm(rng, clothes, pose, side) for side in (-1, 1))
+    parts = [
+        *_leg(clothes, pose, -1), *_leg(clothes, pose, 1), *far_arm,
+        *_torso(rng, clothes, pose), *near_arm, *_head(rng, clothes, pose),
     ]  # fmt: skip
-    parts.append((top, torso))
-    if kind > 0.75:  # a backpack
-        bag = paint(shaded((dress[1], dress[2], dress[0]), 0.6))
-        parts.append((bag, oval(-0.2 if aside else 0.0, 1.24, 0.13, 0.2)))
-    if hem > 0.8:
-        parts.append((shoe, [(-wide, hem), (wide, hem), (wide, hem + 0.04), (-wide, hem + 0.04)]))
-    parts += arms[1]
-    parts.append((face, limb((0, 1.46), (0, 1.56), 0.12, 0.11)))
-    parts.append((face, oval(0, 1.64, 0.1, 0.13)))
-    long_hair = rng.random() < 0.4
-    parts.append((crown, oval(0, 1.67, 0.115, 0.12, -0.03, 0.56)))
-    if long_hair:
-        parts.append((crown, oval(-0.07 if aside else 0.0, 1.58, 0.09 if aside else 0.11, 0.16)))
-    scale = height / 1.78
-    facing = 1 if rng.random() < 0.5 else -1
+    scale = height / HEIGHT
+    facing = scale if rng.random() < 0.5 else -scale
     canvas.board(
-        x, z, [(fill, [(px * scale * facing, py * scale) for px, py in c]) for fill, c in parts]
+        x, z, [(paint, [(a * facing, b * scale) for a, b in part]) for paint, part in parts]
     )
+
+
+def _dress(canvas: Canvas, rng: np.random.Generator, z: float) -> Clothes:
+    surface = canvas.facing(z)
+    hue, grey, vivid = rng.random(3).tolist(), rng.uniform(0.1, 0.9), rng.uniform(0.2, 1.0)
+    r, g, b = (grey + (0.05 + 0.9 * part - grey) * vivid for part in hue)
+    shade = rng.uniform(0.1, 0.55)
+    trousers = (shade * rng.uniform(0.7, 1.1), shade, shade * rng.uniform(0.9, 1.5))
+    colors: tuple[Color, ...] = (
+        (r, g, b), shaded((r, g, b), 0.82), trousers, shaded(trousers, 0.85), pick(rng, SKIN),
+        pick(rng, HAIR), SHOES, shaded((hue[1], hue[2], hue[0]), 0.6),
+    )  # fmt: skip
+    return Clothes(*(canvas.paint(PERSON, surface, color) for color in colors))
+
+
+def _leg(clothes: Clothes, pose: Pose, side: int) -> list[Part]:
+    """The leg that is behind, −1, or in front, 1."""
+    hip_x, hip_y = side * (0.05 if pose.aside else 0.10), 0.93
+    angle = side * pose.swing
+    knee_x, knee_y = hip_x + 0.45 * math.sin(angle), hip_y - 0.43 * math.cos(angle)
+    angle -= pose.bend if side < 0 else 0.0
+    foot_x = knee_x + 0.45 * math.sin(angle)
+    foot_y = max(0.05, knee_y - 0.45 * math.cos(angle))
+    toe = foot_x + (0.16 if pose.aside else 0.08)
+    cloth = clothes.near_leg if side > 0 else clothes.far_leg
+    return [
+        (clothes.shoe, limb((foot_x - 0.08, foot_y - 0.01), (toe, foot_y - 0.02), 0.11, 0.08)),
+        (cloth, limb((knee_x, knee_y), (foot_x, foot_y), 0.18, 0.14)),
+        (cloth, limb((hip_x, hip_y), (knee_x, knee_y - 0.03), 0.23, 0.18)),
+    ]
+
+
+def _arm(rng: np.random.Generator, clothes: Clothes, pose: Pose, side: int) -> list[Part]:
+    shoulder_x, shoulder_y = side * (0.03 if pose.aside else pose.broad - 0.02), 1.42
+    angle = -side * pose.swing * 0.9 + (0.0 if pose.aside else side * rng.uniform(0.05, 0.3))
+    elbow_x = shoulder_x + 0.3 * math.sin(angle)
+    elbow_y = shoulder_y - 0.3 * math.cos(angle)
+    hand_x = elbow_x + 0.26 * math.sin(angle * 0.6)
+    hand_y = elbow_y - 0.26 * math.cos(angle * 0.6)
+    return [
+        (clothes.skin, oval(hand_x, hand_y, 0.05, 0.06)),
+        (clothes.sleeve, limb((elbow_x, elbow_y), (hand_x, hand_y), 0.13, 0.11)),
+        (clothes.sleeve, limb((shoulder_x, shoulder_y), (elbow_x, elbow_y), 0.16, 0.13)),
+    ]
+
+
+def _torso(rng: np.random.Generator, clothes: Clothes, pose: Pose) -> list[Part]:
+    """A coat or a jacket with a belt; some carry a bag on their back."""
+    kind, broad = rng.random(), pose.broad
+    coat = kind < 0.3
+    hem, wide = (0.62, broad * 1.15) if coat else (0.86, broad * 0.8)
+    right = [(wide, hem), (broad * 0.85, 1.1), (broad, 1.42), (broad * 0.6, 1.5)]
+    parts = [(clothes.coat, [*right, *((-a, b) for a, b in reversed(right))])]
+    if kind > 0.75:
+        parts.append((clothes.bag, oval(-0.2 if pose.aside else 0.0, 1.24, 0.13, 0.2)))
+    if not coat:
+        parts.append((clothes.shoe, box(-wide, wide, hem, hem + 0.04)))
+    return parts
+
+
+def _head(rng: np.random.Generator, clothes: Clothes, pose: Pose) -> list[Part]:
+    parts = [
+        (clothes.skin, limb((0, 1.46), (0, 1.56), 0.12, 0.11)),
+        (clothes.skin, oval(0, 1.64, 0.1, 0.13)),
+        (clothes.hair, oval(0, 1.67, 0.115, 0.12, (-0.03, 0.53))),
+    ]
+    if rng.random() < 0.4:  # long hair
+        parts.append((clothes.hair, oval(-0.07 if pose.aside else 0.0, 1.58, 0.1, 0.16)))
+    return parts

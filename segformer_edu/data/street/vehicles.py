@@ -1,4 +1,4 @@
-"""Cars, vans and buses: a profile, drawn out to the width of the vehicle, with what is on its sides."""
+"""Cars, vans and buses: a profile drawn out to the width of the vehicle, and what is on it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segformer_edu.data.street.canvas import Canvas, Color
+from segformer_edu.data.street.canvas import Canvas
 from segformer_edu.data.street.classes import VEHICLE
+from segformer_edu.data.street.colors import Color, shaded
+from segformer_edu.data.street.shapes import polygon
 
-BODY, SIDE, TOP, GLASS, SIDE_GLASS, TYRE, HUB, LAMP, PLATE, TRIM = range(
-    10
-)  # what a part is made of
-Corners = list[tuple[float, float, float]]
-Part = tuple[int, Corners]
+# What a part is made of
+BODY, SIDE, TOP, GLASS, SIDE_GLASS, TYRE, HUB, LAMP, PLATE, TRIM = range(10)
+MATERIALS: dict[int, Color] = {
+    GLASS: (0.24, 0.29, 0.34),
+    SIDE_GLASS: (0.17, 0.21, 0.25),
+    TYRE: (0.07, 0.07, 0.08),
+    HUB: (0.62, 0.63, 0.65),
+    PLATE: (0.92, 0.91, 0.84),
+    TRIM: (0.12, 0.12, 0.13),
+}
+REAR_LAMP, HEADLAMP = (0.75, 0.08, 0.06), (0.95, 0.93, 0.82)
+Corner = tuple[float, float, float]  # metres from the rear, half widths to the side, height
+Part = tuple[int, list[Corner]]
 
 
 class Model(NamedTuple):
@@ -35,6 +45,16 @@ class Model(NamedTuple):
     taper: float
     wheels: tuple[float, ...]
     radius: float
+
+    @property
+    def length(self) -> float:
+        return self.profile[-2][0]
+
+    def at(self, index: int, t: float) -> Corner:
+        """A corner of the profile, t half widths to the side."""
+        s, y = self.profile[index]
+        first, last = self.cabin
+        return s, t * (self.taper if first < index < last else 1), y
 
 
 MODELS = {
@@ -73,186 +93,179 @@ COLORS: tuple[Color, ...] = (
 
 
 class Template(NamedTuple):
-    """Parts of a vehicle as numbers: the corners of all of them, and (corners, material) of each."""
+    """A vehicle as seen from one side: corners of all parts, and (corners, material) of each."""
 
     corners: np.ndarray
     parts: tuple[tuple[int, int], ...]
-
-
-def disc(s: float, y: float, radius: float, t: float, count: int) -> Corners:
-    """A round thing on a vehicle's side."""
-    turns = [2 * math.pi * k / count for k in range(count)]
-    return [(s + radius * math.cos(a), t, y + radius * math.sin(a)) for a in turns]
 
 
 @functools.cache
 def template(name: str, side: bool, end: str) -> Template:
     """All parts of a model that can be seen, the furthest first.
 
-    Corners are (metres from the rear, half widths to the side seen, height).
-
     Args:
-        side: its side is seen.
+        side: its side is seen; t = 1 lies there.
         end: the end that is seen: "rear", "front", or "" where neither is.
     """
     model = MODELS[name]
-    first, last = model.cabin
-
-    def at(index: int, t: float) -> tuple[float, float, float]:
-        s, y = model.profile[index]
-        return s, t * (model.taper if first < index < last else 1), y
-
-    corners = range(len(model.profile))
-    parts: list[Part] = []
-    for s in model.wheels:
-        parts.append((TYRE, disc(s, model.radius, model.radius, -0.95, 10)))
+    parts = [(TYRE, _disc(s, model.radius, model.radius, -0.95, 10)) for s in model.wheels]
     if end:
         s = model.wheels[0] if end == "rear" else model.wheels[-1]
-        for t in (-0.98, 0.72):
-            parts.append((TYRE, [(s, t, 0.0), (s, t + 0.26, 0.0), (s, t + 0.26, 0.6), (s, t, 0.6)]))
-    parts.append((SIDE, [at(i, -1) for i in corners]))
-    edges = list(corners)[:-1]
-    for i in reversed(edges) if end == "rear" else edges:
-        quad = [at(i, -1), at(i + 1, -1), at(i + 1, 1), at(i, 1)]
-        is_glass = i in (first, last - 1)
-        is_top = abs(model.profile[i][1] - model.profile[i + 1][1]) < 0.2
-        parts.append((TOP if is_top else BODY, quad))
-        if is_glass:
-            parts.append((GLASS, _inset(quad, 0.12)))
+        parts += [(TYRE, _across(s, left, left + 0.26, 0.0, 0.6)) for left in (-0.98, 0.72)]
+    parts += _hull(model, end)
     if end:
         parts += _end(model, end)
     if side:
-        parts += _side(model, at)
+        parts += _side(model)
     points = np.array([corner for _, part in parts for corner in part])
     return Template(points, tuple((len(part), material) for material, part in parts))
 
 
-def _inset(corners: Corners, share: float) -> Corners:
+def _disc(s: float, y: float, radius: float, t: float, corners: int) -> list[Corner]:
+    """A round thing in the plane of a side."""
+    return [(along, t, up) for along, up in polygon(s, y, radius, radius, corners)]
+
+
+def _across(s: float, left: float, right: float, low: float, high: float) -> list[Corner]:
+    """An upright rectangle across the vehicle."""
+    return [(s, left, low), (s, right, low), (s, right, high), (s, left, high)]
+
+
+def _hull(model: Model, end: str) -> list[Part]:
+    """The side that is turned away, then the skin between both sides, with its windows."""
+    first, last = model.cabin
+    count = len(model.profile)
+    parts: list[Part] = [(SIDE, [model.at(i, -1) for i in range(count)])]
+    edges = range(count - 1)
+    for i in reversed(edges) if end == "rear" else edges:
+        quad = [model.at(i, -1), model.at(i + 1, -1), model.at(i + 1, 1), model.at(i, 1)]
+        flat = abs(model.profile[i][1] - model.profile[i + 1][1]) < 0.2
+        parts.append((TOP if flat else BODY, quad))
+        if i in (first, last - 1):
+            parts.append((GLASS, _inset(quad, 0.12)))
+    return parts
+
+
+def _inset(corners: list[Corner], share: float) -> list[Corner]:
     """A polygon drawn in towards its middle."""
-    middle = [sum(c[k] for c in corners) / len(corners) for k in range(3)]
-    return [
-        tuple(c[k] + share * (middle[k] - c[k]) for k in range(3))  # type: ignore[misc]
-        for c in corners
-    ]
+    points = np.array(corners)
+    return [(s, t, y) for s, t, y in (points + share * (points.mean(axis=0) - points)).tolist()]
 
 
-def _side(model: Model, at) -> list[Part]:
+def _side(model: Model) -> list[Part]:
     """Body, cabin, windows, doors and wheels of the side that is seen."""
     first, last = model.cabin
-    low = [at(i, 1) for i in range(len(model.profile)) if i <= first or i >= last]
-    cabin = [at(i, 1) for i in range(first, last + 1)]
-    parts: list[Part] = [(SIDE, low), (SIDE, cabin)]
-    # Windows lie between two heights of the cabin, cut where its pillars stand.
-    (s0, y0), (s1, y1) = model.profile[first], model.profile[first + 1]
-    (s2, _), (s3, y3) = model.profile[last - 1], model.profile[last]
-    length = s3 - s0
-    count = max(2, round(length / 1.4))
-    low_y, high_y = max(y0, y3) + 0.04, y1 - 0.1
+    count = len(model.profile)
+    low = [model.at(i, 1) for i in range(count) if i <= first or i >= last]
+    cabin = [model.at(i, 1) for i in range(first, last + 1)]
+    parts: list[Part] = [(SIDE, low), (SIDE, cabin), *_side_windows(model)]
+    wheel = ((TRIM, 1.18, 14), (TYRE, 1.0, 14), (HUB, 0.6, 10), (TRIM, 0.18, 6))
+    for s in model.wheels:
+        for material, share, corners in wheel:
+            parts.append((material, _disc(s, model.radius, share * model.radius, 1, corners)))
+    return parts
 
-    def edge(share: float, high: bool) -> tuple[float, float, float]:
-        y = high_y if high else low_y
-        up = (y - y0) / (y1 - y0)
-        left, right = s0 + (s1 - s0) * up + 0.1, s3 + (s2 - s3) * up - 0.1
+
+def _side_windows(model: Model) -> list[Part]:
+    """Windows between belt and roof, and below them the seams and handles of a car's doors."""
+    first, last = model.cabin
+    (rear, belt), (rear_top, roof) = model.profile[first], model.profile[first + 1]
+    (front_top, _), (front, front_belt) = model.profile[last - 1], model.profile[last]
+    length = front - rear
+    sill, head = max(belt, front_belt) + 0.04, roof - 0.1
+
+    def at(share: float, y: float) -> Corner:
+        up = (y - belt) / (roof - belt)
+        left = rear + (rear_top - rear) * up + 0.1
+        right = front + (front_top - front) * up - 0.1
         return left + (right - left) * share, 1 + (model.taper - 1) * up, y
 
-    gap = 0.06 / length * 2
+    parts: list[Part] = []
+    count, pillar = max(2, round(length / 1.4)), 0.06 / length
     for k in range(count):
-        a, b = k / count + gap / 2, (k + 1) / count - gap / 2
-        parts.append((SIDE_GLASS, [edge(a, False), edge(b, False), edge(b, True), edge(a, True)]))
-        if 0 < k < count and length < 4:
-            s = edge(k / count, False)[0]
-            parts.append((TRIM, [(s, 1, 0.45), (s + 0.03, 1, 0.45), (s + 0.03, 1, y0), (s, 1, y0)]))
-            parts.append(
-                (TRIM, [(s - 0.3, 1, y0 - 0.14), (s - 0.1, 1, y0 - 0.14),
-                        (s - 0.1, 1, y0 - 0.1), (s - 0.3, 1, y0 - 0.1)])
-            )  # fmt: skip
-    for s in model.wheels:
-        parts.append((TRIM, disc(s, model.radius, model.radius * 1.18, 1, 14)))
-        parts.append((TYRE, disc(s, model.radius, model.radius, 1, 14)))
-        parts.append((HUB, disc(s, model.radius, model.radius * 0.6, 1, 10)))
-        parts.append((TRIM, disc(s, model.radius, model.radius * 0.18, 1, 6)))
+        a, b = k / count + pillar, (k + 1) / count - pillar
+        parts.append((SIDE_GLASS, [at(a, sill), at(b, sill), at(b, head), at(a, head)]))
+        if k and length < 4:
+            s = at(k / count, sill)[0]
+            for left, right, low, high in (
+                (s, s + 0.03, 0.45, belt),
+                (s - 0.3, s - 0.1, belt - 0.14, belt - 0.1),
+            ):
+                mark: list[Corner] = [
+                    (left, 1, low), (right, 1, low), (right, 1, high), (left, 1, high)
+                ]  # fmt: skip
+                parts.append((TRIM, mark))
     return parts
 
 
 def _end(model: Model, end: str) -> list[Part]:
-    """Lamps, number plate, bumper and tyres of the end that is seen."""
-    profile = model.profile if end == "rear" else model.profile[::-1]
-    s, outward = profile[1][0], -0.01 if end == "rear" else 0.01
-    belt, floor = profile[2][1] if end == "rear" else profile[1][1] + 0.25, profile[0][1]
-    s += outward
-
-    def box(material: int, left: float, right: float, low: float, high: float) -> Part:
-        return material, [(s, left, low), (s, right, low), (s, right, high), (s, left, high)]
-
-    high, middle = min(belt, floor + 0.75), floor + 0.25
+    """Lamps, number plate, bumper and grille of the end that is seen."""
+    rear = end == "rear"
+    profile = model.profile if rear else model.profile[::-1]
+    s = profile[1][0] + (-0.01 if rear else 0.01)  # in front of the hull
+    floor = profile[0][1]
+    belt = profile[2][1] if rear else profile[1][1] + 0.25
+    low, high = floor + 0.25, min(belt, floor + 0.75)
     parts = [
-        box(TRIM, -0.98, 0.98, floor - 0.08, middle - 0.08),
-        box(LAMP, -0.94, -0.62, middle + 0.12, high - 0.05),
-        box(LAMP, 0.62, 0.94, middle + 0.12, high - 0.05),
-        box(PLATE, -0.28, 0.28, middle + 0.02, middle + 0.16),
+        (TRIM, _across(s, -0.98, 0.98, floor - 0.08, low - 0.08)),
+        (LAMP, _across(s, -0.94, -0.62, low + 0.12, high - 0.05)),
+        (LAMP, _across(s, 0.62, 0.94, low + 0.12, high - 0.05)),
+        (PLATE, _across(s, -0.28, 0.28, low + 0.02, low + 0.16)),
     ]
-    if end == "front":
-        parts.append(box(TRIM, -0.55, 0.55, middle + 0.2, high - 0.06))
+    if not rear:
+        parts.append((TRIM, _across(s, -0.55, 0.55, low + 0.2, high - 0.06)))
     return parts
 
 
-def vehicle(
-    canvas: Canvas,
-    name: str,
-    color: Color,
-    x: float,
-    z: float,
-    yaw: float,
-    lit: bool = False,
+def paint_vehicle(
+    canvas: Canvas, name: str, color: Color, x: float, z: float, yaw: float, lit: bool
 ) -> None:
     """A vehicle whose middle stands at (x, z).
 
     Args:
         name: one of MODELS.
-        yaw: which way it looks, in radians: 0 is ahead, away from the camera.
+        yaw: where it looks, in radians: 0 is ahead, away from the camera; positive to the right.
         lit: its lamps are on.
     """
     model = MODELS[name]
-    length, half = model.profile[-2][0], model.half_width
     ahead_x, ahead_z = math.sin(yaw), math.cos(yaw)
-    # the camera in the vehicle's own directions: from the rear, and to the right
-    along = -x * ahead_x - z * ahead_z + length / 2
+    # The camera, as the vehicle sees it: metres from its rear, and to its right.
+    along = -x * ahead_x - z * ahead_z + model.length / 2
     aside = -x * ahead_z + z * ahead_x
-    end = "rear" if along < 0 else "front" if along > length else ""
-    corners, parts = template(name, abs(aside) > half, end)
-    forward = corners[:, 0] - length / 2
-    right = corners[:, 1] * math.copysign(half, aside)
-    points = np.stack(
-        (
-            x + forward * ahead_x + right * ahead_z,
-            corners[:, 2],
-            np.maximum(z + forward * ahead_z - right * ahead_x, 0.5),
-        ),
-        axis=-1,
-    )
-    surface = canvas.facing(z)
+    end = "rear" if along < 0 else "front" if along > model.length else ""
+    corners, parts = template(name, abs(aside) > model.half_width, end)
+    forward = corners[:, 0] - model.length / 2
+    right = corners[:, 1] * math.copysign(model.half_width, aside)
+    points = np.empty_like(corners)
+    points[:, 0] = x + forward * ahead_x + right * ahead_z
+    points[:, 1] = corners[:, 2]
+    points[:, 2] = np.maximum(z + forward * ahead_z - right * ahead_x, 0.5)
     r, g, b = color
-    lamp = (0.75, 0.08, 0.06) if end == "rear" else (0.95, 0.93, 0.82)
-    materials: tuple[Color, ...] = (
-        (r, g, b), (0.82 * r, 0.82 * g, 0.82 * b), (0.15 + 0.9 * r, 0.15 + 0.9 * g, 0.15 + 0.9 * b),
-        (0.24, 0.29, 0.34), (0.17, 0.21, 0.25), (0.07, 0.07, 0.08), (0.62, 0.63, 0.65),
-        lamp, (0.92, 0.91, 0.84), (0.12, 0.12, 0.13),
-    )  # fmt: skip
-    glow = [0.9 if lit and material == LAMP else 0.0 for material in range(len(materials))]
-    paints = [
-        canvas.paint(VEHICLE, surface, c, shine) for c, shine in zip(materials, glow, strict=True)
-    ]
+    materials = MATERIALS | {
+        BODY: color,
+        SIDE: shaded(color, 0.82),
+        TOP: (0.15 + 0.9 * r, 0.15 + 0.9 * g, 0.15 + 0.9 * b),  # it mirrors the sky
+        LAMP: REAR_LAMP if end == "rear" else HEADLAMP,
+    }
+    surface = canvas.facing(z)
+    paints = {
+        material: canvas.paint(VEHICLE, surface, tone, 0.9 if lit and material == LAMP else 0.0)
+        for material, tone in materials.items()
+    }
     canvas.polygons(points, [(count, paints[material]) for count, material in parts])
 
 
-def footprint(name: str, x: float, z: float, yaw: float, grow: float = 0.0) -> list:
-    """The corners `(x, z)` of the ground under a vehicle."""
+def footprint(
+    name: str, x: float, z: float, yaw: float, margin: float = 0.0
+) -> list[tuple[float, float]]:
+    """The corners (x, z) of the ground under a vehicle, and a margin around it."""
     model = MODELS[name]
-    half_length, half = model.profile[-2][0] / 2 + grow, model.half_width + grow
+    half_length, half_width = model.length / 2 + margin, model.half_width + margin
     c, s = math.cos(yaw), math.sin(yaw)
     return [
-        (x + a * s + b * c, z + a * c - b * s)
-        for a, b in (
-            (-half_length, -half), (-half_length, half), (half_length, half), (half_length, -half)
+        (x + ahead * s + right * c, z + ahead * c - right * s)
+        for ahead, right in (
+            (-half_length, -half_width), (-half_length, half_width),
+            (half_length, half_width), (half_length, -half_width),
         )
     ]  # fmt: skip

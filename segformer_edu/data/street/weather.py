@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segformer_edu.data.street.canvas import Color
+from segformer_edu.data.street.colors import Color, varied
 
 # kind, share, zenith, horizon, light on the street, shade of a shadow
 SKIES = (
@@ -53,13 +53,18 @@ class Weather:
     blur: float
     noise: float
 
+    @property
+    def sunny(self) -> bool:
+        """Whether there are shadows that anyone would see."""
+        return self.shade >= 0.1
+
 
 def draw_weather(rng: np.random.Generator) -> Weather:
     """One weather of many."""
     kind, _, *colors, shade = SKIES[
         int(np.searchsorted(np.cumsum([sky[1] for sky in SKIES]), rng.random() * 0.999))
     ]
-    zenith, horizon, light = (_varied(rng, color, 0.045) for color in colors)
+    zenith, horizon, light = (varied(rng, color, 0.09) for color in colors)
     dark = kind in ("dusk", "night")
     foggy = rng.random() < 0.1
     wet = kind in ("overcast", "storm", "dusk", "night") and rng.random() < 0.45
@@ -78,8 +83,3 @@ def draw_weather(rng: np.random.Generator) -> Weather:
         max(0.0, rng.uniform(-0.004, 0.003)),
         rng.uniform(1, 7) * (1.6 if dark else 1),
     )
-
-
-def _varied(rng: np.random.Generator, color: Color, spread: float) -> Color:
-    r, g, b = (c * (1 + spread * s) for c, s in zip(color, rng.uniform(-2, 2, 3), strict=True))
-    return r, g, b
