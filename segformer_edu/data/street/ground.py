@@ -21,7 +21,7 @@ SLABS: tuple[Color, ...] = (
 GRASS, HILLS = (0.30, 0.44, 0.20), (0.30, 0.42, 0.26)
 DARK_PATCH = (0.24, 0.24, 0.25)
 KERB = 0.22  # metres
-OPEN_LAND = 200.0  # metres to either side: beyond what any picture shows
+OPEN_LAND = 2000.0  # metres to either side: beyond what any picture shows
 
 
 def lay_backdrop(site: Site) -> None:
