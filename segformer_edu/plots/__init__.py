@@ -16,24 +16,40 @@ from segformer_edu.plots.spatial_reduction import (
     shares,
     stacked_bars,
 )
+from segformer_edu.plots.stochastic_depth import (
+    bands,
+    clouds,
+    dropped_together,
+    gates,
+    schedules,
+    seeds,
+    survivors,
+)
 from segformer_edu.plots.training import training_curves
 
 __all__ = [
     "attention_matrix",
     "attention_over_keys",
     "attention_rows",
+    "bands",
+    "clouds",
     "course_map",
+    "dropped_together",
     "feature_maps",
+    "gates",
     "growth",
     "key_grids",
     "patches",
     "photograph",
     "pictures",
     "png",
+    "schedules",
+    "seeds",
     "segmentation",
     "shares",
     "shift_curves",
     "show",
     "stacked_bars",
+    "survivors",
     "training_curves",
 ]

@@ -13,5 +13,6 @@ except ModuleNotFoundError as error:
 from segformer_edu.widgets.attention_bill import AttentionBill
 from segformer_edu.widgets.patches import Patches
 from segformer_edu.widgets.spatial_reduction import SpatialReduction
+from segformer_edu.widgets.stochastic_depth import StochasticDepth
 
-__all__ = ["AttentionBill", "Patches", "SpatialReduction"]
+__all__ = ["AttentionBill", "Patches", "SpatialReduction", "StochasticDepth"]
