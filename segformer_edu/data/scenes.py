@@ -15,6 +15,7 @@ from segformer_edu.data.street.weather import draw_weather
 __all__ = ["CLASSES", "Scenes", "scene"]
 
 MIN_SIZE = 16  # pixels: in a smaller picture there is nothing left to recognise
+LIMIT = 2**32  # of seeds and scenes: below it, no two of them start the same random numbers
 
 
 def scene(
@@ -26,7 +27,7 @@ def scene(
     A wider picture sees more to the left and right.
 
     Args:
-        seed: any whole number from 0.
+        seed: a whole number from 0; another seed gives other scenes.
         size: pixels of a square, or (height, width); 16 at least.
         index: which of the seed's scenes.
 
@@ -49,7 +50,7 @@ class Scenes(SegmentationDataset):
     Args:
         n: how many.
         size: pixels of a square, or (height, width); 16 at least.
-        seed: another seed gives other scenes, all of them.
+        seed: a whole number from 0; another seed gives other scenes, all of them.
 
     Raises:
         ValueError: a negative or fractional number, or a size below 16.
@@ -82,13 +83,13 @@ class Scenes(SegmentationDataset):
 
 
 def _whole(name: str, value: int) -> int:
-    """A whole number from 0, or a word about it."""
+    """A whole number from 0 and below LIMIT, or a word about it."""
     try:
         number = operator.index(value)
     except TypeError:
         number = -1
-    if number < 0 or isinstance(value, bool):
-        raise ValueError(f"{name} = {value!r}: give a whole number from 0.")
+    if not 0 <= number < LIMIT or isinstance(value, bool):
+        raise ValueError(f"{name} = {value!r}: give a whole number from 0 to {LIMIT - 1}.")
     return number
 
 

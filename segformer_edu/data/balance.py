@@ -1,0 +1,39 @@
+"""How much of a data set each class is, and in how many pictures it is seen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from segformer_edu.data.dataset import SegmentationDataset
+
+
+class ClassBalance(NamedTuple):
+    """Two numbers a class, 0 … 1.
+
+    Attributes:
+        of_pixels: `(K,)` its share of all labelled pixels.
+        of_pictures: `(K,)` the share of the pictures in which at least one pixel is of the class.
+    """
+
+    of_pixels: np.ndarray
+    of_pictures: np.ndarray
+
+
+def class_balance(dataset: SegmentationDataset, n: int | None = None) -> ClassBalance:
+    """Count the labels of a data set's first `n` pictures, or of all.
+
+    Raises:
+        ValueError: no pictures to count, or no pixel that has a class.
+    """
+    n = len(dataset) if n is None else n
+    if not 0 < n <= len(dataset):
+        raise ValueError(f"n = {n}: the data set has {len(dataset)} pictures; count 1 or more.")
+    classes = len(dataset.class_names)
+    counts = np.stack(
+        [np.bincount(dataset.picture(i)[1].ravel(), minlength=256)[:classes] for i in range(n)]
+    )
+    if not counts.any():
+        raise ValueError(f"None of {n} pictures has a pixel with a class: all are to be ignored.")
+    return ClassBalance(counts.sum(axis=0) / counts.sum(), (counts > 0).mean(axis=0))
