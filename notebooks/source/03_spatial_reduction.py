@@ -428,6 +428,9 @@ print(f"its key changes by {(reduction(changed) - reduction(x)).abs().max():.3f}
 # **Predict.** As r grows, what will disappear first: the suit, or its edges?
 
 # %%
+prediction = ...  # "the suit" or "its edges"
+
+# %%
 row, column = 84, 36
 looks = []
 for r in (1, 4, 8, 16):

@@ -98,6 +98,10 @@ def examine_reduction_parameters(answer: Callable[..., int]) -> str | None:
         {
             "this is R taken for r. The paper's R is the number of tokens in a window already; do "
             "not square it.": (lambda c, many: 0 if many == 1 else convolution(c, many**2) + 2 * c),
+            "two things at once: the paper's R is the number of tokens in a window already, do not "
+            "square it; and at R = 1 there is nothing to count.": (
+                lambda c, many: convolution(c, many**2) + 2 * c
+            ),
             "right where tokens are merged; at R = 1 the model has no convolution and no norm.": (
                 lambda c, many: convolution(c, many) + 2 * c
             ),

@@ -74,7 +74,7 @@ def rows_of(state: State) -> list[Row]:
     heads = f"{state.heads} head" + "s" * (state.heads > 1)
     return [
         (
-            "queries, keys, values, output: what the fused kernel reads and writes",
+            f"queries, keys, values, output ({HEAD_CHANNELS} channels a head): fused, all it takes",
             state.fused_bytes,
         ),
         ("the attention matrix of one head", state.matrix_bytes // state.heads),

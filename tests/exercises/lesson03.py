@@ -130,6 +130,10 @@ def squared_again(channels, paper_ratio):
     return r * r * channels * channels + 3 * channels if r > 1 else 0
 
 
+def squared_and_always_there(channels, paper_ratio):
+    return (paper_ratio * channels) ** 2 + 3 * channels
+
+
 def always_there(channels, paper_ratio):
     return paper_ratio * channels**2 + 3 * channels
 
@@ -212,6 +216,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     },
     "03.2": {
         "R taken for r": squared_again,
+        "two things at once": squared_and_always_there,
         "no convolution and no norm": always_there,
         "the LayerNorm after": without_the_norm,
         "the biases of the convolution": without_the_biases,
