@@ -76,19 +76,20 @@ def value_of(name: str, kind: str, given: Any) -> Any:
     """What was typed, as what the setting is; what cannot be read is left for it to refuse."""
     if name == MANY:
         return dict(_field(text) for text in given)
-    if kind == "str" or kind == "bool":
+    if kind in ("str", "bool", "float"):
         return given
     if kind.startswith("tuple"):
         part = kind.removeprefix("tuple[").partition(",")[0]
         return [value_of(name, part, each.strip()) for each in given.split(",") if each.strip()]
-    try:
-        return {"int": int, "float": float}[kind](given)
-    except ValueError:
-        return given
+    return int(given) if given.removeprefix("-").isdecimal() else given
 
 
 def _field(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
+    name, _, value = text.partition("=")
+    try:
+        content = yaml.safe_load(value)
+    except yaml.YAMLError:
+        content = None
+    if not name.strip() or content is None:
         raise ValueError(f"--set {text}: write FIELD=VALUE, as --set depths=[1,1,1,1].")
-    return name.strip(), yaml.safe_load(value)
+    return name.strip(), content

@@ -62,18 +62,18 @@ def train(
         batches = iter(parts.loader)
         for step in range(run.step + 1, settings.steps + 1):
             last = step == settings.steps
-            torch.manual_seed(step_seed(settings.seed, step, accelerator.process_index))
+            batch = [next(batches) for _ in range(settings.accumulation)]
+            torch.manual_seed(step_seed(settings.seed, step, accelerator.process_index))  # dropout
             share = learning_rate_factor(
                 step - 1, settings.steps, settings.warmup_steps, settings.power
             )
             set_learning_rate(parts.optimizer, share)
-            batch = [next(batches) for _ in range(settings.accumulation)]
             loss, norm, stop = compute_gradient(parts, batch, interruption.asked)
             if not (math.isfinite(loss) and (math.isfinite(norm) or accelerator.scaler)):
                 raise FloatingPointError(
-                    f"At step {step} the loss is {loss} and its gradient {norm} long: nothing can "
-                    f"be learned from here. Lower learning_rate, or warm up for longer. "
-                    f"{run.standing()}"
+                    f"At step {step} the loss is {loss:.3g} and its gradient {norm:.3g} long: "
+                    f"nothing can be learned from here. {run.path} keeps step {run.step}. Begin a "
+                    f"new run with a lower learning_rate or a longer warm-up."
                 )
             parts.optimizer.step()  # in fp16 left out by accelerate if the gradient overflowed
             parts.optimizer.zero_grad()

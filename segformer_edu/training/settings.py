@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -179,8 +180,9 @@ LEAST = {
 
 def checked(name: str, value: Any, kind: str) -> Any:
     """A value of that kind, or a refusal of another."""
-    if kind == "float" and type(value) is int:
-        value = float(value)
+    if kind == "float" and type(value) in (int, str):  # YAML takes 6e-5 for a word
+        with contextlib.suppress(ValueError):
+            value = float(value)
     if type(value).__name__ != kind or (kind == "float" and not math.isfinite(value)):
         raise ValueError(f"{name} = {value!r}: give {KINDS[kind]}.")
     return value

@@ -1,0 +1,43 @@
+"""A file's name never stands for half of it."""
+
+import errno
+import os
+import resource
+
+import pytest
+
+from segformer_edu.files import write_atomically
+
+
+def test_the_name_moves_when_the_bytes_are_on_the_disk(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    seen = []
+
+    def fsync(descriptor):
+        seen.append((path.read_bytes(), os.fstat(descriptor).st_size))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(path, b"new content")
+    assert seen == [(b"old", 11)]
+    assert path.read_bytes() == b"new content" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_truly_does_not_fit_leaves_what_was_there(tmp_path):
+    """The system itself refuses to make any file longer than 100 bytes."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError) as refusal:
+            write_atomically(path, bytes(10**6))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert refusal.value.errno == errno.EFBIG
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_not_there_is_no_place(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_atomically(tmp_path / "nowhere" / "file", b"")

@@ -1,0 +1,125 @@
+"""A run that is killed again and again ends bit for bit as the one that nothing disturbed.
+
+One process imports torch and forks the runs, so that a kill costs no new start. Half of the kills
+come at a random moment, half before a random operation on a file.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from segformer_edu.training import run_folder, train
+from tests.training import rectangles
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SETTINGS = rectangles.TINY.replace(steps=30, save_every=2, ema_decay=0.9)
+KILLS = 20  # of each kind
+OPERATIONS = ("open", "os.rename", "os.mkdir", "os.rmdir", "os.remove")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forked")
+def test_a_run_killed_forty_times_ends_bit_for_bit_as_an_undisturbed_one(tmp_path):
+    run = subprocess.run(
+        [sys.executable, __file__, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    disturbed = sorted(tmp_path.glob("run*"))
+    kills = [sum(map(int, line.split())) for line in run.stdout.splitlines()]
+    assert len(kills) == len(disturbed) - 1 and sum(kills) == 2 * KILLS
+    expected = files(tmp_path / "undisturbed")
+    state = torch.load(tmp_path / "undisturbed/last.pt")
+    assert state["step"] == SETTINGS.steps
+    for folder in disturbed:
+        found = files(folder)
+        assert found.keys() == expected.keys()
+        assert [name for name in found if found[name] != expected[name]] == []
+        torch.testing.assert_close(torch.load(folder / "last.pt"), state, rtol=0, atol=0)
+
+
+def files(folder):
+    """Every file but last.pt, whose bytes hold no more than its tensors."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "last.pt"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+# ---- what the subprocess runs ----
+
+
+def main(folder):
+    torch.set_num_threads(1)
+    run_folder.draw_curves = lambda log, picture: None
+    go(folder / "undisturbed")  # in this process, so that the others inherit what torch prepared
+    started = time.perf_counter()
+    assert wait(fork(folder / "run0")) == 0
+    duration = time.perf_counter() - started
+    rng, left, number = random.Random(0), [KILLS, KILLS], 1
+    while any(left):  # as many runs as so many kills need
+        killed = [0, 0]
+        for attempt in range(1000):
+            kind = attempt % 2 if all(left) else int(not left[0])
+            kind = None if not any(left) else kind
+            child = fork(folder / f"run{number}", rng.randint(1, 30) if kind else 0)
+            if kind == 0:
+                time.sleep(rng.uniform(0, duration / 4))
+                os.kill(child, signal.SIGKILL)
+            code = wait(child)
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL, code
+            killed[kind] += 1
+            left[kind] -= 1
+        print(*killed)
+        number += 1
+
+
+def go(folder):
+    train(SETTINGS, folder, resume=True, data=rectangles.data(), progress=False)
+
+
+def fork(folder, operations=0):
+    """Begin or resume a run in a child; with `operations` it kills itself before that one."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        if operations:
+            sys.addaudithook(killer(operations))
+        go(folder)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def killer(operations):
+    """Counts operations on files of the run, and kills this process before the last of them."""
+    counted = 0
+
+    def hook(event, arguments):
+        nonlocal counted
+        if event in OPERATIONS and "/run" in str(arguments[0]):
+            counted += 1
+            if counted == operations:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return hook
+
+
+def wait(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

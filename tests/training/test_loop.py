@@ -1,0 +1,387 @@
+"""A run learns, logs, averages and accumulates as it says; and stops in words."""
+
+import csv
+import errno
+import math
+import os
+import resource
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from segformer_edu import SegFormer
+from segformer_edu.training import evaluate, run_folder, scores, train
+from segformer_edu.training import loop as loop_module
+from segformer_edu.training.gradient import compute_gradient
+from segformer_edu.training.parts import assemble, start
+from tests.training import rectangles
+from tests.training.rectangles import Rectangles
+
+FILES = ["best", "last", "last.pt", "log.csv", "settings.yaml"]
+
+
+def log_of(folder):
+    with (folder / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file, restval=""))
+
+
+def content(folder):
+    """Every file of a run, by name."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def quiet(settings, folder, **options):
+    return train(settings, folder, progress=False, **options)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A function that gives the folder of a run that nothing disturbed, made once."""
+    folders = {}
+
+    def folder(settings):
+        key = settings.to_yaml()
+        if key not in folders:
+            folders[key] = tmp_path_factory.mktemp("undisturbed") / "run"
+            quiet(settings, folders[key], data=rectangles.data())
+        return folders[key]
+
+    return folder
+
+
+@pytest.fixture
+def assert_resumes(undisturbed, data):
+    """A function that resumes a run, and asserts that it ends as an undisturbed one does."""
+
+    def check(settings, folder):
+        quiet(settings, folder, data=data, resume=True)
+        other = undisturbed(settings)
+        found, expected = content(folder), content(other)
+        assert found.keys() == expected.keys()
+        for name in found.keys() - {"last.pt"}:
+            assert found[name] == expected[name], name
+        one, two = (torch.load(each / "last.pt") for each in (folder, other))
+        torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+    return check
+
+
+@pytest.fixture(autouse=True)
+def curves_wait(monkeypatch):
+    """Pictures are drawn by test_curves.py, and take longer than these runs."""
+    monkeypatch.setattr(run_folder, "draw_curves", lambda log, picture: None)
+
+
+def test_it_learns(settings, data, tmp_path):
+    settings = settings.replace(steps=60, batch_size=8, validate_every=30)
+    model = quiet(settings, tmp_path / "run", data=data)
+    rows = log_of(tmp_path / "run")
+    losses = [float(row["loss"]) for row in rows]
+    assert [int(row["step"]) for row in rows] == list(range(1, 61))
+    assert np.mean(losses[-10:]) < 0.4 * np.mean(losses[:3])
+    assert float(rows[-1]["miou"]) > 0.6 and not model.training
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == FILES
+
+
+def test_what_it_logs_is_what_the_saved_weights_score(settings, data, tmp_path):
+    model = quiet(settings, tmp_path / "run", data=data)
+    rows = log_of(tmp_path / "run")
+    validated = [row for row in rows if row["miou"]]
+    assert [row["step"] for row in validated] == ["4", "8", "12"]
+    best = max(validated, key=lambda row: float(row["miou"]))
+    for name, row in (("best", best), ("last", rows[-1])):
+        saved = SegFormer.from_pretrained(tmp_path / "run" / name)
+        found = scores(evaluate(saved, data[1], batch_size=4))
+        assert saved.config.class_names == data[0].class_names
+        assert found.miou == pytest.approx(float(row["miou"]), rel=1e-6)
+        assert found.pixel_accuracy == pytest.approx(float(row["pixel_accuracy"]), rel=1e-6)
+        logged = [float(row[f"iou {name}"]) for name in data[0].class_names]
+        assert found.iou == pytest.approx(logged, rel=1e-6)
+    last = SegFormer.from_pretrained(tmp_path / "run/last")
+    assert all(map(torch.equal, last.state_dict().values(), model.state_dict().values()))
+
+
+def test_a_run_is_the_same_every_time_and_workers_change_nothing(settings, data, tmp_path):
+    quiet(settings, tmp_path / "one", data=data)
+    torch.manual_seed(99)  # whatever was drawn before
+    quiet(settings.replace(workers=1), tmp_path / "two", data=data)
+    one, two = (content(tmp_path / name) for name in ("one", "two"))
+    for name in ("log.csv", "last/model.safetensors", "best/model.safetensors"):
+        assert one[name] == two[name]
+    quiet(settings.replace(seed=1), tmp_path / "three", data=data)
+    assert content(tmp_path / "three")["log.csv"] != one["log.csv"]
+
+
+def test_the_last_weights_of_an_averaged_run_are_the_average(settings, data, tmp_path):
+    averaged = quiet(settings.replace(ema_decay=0.5), tmp_path / "run", data=data)
+    plain = torch.load(tmp_path / "run/last.pt")["network"]
+    name = "decoder.classifier.weight"
+    distance = (averaged.get_parameter(name) - plain[name]).abs().max()
+    assert 0 < distance < 0.1
+
+
+# ---- the gradient ----
+
+
+def gradient_of(settings, batch, data, device):
+    """Loss and gradient of one batch, in parts or at once, BatchNorm as it is in evaluation."""
+    parts = assemble(settings, data, start(settings), None)
+    parts.network.eval()  # statistics of a part are not those of the whole
+    pieces = [
+        (images.to(device), labels.to(device))
+        for images, labels in zip(*(x.chunk(settings.accumulation) for x in batch), strict=True)
+    ]
+    loss, norm, stop = compute_gradient(parts, pieces, asked=False)
+    assert not stop
+    return loss, norm, [x.grad for x in parts.network.parameters()]
+
+
+@pytest.mark.parametrize("class_weights", [True, False])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(settings, data, class_weights):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(4, 3, 32, 32, generator=generator)
+    labels = torch.randint(3, (4, 32, 32), generator=generator)
+    labels[1] = 255  # a part in which nothing counts
+    labels[2, :, 5:] = 255  # and one in which little does
+    whole = settings.replace(
+        clip_norm=0, class_weights=class_weights, config={**settings.config, "drop_path_rate": 0}
+    )
+    device = start(whole).device
+    expected = gradient_of(whole, (images, labels), data, device)
+    found = gradient_of(whole.replace(accumulation=4), (images, labels), data, device)
+    assert found[0] == pytest.approx(expected[0], rel=1e-6)
+    assert found[1] == pytest.approx(expected[1], rel=1e-5)
+    for ours, theirs in zip(found[2], expected[2], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_long_gradient_is_clipped_and_logged_as_it_was(settings, data):
+    batch = torch.randn(4, 3, 32, 32), torch.zeros(4, 32, 32, dtype=torch.long)
+    device = start(settings).device
+    _, norm, gradient = gradient_of(settings.replace(clip_norm=0), batch, data, device)
+    _, same, clipped = gradient_of(settings.replace(clip_norm=0.01), batch, data, device)
+    assert same == pytest.approx(norm) and norm > 0.1
+    lengths = [
+        math.sqrt(sum(float(x.square().sum()) for x in each)) for each in (gradient, clipped)
+    ]
+    assert lengths == pytest.approx([norm, 0.01], rel=1e-3)
+
+
+def test_a_batch_without_a_valid_pixel_teaches_nothing_and_breaks_nothing(settings, data):
+    labels = torch.full((4, 32, 32), 255)
+    loss, norm, _ = gradient_of(settings, (torch.randn(4, 3, 32, 32), labels), data, "cpu")
+    assert loss == norm == 0
+
+
+# ---- folders, resuming ----
+
+
+def test_a_folder_that_holds_a_run_is_refused(settings, data, tmp_path):
+    quiet(settings, tmp_path, data=data)
+    before = content(tmp_path)
+    with pytest.raises(ValueError, match="already holds a run.*--resume"):
+        quiet(settings, tmp_path, data=data)
+    assert content(tmp_path) == before
+
+
+def test_other_settings_are_refused_by_name_and_those_that_change_nothing_are_not(
+    settings, data, tmp_path
+):
+    quiet(settings, tmp_path, data=data)
+    before = content(tmp_path)
+    with pytest.raises(ValueError, match="learning_rate was 0.008 and is 0.1; ema_decay was 0.0"):
+        quiet(settings.replace(learning_rate=0.1, ema_decay=0.9), tmp_path, data=data, resume=True)
+    with pytest.raises(ValueError, match="begun with 10 pictures, and there are now 11"):
+        quiet(settings, tmp_path, data=(Rectangles(11), data[1]), resume=True)
+    assert content(tmp_path) == before
+    quiet(settings.replace(workers=1, save_every=2), tmp_path, data=data, resume=True)
+    after = content(tmp_path)
+    assert {n for n in after if after[n] != before[n]} == {"settings.yaml"}
+
+
+def test_files_of_others_stay_and_a_file_is_no_folder(settings, data, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    quiet(settings, tmp_path, data=data)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    with pytest.raises(ValueError, match="is a file"):
+        quiet(settings, tmp_path / "notes.txt", data=data)
+
+
+def test_a_damaged_checkpoint_is_refused(settings, data, tmp_path):
+    quiet(settings, tmp_path, data=data)
+    (tmp_path / "last.pt").write_bytes(content(tmp_path)["last.pt"][:5000])
+    with pytest.raises(ValueError, match="last.pt is no readable checkpoint"):
+        quiet(settings, tmp_path, data=data, resume=True)
+
+
+# ---- what stops a run ----
+
+
+def poisoned(step, number):
+    """compute_gradient, whose loss or gradient is no number at one step."""
+
+    def compute(parts, batch, asked):
+        loss, norm, stop = compute_gradient(parts, batch, asked)
+        compute.step += 1
+        if compute.step == step:
+            next(parts.network.parameters()).grad.fill_(math.nan)
+            return (math.nan, norm, stop) if number == "loss" else (loss, math.inf, stop)
+        return loss, norm, stop
+
+    compute.step = 0
+    return compute
+
+
+@pytest.mark.parametrize("number", ["loss", "gradient"])
+def test_a_loss_that_is_no_number_stops_the_run_before_it_spoils_the_weights(
+    settings, data, tmp_path, assert_resumes, monkeypatch, number
+):
+    monkeypatch.setattr(loop_module, "compute_gradient", poisoned(7, number))
+    with pytest.raises(FloatingPointError, match="At step 7 .*keeps step 5. Begin a new run"):
+        quiet(settings.replace(validate_every=0), tmp_path / "run", data=data)
+    state = torch.load(tmp_path / "run/last.pt")
+    assert state["step"] == 5
+    assert all(x.isfinite().all() for x in state["network"].values())
+    assert len(log_of(tmp_path / "run")) == 6
+    monkeypatch.undo()
+    assert_resumes(settings.replace(validate_every=0), tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_finishes_the_step_and_saves(
+    settings, data, tmp_path, assert_resumes, monkeypatch, number
+):
+    def compute(parts, batch, asked):
+        compute.step += 1
+        if compute.step == 7:
+            os.kill(os.getpid(), number)
+        return compute_gradient(parts, batch, asked)
+
+    compute.step = 0
+    monkeypatch.setattr(loop_module, "compute_gradient", compute)
+    handler = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt, match="after step 8. .*holds step 8 whole: --resume"):
+        quiet(settings, tmp_path / "run", data=data)
+    assert signal.getsignal(number) == handler
+    assert len(log_of(tmp_path / "run")) == 8
+    monkeypatch.undo()
+    assert_resumes(settings, tmp_path / "run")
+
+
+def test_asked_twice_it_stops_at_once(settings, data, tmp_path, monkeypatch):
+    def compute(parts, batch, asked):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("still here")
+
+    monkeypatch.setattr(loop_module, "compute_gradient", compute)
+    with pytest.raises(KeyboardInterrupt):
+        quiet(settings, tmp_path / "run", data=data)
+
+
+def full_disk_at(call, monkeypatch):
+    """From the given fsync on, the disk is full: what is written is cut off."""
+    real = os.fsync
+
+    def fsync(descriptor):
+        fsync.calls += 1
+        if fsync.calls >= call:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    fsync.calls = 0
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("call", range(2, 9))
+def test_a_full_disk_loses_nothing_and_says_so(
+    settings, data, tmp_path, assert_resumes, monkeypatch, call
+):
+    full_disk_at(call, monkeypatch)
+    with pytest.raises(OSError, match="could not be written.*No space left.*--resume") as error:
+        quiet(settings, tmp_path / "run", data=data)
+    monkeypatch.undo()
+    whole = tmp_path / "run/last.pt"
+    step = torch.load(whole)["step"] if whole.exists() else 0
+    assert f"holds step {step} whole" in str(error.value) or (
+        step == 0 and "no checkpoint yet" in str(error.value)
+    )
+    assert not list((tmp_path / "run").glob(".*"))
+    assert_resumes(settings, tmp_path / "run")
+
+
+def test_a_log_that_truly_cannot_grow_stops_the_run(settings, data, tmp_path, assert_resumes):
+    """The system itself refuses to make any file longer than 700 bytes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700, hard))
+    try:
+        with pytest.raises(OSError, match="At step .* File too large.*no checkpoint yet"):
+            quiet(settings.replace(validate_every=0, save_every=0), tmp_path / "run", data=data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert_resumes(settings.replace(validate_every=0, save_every=0), tmp_path / "run")
+
+
+def test_a_folder_that_may_not_be_written_to_is_said_so(settings, data, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    with pytest.raises(OSError, match="Permission denied.*see who may write there"):
+        quiet(settings, tmp_path / "run", data=data)
+    assert not (tmp_path / "run").exists()
+
+
+# ---- what does not go together ----
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"config": {"depths": [1, 1, 1]}}, "depths"),
+        ({"config": {"width": 8}}, "'width'"),
+        ({"model": "b9"}, "'b9'"),
+        ({"weights": "nowhere.safetensors"}, "nowhere.safetensors"),
+        ({"precision": "bf16"}, "Use fp32"),
+        ({"precision": "fp16"}, "Use fp32"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_is_written(
+    settings, data, tmp_path, changes, words
+):
+    if "config" in changes:
+        changes = {"config": {**settings.config, **changes["config"]}}
+    from segformer_edu.training.parts import build_model, check_precision
+
+    changed = settings.replace(**changes)
+    with pytest.raises(ValueError) as refusal:
+        model = build_model(changed, data[0].class_names)
+        check_precision(changed, model.config, torch.device("cpu"))
+    assert words in str(refusal.value)
+
+
+def test_nothing_to_train_on_is_refused(settings, data, tmp_path):
+    with pytest.raises(ValueError, match="leaves no picture to train on"):
+        quiet(settings, tmp_path / "run", data=(Rectangles(0), data[1]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_to_start_from_keep_what_they_know(settings, data, tmp_path):
+    from segformer_edu.training.parts import build_model
+
+    quiet(settings, tmp_path / "run", data=data)
+    start_from = settings.replace(weights=str(tmp_path / "run/last"), config={})
+    saved = SegFormer.from_pretrained(tmp_path / "run/last")
+    again = build_model(start_from, data[0].class_names)
+    assert again.training
+    assert all(map(torch.equal, again.state_dict().values(), saved.state_dict().values()))
+    milder = build_model(start_from.replace(config={"drop_path_rate": 0.0}), ("a", "b", "c"))
+    assert milder.config.drop_path_rate == 0 and milder.config.class_names == ("a", "b", "c")
+    with pytest.warns(UserWarning, match="random weights"):
+        more = build_model(start_from, ("a", "b", "c", "d"))
+    assert more.config.num_classes == 4
+    with pytest.raises(ValueError, match="changes the shape"):
+        build_model(start_from.replace(config={"decoder_dim": 16}), data[0].class_names)
