@@ -122,8 +122,8 @@ def template(name: str, side: bool, end: str) -> Template:
 
 
 def _disc(s: float, y: float, radius: float, t: float, corners: int) -> list[Corner]:
-    """A round thing in the plane of a side."""
-    return [(along, t, up) for along, up in polygon(s, y, radius, radius, corners)]
+    """A round thing in the plane of a side, as far as it is above the ground."""
+    return [(along, t, max(up, 0.0)) for along, up in polygon(s, y, radius, radius, corners)]
 
 
 def _across(s: float, left: float, right: float, low: float, high: float) -> list[Corner]:
