@@ -39,7 +39,8 @@ class View:
         nearness: 1 / depth.
         x, z: metres to the right and ahead.
         u, v: coordinates of the texture, in metres.
-        size: metres that a pixel covers, across.
+        size: metres that a pixel would cover if the surface faced the camera.
+        size_u, size_v: metres of the texture that it covers, more where the surface is slanted.
         frequency, contrast, paving: of the surface.
         on_ground: 1 on the ground, 0 elsewhere.
     """
@@ -53,6 +54,8 @@ class View:
     u: np.ndarray
     v: np.ndarray
     size: np.ndarray
+    size_u: np.ndarray
+    size_v: np.ndarray
     frequency: np.ndarray
     contrast: np.ndarray
     paving: np.ndarray
@@ -69,7 +72,7 @@ def photograph(
     view = look(canvas, height, width)
     color, glow = view.maps.color, view.maps.glow
     color = color * _brightness(view, weather)
-    _lay_slabs(canvas, view, color)
+    _lay_slabs(view, color)
     _cut_windows(canvas, view, weather, color, glow)
     _paint_sky(view, weather, color)
     color = _light(canvas, view, weather, color, glow)
@@ -103,7 +106,26 @@ def look(canvas: Canvas, height: int, width: int) -> View:
     u = along_x * x + along_z * z - origin
     v = canvas.camera.height + up * z + ahead * z
     size = z / (canvas.camera.focal * height)
-    return View(maps, right, up, nearness, x, z, u, v, size, frequency, contrast, paving, ahead)
+    # du / dright and dv / dup, per metre ahead, where 1 / z = a right + b up + c
+    slant_u = np.abs(along_x - (along_x * right + along_z) * a * z)
+    slant_v = np.abs(1 - (up + ahead) * b * z)
+    return View(
+        maps=maps,
+        right=right,
+        up=up,
+        nearness=nearness,
+        x=x,
+        z=z,
+        u=u,
+        v=v,
+        size=size,
+        size_u=size * slant_u,
+        size_v=size * slant_v,
+        frequency=frequency,
+        contrast=contrast,
+        paving=paving,
+        on_ground=ahead,
+    )
 
 
 def _column(color: Color) -> np.ndarray:
@@ -119,14 +141,12 @@ def _brightness(view: View, weather: Weather) -> np.ndarray:
     return stained * (1 - weather.shade * view.maps.shadow * view.on_ground)
 
 
-def _lay_slabs(canvas: Canvas, view: View, color: np.ndarray) -> None:
+def _lay_slabs(view: View, color: np.ndarray) -> None:
     """Joints between the slabs of a sidewalk."""
     at = np.nonzero(view.paving)[0]
     slab = view.paving[at]
-    across = view.size[at] / slab
-    ahead = across * view.z[at] / canvas.camera.height  # the ground is foreshortened
-    joints = share_of_pulses(view.u[at] / slab, SLAB_JOINT, across)
-    joints += share_of_pulses(view.v[at] / slab, SLAB_JOINT, ahead)
+    joints = share_of_pulses(view.u[at] / slab, SLAB_JOINT, view.size_u[at] / slab)
+    joints += share_of_pulses(view.v[at] / slab, SLAB_JOINT, view.size_v[at] / slab)
     color[:, at] *= 1 - 0.35 * np.minimum(joints, 1)
 
 
@@ -142,16 +162,15 @@ def _cut_windows(
     bay, storey, wide, tall, shop, frame, joints, mirror, number, top = (
         column.take(house[at]) for column in np.ascontiguousarray(facades)
     )
-    u, v, size = view.u[at], view.v[at], view.size[at]
-    course = COURSE
-    lines = share_of_pulses(v / course, MORTAR / COURSE, size / course)
+    u, v, size_u, size_v = (each[at] for each in (view.u, view.v, view.size_u, view.size_v))
+    lines = share_of_pulses(v / COURSE, MORTAR / COURSE, size_v / COURSE)
     wall = color[:, at] * (1 - joints * lines)
 
     in_shop = (v < storey) & (shop > 0)
     wide = np.where(in_shop, SHOP_WIDE, wide)
     tall = np.where(in_shop, SHOP_TALL, tall)
     across, upward = u / bay, v / storey
-    blur_across, blur_upward = size / bay, size / storey
+    blur_across, blur_upward = size_u / bay, size_v / storey
 
     def opening(margin: np.ndarray | float) -> np.ndarray:
         """The share of each pixel in windows made smaller all around by a margin in metres."""
