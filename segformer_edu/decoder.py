@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from segformer_edu.config import positive_integers
 from segformer_edu.layers import (
-    check_images,
+    check_maps,
     check_positive,
     initialize,
     linear,
@@ -48,7 +48,9 @@ class AllMLPDecoder(nn.Module):
         self, embed_dims: Sequence[int], decoder_dim: int, num_classes: int, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        check_decoder(embed_dims, decoder_dim, num_classes, dropout)
+        positive_integers("embed_dims", embed_dims)
+        check_positive(decoder_dim=decoder_dim, num_classes=num_classes)
+        check_rate(dropout)
         self.projections = nn.ModuleList(nn.Linear(dim, decoder_dim) for dim in embed_dims)
         self.fuse = nn.Conv2d(len(embed_dims) * decoder_dim, decoder_dim, 1, bias=False)
         self.norm = nn.BatchNorm2d(decoder_dim)
@@ -57,22 +59,25 @@ class AllMLPDecoder(nn.Module):
         self.apply(initialize)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        weights, bias = self.composed()
-        return decode(maps, weights, bias, self.classify, whole=self.training)
+        return decode(maps, *self.composed(), self.classify, whole=self.training)
 
     def composed(self) -> tuple[list[Tensor], Tensor]:
-        """W_i A_i of each stage, `(D, C_i)`, and their joint bias; in evaluation with BatchNorm."""
-        slices = self.fuse.weight.flatten(1).split(self.fuse.out_channels, dim=1)  # stage 4 first
-        stages = list(zip(reversed(slices), self.projections, strict=True))
-        weights = [w @ a.weight for w, a in stages]
-        bias = torch.stack([w @ a.bias for w, a in stages]).sum(0)
+        """The composed weights and bias; in evaluation the BatchNorm is part of them."""
+        weights, bias = compose(self.projections, self.fuse)
         return (weights, bias) if self.norm.training else fold_norm(self.norm, weights, bias)
 
     def classify(self, fused: Tensor) -> Tensor:
         """What eq. 4 leaves out, BatchNorm (unless composed), ReLU and dropout; then its last W."""
-        if self.norm.training:
-            fused = self.norm(fused)
+        fused = self.norm(fused) if self.norm.training else fused
         return self.classifier(self.dropout(F.relu(fused, inplace=True)))  # (B, K, H_1, W_1)
+
+
+def compose(projections: Iterable[nn.Module], fuse: nn.Conv2d) -> tuple[list[Tensor], Tensor]:
+    """W_i A_i of each stage, `(D, C_i)` and the finest first, and their joint bias `(D,)`."""
+    slices = fuse.weight.flatten(1).split(fuse.out_channels, dim=1)  # W_i, stage 4 first
+    stages = list(zip(reversed(slices), projections, strict=True))
+    weights = [w @ a.weight for w, a in stages]
+    return weights, torch.stack([w @ a.bias for w, a in stages]).sum(0)
 
 
 def fold_norm(
@@ -140,29 +145,3 @@ def decode(
         fused = fused.unflatten(2, (width, -1)).permute(0, 3, 1, 2)  # (B, D, rows, W_1)
         decoded.append(classify(fused))
     return decoded[0] if len(decoded) == 1 else torch.cat(decoded, dim=2)
-
-
-def check_decoder(
-    embed_dims: Sequence[int], decoder_dim: int, num_classes: int, dropout: float
-) -> None:
-    """Refuse sizes of a decoder that cannot be built."""
-    positive_integers("embed_dims", embed_dims)
-    check_positive(decoder_dim=decoder_dim, num_classes=num_classes)
-    check_rate(dropout)
-
-
-def check_maps(maps: Sequence[Tensor], embed_dims: Sequence[int]) -> None:
-    """Refuse what is not one `(B, C_i, H_i, W_i)` map a stage."""
-    given = len(maps) if isinstance(maps, (list, tuple)) else type(maps).__name__
-    if given != len(embed_dims):
-        raise ValueError(
-            f"The decoder takes a list of {len(embed_dims)} maps, one a stage, the finest first; "
-            f"got {given}. Give it all that the encoder returns."
-        )
-    for stage, (x, dim) in enumerate(zip(maps, embed_dims, strict=True), start=1):
-        check_images(x, dim, f"The decoder's map {stage}")
-        if len(x) != len(maps[0]):
-            raise ValueError(
-                f"Map 1 holds {len(maps[0])} samples, map {stage} holds {len(x)}: give maps of the "
-                f"same images."
-            )

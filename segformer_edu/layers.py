@@ -112,6 +112,23 @@ def check_images(images: Tensor, channels: int, owner: str, min_size: int = 1) -
     _check_size(images.shape[2:], owner, min_size)
 
 
+def check_maps(maps: Sequence[Tensor], embed_dims: Sequence[int]) -> None:
+    """Refuse what is not one `(B, C_i, H_i, W_i)` map a stage."""
+    given = len(maps) if isinstance(maps, (list, tuple)) else type(maps).__name__
+    if given != len(embed_dims):
+        raise ValueError(
+            f"The decoder takes a list of {len(embed_dims)} maps, one a stage, the finest first; "
+            f"got {given}. Give it all that the encoder returns."
+        )
+    for stage, (x, dim) in enumerate(zip(maps, embed_dims, strict=True), start=1):
+        check_images(x, dim, f"The decoder's map {stage}")
+        if len(x) != len(maps[0]):
+            raise ValueError(
+                f"Map 1 holds {len(maps[0])} samples, map {stage} holds {len(x)}: give maps of the "
+                f"same images."
+            )
+
+
 def check_map(x: Tensor, channels: int, owner: str, min_size: int = 1) -> None:
     """Refuse what is not floating point, `(B, H, W, channels)`, of `min_size` or more a side."""
     _check_tensor(x, owner, "(B, H, W, C)")

@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.decoder import AllMLPDecoder, FoldedDecoder
 from segformer_edu.encoder import MixTransformer
 from segformer_edu.layers import resize, strips
+from segformer_edu.pretrained import Pretrained
 
 
-class SegFormer(nn.Module):
+class SegFormer(Pretrained):
     """Semantic segmentation: one of K classes for every pixel of an image.
 
     >>> model = SegFormer(SegFormerConfig.named("b0", num_classes=19)).eval()
@@ -28,8 +28,7 @@ class SegFormer(nn.Module):
         config: which SegFormer.
 
     Shape: `(B, in_channels, H, W)` → logits `(B, K, ⌈H/4⌉, ⌈W/4⌉)`. Images are floating point and
-        normalised, any H and
-    W from `config.min_image_size`.
+        normalised, any H and W from `config.min_image_size`.
 
     Raises:
         ValueError: images of another rank, dtype or channel count, or too small.
@@ -37,7 +36,7 @@ class SegFormer(nn.Module):
 
     def __init__(self, config: SegFormerConfig) -> None:
         super().__init__()
-        keep_freed_memory()
+        _keep_freed_memory()
         self.config = config
         self.encoder = MixTransformer(config)
         self.decoder: AllMLPDecoder | FoldedDecoder = AllMLPDecoder(
@@ -55,57 +54,6 @@ class SegFormer(nn.Module):
         mode that the model is in: call `model.eval()` first.
         """
         return labels_from_logits(self(images), images.shape[-2:])
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        path_or_hub_id: str | Path,
-        config: SegFormerConfig | None = None,
-        num_classes: int | None = None,
-    ) -> SegFormer:
-        """A model with published weights, or yours: float32, on the CPU, in evaluation mode.
-
-        The names of the paper's code, of transformers (in files and in memory), of
-        segmentation_models_pytorch and of this package are understood. Loading is strict, and
-        nothing in a file is ever executed.
-
-        Args:
-            path_or_hub_id: a .safetensors, .pth, .pt or .bin file, the .index.json of one in
-                shards, a folder that holds one, "nano" for the weights that come with this package
-                (trained on its street scenes), or "owner/name" on the Hugging Face hub (extra
-                "hub").
-            config: which SegFormer this is. Otherwise config.json beside the weights tells, or the
-                published variant that the weights fit: its block_norm_eps is then 1e-5 for weights
-                from transformers and 1e-6 for others.
-            num_classes: classes of a decoder that starts from random weights if the file holds an
-                encoder only, or of such a classifier if the file has another number (warned of).
-
-        Raises:
-            ValueError: nothing there, a damaged or hostile file, weights that lack a tensor, hold
-                another or one of another shape (all are named), or a config that cannot be found.
-        """
-        from segformer_edu.checkpoints import load  # which imports this module
-
-        return load(path_or_hub_id, config, num_classes)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write model.safetensors and config.json as transformers does; each replaced in one step.
-
-        transformers has one epsilon, 1e-5, for all its norms: it gives the same logits for a model
-        whose block_norm_eps is 1e-5. For the paper's 1e-6 its norms differ by the fraction
-        9e-6 / 2v, where v is the variance of a token: little unless tokens are nearly constant.
-        `from_pretrained` gives back the same model either way.
-
-        Args:
-            folder: made if it is not there; other files in it stay.
-
-        Raises:
-            ValueError: a folded model, or a folder that is a file.
-            OSError: it cannot be written; what was there is unchanged.
-        """
-        from segformer_edu.checkpoints import save  # which imports this module
-
-        save(self, folder)
 
     def folded(self) -> SegFormer:
         """An evaluation-only copy, its decoder's matrices composed: for export, same labels."""
@@ -129,7 +77,7 @@ def labels_from_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
     return torch.cat(labels, dim=1)
 
 
-def keep_freed_memory() -> None:
+def _keep_freed_memory() -> None:
     """Let the C library keep the memory that one forward pass frees, for the next to use.
 
     glibc hands large blocks back to the system at once, and each then costs a page fault every
