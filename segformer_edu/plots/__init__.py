@@ -8,6 +8,7 @@ from segformer_edu.plots.course_map import course_map
 from segformer_edu.plots.feature_maps import feature_maps
 from segformer_edu.plots.patches import patches, pictures, shift_curves
 from segformer_edu.plots.photograph import photograph
+from segformer_edu.plots.position import deviations, probed_places, score_ranges, token_maps
 from segformer_edu.plots.segmentation import segmentation
 from segformer_edu.plots.show import png, show
 from segformer_edu.plots.spatial_reduction import (
@@ -34,6 +35,7 @@ __all__ = [
     "bands",
     "clouds",
     "course_map",
+    "deviations",
     "dropped_together",
     "feature_maps",
     "gates",
@@ -43,7 +45,9 @@ __all__ = [
     "photograph",
     "pictures",
     "png",
+    "probed_places",
     "schedules",
+    "score_ranges",
     "seeds",
     "segmentation",
     "shares",
@@ -51,5 +55,6 @@ __all__ = [
     "show",
     "stacked_bars",
     "survivors",
+    "token_maps",
     "training_curves",
 ]

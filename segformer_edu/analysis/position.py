@@ -1,0 +1,135 @@
+"""Where a token's knowledge of its position comes from: padding, how far it travels, and a probe
+that reads it (lesson 04).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segformer_edu.encoder import MixTransformer
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+def pad_with(module: nn.Module, mode: str) -> None:
+    """Let every convolution in a module that pads do it in this way from now on.
+
+    Args:
+        module: a model or any part of one; those that do not pad stay as they are.
+        mode: "zeros" as published, "reflect", "replicate", or "circular", under which a map has no
+            border.
+
+    Raises:
+        ValueError: another mode.
+    """
+    if mode not in PADDING_MODES:
+        raise ValueError(f"mode = {mode!r}: choose one of {', '.join(PADDING_MODES)}.")
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d) and any(part.padding):
+            part.padding_mode = mode
+
+
+def encoder_maps(encoder: MixTransformer, images: Tensor) -> list[np.ndarray]:
+    """The four maps of an encoder as arrays with the channels last, one a stage.
+
+    Shape: `(B, C, H, W)` → a list of `(B, H_i, W_i, C_i)` float64.
+    """
+    with torch.enable_grad():  # so that Mix-FFN sees whole maps: a strip has no far side to wrap to
+        maps = encoder(images)
+    return [x.detach().permute(0, 2, 3, 1).double().numpy() for x in maps]
+
+
+def deviation(tokens: np.ndarray) -> np.ndarray:
+    """How far each token is from the one in the middle, over the size of that.
+
+    On a flat image the tokens differ in nothing but what they know of the border, so this maps who
+    knows.
+
+    Args:
+        tokens: `(H, W, C)`.
+
+    Shape: → `(H, W)`, exactly 0 in the middle, `[H // 2, W // 2]`.
+
+    Raises:
+        ValueError: an array of another rank, or a middle of zeros.
+    """
+    if tokens.ndim != 3:
+        raise ValueError(f"tokens of shape {tokens.shape}: give (H, W, C).")
+    middle = tokens[len(tokens) // 2, tokens.shape[1] // 2]
+    size = np.linalg.norm(middle)
+    if size == 0:
+        raise ValueError("the middle token is zero: no distance is large or small beside it.")
+    return np.linalg.norm(tokens - middle, axis=-1) / size
+
+
+def travelled(differs: np.ndarray) -> int:
+    """How many tokens inward the border is heard: the innermost ring that is not all like the
+    middle.
+
+    Args:
+        differs: `(H, W)` bool, true where a token is not like the one in the middle. Where both
+            sides are even, the innermost ring has four tokens, which can differ too.
+    """
+    rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in differs.shape)
+    rings = np.minimum(rows[:, None], columns) + 1  # 1 along the border
+    return int(rings[differs].max(initial=0))
+
+
+@dataclass(frozen=True)
+class PositionProbe:
+    """A linear map from a token to where it stands.
+
+    Args:
+        weight: `(C, 2)`, for the row and the column.
+        bias: `(2,)`.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def predict(self, maps: np.ndarray) -> np.ndarray:
+        """The row and column of each token, from 0 to 1 where it is right: `(B, H, W, 2)`."""
+        return maps @ self.weight + self.bias
+
+    def score(self, maps: np.ndarray) -> tuple[float, float]:
+        """R² of rows and of columns: 1 is perfect, 0 as good as naming the middle every time."""
+        truth = np.broadcast_to(positions(*maps.shape[1:3]), (*maps.shape[:3], 2))
+        wrong = ((truth - self.predict(maps)) ** 2).sum((0, 1, 2))
+        spread = ((truth - truth.mean((0, 1, 2))) ** 2).sum((0, 1, 2))
+        rows, columns = 1 - wrong / spread
+        return float(rows), float(columns)
+
+
+def fit_probe(maps: np.ndarray, strength: float = 1e-3) -> PositionProbe:
+    """The ridge regression of position on tokens, in closed form: (XᵀX + λI)⁻¹ XᵀY, X and Y
+    centred.
+
+    Args:
+        maps: `(B, H, W, C)`; score the probe on maps of other images than these.
+        strength: λ over the mean of XᵀX's eigenvalues, above 0.
+
+    Raises:
+        ValueError: maps of another rank, or a strength that is not positive.
+    """
+    if maps.ndim != 4:
+        raise ValueError(f"maps of shape {maps.shape}: give (B, H, W, C).")
+    if not strength > 0:
+        raise ValueError(f"strength = {strength!r}: give a positive number, such as 0.001.")
+    places = np.broadcast_to(positions(*maps.shape[1:3]), (*maps.shape[:3], 2))
+    x, y = maps.reshape(-1, maps.shape[-1]), places.reshape(-1, 2)
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    x, y = x - mean_x, y - mean_y
+    gram = x.T @ x
+    ridge = strength * np.trace(gram) / len(gram)
+    weight = np.linalg.solve(gram + ridge * np.eye(len(gram)), x.T @ y)
+    return PositionProbe(weight, mean_y - mean_x @ weight)
+
+
+def positions(height: int, width: int) -> np.ndarray:
+    """The row and column of each token's centre, from 0 to 1: `(H, W, 2)`."""
+    rows, columns = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
+    return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
