@@ -1,10 +1,11 @@
-"""Scenes are the same everywhere and at any size; hard enough to need a model, easy enough for one."""
+"""Scenes are the same everywhere and at any size; too hard for trees, not too hard for a model."""
 
 import hashlib
 import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from segformer_edu.data.dataset import SegmentationDataset, as_tensors
 from segformer_edu.data.scenes import CLASSES, Scenes, scene
 
 CHECKSUM = "ad0a558cb4858de4"
+ROOT = Path(__file__).parents[2]
 PRINT_CHECKSUM = "from tests.data.test_scenes import checksum; print(checksum())"
 
 
@@ -46,8 +48,8 @@ def test_another_process_draws_the_same_bits_even_with_an_older_processors_instr
     newer = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     environment = os.environ | {"NPY_DISABLE_CPU_FEATURES": " ".join(newer), "PYTHONHASHSEED": "7"}
     command = [sys.executable, "-c", PRINT_CHECKSUM]
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == CHECKSUM
+    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert answer.stdout.strip() == CHECKSUM, answer.stderr
 
 
 def test_drawing_neither_uses_nor_moves_anyone_elses_random_numbers():

@@ -1,4 +1,4 @@
-"""The parts of a street: geometry against rays, textures against averages, weather by its effect."""
+"""The parts of a street: geometry against rays, textures against averages, weather by effect."""
 
 import dataclasses
 import math
