@@ -1,21 +1,32 @@
 """The numbers that the lessons' prose states: each function computes one from the package."""
 
+import json
+import math
 from dataclasses import replace
+from functools import cache
 from itertools import accumulate
 from operator import mul
+from statistics import mean, stdev
 
+import numpy as np
 import torch
 
+from experiments.stochastic_depth import HERE as EXPERIMENTS
 from segformer_edu import (
+    MixFFN,
+    MixTransformer,
     OverlapPatchEmbedding,
     SegFormer,
     SegFormerConfig,
     SpatialReductionAttention,
+    drop_rates,
 )
 from segformer_edu.analysis import Cost, StageCost, cost
 from segformer_edu.analysis.patches import PatchRow
+from segformer_edu.analysis.position import deviation, encoder_maps, travelled
 from segformer_edu.widgets import AttentionBill
 from segformer_edu.widgets.attention_bill import SIDES
+from segformer_edu.widgets.stochastic_depth import RATES
 
 # Lesson 00
 
@@ -240,3 +251,209 @@ def _unreduced(height: int, width: int) -> Cost:
 def _window() -> torch.Size:
     """Numbers in a key of B0's stage 1, and in the window that it is made from."""
     return SpatialReductionAttention(32, 1, 8).reduce.projection.weight.flatten(1).shape
+
+
+# Lesson 05
+
+
+def first_block_missing() -> str:
+    return f"{1 / drop_rates(0.5, 18, 'paper')[0]:.0f}"
+
+
+def expected_54() -> str:
+    return f"{54 - sum(drop_rates(0.5, 54, 'paper')):.2f}"
+
+
+def networks_54() -> str:
+    exponent = math.floor(math.log10(2**54))
+    return f"about {2**54 / 10**exponent:.1f}·10{str(exponent).translate(_SUPERSCRIPT)}"
+
+
+def loss_factor() -> str:
+    """Of the means that the picture shows, at the last epoch."""
+    return f"{_last('losses'):.0f}"
+
+
+def gradient_factor() -> str:
+    return f"{_last('gradients'):.0f}"
+
+
+def constant_error() -> str:
+    return _spread("constant depth", "error")
+
+
+def stochastic_error() -> str:
+    return _spread("stochastic depth", "error")
+
+
+def error_difference() -> str:
+    stochastic, constant = (mean(_measured(f"{kind} depth", "error")) for kind in _KINDS)
+    return f"{stochastic - constant:.2f}"
+
+
+def gradient_at_equal_loss() -> str:
+    """The ratio at a loss of 0.1, on the line that fits each run's epochs between 0.01 and 0.5."""
+
+    def at_a_tenth(kind: str) -> float:
+        found = []
+        runs = (_measured(f"{kind} depth", what) for what in ("losses", "gradients"))
+        for losses, gradients in zip(*map(np.log, runs), strict=True):
+            near = (losses > math.log(0.01)) & (losses < math.log(0.5))
+            line = np.polyfit(losses[near], gradients[near], 1)
+            found.append(np.polyval(line, math.log(0.1)))
+        return math.exp(mean(found))
+
+    stochastic, constant = map(at_a_tenth, _KINDS)
+    return f"{stochastic / constant:.1f}"
+
+
+def blocks_computed() -> str:
+    return f"{1 - mean(drop_rates(0.5, 18, 'paper')):.0%}"
+
+
+def without_p_l_factor() -> str:
+    without, right = (
+        mean(_measured("stochastic depth", e)) for e in ("error without p_l", "error")
+    )
+    return f"{without / right:.1f}"
+
+
+def b0_complete() -> str:
+    kept = math.prod((1 - rate) ** 2 for rate in drop_rates(0.1, 8))  # two branches a block
+    return f"{kept:.0%}"
+
+
+def layerdrop_cost() -> str:
+    dropped, plain = (mean(_measured(name, "error")) for name in ("LayerDrop", "nothing dropped"))
+    return f"{dropped - plain:.1f}"
+
+
+def unpractised_factor() -> str:
+    """How much the error grows when 3 of 6 blocks go, after training with nothing dropped."""
+    after = _measured("nothing dropped", "errors after cuts").mean(axis=0)
+    return f"{after[3] / after[0]:.0f}"
+
+
+def drop_path_mean() -> str:
+    return f"{mean(drop_rates(0.5, 6)):.2f}"
+
+
+def task_paper() -> str:
+    return _least_rate("paper")
+
+
+def task_linspace() -> str:
+    return _least_rate("linspace")
+
+
+_KINDS = "stochastic", "constant"
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@cache
+def _results() -> list[dict]:
+    return json.loads((EXPERIMENTS / "stochastic_depth.json").read_text(encoding="utf-8"))["runs"]
+
+
+def _measured(network: str, what: str) -> np.ndarray:
+    return np.array([run[what] for run in _results() if run["network"] == network])
+
+
+def _spread(network: str, what: str) -> str:
+    values = _measured(network, what).tolist()
+    return f"{mean(values):.2f} ± {stdev(values):.2f}"
+
+
+def _last(what: str) -> float:
+    """Stochastic over constant depth in the last epoch, geometric means over the seeds."""
+    stochastic, constant = (np.log(_measured(f"{kind} depth", what)[:, -1]) for kind in _KINDS)
+    return math.exp(stochastic.mean() - constant.mean())
+
+
+def _least_rate(rule: str) -> str:
+    return str(min(r for r in RATES if mean(drop_rates(r, 4, rule)) >= 0.25 - 1e-9))
+
+
+# Lesson 04
+
+
+def depthwise_share_stage_4() -> str:
+    counts = _mix_ffn_parameters(256)
+    return f"{counts['depthwise'] / sum(counts.values()):.1%}"
+
+
+def depthwise_parameters() -> str:
+    return f"{_b0_depthwise():,}"
+
+
+def depthwise_share() -> str:
+    encoder = MixTransformer(SegFormerConfig.named("b0"))
+    return f"{_b0_depthwise() / sum(weight.numel() for weight in encoder.parameters()):.1%}"
+
+
+def b0_rings_pixels() -> str:
+    """How many pixels from the border stage 4 of an untrained B0 knows of it, at 512×512."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = MixTransformer(SegFormerConfig.named("b0")).double()
+    grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 512, 512)
+    tokens = encoder_maps(encoder, grey.contiguous())[-1][0]
+    return str(travelled(deviation(tokens) > 0) * 512 // len(tokens))
+
+
+def b0_blocks() -> str:
+    return str(sum(SegFormerConfig.named("b0").depths))
+
+
+def b5_blocks() -> str:
+    return str(sum(SegFormerConfig.named("b5").depths))
+
+
+def _b0_depthwise() -> int:
+    config = SegFormerConfig.named("b0")
+    per_block = (_mix_ffn_parameters(dim)["depthwise"] for dim in config.embed_dims)
+    return sum(map(mul, config.depths, per_block))
+
+
+def _mix_ffn_parameters(dim: int) -> dict[str, int]:
+    parts = MixFFN(dim, 4 * dim).named_children()
+    return {name: sum(weight.numel() for weight in part.parameters()) for name, part in parts}
+
+
+# Lesson 07
+
+
+def nano_parameters() -> str:
+    return f"{_nano().parameters:,}"
+
+
+def nano_decoder_parameters() -> str:
+    return f"{_nano().decoder.parameters:,}"
+
+
+def nano_tensors() -> str:
+    return str(len(SegFormer(SegFormerConfig.named("nano")).state_dict()))
+
+
+def probe_parameters() -> str:
+    config = SegFormerConfig.named("nano")
+    return f"{(sum(config.embed_dims) + 1) * config.num_classes:,}"
+
+
+def twin_reach_1() -> str:
+    config = SegFormerConfig.named("nano")
+    convolutions = 2 * config.depths[0]  # of 3×3, each a token further to both sides
+    return str(config.patch_sizes[0] + 2 * convolutions * config.strides[0])
+
+
+def b0_stacked() -> str:
+    config = SegFormerConfig.named("b0")
+    return f"{config.num_stages * config.decoder_dim * 128**2 / 1e6:.1f}"
+
+
+def b0_head_published() -> str:
+    return f"{_b0(512).decoder.reference_multiply_adds / 1e9:.2f}"
+
+
+def _nano() -> Cost:
+    return cost(SegFormerConfig.named("nano"), (128, 128))

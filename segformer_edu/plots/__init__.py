@@ -5,7 +5,10 @@
 
 from segformer_edu.plots.attention_cost import attention_matrix, attention_rows, growth
 from segformer_edu.plots.course_map import course_map
+from segformer_edu.plots.decoder import contribution_maps, receptive_fields, resized_rows
+from segformer_edu.plots.encoder import equal_budgets, grouped_bars, label_maps
 from segformer_edu.plots.feature_maps import feature_maps
+from segformer_edu.plots.learning import class_bars, label_rows, number_grid, step_curves
 from segformer_edu.plots.patches import patches, pictures, shift_curves
 from segformer_edu.plots.photograph import photograph
 from segformer_edu.plots.position import deviations, probed_places, score_ranges, token_maps
@@ -33,19 +36,28 @@ __all__ = [
     "attention_over_keys",
     "attention_rows",
     "bands",
+    "class_bars",
     "clouds",
+    "contribution_maps",
     "course_map",
     "deviations",
     "dropped_together",
+    "equal_budgets",
     "feature_maps",
     "gates",
+    "grouped_bars",
     "growth",
     "key_grids",
+    "label_maps",
+    "label_rows",
+    "number_grid",
     "patches",
     "photograph",
     "pictures",
     "png",
     "probed_places",
+    "receptive_fields",
+    "resized_rows",
     "schedules",
     "score_ranges",
     "seeds",
@@ -54,6 +66,7 @@ __all__ = [
     "shift_curves",
     "show",
     "stacked_bars",
+    "step_curves",
     "survivors",
     "token_maps",
     "training_curves",

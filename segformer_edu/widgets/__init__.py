@@ -11,8 +11,19 @@ except ModuleNotFoundError as error:
     ) from error
 
 from segformer_edu.widgets.attention_bill import AttentionBill
+from segformer_edu.widgets.contributions import Contributions
+from segformer_edu.widgets.encoder import Pyramid
 from segformer_edu.widgets.patches import Patches
+from segformer_edu.widgets.position import Position
 from segformer_edu.widgets.spatial_reduction import SpatialReduction
 from segformer_edu.widgets.stochastic_depth import StochasticDepth
 
-__all__ = ["AttentionBill", "Patches", "SpatialReduction", "StochasticDepth"]
+__all__ = [
+    "AttentionBill",
+    "Contributions",
+    "Patches",
+    "Position",
+    "Pyramid",
+    "SpatialReduction",
+    "StochasticDepth",
+]

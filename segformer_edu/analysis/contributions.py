@@ -1,0 +1,66 @@
+"""What each stage adds to a pixel's logits: exact, because the decoder is linear up to its ReLU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segformer_edu.analysis.attention_maps import evaluation
+from segformer_edu.decoder import AllMLPDecoder
+from segformer_edu.segformer import SegFormer
+
+
+@torch.no_grad()
+def contributions(model: SegFormer, images: Tensor) -> Tensor:
+    """The logits of a model in evaluation, as a sum: one summand a stage, the last for all biases.
+
+    What reaches the ReLU is a sum (`fused_parts`). The ReLU passes a channel or it does not, at
+    each pixel; with those decisions fixed, the classifier is linear and takes each summand alone.
+    Another picture has other decisions: the summands explain these logits and predict no others.
+
+    Args:
+        model: a SegFormer, not folded.
+        images: `(B, in_channels, H, W)`, as the model takes them.
+
+    Shape: → `(B, stages + 1, K, H_1, W_1)`; the sum over axis 1 is the logits, to rounding.
+
+    Raises:
+        ValueError: a folded model, or images that the model refuses.
+    """
+    decoder = model.decoder
+    if not isinstance(decoder, AllMLPDecoder):
+        raise ValueError("model is folded: give the model from which folded() made it.")
+    with evaluation(model):
+        parts = fused_parts(decoder, model.encoder(images))
+    passed = parts.sum(1, keepdim=True) > 0  # (B, 1, D, H_1, W_1)
+    weight = decoder.classifier.weight[:, :, 0, 0]  # (K, D)
+    logits = torch.einsum("kd,bsdhw->bskhw", weight, parts * passed)
+    assert decoder.classifier.bias is not None
+    logits[:, -1] += decoder.classifier.bias[:, None, None]
+    return logits
+
+
+@torch.no_grad()
+def fused_parts(decoder: AllMLPDecoder, maps: list[Tensor]) -> Tensor:
+    """The map in front of the ReLU, as a sum: one summand a stage, the last for all biases.
+
+    Args:
+        decoder: in evaluation mode, where BatchNorm is a scale and a shift.
+        maps: what the encoder gives, the finest first.
+
+    Shape: → `(B, stages + 1, D, H_1, W_1)`.
+
+    Raises:
+        ValueError: a decoder in training mode.
+    """
+    if decoder.norm.training:
+        raise ValueError("decoder is in training mode, where its BatchNorm mixes the pixels.")
+    weights, bias = decoder.composed()
+    size = maps[0].shape[2:]
+    parts = [
+        F.interpolate(torch.einsum("dc,bchw->bdhw", weight, x), size, mode="bilinear")
+        for weight, x in zip(weights, maps, strict=True)
+    ]
+    parts.append(bias[:, None, None].expand_as(parts[0]))
+    return torch.stack(parts, dim=1)
