@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import platform
 import random
 import subprocess
 import sys
@@ -18,8 +19,11 @@ from torch.utils.data import DataLoader
 from segformer_edu.data.balance import class_balance
 from segformer_edu.data.dataset import SegmentationDataset, as_tensors
 from segformer_edu.data.scenes import CLASSES, Scenes, scene
+from segformer_edu.data.street.layout import draw_street_scene
+from segformer_edu.data.street.weather import draw_weather
 
 CHECKSUM = "ad0a558cb4858de4"
+CORNERS_CHECKSUM = "0cf4b2390c6d9515"
 ROOT = Path(__file__).parents[2]
 PRINT_CHECKSUM = "from tests.data.test_scenes import checksum; print(checksum())"
 
@@ -33,6 +37,19 @@ def checksum():
     return digest.hexdigest()[:16]
 
 
+def corners_checksum():
+    """Of the same scenes before they are painted: corners in thirds of a pixel, colours, order."""
+    digest = hashlib.sha256()
+    for index in range(8):
+        rng = np.random.default_rng([2026, index])
+        canvas = draw_street_scene(rng, draw_weather(rng))
+        corners = canvas.camera.project(np.concatenate(canvas._points)) * 288
+        colors = 255 * np.array(canvas._paints)
+        for array in (np.floor(corners), np.rint(colors), np.array(canvas._polygons)):
+            digest.update(array.astype("<i4").tobytes())
+    return digest.hexdigest()[:16]
+
+
 @pytest.fixture(scope="module")
 def drawn():
     """Two hundred scenes of 96 pixels: pictures and labels."""
@@ -40,8 +57,17 @@ def drawn():
     return np.stack(images), np.stack(labels)
 
 
+def test_scenes_consist_of_what_they_did():
+    assert corners_checksum() == CORNERS_CHECKSUM, "weights were trained on other scenes"
+
+
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"),
+    reason="Pillow finds a polygon's edges in single precision, and other processors may fuse its "
+    "multiplication and addition: about two thirds of the scenes then differ in a cell or two",
+)
 def test_scenes_are_bit_for_bit_what_they_were():
-    assert checksum() == CHECKSUM, "weights were trained on other scenes: train them anew"
+    assert checksum() == CHECKSUM, "weights were trained on other scenes"
 
 
 def test_another_process_draws_the_same_bits_even_with_an_older_processors_instructions():
@@ -49,7 +75,7 @@ def test_another_process_draws_the_same_bits_even_with_an_older_processors_instr
     environment = os.environ | {"NPY_DISABLE_CPU_FEATURES": " ".join(newer), "PYTHONHASHSEED": "7"}
     command = [sys.executable, "-c", PRINT_CHECKSUM]
     answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert answer.stdout.strip() == CHECKSUM, answer.stderr
+    assert answer.stdout.strip() == checksum(), answer.stderr
 
 
 def test_drawing_neither_uses_nor_moves_anyone_elses_random_numbers():

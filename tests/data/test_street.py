@@ -97,6 +97,15 @@ def test_the_later_polygon_hides_the_earlier_and_a_pixel_has_the_class_in_its_mi
     assert (labels[:15] == BUILDING).all()
 
 
+def test_a_pixel_has_the_class_that_a_finer_picture_has_in_its_middle():
+    for index in range(4):
+        few, many = (street(index).maps(n, n).labels.reshape(n, n) for n in (64, 192))
+        middle, above, left = (
+            np.mean(many[i::3, j::3] == few) for i, j in ((1, 1), (0, 1), (1, 0))
+        )
+        assert middle > 0.97 and middle > max(above, left) + 0.005
+
+
 def test_a_pixel_half_covered_has_half_the_colour():
     canvas = Canvas(LEVEL)
     surface = canvas.facing(1.0)
