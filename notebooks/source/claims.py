@@ -377,6 +377,15 @@ def _least_rate(rule: str) -> str:
 # Lesson 04
 
 
+def stage_1_hidden() -> str:
+    config = SegFormerConfig.named("b0")
+    return str(config.mlp_ratios[0] * config.embed_dims[0])
+
+
+def stage_3_channels() -> str:
+    return str(SegFormerConfig.named("b0").embed_dims[2])
+
+
 def depthwise_share_stage_4() -> str:
     counts = _mix_ffn_parameters(256)
     return f"{counts['depthwise'] / sum(counts.values()):.1%}"
@@ -453,6 +462,11 @@ def b0_stacked() -> str:
 
 def b0_head_published() -> str:
     return f"{_b0(512).decoder.reference_multiply_adds / 1e9:.2f}"
+
+
+def b0_head_factor() -> str:
+    head = _b0(512).decoder
+    return f"{head.reference_multiply_adds / head.multiply_adds:.1f}"
 
 
 def _nano() -> Cost:

@@ -57,4 +57,4 @@ def area(field: Tensor, share: float = 0.9) -> float:
         raise ValueError(f"share = {share}: give a number above 0 and up to 1.")
     strongest_first = field.flatten().double().sort(descending=True).values
     held = strongest_first.cumsum(0) / strongest_first.sum()
-    return (1 + int((held < share - 1e-12).sum())) / field.numel()
+    return (1 + int((held < share * (1 - 1e-6)).sum())) / field.numel()

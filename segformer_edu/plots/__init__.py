@@ -5,13 +5,19 @@
 
 from segformer_edu.plots.attention_cost import attention_matrix, attention_rows, growth
 from segformer_edu.plots.course_map import course_map
-from segformer_edu.plots.decoder import contribution_maps, receptive_fields, resized_rows
+from segformer_edu.plots.decoder import (
+    class_bars,
+    contribution_maps,
+    receptive_fields,
+    resized_rows,
+)
 from segformer_edu.plots.encoder import equal_budgets, grouped_bars, label_maps
 from segformer_edu.plots.feature_maps import feature_maps
-from segformer_edu.plots.learning import class_bars, label_rows, number_grid, step_curves
+from segformer_edu.plots.learning import label_rows, number_grid, step_curves
 from segformer_edu.plots.patches import patches, pictures, shift_curves
 from segformer_edu.plots.photograph import photograph
 from segformer_edu.plots.position import deviations, probed_places, score_ranges, token_maps
+from segformer_edu.plots.scenes import labelled_pictures
 from segformer_edu.plots.segmentation import segmentation
 from segformer_edu.plots.show import png, show
 from segformer_edu.plots.spatial_reduction import (
@@ -50,6 +56,7 @@ __all__ = [
     "key_grids",
     "label_maps",
     "label_rows",
+    "labelled_pictures",
     "number_grid",
     "patches",
     "photograph",

@@ -62,6 +62,37 @@ def receptive_fields(
     return figure
 
 
+@styled
+def class_bars(
+    names: Sequence[str], series: Mapping[str, Sequence[float]], finding: str = ""
+) -> Figure:
+    """IoU of each class, a bar for each series.
+
+    Args:
+        names: of the classes.
+        series: name → IoU of each class, 0 to 1.
+        finding: the title.
+
+    Raises:
+        ValueError: a series of another length than the names.
+    """
+    figure = new_figure(2.8)
+    title(figure, finding)
+    ax = figure.subplots()
+    width = 0.8 / len(series)
+    for number, (name, values) in enumerate(series.items()):
+        if len(values) != len(names):
+            raise ValueError(f"{name} has {len(values)} values for {len(names)} classes.")
+        left = np.arange(len(names)) + (number - (len(series) - 1) / 2) * width
+        hatch = ("", "//", "..")[number % 3]
+        ax.bar(
+            left, values, width, color=OKABE_ITO[number], edgecolor=PAPER, hatch=hatch, label=name
+        )
+    ax.set(xticks=range(len(names)), xticklabels=names, ylabel="IoU", ylim=(0, 1))
+    figure.legend(loc="outside lower center", ncols=len(series))
+    return figure
+
+
 def sample_positions(small: int, large: int, align_corners: bool) -> np.ndarray:
     """Where each of `large` new samples lies on a row of `small` old ones, 0 to small − 1.
 

@@ -20,7 +20,7 @@ from segformer_edu.segformer import SegFormer, labels_from_logits
 from segformer_edu.widgets.explorer import Choices, Explorer, choice
 from segformer_edu.widgets.picture import Lines, Picture, Raster, Rectangle, Shape, Text, jpeg
 
-SEED, SCENES, SIZE = 707, (1, 2, 3, 4, 5, 6), 128
+SEED, SCENES, SIZE = 707, (3, 4, 6, 10, 11, 23), 128  # among those of the lesson
 PERCENTS = tuple(range(0, 101, 4))
 PARTS = ("stage 1", "stage 2", "stage 3", "stage 4", "biases")
 SIDE, TOP, HEIGHT = 196, 62, 432  # of a panel, where the first row begins, of the whole picture
@@ -38,10 +38,10 @@ TASK = (
 class State(Choices):
     """What the sliders say; positions are percents of the scene's height and width."""
 
-    scene: int = choice("Scene", SCENES, 1)
-    label: int = choice("Class", tuple(range(len(CLASSES))), 5, CLASSES.__getitem__)
-    down: int = choice("Point, from the top", PERCENTS, 60, lambda percent: f"{percent} %")
-    across: int = choice("Point, from the left", PERCENTS, 48, lambda percent: f"{percent} %")
+    scene: int = choice("Scene", SCENES, 4)
+    label: int = choice("Class", tuple(range(len(CLASSES))), 7, CLASSES.__getitem__)
+    down: int = choice("Point, from the top", PERCENTS, 72, lambda percent: f"{percent} %")
+    across: int = choice("Point, from the left", PERCENTS, 92, lambda percent: f"{percent} %")
 
 
 def draw(state: State) -> Picture:

@@ -1,0 +1,95 @@
+"""analysis.receptive_field, on networks whose fields are known."""
+
+import pytest
+import torch
+from torch import nn
+
+from segformer_edu.analysis.receptive_field import area, receptive_field
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 2), (7, 4)])
+def test_a_convolution_answers_to_its_own_window(generator, kernel, stride):
+    convolution = nn.Conv2d(3, 4, kernel, stride, padding=kernel // 2)
+    field = receptive_field(convolution, torch.randn(2, 3, 33, 25, generator=generator), generator)
+    rows, columns = ((field > 0).any(axis).nonzero().flatten().tolist() for axis in (1, 0))
+    middle = [stride * ((side - 1) // stride + 1 >> 1) for side in (33, 25)]
+    assert (field > 0).sum() == kernel**2
+    assert rows == [middle[0] - kernel // 2 + i for i in range(kernel)]
+    assert columns == [middle[1] - kernel // 2 + i for i in range(kernel)]
+
+
+def test_the_strength_is_the_length_of_the_gradient(generator):
+    weight = torch.tensor([[[[3.0, 1.0]], [[4.0, 0.0]]]])  # one token number: 5 at left, 1 at right
+    layer = nn.Conv2d(2, 1, (1, 2), bias=False)
+    layer.weight = nn.Parameter(weight)
+    field = receptive_field(layer, torch.randn(1, 2, 1, 4), generator)
+    torch.testing.assert_close(field, torch.tensor([[0.0, 5 / 6, 1 / 6, 0.0]]))
+
+
+def test_a_layer_norm_does_not_hide_the_field(generator):
+    """The sum of its channels is constant; a random direction among them is not."""
+
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.LayerNorm(8)
+
+        def forward(self, x):
+            return self.norm(self.convolution(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    field = receptive_field(Normed(), torch.randn(4, 3, 9, 9), generator)
+    assert (field > 1e-4).sum() == 9
+
+
+def test_it_leaves_images_and_gradients_as_they_were(generator):
+    layer, images = nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        receptive_field(layer, images, generator)
+        assert not torch.is_grad_enabled()
+    assert images.grad is None and not images.requires_grad and layer.weight.grad is None
+
+
+def test_attention_reaches_everything_and_a_convolution_does_not(small_model, generator):
+    images = torch.randn(1, 3, 64, 64)
+    fields = [receptive_field(lambda x: small_model.encoder(x)[0], images, generator)]
+    fields.append(receptive_field(nn.Conv2d(3, 8, 7, 4, padding=3), images, generator))
+    assert [(field > 0).double().mean().item() for field in fields] == [1.0, (7 / 64) ** 2]
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"),
+    [
+        ([4, 3, 2, 1], 0.7, 0.5),
+        ([4, 3, 2, 1], 0.71, 0.75),
+        ([1, 1, 1, 1], 1, 1),
+        ([9, 1], 0.9, 0.5),
+    ],
+)
+def test_the_area_is_the_smallest_that_holds_the_share(values, share, expected):
+    assert area(torch.tensor([values]) / sum(values), share) == expected
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match="above 0 and up to 1"):
+        area(torch.ones(2, 2), share)
+
+
+@pytest.mark.parametrize(
+    ("features", "images", "message"),
+    [
+        (nn.Identity(), torch.ones(3, 8, 8), "give"),
+        (nn.Identity(), torch.ones(0, 3, 8, 8), "give"),
+        (lambda x: x.mean((2, 3)), torch.ones(1, 3, 8, 8), "it should be"),
+        (lambda x: 0 * x, torch.ones(1, 3, 8, 8), "answers to no pixel"),
+        (lambda x: torch.ones(1, 2, 3, 3, requires_grad=True), torch.ones(1, 3, 8, 8), "no pixel"),
+    ],
+)
+def test_what_has_no_field_is_refused(generator, features, images, message):
+    with pytest.raises(ValueError, match=message):
+        receptive_field(features, images, generator)
