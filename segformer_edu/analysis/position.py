@@ -5,6 +5,7 @@ that reads it (lesson 04).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 
 from segformer_edu.encoder import MixTransformer
 
-PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+PADDING_MODES = get_args(PaddingMode)
 
 
-def pad_with(module: nn.Module, mode: str) -> None:
+def pad_with(module: nn.Module, mode: PaddingMode) -> None:
     """Let every convolution in a module that pads do it in this way from now on.
 
     Args:

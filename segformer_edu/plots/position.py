@@ -1,4 +1,4 @@
-"""Lesson 04: maps of tokens, how far the border is heard, and where a probe believes tokens to be."""
+"""Lesson 04: maps of tokens, how far the border is heard, where a probe believes tokens to be."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def deviations(
         shown = np.ma.masked_where(values == 0, np.maximum(values, least))
         image = ax.imshow(shown, norm=scale)
         row, column = np.nonzero(values == 0)
-        size = 20 / max(values.shape)
-        ax.plot(column, row, "x", color=GREY, markersize=size, markeredgewidth=size / 5)
+        size = 60 / max(values.shape)
+        ax.plot(column, row, "x", color=GREY, markersize=size, markeredgewidth=size / 6)
     figure.colorbar(image, ax=axes, shrink=0.8, label="distance from the middle token")
     return figure
 
@@ -161,7 +161,7 @@ def panels(
 ) -> tuple[Figure, list[Axes]]:
     """A row of square-celled panels without axes, and the figure that holds them."""
     shapes = [values.shape[1] / values.shape[0] for values in maps]
-    side = WIDTH / max(sum(shapes), 2)
+    side = WIDTH / max(sum(shapes), 3)  # inches: a map alone takes a third of the page
     figure = new_figure(side + 0.6, side * sum(shapes))
     title(figure, finding)
     axes = figure.subplots(1, len(maps), squeeze=False, width_ratios=shapes)[0]

@@ -1,0 +1,408 @@
+"""Exercises of lesson 04, position and Mix-FFN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segformer_edu.exercises.exercise import diagnose, exercise
+
+
+def mix_ffn_parameters(channels: int, ratio: int, kernel: int) -> int:
+    """Learned numbers of a Mix-FFN, biases and all."""
+    hidden = ratio * channels
+    expand = channels * hidden + hidden
+    depthwise = kernel * kernel * hidden + hidden  # one kernel a channel
+    contract = hidden * channels + channels
+    return expand + depthwise + contract
+
+
+@exercise(
+    "04.1",
+    "What does Mix-FFN hold?",
+    stars=1,
+    minutes=5,
+    solution=mix_ffn_parameters,
+    hints=[
+        "Three parts: a Linear that widens, a depthwise convolution, a Linear that narrows.",
+        "A depthwise convolution has one kernel of k·k numbers for each channel, and a bias each.",
+        "With h = ratio · channels: (C·h + h) + (k²·h + h) + (h·C + C).",
+    ],
+    takeaway="the Linears grow with C², the depthwise convolution with C: position is cheap.",
+)
+def examine_mix_ffn_parameters(answer: Callable[..., int]) -> str | None:
+    def parts(c: int, e: int, k: int) -> tuple[int, int, int]:
+        return c * e * c + e * c, k * k * e * c + e * c, e * c * c + c
+
+    return diagnose(
+        answer,
+        mix_ffn_parameters,
+        [(32, 4, 3), (256, 4, 3), (64, 8, 5), (5, 3, 1)],
+        {
+            "this convolution mixes channels. A depthwise one has a single kernel for each "
+            "channel, and sees no other.": (
+                lambda c, e, k: sum(parts(c, e, k)) + k * k * e * c * (e * c - 1)
+            ),
+            "the biases of all three parts are missing.": (
+                lambda c, e, k: 2 * e * c * c + k * k * e * c
+            ),
+            "the convolution is counted on C channels. It stands between the Linears, where a "
+            "token is wide.": lambda c, e, k: sum(parts(c, e, k)) - (k * k + 1) * (e - 1) * c,
+            "the convolution has a bias too, one for each of its channels.": (
+                lambda c, e, k: sum(parts(c, e, k)) - e * c
+            ),
+            "the convolution is missing: these are the two Linears.": (
+                lambda c, e, k: parts(c, e, k)[0] + parts(c, e, k)[2]
+            ),
+            "a kernel is k wide and k high; this counts one side of it.": (
+                lambda c, e, k: sum(parts(c, e, k)) - (k * k - k) * e * c
+            ),
+        },
+    )
+
+
+def blocks_needed(height: int, width: int, kernel: int) -> int:
+    """Blocks after which the border of a flat map is known to every token."""
+    rings = (min(height, width) + 1) // 2  # the innermost tokens are so many steps inside
+    return -(-rings // (kernel // 2))  # ⌈rings / radius⌉
+
+
+@exercise(
+    "04.2",
+    "How many blocks until the middle knows?",
+    stars=1,
+    minutes=5,
+    solution=blocks_needed,
+    hints=[
+        "How many rings of tokens does the map have? The nearest border is what counts.",
+        "A kernel of 3 hears one token further, a kernel of 5 two: k // 2.",
+        "⌈min(H, W) / 2⌉ rings, and so many blocks of k // 2 rings each, rounded up.",
+    ],
+    takeaway="half the shorter side over the kernel's radius, both rounded up.",
+)
+def examine_blocks_needed(answer: Callable[..., int]) -> str | None:
+    def up(a: int, b: int) -> int:
+        return -(-a // b)
+
+    return diagnose(
+        answer,
+        blocks_needed,
+        [(16, 16, 3), (9, 9, 3), (20, 13, 5), (8, 40, 7), (11, 24, 5)],
+        {
+            "that would be the way from one border across to the other. They come in from both "
+            "sides and meet in the middle.": lambda h, w, k: up(min(h, w), k // 2),
+            "a kernel reaches its radius, k // 2, beyond a token, and not its whole width.": (
+                lambda h, w, k: up(up(min(h, w), 2), k)
+            ),
+            "k − 1 is both sides of the kernel together. To one side it reaches k // 2.": (
+                lambda h, w, k: up(up(min(h, w), 2), k - 1)
+            ),
+            "the nearest border is the one that is heard first, so the shorter side counts.": (
+                lambda h, w, k: up(up(max(h, w), 2), k // 2)
+            ),
+            "on an odd side the middle token is a ring of its own: round half the side up.": (
+                lambda h, w, k: up(min(h, w) // 2, k // 2)
+            ),
+            "the last block may be needed although it is not used up: round up.": (
+                lambda h, w, k: up(min(h, w), 2) // (k // 2)
+            ),
+        },
+    )
+
+
+def depthwise_by_hand(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A 3×3 depthwise convolution with zero padding, as nine shifted copies of the map.
+
+    `(B, H, W, C)`, weight `(C, 1, 3, 3)`, bias `(C,)` → `(B, H, W, C)`.
+    """
+    height, width = x.shape[1:3]
+    padded = F.pad(x, (0, 0, 1, 1, 1, 1))  # last axis first: channels, width, height
+    result = bias.expand_as(x)
+    for row in range(3):
+        for column in range(3):
+            shifted = padded[:, row : row + height, column : column + width]
+            result = result + shifted * weight[:, 0, row, column]
+    return result
+
+
+@exercise(
+    "04.3",
+    "The depthwise convolution by hand",
+    stars=2,
+    minutes=10,
+    solution=depthwise_by_hand,
+    hints=[
+        "Nine terms: a copy of the map, moved by a row and a column, times one number a channel.",
+        "Put a ring of zeros around the map first; then a moved copy is a slice of it.",
+        "padded[:, row : row + H, column : column + W] * weight[:, 0, row, column], summed, and "
+        "the bias once.",
+    ],
+    takeaway="a depthwise convolution is a weighted sum of shifted maps, channel by channel.",
+)
+def examine_depthwise_by_hand(answer: Callable[..., Tensor]) -> str | None:
+    def with_kernel(change: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+        return lambda x, weight, bias: depthwise_by_hand(x, change(weight), bias)
+
+    def rolled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        terms = (
+            x.roll((1 - row, 1 - column), dims=(1, 2)) * weight[:, 0, row, column]
+            for row in range(3)
+            for column in range(3)
+        )
+        return sum(terms, start=bias.expand_as(x))
+
+    def replicated(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        maps = F.pad(x.permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate")
+        return F.conv2d(maps, weight, bias, groups=len(weight)).permute(0, 2, 3, 1)
+
+    def mixed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        result = depthwise_by_hand(x, weight, torch.zeros_like(bias))
+        return result.sum(dim=-1, keepdim=True) + bias
+
+    return diagnose(
+        answer,
+        depthwise_by_hand,
+        [depthwise_case(1, 5, 7, 3), depthwise_case(2, 6, 4, 2)],
+        {
+            "what leaves the map on one side comes in on the other: torch.roll pads in a circle. "
+            "The exercise wants zeros.": rolled,
+            "the border is repeated, where the exercise asks for zeros.": replicated,
+            "the kernel is turned by half a circle. Torch does not flip it: weight[…, 0, 0] "
+            "belongs to the neighbour above and to the left.": with_kernel(
+                lambda weight: weight.flip(2, 3)
+            ),
+            "rows and columns of the kernel are swapped.": with_kernel(
+                lambda weight: weight.transpose(2, 3)
+            ),
+            "the channels are summed. Depthwise, each one keeps to itself.": mixed,
+            "the bias is missing.": (
+                lambda x, weight, bias: depthwise_by_hand(x, weight, torch.zeros_like(bias))
+            ),
+            "the bias is added nine times; it belongs to the sum, once.": (
+                lambda x, weight, bias: depthwise_by_hand(x, weight, 9 * bias)
+            ),
+        },
+    )
+
+
+def depthwise_case(
+    batch: int, height: int, width: int, channels: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A map of tokens, and the weight and bias of a depthwise convolution, all random."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = (batch, height, width, channels), (channels, 1, 3, 3), (channels,)
+    x, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    return x, weight, bias
+
+
+def mix_tokens(tokens: Tensor, height: int, width: int, weight: Tensor, bias: Tensor) -> Tensor:
+    """The depthwise convolution on tokens that come as a list, `(B, H·W, C)` → `(B, H·W, C)`."""
+    as_map = tokens.transpose(1, 2).unflatten(2, (height, width))  # (B, C, H, W)
+    mixed = F.conv2d(as_map, weight, bias, padding=1, groups=len(weight))
+    return mixed.flatten(2).transpose(1, 2)
+
+
+@exercise(
+    "04.4",
+    "Mend the library",
+    stars=2,
+    minutes=8,
+    solution=mix_tokens,
+    hints=[
+        "A convolution wants (B, C, H, W). The list is (B, N, C): what has to move before N is "
+        "split?",
+        "transpose brings the channels to the front; a reshape swaps nothing.",
+        "tokens.transpose(1, 2).unflatten(2, (height, width)), and the way back in reverse.",
+    ],
+    takeaway="transpose first, then split N into (height, width), rows first.",
+)
+def examine_mix_tokens(answer: Callable[..., Tensor]) -> str | None:
+    def on(as_map: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        mixed = F.conv2d(as_map, weight, bias, padding=1, groups=len(weight))
+        return mixed.flatten(2).transpose(1, 2)
+
+    def square(t: Tensor, h: int, w: int, weight: Tensor, bias: Tensor) -> Tensor:
+        side = int(t.shape[1] ** 0.5)
+        return on(t.transpose(1, 2).unflatten(2, (side, side)), weight, bias)
+
+    def cut_anew(t: Tensor, h: int, w: int, weight: Tensor, bias: Tensor) -> Tensor:
+        mixed = F.conv2d(t.reshape(len(t), -1, h, w), weight, bias, padding=1, groups=len(weight))
+        return mixed.reshape(t.shape)
+
+    def cut_anew_at_the_end(t: Tensor, h: int, w: int, weight: Tensor, bias: Tensor) -> Tensor:
+        as_map = t.transpose(1, 2).unflatten(2, (h, w))
+        mixed = F.conv2d(as_map, weight, bias, padding=1, groups=len(weight))
+        return mixed.reshape(t.shape)
+
+    return diagnose(
+        answer,
+        mix_tokens,
+        [list_case(4, 4, 3), list_case(2, 8, 3), list_case(8, 2, 2)],
+        {
+            "right on square maps; on others height and width are swapped: N runs through the "
+            "first row, then the second.": (
+                lambda t, h, w, weight, bias: mix_tokens(t, w, h, weight, bias)
+            ),
+            "the side is still the square root of N: on 2×8 tokens every row is folded in two.": (
+                square
+            ),
+            "a reshape from (B, N, C) to (B, C, H, W) swaps nothing: it cuts the numbers anew, "
+            "and a channel is made of pieces of tokens. Transpose first.": cut_anew,
+            "the way there is right. The way back cuts the numbers anew: flatten to (B, C, N), "
+            "then transpose.": cut_anew_at_the_end,
+            "nothing is mixed: the tokens come back as they were.": (
+                lambda t, h, w, weight, bias: t
+            ),
+        },
+    )
+
+
+def list_case(height: int, width: int, channels: int) -> tuple[Tensor, int, int, Tensor, Tensor]:
+    """Tokens as a list, the size of their map, and the weight and bias of a convolution."""
+    x, weight, bias = depthwise_case(2, height, width, channels)
+    return x.flatten(1, 2), height, width, weight, bias
+
+
+def resize_table(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """A position embedding for another size, `(1, h·w, C)` → `(1, H·W, C)`."""
+    as_image = table.unflatten(1, old).permute(0, 3, 1, 2)  # (1, C, h, w)
+    resized = F.interpolate(as_image, new, mode="bilinear")
+    return resized.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+@exercise(
+    "04.5",
+    "Resize a learned embedding",
+    stars=2,
+    minutes=10,
+    solution=resize_table,
+    hints=[
+        "F.interpolate wants an image, (1, C, h, w). The table is (1, h·w, C).",
+        "unflatten the second axis into old, then permute the channels to the front.",
+        "F.interpolate(as_image, new, mode='bilinear'), then permute and flatten back.",
+    ],
+    takeaway="a table of positions is resized as an image whose colours are its channels.",
+)
+def examine_resize_table(answer: Callable[..., Tensor]) -> str | None:
+    def as_image(table: Tensor, old: tuple[int, int]) -> Tensor:
+        return table.unflatten(1, old).permute(0, 3, 1, 2)
+
+    def back(image: Tensor) -> Tensor:
+        return image.permute(0, 2, 3, 1).flatten(1, 2)
+
+    def corners(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+        return back(F.interpolate(as_image(t, old), new, mode="bilinear", align_corners=True))
+
+    def nearest(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+        return back(F.interpolate(as_image(t, old), new))
+
+    def along_the_list(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+        resized = F.interpolate(t.transpose(1, 2), new[0] * new[1], mode="linear")
+        return resized.transpose(1, 2)
+
+    def cut_anew(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+        resized = F.interpolate(t.reshape(1, -1, *old), new, mode="bilinear")
+        return resized.reshape(1, new[0] * new[1], -1)
+
+    generator = torch.Generator().manual_seed(0)
+    sizes = [((4, 4), (8, 8)), ((3, 5), (6, 4)), ((2, 6), (5, 7))]
+    return diagnose(
+        answer,
+        resize_table,
+        [(torch.randn(1, h * w, 3, generator=generator), (h, w), new) for (h, w), new in sizes],
+        {
+            "right on square tables; on others height and width of the old table are swapped.": (
+                lambda t, old, new: resize_table(t, old[::-1], new)
+            ),
+            "right for square sizes; on others height and width of the new table are swapped.": (
+                lambda t, old, new: resize_table(t, old, new[::-1])
+            ),
+            "the corners are aligned. With align_corners=False the centres of places are laid "
+            "over each other, as for the logits.": corners,
+            "this repeats the nearest entry: the default mode. The exercise asks for bilinear.": (
+                nearest
+            ),
+            "the list is resized along its length, across the ends of rows. It is a map: height "
+            "and width have to be resized each.": along_the_list,
+            "a reshape from (1, h·w, C) to (1, C, h, w) swaps nothing: channels and places are "
+            "mixed. unflatten, then permute.": cut_anew,
+        },
+    )
+
+
+def probe_places(features: Tensor, places: Tensor, strength: float, others: Tensor) -> Tensor:
+    """Ridge regression: what a linear map fitted on `features` says of `others`."""
+    mean_x, mean_y = features.mean(dim=0), places.mean(dim=0)
+    x, y = features - mean_x, places - mean_y
+    weight = torch.linalg.solve(x.T @ x + strength * torch.eye(x.shape[1]).to(x), x.T @ y)
+    return (others - mean_x) @ weight + mean_y
+
+
+@exercise(
+    "04.6",
+    "Build the probe",
+    stars=3,
+    minutes=15,
+    solution=probe_places,
+    hints=[
+        "Take the means off, solve for W, and put the means on again for the prediction.",
+        "X is (n, C), so XᵀX is (C, C). torch.linalg.solve(A, B) is A⁻¹B.",
+        "W = solve(XᵀX + λI, XᵀY); the answer is (others − mean of features) W + mean of places.",
+    ],
+    takeaway="a ridge probe is one linear solve: no training loop, no learning rate.",
+)
+def examine_probe_places(answer: Callable[..., Tensor]) -> str | None:
+    def fitted(x: Tensor, y: Tensor, ridge: float | Tensor) -> Tensor:
+        return torch.linalg.solve(x.T @ x + ridge * torch.eye(x.shape[1]), x.T @ y)
+
+    def uncentred(x: Tensor, y: Tensor, ridge: float, others: Tensor) -> Tensor:
+        return others @ fitted(x, y, ridge)
+
+    def without_mean(x: Tensor, y: Tensor, ridge: float, others: Tensor) -> Tensor:
+        return (others - x.mean(0)) @ fitted(x - x.mean(0), y - y.mean(0), ridge)
+
+    def others_uncentred(x: Tensor, y: Tensor, ridge: float, others: Tensor) -> Tensor:
+        return others @ fitted(x - x.mean(0), y - y.mean(0), ridge) + y.mean(0)
+
+    def others_by_themselves(x: Tensor, y: Tensor, ridge: float, others: Tensor) -> Tensor:
+        weight = fitted(x - x.mean(0), y - y.mean(0), ridge)
+        return (others - others.mean(0)) @ weight + y.mean(0)
+
+    def everywhere(x: Tensor, y: Tensor, ridge: float, others: Tensor) -> Tensor:
+        x0, y0 = x - x.mean(0), y - y.mean(0)
+        weight = torch.linalg.solve(x0.T @ x0 + ridge, x0.T @ y0)
+        return (others - x.mean(0)) @ weight + y.mean(0)
+
+    generator = torch.Generator().manual_seed(0)
+    features, others = (1 + torch.randn(n, 4, generator=generator) for n in (40, 7))
+    places = features @ torch.randn(4, 2, generator=generator) + 3
+    places += torch.randn(40, 2, generator=generator)
+    return diagnose(
+        answer,
+        probe_places,
+        [(features, places, strength, others) for strength in (2.0, 20.0)],
+        {
+            "without centring, the fit has to go through the origin: no constant is there to "
+            "answer with the middle.": uncentred,
+            "the mean of the places is missing from the prediction.": without_mean,
+            "the features are centred for the fit; center `others` too, by the same mean.": (
+                others_uncentred
+            ),
+            "`others` are centred by their own mean. A probe has to use what it was fitted with.": (
+                others_by_themselves
+            ),
+            "λ is left out: this is plain least squares.": (
+                lambda x, y, ridge, others: probe_places(x, y, 0.0, others)
+            ),
+            "λ is subtracted, and makes the solution larger where it should hold it back.": (
+                lambda x, y, ridge, others: probe_places(x, y, -ridge, others)
+            ),
+            "λ is added to every entry of XᵀX. It belongs on the diagonal: λI.": everywhere,
+            "λ is multiplied by n here; the exercise gives λ itself.": (
+                lambda x, y, ridge, others: probe_places(x, y, ridge * len(x), others)
+            ),
+        },
+    )

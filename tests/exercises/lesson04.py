@@ -1,0 +1,335 @@
+"""Answers to lesson 04's exercises, as learners write them: right ones, and diagnosis → wrong."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segformer_edu import MixFFN
+from segformer_edu.analysis.position import travelled
+
+
+def counted_in_the_layer(channels, ratio, kernel):
+    layer = MixFFN(channels, ratio * channels)
+    hidden = ratio * channels
+    layer.depthwise = nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden)
+    return sum(weight.numel() for weight in layer.parameters())
+
+
+def spread_block_by_block(height, width, kernel):
+    """A wave that starts outside the border and moves by one kernel a block."""
+    known = torch.zeros(1, 1, height + kernel, width + kernel)
+    margin = kernel // 2
+    known[..., :margin, :] = known[..., :, :margin] = 1
+    known[..., height + margin :, :] = known[..., :, width + margin :] = 1
+    inside = (..., slice(margin, height + margin), slice(margin, width + margin))
+    for blocks in range(1, 100):
+        known = F.max_pool2d(known, kernel, stride=1, padding=margin)
+        if known[inside].all():
+            return blocks
+    return None
+
+
+def grouped(x: Tensor, weight: Tensor, bias: Tensor, **changes) -> Tensor:
+    settings = {"padding": 1, "groups": len(weight)} | changes
+    return F.conv2d(x.movedim(-1, 1), weight, bias, **settings).movedim(1, -1)
+
+
+def on_a_map(tokens, height, width, weight, bias):
+    return grouped(tokens.unflatten(1, (height, width)), weight, bias).flatten(1, 2)
+
+
+def resized_channel_by_channel(table: Tensor, old, new) -> Tensor:
+    maps = [F.interpolate(each.view(1, 1, *old), new, mode="bilinear") for each in table[0].T]
+    return torch.cat(maps, dim=1).flatten(2).transpose(1, 2)
+
+
+def least_squares_with_extra_rows(features, places, strength, others):
+    """Ridge is plain least squares with √λ·I appended to the centred features."""
+    x, y = features - features.mean(0), places - places.mean(0)
+    width = x.shape[1]
+    rows = torch.cat([x, math.sqrt(strength) * torch.eye(width)])
+    weight = torch.linalg.lstsq(rows, torch.cat([y, torch.zeros(width, 2)])).solution
+    return (others - features.mean(0)) @ weight + places.mean(0)
+
+
+RIGHT: Mapping[str, Callable] = {
+    "04.1": counted_in_the_layer,
+    "04.2": spread_block_by_block,
+    "04.3": grouped,
+    "04.4": on_a_map,
+    "04.5": resized_channel_by_channel,
+    "04.6": least_squares_with_extra_rows,
+}
+
+
+def a_full_convolution(channels, ratio, kernel):
+    hidden = ratio * channels
+    full = sum(each.numel() for each in nn.Conv2d(hidden, hidden, kernel).parameters())
+    return 2 * channels * hidden + hidden + channels + full
+
+
+def without_biases(channels, ratio, kernel):
+    return 2 * ratio * channels**2 + kernel**2 * ratio * channels
+
+
+def convolution_on_narrow_tokens(channels, ratio, kernel):
+    hidden = ratio * channels
+    linears = 2 * channels * hidden + hidden + channels
+    return linears + kernel**2 * channels + channels
+
+
+def convolution_without_bias(channels, ratio, kernel):
+    return counted_in_the_layer(channels, ratio, kernel) - ratio * channels
+
+
+def two_linears(channels, ratio, kernel):
+    hidden = ratio * channels
+    return channels * hidden + hidden + hidden * channels + channels
+
+
+def one_side_of_the_kernel(channels, ratio, kernel):
+    return two_linears(channels, ratio, kernel) + (kernel + 1) * ratio * channels
+
+
+def the_widening_alone(channels, ratio, kernel):
+    return ratio * channels * (channels + 1)
+
+
+def across(height, width, kernel):
+    return math.ceil(min(height, width) / (kernel // 2))
+
+
+def a_kernel_a_block(height, width, kernel):
+    return math.ceil(math.ceil(min(height, width) / 2) / kernel)
+
+
+def both_sides_of_the_kernel(height, width, kernel):
+    return math.ceil(math.ceil(min(height, width) / 2) / (kernel - 1))
+
+
+def from_the_far_border(height, width, kernel):
+    return math.ceil(math.ceil(max(height, width) / 2) / (kernel // 2))
+
+
+def half_rounded_down(height, width, kernel):
+    return math.ceil(min(height, width) // 2 / (kernel // 2))
+
+
+def blocks_rounded_down(height, width, kernel):
+    return math.ceil(min(height, width) / 2) // (kernel // 2)
+
+
+def as_many_as_there_are_rings(height, width, kernel):
+    return travelled(torch.ones(height, width, dtype=torch.bool).numpy())
+
+
+def by_roll(x, weight, bias):
+    out = torch.zeros_like(x) + bias
+    for i in (-1, 0, 1):
+        for j in (-1, 0, 1):
+            out = out + torch.roll(x, (-i, -j), (1, 2)) * weight[:, 0, i + 1, j + 1]
+    return out
+
+
+def border_repeated(x, weight, bias):
+    layer = nn.Conv2d(
+        len(weight), len(weight), 3, padding=1, groups=len(weight), padding_mode="replicate"
+    )
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    return layer(x.movedim(-1, 1)).movedim(1, -1).detach()
+
+
+def flipped(x, weight, bias):
+    return grouped(x, weight.flip(-1, -2), bias)
+
+
+def transposed(x, weight, bias):
+    return grouped(x, weight.mT, bias)
+
+
+def channels_summed(x, weight, bias):
+    one = grouped(x, weight, None).sum(-1, keepdim=True)
+    return one + bias
+
+
+def bias_forgotten(x, weight, bias):
+    return grouped(x, weight, None)
+
+
+def bias_each_time(x, weight, bias):
+    return grouped(x, weight, 9 * bias)
+
+
+def not_padded(x, weight, bias):
+    return grouped(x, weight, bias, padding=0)
+
+
+def swapped(tokens, height, width, weight, bias):
+    return on_a_map(tokens, width, height, weight, bias)
+
+
+def square_root(tokens, height, width, weight, bias):
+    side = math.isqrt(tokens.shape[1])
+    return on_a_map(tokens, side, side, weight, bias)
+
+
+def reshaped(tokens, height, width, weight, bias):
+    batch, _, channels = tokens.shape
+    x = tokens.reshape(batch, channels, height, width)
+    return F.conv2d(x, weight, bias, padding=1, groups=channels).reshape(tokens.shape)
+
+
+def reshaped_back(tokens, height, width, weight, bias):
+    batch, _, channels = tokens.shape
+    x = tokens.mT.reshape(batch, channels, height, width)
+    return F.conv2d(x, weight, bias, padding=1, groups=channels).reshape(tokens.shape)
+
+
+def untouched(tokens, height, width, weight, bias):
+    return tokens.clone()
+
+
+def left_as_a_map(tokens, height, width, weight, bias):
+    return grouped(tokens.unflatten(1, (height, width)), weight, bias)
+
+
+def as_image(table, old):
+    return table.reshape(1, *old, -1).permute(0, 3, 1, 2)
+
+
+def as_list(image):
+    return image.flatten(2).mT
+
+
+def old_swapped(table, old, new):
+    return as_list(F.interpolate(as_image(table, (old[1], old[0])), new, mode="bilinear"))
+
+
+def new_swapped(table, old, new):
+    return as_list(F.interpolate(as_image(table, old), (new[1], new[0]), mode="bilinear"))
+
+
+def corners_aligned(table, old, new):
+    image = as_image(table, old)
+    return as_list(F.interpolate(image, new, mode="bilinear", align_corners=True))
+
+
+def default_mode(table, old, new):
+    return as_list(F.interpolate(as_image(table, old), size=new))
+
+
+def as_a_line(table, old, new):
+    return F.interpolate(table.mT, size=new[0] * new[1], mode="linear").mT
+
+
+def viewed(table, old, new):
+    image = table.view(1, table.shape[-1], *old)
+    return F.interpolate(image, new, mode="bilinear").view(1, -1, table.shape[-1])
+
+
+def bicubic(table, old, new):
+    return as_list(F.interpolate(as_image(table, old), new, mode="bicubic"))
+
+
+def solved(x, y, ridge):
+    return torch.linalg.inv(x.T @ x + ridge) @ x.T @ y
+
+
+def through_the_origin(features, places, strength, others):
+    return others @ solved(features, places, strength * torch.eye(features.shape[1]))
+
+
+def centred(features, places, ridge, others, put_back=True, mean=None):
+    x, y = features - features.mean(0), places - places.mean(0)
+    mean = features.mean(0) if mean is None else mean
+    return (others - mean) @ solved(x, y, ridge) + put_back * places.mean(0)
+
+
+def deviations_only(features, places, strength, others):
+    return centred(features, places, strength * torch.eye(4), others, put_back=False)
+
+
+def others_as_they_are(features, places, strength, others):
+    return centred(features, places, strength * torch.eye(4), others, mean=0)
+
+
+def own_mean(features, places, strength, others):
+    return centred(features, places, strength * torch.eye(4), others, mean=others.mean(0))
+
+
+def least_squares(features, places, strength, others):
+    return centred(features, places, 0, others)
+
+
+def subtracted(features, places, strength, others):
+    return centred(features, places, -strength * torch.eye(4), others)
+
+
+def added_everywhere(features, places, strength, others):
+    return centred(features, places, strength, others)
+
+
+def times_n(features, places, strength, others):
+    return centred(features, places, len(features) * strength * torch.eye(4), others)
+
+
+WRONG: Mapping[str, Mapping[str, Callable]] = {
+    "04.1": {
+        "mixes channels": a_full_convolution,
+        "the biases of all three": without_biases,
+        "counted on C channels": convolution_on_narrow_tokens,
+        "has a bias too": convolution_without_bias,
+        "the two Linears": two_linears,
+        "one side of it": one_side_of_the_kernel,
+        "that is not it": the_widening_alone,
+    },
+    "04.2": {
+        "across to the other": across,
+        "not its whole width": a_kernel_a_block,
+        "both sides of the kernel": both_sides_of_the_kernel,
+        "the shorter side counts": from_the_far_border,
+        "a ring of its own": half_rounded_down,
+        "round up": blocks_rounded_down,
+        "it gives 7, and that is not it": as_many_as_there_are_rings,
+    },
+    "04.3": {
+        "pads in a circle": by_roll,
+        "the border is repeated": border_repeated,
+        "turned by half a circle": flipped,
+        "rows and columns of the kernel": transposed,
+        "the channels are summed": channels_summed,
+        "the bias is missing": bias_forgotten,
+        "nine times": bias_each_time,
+        "it gives a tensor of shape": not_padded,
+    },
+    "04.4": {
+        "height and width are swapped": swapped,
+        "square root of N": square_root,
+        "Transpose first": reshaped,
+        "The way back": reshaped_back,
+        "nothing is mixed": untouched,
+        "it gives a tensor of shape": left_as_a_map,
+    },
+    "04.5": {
+        "height and width of the old": old_swapped,
+        "height and width of the new": new_swapped,
+        "the corners are aligned": corners_aligned,
+        "the nearest entry": default_mode,
+        "along its length": as_a_line,
+        "channels and places are": viewed,
+        "it gives a tensor of shape": bicubic,
+    },
+    "04.6": {
+        "through the origin": through_the_origin,
+        "the mean of the places": deviations_only,
+        "center `others` too": others_as_they_are,
+        "by their own mean": own_mean,
+        "plain least squares": least_squares,
+        "λ is subtracted": subtracted,
+        "on the diagonal": added_everywhere,
+        "multiplied by n": times_n,
+    },
+}
