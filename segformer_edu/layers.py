@@ -122,7 +122,7 @@ def check_maps(maps: Sequence[Tensor], embed_dims: Sequence[int]) -> None:
         )
     for stage, (x, dim) in enumerate(zip(maps, embed_dims, strict=True), start=1):
         check_images(x, dim, f"The decoder's map {stage}")
-        if len(x) != len(maps[0]):
+        if x.shape[0] != maps[0].shape[0]:  # len() would fix an exported graph to one batch size
             raise ValueError(
                 f"Map 1 holds {len(maps[0])} samples, map {stage} holds {len(x)}: give maps of the "
                 f"same images."

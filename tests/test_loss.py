@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from segformer_edu import segmentation_loss
+from segformer_edu.loss import pixel_weight, summed_loss
 
 
 def batch(device, num_classes=7, ignore_index=255, size=(67, 45)):
@@ -14,15 +15,16 @@ def batch(device, num_classes=7, ignore_index=255, size=(67, 45)):
     return logits, labels
 
 
-def reference(logits, labels, ignore_index=255):
+def reference(logits, labels, ignore_index=255, class_weights=None):
     """The loss as a textbook has it: logits at full size, then the mean over the valid pixels."""
     full = F.interpolate(logits.float(), labels.shape[1:], mode="bilinear", align_corners=False)
     if full.shape[1] > 1:
-        return F.cross_entropy(full, labels.long(), ignore_index=ignore_index)
+        return F.cross_entropy(full, labels.long(), class_weights, ignore_index=ignore_index)
     valid = labels != ignore_index
     p = torch.sigmoid(full[:, 0][valid].double())
     y = labels[valid].double()
-    return -(y * p.log() + (1 - y) * (1 - p).log()).mean().float()
+    w = torch.ones_like(y) if class_weights is None else class_weights.double()[labels[valid]]
+    return -(w * (y * p.log() + (1 - y) * (1 - p).log())).sum().div(w.sum()).float()
 
 
 def value_and_gradient(loss, logits, labels, **options):
@@ -49,6 +51,73 @@ def test_any_ignore_index(device, num_classes, ignore_index):
         for f in (segmentation_loss, reference)
     )
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 7, 150])
+@pytest.mark.parametrize("ignore_index", [-100, 0, 255])
+def test_class_weights_are_those_of_cross_entropy(device, num_classes, ignore_index):
+    logits, labels = batch(device, num_classes, ignore_index)
+    weights = torch.rand(max(num_classes, 2), device=device) * 3
+    weights[2:3] = 0  # a class may count for nothing
+    ours, expected = (
+        value_and_gradient(f, logits, labels, ignore_index=ignore_index, class_weights=weights)
+        for f in (segmentation_loss, reference)
+    )
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_equal_class_weights_change_nothing(device):
+    logits, labels = batch(device)
+    plain, equal = (
+        value_and_gradient(segmentation_loss, logits, labels, class_weights=weights)
+        for weights in (None, torch.full((7,), 5.0, device=device))
+    )
+    torch.testing.assert_close(equal, plain)
+
+
+def test_sums_of_parts_divided_by_their_weight_are_the_mean_of_the_whole(device):
+    logits, labels = batch(device)
+    labels[1] = 255  # a part in which no pixel counts
+    weights = torch.rand(7, device=device)
+    for options in ({}, {"class_weights": weights}):
+        parts = list(zip(logits.split(1), labels.split(1), strict=True))
+        total = sum(summed_loss(x, y, **options) for x, y in parts)
+        weight = sum(pixel_weight(y, 7, **options) for _, y in parts)
+        whole = segmentation_loss(logits, labels, **options)
+        torch.testing.assert_close(total / weight, whole)
+        assert summed_loss(*parts[1], **options) == pixel_weight(parts[1][1], 7, **options) == 0
+
+
+def test_sixteen_bits_keep_a_gradient_that_the_mean_would_round_to_zero(device):
+    """Over many pixels the mean's gradient is below what float16 holds; a scaled loss saves it."""
+    logits = torch.zeros(1, 2, 64, 64, device=device, dtype=torch.float16, requires_grad=True)
+    labels = torch.zeros(1, 1024, 1024, dtype=torch.long, device=device)
+    labels[:, ::2] = 1
+    labels[:, :256, :256] = 0
+    (segmentation_loss(logits, labels) * 2.0**16).backward()
+    expected = torch.zeros(1, 2, 64, 64, device=device, requires_grad=True)
+    (segmentation_loss(expected, labels) * 2.0**16).backward()
+    torch.testing.assert_close(logits.grad.float(), expected.grad, rtol=2e-3, atol=1e-4)
+
+
+BAD_WEIGHTS = {
+    "a list": ([1.0] * 7, "got list"),
+    "whole numbers": (torch.ones(7, dtype=torch.long), "int64"),
+    "too few": (torch.ones(6), "(6,)"),
+    "a table": (torch.ones(7, 1), "(7, 1)"),
+    "a negative one": (torch.tensor([1.0] * 6 + [-1.0]), "at least 0"),
+    "one without end": (torch.tensor([1.0] * 6 + [float("inf")]), "finite"),
+    "one that is no number": (torch.tensor([1.0] * 6 + [float("nan")]), "finite"),
+    "nothing but zeros": (torch.zeros(7), "weight is 0"),
+    "another device": (torch.ones(7, device="meta"), "meta"),
+}
+
+
+@pytest.mark.parametrize(("weights", "words"), BAD_WEIGHTS.values(), ids=BAD_WEIGHTS)
+def test_weights_that_cannot_be_are_refused(weights, words):
+    with pytest.raises(ValueError) as refusal:
+        segmentation_loss(*batch("cpu"), class_weights=weights)
+    assert words in str(refusal.value)
 
 
 def test_binary_loss_is_the_mean_over_valid_pixels_alone(device):

@@ -8,6 +8,10 @@ from typing import Any
 from segformer_edu.commands.parser import add_command
 from segformer_edu.doctor import examine
 
+DESCRIPTION = """\
+Say what is installed, which device will be used and how fast it is, and what to type where
+something is missing. The exit code is 1 if the lessons cannot run."""
+
 
 def add(commands: Any) -> None:
     add_command(
@@ -15,8 +19,7 @@ def add(commands: Any) -> None:
         "doctor",
         run,
         help="what is installed, what is missing, how fast this machine is",
-        description="Say what is installed, which device will be used and how fast it is, and what "
-        "to type where something is missing. The exit code is 1 if the lessons cannot run.",
+        description=DESCRIPTION,
     )
 
 

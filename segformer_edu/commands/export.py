@@ -82,22 +82,25 @@ def to_onnx(model: SegFormer) -> bytes:
     Raises:
         ValueError: a package is missing.
     """
-    dynamic = torch.export.Dim.DYNAMIC
-    example = example_images(model, SIZES[0])
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, unneeded here
     try:
-        with torch.no_grad(), warnings.catch_warnings(action="ignore"):
-            program = torch.onnx.export(
-                LogitsAndLabels(model).eval(),
-                (example,),
-                dynamo=True,
-                dynamic_shapes={"images": {0: dynamic, 2: dynamic, 3: dynamic}},
-                input_names=["images"],
-                output_names=["logits", "labels"],
-                verbose=False,
-            )
+        import onnxscript  # noqa: F401, which torch needs, and asks for after minutes of work
     except ModuleNotFoundError as error:
         raise lacking(error, "To export", "export") from None
+    dynamic = torch.export.Dim.DYNAMIC
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, unneeded here
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        graph = torch.export.export(
+            LogitsAndLabels(model).eval(),
+            (example_images(model, SIZES[0]),),
+            dynamic_shapes={"images": {0: dynamic, 2: dynamic, 3: dynamic}},
+        )
+        program = torch.onnx.export(
+            graph,
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits", "labels"],
+            verbose=False,
+        )
     assert program is not None  # dynamo returns one
     program.model.metadata_props.update(
         class_names=json.dumps(model.config.class_names),

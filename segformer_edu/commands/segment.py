@@ -18,6 +18,9 @@ from segformer_edu.doctor import pick_device
 from segformer_edu.files import write_atomically
 from segformer_edu.segformer import SegFormer
 
+DESCRIPTION = """\
+Label every pixel of a photograph, and write the labels drawn over it as a PNG, with a legend of the
+classes that occur, the largest first."""
 EXAMPLES = """\
 examples:
   the weights that come with the course, which know street scenes as it draws them:
@@ -37,8 +40,7 @@ def add(commands: Any) -> None:
         "segment",
         run,
         help="label every pixel of a photograph",
-        description="Label every pixel of a photograph, and write the labels drawn over it as a "
-        "PNG, with a legend of the classes that occur, the largest first.",
+        description=DESCRIPTION,
         epilog=EXAMPLES,
     )
     parser.add_argument("image", metavar="IMAGE", type=Path, help="a photograph: JPEG, PNG, …")

@@ -82,9 +82,8 @@ def test_yaml_gives_back_what_it_was_given(tmp_path):
 
 def test_flags_win_over_yaml_and_yaml_over_defaults(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text(
-        "learning_rate: 6e-5\nsteps: 7\nseed: 4\nconfig:\n  decoder_dim: 32\n  depths: [1, 1, 1, 1]\n"
-    )
+    lines = ["learning_rate: 6e-5", "steps: 7", "seed: 4", "config:", "  decoder_dim: 32"]
+    path.write_text("\n".join([*lines, "  depths: [1, 1, 1, 1]"]))
     found = parsed("--config", str(path), "--steps", "9", "--set", "decoder_dim=16")
     assert (found.steps, found.seed, found.batch_size) == (9, 4, 16)
     assert found.learning_rate == 6e-5  # which YAML itself takes for a word

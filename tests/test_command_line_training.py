@@ -1,0 +1,220 @@
+"""train and evaluate on the command line: stopped and continued, scored, and refused in a line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segformer_edu import SegFormer
+from segformer_edu.__main__ import main
+from segformer_edu.training import Settings, confusion_matrix, open_data, scores
+from tests.training.rectangles import TINY, Rectangles, write_files
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Fourteen pictures, and settings that train on nine of them."""
+    write_files(tmp_path, count=14)
+    settings = TINY.replace(
+        data="folder",
+        images=str(tmp_path / "images"),
+        masks=str(tmp_path / "masks"),
+        classes=Rectangles.class_names,
+        validation=5,
+    )
+    (tmp_path / "mine.yaml").write_text(settings.to_yaml())
+    return tmp_path
+
+
+def command(folder, *arguments):
+    """Run a command in this process: its exit code."""
+    try:
+        return main([str(each) for each in arguments])
+    except SystemExit as leaving:
+        return leaving.code
+
+
+def train(folder, *more, out="run"):
+    config = folder / "mine.yaml"
+    return command(folder, "train", "--out", folder / out, "--config", config, "--quiet", *more)
+
+
+def begin(folder, out, *more):
+    """Begin or continue a run in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "segformer_edu", "train", "--out", str(folder / out), *more],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def stop(process, log, rows, number):
+    """Send a signal when so many steps are logged; the exit code and what was said."""
+    deadline = time.monotonic() + 100
+    while not log.exists() or log.read_bytes().count(b"\n") <= rows:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=100)
+    return process.returncode, said
+
+
+def test_killed_then_interrupted_then_finished_it_ends_as_if_nothing_had_been(folder, capsys):
+    longer = ("--steps", "80", "--save-every", "7", "--validate-every", "20")
+    config = ("--config", str(folder / "mine.yaml"))
+    log = folder / "run/log.csv"
+    code, _ = stop(begin(folder, "run", *config, *longer), log, 10, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    done = torch.load(folder / "run/last.pt")["step"]
+    code, said = stop(begin(folder, "run", "--resume"), log, done + 12, signal.SIGINT)
+    assert code == 130
+    last_line = said.splitlines()[-1]
+    assert last_line.startswith("Stopped after step ") and "--resume goes on" in last_line
+    assert "images/s" in said and "loss" in said and "rate" in said
+    stopped = torch.load(folder / "run/last.pt")["step"]
+    assert f"step {stopped}." in last_line and stopped >= done + 12
+    assert log.read_bytes().count(b"\n") == 1 + stopped
+    assert command(folder, "train", "--out", folder / "run", "--resume", "--quiet") == 0
+    assert train(folder, *longer, out="undisturbed") == 0
+    for name in ("log.csv", "settings.yaml", "best/model.safetensors", "last/model.safetensors"):
+        assert (folder / "run" / name).read_bytes() == (folder / "undisturbed" / name).read_bytes()
+    assert "80 steps; weights in best/ and last/" in capsys.readouterr().out
+
+
+def test_evaluate_prints_and_writes_what_the_weights_score(folder, capsys):
+    assert train(folder) == 0
+    capsys.readouterr()
+    arguments = ("evaluate", "--weights", folder / "run/best", "--config", folder / "mine.yaml")
+    assert command(folder, *arguments, "--out", folder / "scores.json") == 0
+    printed = capsys.readouterr().out.splitlines()
+
+    settings = Settings.from_yaml(folder / "run/settings.yaml")
+    _, pictures = open_data(settings)
+    model = SegFormer.from_pretrained(folder / "run/best")
+    total = sum(
+        confusion_matrix(model.predict(image[None])[0], labels, 3) for image, labels in pictures
+    )
+    expected, total = scores(total), total.double()
+    written = json.loads((folder / "scores.json").read_text())
+    assert written["confusion"] == total.tolist() and written["pictures"] == 5
+    assert written["miou"] == pytest.approx(expected.miou)
+    assert list(written["iou"].values()) == pytest.approx(expected.iou, nan_ok=True)
+    assert printed[0].split() == ["class", "IoU", "recall", "precision", "share"]
+    for label, name in enumerate(Rectangles.class_names):
+        found = total[label, label]
+        row = [
+            expected.iou[label],
+            found / total[label].sum(),
+            found / total[:, label].sum(),
+            total[label].sum() / total.sum(),
+        ]
+        assert printed[1 + label].split() == [name, *(f"{float(x):.3f}" for x in row)]
+    assert printed[4] == f"mIoU {expected.miou:.4f}, pixel accuracy {expected.pixel_accuracy:.4f}"
+
+
+def test_a_class_that_occurs_nowhere_is_null(folder):
+    more = ("--classes", "ground,red,blue,none", "--out", folder / "scores.json")
+    assert train(folder, "--classes", "ground,red,blue,none", "--steps", "1") == 0
+    weights = SegFormer.from_pretrained(folder / "run/last")
+    weights.decoder.classifier.bias.data[3] = -1e3  # nor is anything called so
+    weights.save_pretrained(folder / "weights")
+    arguments = ("--weights", folder / "weights", "--config", folder / "mine.yaml", *more)
+    assert command(folder, "evaluate", *arguments) == 0
+    assert json.loads((folder / "scores.json").read_text())["iou"]["none"] is None
+
+
+REFUSED = {
+    "no folder": (["train"], "--out"),
+    "a folder that holds a run": (["train", "--out", "begun"], "--resume"),
+    "other settings": (["train", "--out", "begun", "--resume", "--seed", "5"], "seed was 0"),
+    "an unknown flag": (["train", "--out", "run", "--lr", "1"], "--lr"),
+    "a setting that cannot be": (["train", "--out", "run", "--steps", "some"], "steps = 'some'"),
+    "a config that is not there": (["train", "--out", "run", "--config", "no.yaml"], "no.yaml"),
+    "pictures that are not there": (
+        ["train", "--out", "run", "--data", "folder", "--images", "no", "--masks", "no"],
+        "classes is empty",
+    ),
+    "no weights to score": (["evaluate"], "--weights"),
+    "weights that are not there": (["evaluate", "--weights", "no.pth"], "no.pth"),
+    "weights for other classes": (
+        ["evaluate", "--weights", "begun/last", "--validation", "1"],
+        "3 classes",
+    ),
+    "scores as text": (["evaluate", "--weights", "begun/last", "--out", "s.txt"], "not a .json"),
+    "scores in no folder": (["evaluate", "--weights", "begun/last", "--out", "no/s.json"], "no"),
+}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A folder with a finished run in it."""
+    folder = tmp_path_factory.mktemp("commands")
+    from segformer_edu.training import train
+
+    train(TINY.replace(steps=1), folder / "begun", data=(Rectangles(4),) * 2, progress=False)
+    return folder
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_is_said_in_one_line_with_exit_code_two(begun, capsys, monkeypatch, case):
+    arguments, words = case
+    monkeypatch.chdir(begun)
+    before = {path: path.stat().st_mtime_ns for path in begun.rglob("*")}
+    assert command(begun, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert not out and words in err and "Traceback" not in err
+    assert err.count("\n") == 1 and err.endswith("\n")
+    assert {path: path.stat().st_mtime_ns for path in begun.rglob("*")} == before
+
+
+def test_a_loss_that_is_no_number_is_one_line_and_exit_code_one(folder, capsys):
+    assert train(folder, "--learning-rate", "1e30", "--clip-norm", "0") == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "nothing can be learned from here" in err
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_without_the_train_extra_it_says_what_to_type(name, capsys, monkeypatch):
+    for module in [each for each in sys.modules if each.startswith("segformer_edu.")]:
+        if "training" in module or module.endswith("commands.settings"):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    assert command(None, name, "--help") == 2
+    err = capsys.readouterr().err
+    assert "accelerate is needed" in err and 'pip install --editable ".[train]"' in err
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "export", "segment", "doctor"])
+def test_help_needs_no_other_extra_and_gives_examples(name):
+    code = (
+        "import sys\nfrom segformer_edu.__main__ import main\n"
+        f"try: main([{name!r}, '--help'])\nexcept SystemExit: pass\n"
+        "sys.exit(bool({'matplotlib', 'transformers', 'onnx', 'pooch'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert name == "doctor" or "example" in run.stdout
+    assert max(map(len, run.stdout.splitlines())) <= 100
+
+
+def test_the_best_weights_are_kept_where_later_ones_are_worse(folder):
+    assert train(folder, "--steps", "40", "--validate-every", "2") == 0
+    from segformer_edu.training.curves import read_log
+
+    miou = read_log(folder / "run/log.csv")["miou"]
+    assert np.nanmax(miou) > miou[-1]
+    best, last = (
+        SegFormer.from_pretrained(folder / "run" / name).state_dict() for name in ("best", "last")
+    )
+    assert any(not torch.equal(best[name], last[name]) for name in best)
