@@ -1,0 +1,97 @@
+"""Lesson 04's widget: position travels k // 2 tokens a block, and from zeros alone."""
+
+import itertools
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from segformer_edu.widgets import Position
+from segformer_edu.widgets.picture import Lines, Raster
+
+module = sys.modules[Position.__module__]
+State = module.State
+
+
+@pytest.mark.parametrize("padding", module.PADDING_MODES)
+def test_the_border_is_heard_one_radius_further_with_each_block_and_from_zeros_only(padding):
+    choices = itertools.product(module.KERNELS, module.SIDES, (False, True))
+    for kernel, side, attention in choices:
+        maps = module.deviations(padding, kernel, side, attention)
+        heard = [module.travelled(tokens > 0) for tokens in maps]
+        reach = [min(depth * (kernel // 2), side // 2) for depth in module.DEPTHS]
+        assert heard == (reach if padding == "zeros" else [0] * len(reach))
+
+
+def numbers(state) -> dict[str, str]:
+    return dict(Position.picture_of(state).table[1:])
+
+
+def test_the_table_counts_the_tokens_that_differ_from_the_middle():
+    for depth, side in itertools.product((0, 1, 3, 5), (8, 12)):
+        state = State(depth=depth, side=side)
+        tokens = module.deviations("zeros", 3, side, False)[depth]
+        shown = numbers(state)
+        assert shown["rings that know of the border"] == str(min(depth, side // 2))
+        expected = (tokens > 0).sum() if 2 * depth < side else side**2
+        assert shown["tokens that know of the border"] == str(expected)
+
+
+def test_attention_changes_by_how_much_tokens_differ_and_not_which():
+    without, with_ = (module.deviations("zeros", 3, 12, each)[3] for each in (False, True))
+    assert np.array_equal(without > 0, with_ > 0)
+    assert not np.allclose(without, with_, rtol=1e-3)
+
+
+def test_the_blocks_are_those_of_the_model_with_another_convolution():
+    torch.manual_seed(0)
+    block = module.block_of("reflect", 5, attention=False)
+    convolution = block.mix_ffn.depthwise
+    assert (convolution.kernel_size, convolution.padding) == ((5, 5), (2, 2))
+    assert convolution.padding_mode == "reflect" and convolution.groups == 16
+    x = torch.randn(1, 6, 6, module.DIM).double()
+    assert torch.equal(block.attention(x), torch.zeros_like(x))
+    assert module.block_of("zeros", 3, attention=True).double().attention(x).abs().max() > 0.01
+
+
+def test_the_task_can_be_solved():
+    """16 × 16: 8 blocks of 3 × 3, or 3 of 7 × 7; attention brings nothing sooner."""
+
+    def fewest(kernel: int, attention: bool) -> int:
+        return next(
+            depth
+            for depth in module.DEPTHS
+            if "every token"
+            in Position.picture_of(State(kernel=kernel, depth=depth, attention=attention)).title
+        )
+
+    assert fewest(3, False) == fewest(3, True) == 8
+    assert fewest(7, False) == 3
+    assert fewest(5, False) == 4
+
+
+def test_what_is_like_the_middle_is_hatched_and_the_rest_is_a_map():
+    def kinds(state) -> tuple[int, int]:
+        shapes = module.token_panel(
+            0,
+            state,
+            module.deviations(state.padding, state.kernel, state.side, state.attention)[
+                state.depth
+            ],
+        )
+        hatchings = sum(isinstance(shape, Lines) for shape in shapes) - 1  # the grid is one
+        return hatchings, sum(isinstance(shape, Raster) for shape in shapes)
+
+    assert kinds(State()) == (1, 1)
+    assert kinds(State(depth=0)) == (1, 0)
+    assert kinds(State(depth=8)) == (0, 1)
+
+
+def test_the_generator_is_left_alone():
+    module.deviations.cache_clear()
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    module.deviations("zeros", 3, 8, True)
+    assert torch.equal(torch.rand(1), expected)
