@@ -24,6 +24,7 @@ from nbformat import NotebookNode
 from prose import CLAIM, Claims, bare_numbers, fill, load_claims
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))  # lessons mirror what experiments/ trains, and that is not installed
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {

@@ -2,9 +2,9 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, product
 from operator import mul
 from statistics import mean, stdev
 
@@ -26,6 +26,7 @@ from segformer_edu.analysis.patches import PatchRow
 from segformer_edu.analysis.position import deviation, encoder_maps, travelled
 from segformer_edu.widgets import AttentionBill
 from segformer_edu.widgets.attention_bill import SIDES
+from segformer_edu.widgets.encoder import State as PyramidState
 from segformer_edu.widgets.stochastic_depth import RATES
 
 # Lesson 00
@@ -471,3 +472,66 @@ def b0_head_factor() -> str:
 
 def _nano() -> Cost:
     return cost(SegFormerConfig.named("nano"), (128, 128))
+
+
+# Lesson 06
+
+
+def flops_gap() -> str:
+    """The widest of the gaps between the paper's Table 1 and ours; rounded up."""
+    printed = {"b0": 8.4, "b1": 15.9, "b2": 62.4, "b3": 79.0, "b4": 95.7, "b5": 183.3}
+    gaps = []
+    for name, giga in printed.items():
+        side = 640 if name == "b5" else 512
+        bill = cost(SegFormerConfig.named(name), (side, side))
+        gaps.append(abs(1 - 1e9 * giga / bill.reference_multiply_adds))
+    return f"{math.ceil(1000 * max(gaps)) / 10:.1f} %"
+
+
+def one_channel_products() -> str:
+    column = SegFormerConfig(
+        embed_dims=(1,),
+        depths=(8,),
+        num_heads=(1,),
+        reduction_ratios=(1,),
+        mlp_ratios=(4,),
+        patch_sizes=(7,),
+        strides=(4,),
+    )
+    products = cost(column, (512, 512)).stages[0].multiply_adds_of.attention_matmuls
+    return f"{products / 1e9:.1f}"
+
+
+def decoder_parameters_share() -> str:
+    return f"{_b0(512).decoder.parameters / _b0(512).parameters:.0%}"
+
+
+def decoder_work_share() -> str:
+    bill = _b0(512)
+    return f"{bill.decoder.reference_multiply_adds / bill.reference_multiply_adds:.0%}"
+
+
+def play_blocks() -> str:
+    return str(sum(_deepest_within_b1().depths))
+
+
+def play_width() -> str:
+    return str(_deepest_within_b1().embed_dims[-1])
+
+
+def b1_last_channels() -> str:
+    return str(SegFormerConfig.named("b1").embed_dims[-1])
+
+
+def _deepest_within_b1() -> SegFormerConfig:
+    """What lesson 06's task asks for; heads cost nothing, so one in each stage stands for any."""
+    b1 = cost(SegFormerConfig.named("b1"), (512, 512))
+    values = {field.name: field.metadata["values"] for field in fields(PyramidState)}
+    fitting = []
+    for dims, depths in product(values["embed_dims"], values["depths"]):
+        config = SegFormerConfig(embed_dims=dims, depths=depths, num_heads=(1, 1, 1, 1))
+        bill = cost(config, (512, 512))
+        dearer = bill.reference_multiply_adds > b1.reference_multiply_adds
+        if bill.parameters <= b1.parameters and not dearer:
+            fitting.append(config)
+    return max(fitting, key=lambda config: sum(config.depths))

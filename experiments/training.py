@@ -1,0 +1,180 @@
+"""What a minute of training brings, with several seeds and settings (lesson 08).
+
+python -m experiments.training                 # all parts; rows go to training.json as they are found
+python -m experiments.training seeds           # or one: seeds, optimizers, grid
+python -m experiments.training --quick         # three steps of each; writes nothing
+
+`seeds` also writes what lesson 08's widget shows, segformer_edu/widgets/training_run.npz.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.stochastic_depth import machine
+from segformer_edu import SegFormer, SegFormerConfig
+from segformer_edu.data.scenes import Scenes
+from segformer_edu.training import balanced_weights, make_optimizer, scores
+from segformer_edu.training.minute import in_memory, learn, predictions
+from segformer_edu.training.metrics import confusion_matrix
+from segformer_edu.training.pictures import VALIDATION_SEED
+from segformer_edu.widgets import training_run
+
+HERE = Path(__file__).parent
+CONFIG = SegFormerConfig.named(
+    "nano", depths=(1, 1, 1, 1), drop_path_rate=0.0, decoder_dropout=0.0
+)
+STEPS, LEARNING_RATE = 1000, 8e-3  # the one-minute recipe, at 96 pixels
+FEW_STEPS, SMALL = 200, 64  # of the comparisons, and the side of their pictures
+SEEN = 3200  # pictures that each cell of the grid learns from
+Row = dict[str, Any]
+
+
+@cache
+def pictures(size: int) -> tuple[Tensor, Tensor]:
+    return in_memory(Scenes(2000, size))
+
+
+@cache
+def unseen(size: int) -> tuple[Tensor, Tensor]:
+    return in_memory(Scenes(200, size, seed=VALIDATION_SEED))
+
+
+@cache
+def class_weights() -> Tensor:
+    return balanced_weights(Scenes(2000, 96))
+
+
+def fresh(seed: int) -> SegFormer:
+    torch.manual_seed(seed)
+    return SegFormer(CONFIG)
+
+
+def sgd(model: SegFormer, learning_rate: float) -> torch.optim.Optimizer:
+    """Plain gradient descent with momentum: one length of step for all parameters."""
+    group = {"params": model.parameters(), "initial_lr": learning_rate}
+    return torch.optim.SGD([group], lr=learning_rate, momentum=0.9)
+
+
+def run(
+    size: int,
+    steps: int,
+    seed: int = 0,
+    batch_size: int = 16,
+    learning_rate: float = LEARNING_RATE,
+    warmup_steps: int = 50,
+    optimizer: Callable[..., torch.optim.Optimizer] = make_optimizer,
+    at: tuple[int, ...] = (),
+) -> tuple[Row, dict[int, Tensor]]:
+    """Train one model; its row, and its predictions of the unseen scenes after the steps `at`."""
+    model = fresh(seed)
+    method = optimizer(model, learning_rate)
+    training = learn(
+        model,
+        method,
+        *pictures(size),
+        class_weights(),
+        steps,
+        batch_size,
+        warmup_steps,
+        seed,
+    )
+    images, labels = unseen(size)
+    losses: list[float] = []
+    found: dict[int, Tensor] = {}
+    seconds = 0.0
+    for stop in sorted({*at, steps}):
+        start = time.process_time()
+        losses += islice(training, stop - len(losses))
+        seconds += time.process_time() - start
+        found[stop] = predictions(model, images)
+    result = scores(confusion_matrix(found[steps], labels, CONFIG.num_classes))
+    row = {
+        "size": size,
+        "steps": steps,
+        "seed": seed,
+        "batch size": batch_size,
+        "learning rate": learning_rate,
+        "warm-up": warmup_steps,
+        "optimizer": type(method).__name__,
+        "seconds": round(seconds, 1),
+        "miou": round(result.miou, 4),
+        "pixel accuracy": round(result.pixel_accuracy, 4),
+        "iou": [round(iou, 4) for iou in result.iou],
+        "losses": [round(loss, 4) for loss in losses],
+    }
+    return row, found
+
+
+def seeds(quick: bool) -> Iterator[Row]:
+    """The one-minute recipe from three random beginnings; of the first, what the widget shows."""
+    for seed in (0, 1, 2):
+        at = training_run.STEPS if seed == 0 and not quick else ()
+        row, found = run(96, 3 if quick else STEPS, seed, at=at)
+        if at:
+            training_run.save(found, unseen(96)[1], row["losses"])
+        yield row
+
+
+def optimizers(quick: bool) -> Iterator[Row]:
+    """AdamW with and without warm-up, two seeds each; SGD with three learning rates."""
+    steps = 3 if quick else FEW_STEPS
+    for seed in (0, 1):
+        for warmup_steps in (50, 0):
+            yield run(SMALL, steps, seed, warmup_steps=warmup_steps)[0]
+    for learning_rate in (0.05, 0.2, 0.8):
+        yield run(SMALL, steps, learning_rate=learning_rate, optimizer=sgd)[0]
+
+
+def grid(quick: bool) -> Iterator[Row]:
+    """Learning rate × batch size; every model sees as many pictures."""
+    for batch_size in (4, 16, 64):
+        for learning_rate in (2e-3, 8e-3, 3.2e-2):
+            steps = 3 if quick else SEEN // batch_size
+            warmup_steps = steps // 6
+            yield run(SMALL, steps, 0, batch_size, learning_rate, warmup_steps)[0]
+
+
+PARTS = {"seeds": seeds, "optimizers": optimizers, "grid": grid}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m experiments.training", description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all if none is named")
+    parser.add_argument("--quick", action="store_true", help="three steps; writes nothing")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    path = HERE / "training.json"
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for part in options.parts or PARTS:
+        rows = []
+        for row in PARTS[part](options.quick):
+            rows.append(row)
+            told = {name: value for name, value in row.items() if name not in ("losses", "iou")}
+            print(part, told, flush=True)
+        results[part] = {"machine": machine(), "rows": rows}
+        if not options.quick:
+            path.write_text(text_of(results), encoding="utf-8")
+
+
+def text_of(results: dict[str, Any]) -> str:
+    """The results as JSON, a line for each run."""
+    parts = []
+    for part, found in results.items():
+        rows = ",\n".join(map(json.dumps, found["rows"]))
+        parts.append(f'"{part}": {{"machine": {json.dumps(found["machine"])}, "rows": [\n{rows}]}}')
+    return "{" + ",\n".join(parts) + "}\n"
+
+
+if __name__ == "__main__":
+    main()

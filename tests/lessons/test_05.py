@@ -1,0 +1,182 @@
+"""Lesson 05: its class agrees with the package's, and what it says of dropped blocks holds."""
+
+import ast
+import copy
+import itertools
+import json
+from pathlib import Path
+
+import jupytext
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from experiments.stochastic_depth import (
+    HERE,
+    DigitTransformer,
+    StochasticDepthResNet,
+    digits,
+    error,
+)
+from segformer_edu import DropPath, drop_rates, residual
+from segformer_edu.analysis.depth import surviving_blocks
+
+SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/05_stochastic_depth.py"
+RUNS = json.loads((HERE / "stochastic_depth.json").read_text(encoding="utf-8"))["runs"]
+CONSTANT, STOCHASTIC = "constant depth", "stochastic depth"
+
+
+def measured(network, what):
+    return np.array([run[what] for run in RUNS if run["network"] == network])
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    """The functions and classes that the lesson writes out, by name; nothing else of it is run."""
+    written = (ast.FunctionDef, ast.ClassDef)
+    body = [
+        node
+        for cell in jupytext.read(SOURCE, fmt="py:percent").cells
+        if cell.cell_type == "code" and "mirror" not in cell.metadata.get("tags", [])
+        for node in ast.parse(cell.source).body
+        if isinstance(node, written)
+    ]
+    images, labels, test_images, test_labels = digits()
+    names = {"torch": torch, "nn": nn, "F": F, "DropPath": DropPath, "residual": residual}
+    names |= {"images": images, "labels": labels}
+    names |= {"test_images": test_images, "test_labels": test_labels}
+    exec(compile(ast.Module(body, type_ignores=[]), SOURCE, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("shape", [(64, 5), (64, 3, 4, 2)])
+def test_the_earlier_class_gives_the_packages_answers(lesson, rate, shape):
+    x = torch.randn(shape)
+    early, final = lesson["MaskedDropPath"](rate), DropPath(rate)
+    outcomes = []
+    for each in (early, final):
+        torch.manual_seed(1)
+        outcomes.append(each.train()(x))
+    torch.testing.assert_close(*outcomes)
+    assert torch.equal(early.eval()(x), final.eval()(x))
+
+
+def test_the_earlier_class_has_the_faults_that_the_lesson_names(lesson):
+    x = torch.ones(100, 2)
+    masked = {rate: lesson["MaskedDropPath"](rate).train()(x) for rate in (1, 1.5, -0.1)}
+    assert masked[1].isnan().all()
+    assert not masked[1.5].any()
+    torch.testing.assert_close(masked[-0.1], x / 1.1)
+
+
+def test_bfloat16_rounds_the_gate_away():
+    keep = torch.tensor(1 - 0.001, dtype=torch.bfloat16)
+    assert keep == 1
+    assert torch.floor(torch.rand(100_000, dtype=torch.bfloat16) + keep).all()
+
+
+@pytest.mark.parametrize("q", [0.3, 0.7])
+def test_the_two_conventions_are_one_method(lesson, q):
+    f = nn.Linear(4, 4)
+    smaller = copy.deepcopy(f)
+    with torch.no_grad():
+        smaller.weight *= q
+        smaller.bias *= q
+    x = torch.randn(3, 4)
+    for b, training in ((0, True), (1, True), (1, False)):
+        theirs = lesson["by_the_paper"](x, f, b, q, training)
+        torch.testing.assert_close(lesson["by_droppath"](x, smaller, b, q, training), theirs)
+
+
+def test_the_post_would_leave_less_than_half_a_block():
+    assert sum(drop_rates(0.1, 8)) == pytest.approx(0.4)
+
+
+def test_54_blocks_stay_between_31_and_49():
+    law = surviving_blocks([1 - rate for rate in drop_rates(0.5, 54, "paper")])
+    assert law[31:50].sum() > 0.998
+    assert law[:28].sum() < 1e-4
+
+
+def test_before_training_the_gradient_grows_towards_block_1(lesson):
+    network = StochasticDepthResNet([1 - rate for rate in drop_rates(0.5, 54, "paper")])
+    full = lesson["gradients"](network, torch.ones(54))
+    assert full[0] > 5 * full[-1]
+    assert (full[:9].mean() > full[18:27].mean()) and (full[18:27].mean() > full[45:].mean())
+    some = [torch.bernoulli(network.survival) for _ in range(4)]
+    drawn = sum(lesson["gradients"](network, gates) for gates in some) / sum(some)
+    assert drawn[0] < full[0]
+
+
+class TestWhatTheExperimentFound:
+    def test_a_network_that_changes_fits_less_well(self):
+        assert (measured(STOCHASTIC, "losses")[:, -1] > measured(CONSTANT, "losses")[:, -1]).all()
+
+    def test_the_error_differs_about_as_much_as_the_seeds_do(self):
+        constant, stochastic = measured(CONSTANT, "error"), measured(STOCHASTIC, "error")
+        difference = stochastic.mean() - constant.mean()
+        spread = (constant.std(ddof=1) + stochastic.std(ddof=1)) / 2
+        assert 0 < difference < 1.5 * spread
+
+    def test_epoch_for_epoch_its_gradient_is_larger_from_the_second_on(self):
+        ratio = measured(STOCHASTIC, "gradients") / measured(CONSTANT, "gradients")
+        ratio = np.exp(np.log(ratio).mean(0))
+        assert ratio[0] < 1 < ratio[1:].min()
+
+    def test_at_equal_loss_its_gradient_is_not_larger(self):
+        """In five bands of loss that both networks pass through."""
+        for low, high in itertools.pairwise(np.geomspace(0.015, 0.5, 6)):
+            means = []
+            for name in (CONSTANT, STOCHASTIC):
+                losses, gradients = measured(name, "losses"), measured(name, "gradients")
+                inside = (losses > low) & (losses <= high)
+                assert inside.sum() >= 5
+                means.append(np.log(gradients[inside]).mean())
+            assert means[1] < means[0]
+
+    def test_it_saves_about_as_much_time_as_blocks(self):
+        seconds = measured(STOCHASTIC, "seconds"), measured(CONSTANT, "seconds")
+        assert (seconds[0] < seconds[1]).all()
+        computed = 1 - np.mean(drop_rates(0.5, 18, "paper"))
+        assert seconds[0].sum() / seconds[1].sum() == pytest.approx(computed, abs=0.08)
+
+    def test_without_equation_5_it_is_wrong_more_often(self):
+        wrong, right = (measured(STOCHASTIC, what) for what in ("error without p_l", "error"))
+        assert (wrong >= right).all() and wrong.mean() > 2 * right.mean()
+        assert (measured(CONSTANT, "error") == measured(CONSTANT, "error without p_l")).all()
+
+    def test_half_of_the_blocks_can_go_if_training_has_practised_it(self):
+        after = {
+            name: measured(name, "errors after cuts")[:, [0, 3]]
+            for name in ("nothing dropped", "DropPath", "LayerDrop")
+        }
+        for name in ("DropPath", "LayerDrop"):
+            assert after[name][:, 1].mean() < 2 * after[name][:, 0].mean()
+            assert (after["nothing dropped"][:, 1] > after[name][:, 1]).all()
+        assert after["nothing dropped"][:, 1].mean() > 5 * after["nothing dropped"][:, 0].mean()
+
+
+def test_the_recursion_makes_every_network_once(lesson, randomized):
+    network = randomized(DigitTransformer()).eval()
+    depths, errors = lesson["all_errors"](network)
+    _, _, *test = digits()
+    every = list(itertools.product((False, True), repeat=6))
+    assert depths == [sum(kept) for kept in every]
+    for index in (0, 21, 42, 63):
+        assert errors[index] == pytest.approx(error(network, *test, every[index]), abs=0.26)
+
+
+def test_the_instrument_finds_both_faults(lesson):
+    asked = [0.0, 0.2, 0.4, 0.6]
+    stage = lesson["Stage"](8, depth=4, drop_path=asked, config_rate=0.6).train()
+    assert lesson["measured_rates"](stage.blocks) == [0, 0, 0, 0]
+    original, lesson["Block"].forward = lesson["Block"].forward, lesson["forward"]
+    try:
+        assert lesson["measured_rates"](stage.blocks) == [0.6] * 4
+        blocks = [lesson["Block"](8, rate).train() for rate in asked]
+        assert lesson["measured_rates"](blocks) == asked
+    finally:
+        lesson["Block"].forward = original
