@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from segformer_edu import SegFormer, SegFormerConfig, plots
 from segformer_edu.data.photos import normalize, sample_labels, sample_photo
+from segformer_edu.data.scenes import CLASSES, Scenes
+from segformer_edu.plots.scenes import labelled_pictures
 
 DPI = 150  # sharp on a page that is shown larger than a notebook's column
 
@@ -27,7 +29,16 @@ def segmentation() -> Figure:
     return plots.segmentation(photo, labels, names, "Every pixel has one class, and only one")
 
 
+def scenes() -> Figure:
+    """Streets that the package draws, by day and night, in sun, fog and rain, with their labels."""
+    drawn = Scenes(18, size=192, seed=8)
+    images, labels = zip(*(drawn.picture(index) for index in range(len(drawn))), strict=True)
+    finding = "Streets drawn from a seed, and the class of every pixel"
+    return labelled_pictures(images, labels, CLASSES, finding=finding)
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "course_map": course_map,
+    "scenes": scenes,
     "segmentation": segmentation,
 }
