@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 07 · Is a linear decoder enough?
 #
-# The encoder of lesson 06 hands over four maps. Somebody has to turn them into a class for every pixel, and in most segmentation networks that somebody is large: pyramids of dilated convolutions, attention of its own, skip connections. SegFormer's decoder is four Linears, a resize, a sum in disguise, and one ReLU.
+# The encoder of lesson 06 hands over four maps. Somebody has to turn them into a class for every pixel, and in most segmentation networks that somebody is large: pyramids of dilated convolutions, attention of its own, skip connections. SegFormer's decoder is a few Linears, a resize, and one ReLU.
 # The paper says why it may be so small: the encoder has seen enough (arXiv:2105.15203, Section 3.2). You will measure that, build the decoder twice, and put the whole model together.
 #
 # **After this lesson you will be able to**
@@ -43,7 +43,7 @@ torch.set_num_threads(1)
 # %% [markdown]
 # ## 1 · What does the decoder get, and what must it give?
 #
-# A model ships with this package: **nano**, trained on street scenes that the package draws. It has {{nano_parameters}} parameters and everything that B0 has. Lesson 08 is about the training; here you use it. Twenty-four scenes that it has never seen:
+# A model ships with this package: **nano**, trained on street scenes that the package draws. It has {{nano_parameters}} parameters, and all the parts of B0. Lesson 08 is about the training; here you use it. Twenty-four scenes that it has never seen:
 
 # %%
 nano = SegFormer.from_pretrained("nano")
@@ -184,7 +184,7 @@ for stage in range(4):
     )
 
 # %% [markdown]
-# In the early stages nine tenths of nano's field take more room than the twin could reach with any weights. In the late ones the comparison needs larger pictures. The paper has them: for Cityscapes, beside DeepLabv3+, even stage 4 of the conv net covers a small part, and SegFormer's covers much (arXiv:2105.15203, Figure 3).
+# Training widens the field of every stage. Where the second answer is True, nine tenths of it take more room than the twin could reach with any weights. In the late stages that comparison needs larger pictures. The paper has them: for Cityscapes, beside DeepLabv3+, even stage 4 of the conv net covers a small part, and SegFormer's covers much (arXiv:2105.15203, Figure 3).
 #
 # ## 3 · What does equation 4 say, and what does it leave out?
 #
@@ -301,7 +301,7 @@ prediction = ...  # yes or no, and what about the bias?
 # segformer_edu.decoder.fold_norm
 
 # %% [markdown]
-# Then the sum. It goes by strips of rows, so that no map of D channels at full size is ever held either; where a gradient is recorded, the strip is the whole map. The coarse maps are widened first, while they have few rows. What mixes their rows is a small matrix, and `baddbmm` multiplies by it and adds, in one call.
+# Then the sum. It goes by strips of rows, so that no map of D channels at the finest size is ever held either; where a gradient is recorded, the strip is the whole map. The coarse maps are widened first, while they have few rows. What mixes their rows is a small matrix, and `baddbmm` multiplies by it and adds, in one call.
 
 # %%
 from segformer_edu.layers import (
@@ -565,7 +565,7 @@ for name, predicted in {
     print(f"truth at H/4, {name}: mIoU {result.miou:.2f}, poles {result.iou[thin]:.2f}")
 
 # %% [markdown]
-# Even perfect labels at H/4 lose much of the poles; shares of classes, the perfect "logits", keep more. nano is far below both, so at this scale it is not the resize that limits it. It is the resize that is free.
+# Even perfect labels at H/4 lose much of the poles; shares of classes, the perfect "logits", keep more. nano is below both: it has errors of its own, which no resize mends. What the right order gains costs nothing.
 #
 # ## 8 · The full model
 #
@@ -715,14 +715,14 @@ widgets.Contributions()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# Quarrels are everywhere along borders: stage 1 sees an edge and its colour there, and stage 3 and 4 know what stands around. On a pole, step to the side: the fine stages change their vote within a step or two, and the coarse ones cannot, because the next token of stage 4 is eight steps away. A coarse stage changes its mind between its own tokens only, in a straight line:
-# that is the bilinear resize.
+# Quarrels are common: stage 1 sees an edge and a colour, and the coarser stages know what stands around. Now off the pole, step by step: look at the small maps. Those of stages 1 and 2 change within a step or two; stage 4 has a token only every eight pixels of these maps. In front of the ReLU it can change between two of them in a straight line only, which is the bilinear resize.
+# Behind the ReLU it can jump all the same, where a channel is let through on one side and not on the other: the *other* stages took part in that decision.
 #
 # </details>
 #
 # ## Break it
 #
-# A well-known library, segmentation_models_pytorch, offers SegFormer with the published weights, converted. Its decoder resizes with `align_corners=False`, as it should. Its models end in a head that brings the logits to the picture's size, and this is how, put into a function by us ([heads.py](https://github.com/qubvel-org/segmentation_models.pytorch/blob/118542056dad6155bf26f5c802184ace839189fb/segmentation_models_pytorch/base/heads.py)):
+# A well-known library, segmentation_models_pytorch, has a SegFormer, and a script that converts published weights for it ([pull request 1017](https://github.com/qubvel-org/segmentation_models.pytorch/pull/1017)). Its decoder resizes with `align_corners=False`, as it should. Its models end in a head that brings the logits to the picture's size, and this is how, put into a function by us ([heads.py](https://github.com/qubvel-org/segmentation_models.pytorch/blob/118542056dad6155bf26f5c802184ace839189fb/segmentation_models_pytorch/base/heads.py)):
 
 
 # %%
@@ -759,7 +759,7 @@ for way in (full_size, full_size_with_a_bug):
 # `nn.UpsamplingBilinear2d` is the old name of a resize with `align_corners=True`; its documentation says so ([PyTorch](https://pytorch.org/docs/stable/generated/torch.nn.UpsamplingBilinear2d.html)). Everything is stretched about the centre. In the middle of the picture the error is zero, at the borders one and a half pixels. The weights were trained with
 # `align_corners=False` in every resize, so logits are put where they do not belong.
 #
-# It is hard to see because it is small, because it is zero where one looks first, and because it costs thin things most. When the deprecated name was to be replaced by the plain one, a reviewer believed that it had stood for `False` all the time ([pull request 1262](https://github.com/qubvel-org/segmentation_models.pytorch/pull/1262)). Do not believe:
+# It is hard to see because it is small, and because it is zero where one looks first. When the deprecated name was replaced by a plain one, a review comment held that it had stood for `False` all the time ([pull request 1262](https://github.com/qubvel-org/segmentation_models.pytorch/pull/1262)). Look it up:
 #
 #     nn.UpsamplingBilinear2d(scale_factor=4).align_corners      # True
 #
@@ -887,7 +887,7 @@ folder.cleanup()
 # > - *"All-MLP".* A 1×1 convolution and a Linear are the same map, and between them stands a single nonlinearity.
 # > - *FLOPs.* The paper counts multiply-adds of the published order (arXiv:2105.15203, Table 1). The commuted order gives the same logits for less, so our cost and the paper's differ.
 # > - *Epsilon.* `1e-6` in the blocks of the paper's code, `1e-5` everywhere in transformers, and no file says which.
-# > - *Full size.* transformers returns logits at H/4 and says nothing about the rest; segmentation_models_pytorch returns them at full size, by aligned corners. Another runtime chose classes before it resized, and [mended it](https://github.com/NVIDIA/TensorRT-Model-Connect/pull/481).
+# > - *Full size.* The model of transformers returns logits at H/4, and its image processor can bring them to full size; segmentation_models_pytorch returns them at full size, by aligned corners. Another runtime chose classes before it resized, and [mended it](https://github.com/NVIDIA/TensorRT-Model-Connect/pull/481).
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.2, eq. 4, Figure 3, Table 1. W. Luo and others, *Understanding the Effective Receptive Field in Deep Convolutional Neural Networks*, [arXiv:1701.04128](https://arxiv.org/abs/1701.04128). S. Ioffe and C. Szegedy, *Batch Normalization*, [arXiv:1502.03167](https://arxiv.org/abs/1502.03167).
 #
