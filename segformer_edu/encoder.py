@@ -68,7 +68,7 @@ class EncoderStage(nn.Module):
 
     def __init__(self, config: SegFormerConfig, stage: int) -> None:
         super().__init__()
-        check_config(config, stage)
+        _check_config(config, stage)
         in_channels = (config.in_channels, *config.embed_dims)[stage]
         dim, eps = config.embed_dims[stage], config.block_norm_eps
         heads, reduction_ratio = config.num_heads[stage], config.reduction_ratios[stage]
@@ -109,7 +109,7 @@ class MixTransformer(nn.Module):
 
     def __init__(self, config: SegFormerConfig) -> None:
         super().__init__()
-        check_config(config)
+        _check_config(config)
         self.config = config
         self.stages = nn.ModuleList(
             EncoderStage(config, stage) for stage in range(config.num_stages)
@@ -126,7 +126,7 @@ class MixTransformer(nn.Module):
         return maps
 
 
-def check_config(config: SegFormerConfig, stage: int = 0) -> None:
+def _check_config(config: SegFormerConfig, stage: int = 0) -> None:
     """Refuse what is no config, or a stage that it does not have."""
     if not isinstance(config, SegFormerConfig):
         raise ValueError(

@@ -17,6 +17,7 @@ from segformer_edu.widgets.patches import Patches
 from segformer_edu.widgets.position import Position
 from segformer_edu.widgets.spatial_reduction import SpatialReduction
 from segformer_edu.widgets.stochastic_depth import StochasticDepth
+from segformer_edu.widgets.training_run import TrainingRun
 
 __all__ = [
     "AttentionBill",
@@ -26,4 +27,5 @@ __all__ = [
     "Pyramid",
     "SpatialReduction",
     "StochasticDepth",
+    "TrainingRun",
 ]

@@ -1,0 +1,286 @@
+"""Answers to lesson 06's exercises: right ones found another way, and wrong ones people gave."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+
+from segformer_edu import EncoderBlock, OverlapPatchEmbedding, SegFormerConfig
+from segformer_edu.analysis import cost
+
+
+def sizes_of_real_maps(height, width, strides):
+    """What padded convolutions make of an image."""
+    x, sizes = torch.zeros(1, 1, height, width), []
+    for stride in strides:
+        x = OverlapPatchEmbedding(1, 1, 3, stride)(x).permute(0, 3, 1, 2)
+        sizes.append(tuple(x.shape[2:]))
+    return sizes
+
+
+def forward_of_the_package(x, norm1, attention, norm2, mix_ffn):
+    class Wrapped(nn.Module):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def forward(self, x):
+            return self.function(x)
+
+    block = EncoderBlock(x.shape[-1], 1, 1).eval()
+    block.norm1, block.norm2 = Wrapped(norm1), Wrapped(norm2)
+    block.mix_ffn = Wrapped(mix_ffn)
+    attend = Wrapped(attention)
+    attend.dim, attend.reduction_ratio = x.shape[-1], 1
+    block.attention = attend
+    return block(x)
+
+
+def linspace(rate, depths, stage):
+    return torch.linspace(0, rate, sum(depths)).split(list(depths))[stage].tolist()
+
+
+def counted_in_the_model(channels, reduction_ratio, expansion):
+    block = EncoderBlock(channels, 1, reduction_ratio, expansion)
+    return sum(weight.numel() for weight in block.parameters())
+
+
+def by_analysis_cost(budget, tokens, depth):
+    """Bisection over analysis.cost, without its patch embedding."""
+
+    def price(width):
+        config = SegFormerConfig(
+            embed_dims=(width,),
+            depths=(depth,),
+            num_heads=(1,),
+            reduction_ratios=(1,),
+            mlp_ratios=(4,),
+            patch_sizes=(1,),
+            strides=(1,),
+        )
+        stage = cost(config, (1, tokens)).stages[0]
+        return stage.multiply_adds - stage.multiply_adds_of.patch_embedding
+
+    low, high = 0, 4096
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if price(middle) <= budget else (low, middle)
+    return low
+
+
+def recursive(images, stages):
+    if not stages:
+        return []
+    (embed, blocks, norm), *rest = stages
+    x = norm(nn.Sequential(*map(_module, blocks))(embed(images))).movedim(-1, 1)
+    return [x, *recursive(x, rest)]
+
+
+def _module(function):
+    module = nn.Identity()
+    module.forward = function
+    return module
+
+
+RIGHT: Mapping[str, Callable] = {
+    "06.1": sizes_of_real_maps,
+    "06.2": forward_of_the_package,
+    "06.3": linspace,
+    "06.4": counted_in_the_model,
+    "06.5": by_analysis_cost,
+    "06.6": recursive,
+}
+
+
+def divided_by(divide):
+    def sizes(height, width, strides):
+        found = []
+        for stride in strides:
+            height, width = divide(height, stride), divide(width, stride)
+            found.append((height, width))
+        return found
+
+    return sizes
+
+
+def all_from_the_image(height, width, strides):
+    return [[math.ceil(height / stride), math.ceil(width / stride)] for stride in strides]
+
+
+def width_first(height, width, strides):
+    return [(w, h) for h, w in sizes_of_real_maps(height, width, strides)]
+
+
+def without_the_first_step(height, width, strides):
+    return [(height, width)] + sizes_of_real_maps(height, width, strides[:-1])
+
+
+def parallel(x, norm1, attention, norm2, mix_ffn):
+    return x + attention(norm1(x)) + mix_ffn(norm2(x))
+
+
+def norm_after(x, norm1, attention, norm2, mix_ffn):
+    attended = norm1(x + attention(x))
+    return norm2(attended + mix_ffn(attended))
+
+
+def nothing_skipped(x, norm1, attention, norm2, mix_ffn):
+    return mix_ffn(norm2(attention(norm1(x))))
+
+
+def one_long_skip(x, norm1, attention, norm2, mix_ffn):
+    return x + mix_ffn(norm2(x + attention(norm1(x))))
+
+
+def one_norm(x, norm1, attention, norm2, mix_ffn):
+    x = x + attention(norm1(x))
+    return x + mix_ffn(norm1(x))
+
+
+def ffn_first(x, norm1, attention, norm2, mix_ffn):
+    x = x + mix_ffn(norm2(x))
+    return x + attention(norm1(x))
+
+
+def normed_skip(x, norm1, attention, norm2, mix_ffn):
+    x = norm1(x)
+    x = x + attention(x)
+    x = norm2(x)
+    return x + mix_ffn(x)
+
+
+def anew(rate, depths, stage):
+    return torch.linspace(0, rate, depths[stage]).tolist()
+
+
+def as_the_paper(rate, depths, stage):
+    before = sum(depths[:stage])
+    return [rate * (before + j + 1) / sum(depths) for j in range(depths[stage])]
+
+
+def from_zero_over_all(rate, depths, stage):
+    before = sum(depths[:stage])
+    return [rate * (before + j) / sum(depths) for j in range(depths[stage])]
+
+
+def off_by(difference):
+    """The right number of parameters, and a difference."""
+    return lambda c, r, e: counted_in_the_model(c, r, e) + difference(c, r, e)
+
+
+def priced(price, more=0):
+    """The widest column for a price of a block of width C on N tokens, as a function of N and C."""
+
+    def widest(budget, tokens, depth):
+        fits = [c for c in range(1, 3000) if depth * price(tokens, c) <= budget]
+        return (max(fits) if fits else 0) + more
+
+    return widest
+
+
+def last_only(images, stages):
+    return recursive(images, stages)[-1:]
+
+
+def unnormed_between(images, stages):
+    maps = []
+    for embed, blocks, norm in stages:
+        x = embed(images)
+        for block in blocks:
+            x = block(x)
+        images = x.permute(0, 3, 1, 2)
+        maps.append(norm(x).permute(0, 3, 1, 2))
+    return maps
+
+
+def never_normed(images, stages):
+    return recursive(images, [(embed, blocks, lambda x: x) for embed, blocks, _ in stages])
+
+
+def normed_between_only(images, stages):
+    maps = []
+    for embed, blocks, norm in stages:
+        x = embed(images)
+        for block in blocks:
+            x = block(x)
+        images = norm(x).movedim(-1, 1)
+        maps.append(x.movedim(-1, 1))
+    return maps
+
+
+def blocks_side_by_side(images, stages):
+    return recursive(images, [(embed, blocks[-1:], norm) for embed, blocks, norm in stages])
+
+
+def channels_last(images, stages):
+    return [x.movedim(1, -1) for x in recursive(images, stages)]
+
+
+def reshaped(images, stages):
+    return [x.movedim(1, -1).reshape(x.shape) for x in recursive(images, stages)]
+
+
+def transposed(images, stages):
+    return [x.transpose(2, 3) for x in recursive(images, stages)]
+
+
+WRONG: Mapping[str, Mapping[str, Callable]] = {
+    "06.1": {
+        "a token is lost": divided_by(lambda side, stride: side // stride),
+        "rounded to the nearest": divided_by(lambda side, stride: round(side / stride)),
+        "divides the photograph here": all_from_the_image,
+        "have changed places": width_first,
+        "the first is missing": without_the_first_step,
+    },
+    "06.2": {
+        "side by side": parallel,
+        "the norms come after": norm_after,
+        "skip connections are missing": nothing_skipped,
+        "starts from the block's input": one_long_skip,
+        "the first norm is used twice": one_norm,
+        "changed places": ffn_first,
+        "goes around the branch": normed_skip,
+    },
+    "06.3": {
+        "starts anew": anew,
+        "the full rate": lambda rate, depths, stage: depths[stage] * [rate],
+        "one rate here": lambda rate, depths, stage: (
+            depths[stage] * [torch.linspace(0, rate, len(depths)).tolist()[stage]]
+        ),
+        "survival": lambda rate, depths, stage: [1 - r for r in linspace(rate, depths, stage)],
+        "the rule of the stochastic depth paper": as_the_paper,
+        "divided by L": from_zero_over_all,
+        "and that is not it": lambda rate, depths, stage: linspace(rate, depths, stage)[1:],
+    },
+    "06.4": {
+        "the two norms": off_by(lambda c, r, e: -4 * c),
+        "one norm is missing": off_by(lambda c, r, e: -2 * c),
+        "no reduction": off_by(lambda c, r, e: (r == 1) * (c * c + 3 * c)),
+        "depthwise: 9 weights": off_by(lambda c, r, e: 9 * e * c * (e * c - 1)),
+        "convolution of Mix-FFN is missing": off_by(lambda c, r, e: -10 * e * c),
+        "merges r tokens": off_by(lambda c, r, e: r * c * c * (1 - r)),
+        "norm after the reduction": off_by(lambda c, r, e: -2 * c * (r > 1)),
+        "the output of attention": off_by(lambda c, r, e: -c * (c + 1)),
+        "that is not it": lambda c, r, e: c * c,
+    },
+    "06.5": {
+        "one channel too many": priced(lambda n, c: n * (12 * c * c + 2 * n * c + 36 * c), more=1),
+        "the price of one block": lambda budget, tokens, depth: by_analysis_cost(budget, tokens, 1),
+        "one product": priced(lambda n, c: n * (12 * c * c + n * c + 36 * c)),
+        "two products": priced(lambda n, c: n * (12 * c * c + 36 * c)),
+        "the depthwise convolution is missing": priced(lambda n, c: n * (12 * c * c + 2 * n * c)),
+        "Mix-FFN is missing": priced(lambda n, c: n * (4 * c * c + 2 * n * c)),
+        "four Linears": priced(lambda n, c: n * (8 * c * c + 2 * n * c + 36 * c)),
+    },
+    "06.6": {
+        "the one before its norm": unnormed_between,
+        "the list holds the one before": normed_between_only,
+        "no map is normalised": never_normed,
+        "only the last map": last_only,
+        "(B, H, W, C)": channels_last,
+        "swaps height and width": transposed,
+        "every block reads": blocks_side_by_side,
+        "and that is not it": reshaped,
+    },
+}
