@@ -40,9 +40,11 @@ def encoder_maps(encoder: MixTransformer, images: Tensor) -> list[np.ndarray]:
 
     Shape: `(B, C, H, W)` → a list of `(B, H_i, W_i, C_i)` float64.
     """
-    with torch.enable_grad():  # so that Mix-FFN sees whole maps: a strip has no far side to wrap to
-        maps = encoder(images)
-    return [x.detach().permute(0, 2, 3, 1).double().numpy() for x in maps]
+    few = []
+    for part in images.split(8):  # a gradient is recorded, and would fill the memory
+        with torch.enable_grad():  # only so does Mix-FFN see whole maps: a strip cannot wrap around
+            few.append([x.detach().permute(0, 2, 3, 1).double() for x in encoder(part)])
+    return [torch.cat(maps).numpy() for maps in zip(*few, strict=True)]
 
 
 def deviation(tokens: np.ndarray) -> np.ndarray:
