@@ -169,8 +169,8 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the second row with the third.* Above each panel stands the smallest part of the picture that holds nine tenths of the gradient. Untrained, attention looks everywhere alike, and what comes from far away is faint. Training makes the far parts count: the wide field is **learned**, the architecture only allows it. In stage 1 the ground is so faint that the colours hardly
-# show it, and so wide that it holds most of the gradient: the token is made of its surroundings, and knows a little about everything.
+# *Compare the second row with the third.* Above each panel stands the smallest part of the picture that holds nine tenths of the gradient. Untrained, attention looks everywhere alike, and what comes from far away is faint. Training makes the far parts count: the wide field is **learned**, the architecture only allows it. In stage 1 the ground is so faint that the colours
+# hardly show it: most of the gradient lies in the small bright middle, and the rest is spread so thinly that nine tenths of it need a large part of the picture. The token is about its own place, and knows a little about everything.
 #
 # *And compare with the first row honestly.* The twin is untrained, so its inner distribution may still change; its sharp borders may not. In stages 3 and 4 even the twin reaches all or nearly all of a picture this small. So what can be said at this scale?
 
@@ -700,7 +700,7 @@ quarter = labels[:, 2::4, 2::4].long()
 print(" " * 11, *(f"{voice:>8}" for voice in voices))
 for label, name in enumerate(CLASSES):
     means = shares[:, :, label].movedim(1, -1)[quarter == label].mean(dim=0)
-    print(f"{name:<11}", *(f"{mean:>+8.1f}" for mean in means.tolist()))
+    print(f"{name:<11}", *(f"{mean + 0.0:>+8.1f}" for mean in means.round(decimals=1).tolist()))
 
 # %% [markdown]
 # A word of caution. The sum is exact, and it is a statement about *this* picture: another has other decisions in its ReLU. And a constant can be moved between summands without changing any logit: what matters is how a stage's share *varies*, over pixels and over classes, more than its level.

@@ -97,6 +97,9 @@ def test_training_widens_the_field_in_every_stage_beyond_the_twins_reach_in_the_
     ]
     assert all(trained > before for trained, before in zip(*areas, strict=True))
     assert areas[0][0] > (39 / 256) ** 2
+    field = receptive_field(lambda x: nano.encoder(x)[0], images, generator)
+    middle = slice(130 - 20, 130 + 20)  # token 32 of 64 has its centre there
+    assert 0.5 < field[middle, middle].sum() < 0.9
 
 
 @torch.no_grad()
