@@ -1,1 +1,1 @@
-"""What takes longer than a lesson's minute: `python -m experiments.stochastic_depth`."""
+"""What takes longer than a lesson's minute, a command each: `python -m experiments.NAME`."""

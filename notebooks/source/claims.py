@@ -11,7 +11,9 @@ from statistics import mean, stdev
 import numpy as np
 import torch
 
+from experiments import training as minute
 from experiments.stochastic_depth import HERE as EXPERIMENTS
+from experiments.stochastic_depth import digits
 from segformer_edu import (
     MixFFN,
     MixTransformer,
@@ -24,10 +26,15 @@ from segformer_edu import (
 from segformer_edu.analysis import Cost, StageCost, cost
 from segformer_edu.analysis.patches import PatchRow
 from segformer_edu.analysis.position import deviation, encoder_maps, travelled
+from segformer_edu.data.photos import normalize
+from segformer_edu.data.scenes import CLASSES, scene
+from segformer_edu.training import Settings
 from segformer_edu.widgets import AttentionBill
 from segformer_edu.widgets.attention_bill import SIDES
 from segformer_edu.widgets.encoder import State as PyramidState
 from segformer_edu.widgets.stochastic_depth import RATES
+from segformer_edu.widgets.training_run import SHOWN, found_at, saved, unseen
+from segformer_edu.widgets.training_run import STEPS as RUN_STEPS
 
 # Lesson 00
 
@@ -292,6 +299,14 @@ def error_difference() -> str:
     return f"{stochastic - constant:.2f}"
 
 
+def error_difference_images() -> str:
+    return f"{float(error_difference()) / 100 * len(digits()[2]):.0f}"
+
+
+def digits_tested() -> str:
+    return str(len(digits()[2]))
+
+
 def gradient_at_equal_loss() -> str:
     """The ratio at a loss of 0.1, on the line that fits each run's epochs between 0.01 and 0.5."""
 
@@ -502,6 +517,37 @@ def one_channel_products() -> str:
     return f"{products / 1e9:.1f}"
 
 
+def column_factor() -> str:
+    """What section 8's column costs over its pyramid, at 1024×1024."""
+    pyramid = SegFormerConfig.named("nano", depths=(1, 1, 1, 1))
+    column = SegFormerConfig(
+        num_classes=8,
+        embed_dims=(18,),
+        depths=(4,),
+        num_heads=(1,),
+        reduction_ratios=(4,),
+        mlp_ratios=(4,),
+        patch_sizes=(7,),
+        strides=(4,),
+        decoder_dim=64,
+    )
+    dear, cheap = (cost(each, (1024, 1024)).multiply_adds for each in (column, pyramid))
+    return f"{dear / cheap:.1f}"
+
+
+def nano_growth() -> str:
+    """By what factor the last stage's blocks spread x, on the scene that the lesson shows."""
+    x = normalize(scene(6, 256, index=3)[0])
+    with torch.no_grad():
+        for stage in SegFormer.from_pretrained("nano").encoder.stages:
+            begun = stage.patch_embedding(x)
+            ended = begun
+            for block in stage.blocks:
+                ended = block(ended)
+            x = stage.norm(ended).permute(0, 3, 1, 2)
+    return f"{ended.std() / begun.std():.0f}"
+
+
 def decoder_parameters_share() -> str:
     return f"{_b0(512).decoder.parameters / _b0(512).parameters:.0%}"
 
@@ -535,3 +581,64 @@ def _deepest_within_b1() -> SegFormerConfig:
         if bill.parameters <= b1.parameters and not dearer:
             fitting.append(config)
     return max(fitting, key=lambda config: sum(config.depths))
+
+
+# Lesson 08
+
+
+def unseen_scenes() -> str:
+    return str(Settings().validation)
+
+
+def tensors() -> str:
+    return str(len(list(SegFormer(minute.CONFIG).parameters())))
+
+
+def few_steps() -> str:
+    return str(minute.FEW_STEPS)
+
+
+def grid_pictures() -> str:
+    return f"{minute.SEEN:,}"
+
+
+def seed_spread() -> str:
+    found = [row["miou"] for row in _minutes("seeds")]
+    return f"{max(found) - min(found):.2f}"
+
+
+def sgd_over_adam() -> str:
+    rows = [row for row in _minutes("optimizers") if row["optimizer"] == "SGD"]
+    return f"{max(rows, key=lambda row: row['miou'])['learning rate'] / minute.LEARNING_RATE:.0f}"
+
+
+def warmup_gains() -> str:
+    rows = [row for row in _minutes("optimizers") if row["optimizer"] == "AdamW"]
+    found = {(row["seed"], row["warm-up"] > 0): row["miou"] for row in rows}
+    seeds = sorted({seed for seed, _ in found})
+    return " and ".join(f"{found[seed, True] - found[seed, False]:.3f}" for seed in seeds)
+
+
+def three_fifths_step() -> str:
+    return str(next(step for step in RUN_STEPS if found_at(step).pixel_accuracy > 0.595))
+
+
+def hardly_known() -> str:
+    iou = found_at(int(three_fifths_step())).iou
+    return " and ".join(f"{name}s" for name, each in zip(CLASSES, iou, strict=True) if each < 0.1)
+
+
+def best_scene() -> str:
+    return str(1 + max(SHOWN, key=_right_at_the_end))
+
+
+def worst_scene() -> str:
+    return str(1 + min(SHOWN, key=_right_at_the_end))
+
+
+def _right_at_the_end(number: int) -> float:
+    return float((saved().predictions[number, -1] == unseen(number)[1]).mean())
+
+
+def _minutes(part: str) -> list[dict]:
+    return json.loads((EXPERIMENTS / "training.json").read_text(encoding="utf-8"))[part]["rows"]

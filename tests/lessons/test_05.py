@@ -10,6 +10,7 @@ import jupytext
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -75,7 +76,19 @@ def test_the_earlier_class_has_the_faults_that_the_lesson_names(lesson):
 def test_bfloat16_rounds_the_gate_away():
     keep = torch.tensor(1 - 0.001, dtype=torch.bfloat16)
     assert keep == 1
-    assert torch.floor(torch.rand(100_000, dtype=torch.bfloat16) + keep).all()
+    mask = torch.floor(torch.rand(100_000, dtype=torch.bfloat16) + keep)
+    assert mask.unique().tolist() == [1, 2]
+
+
+def test_the_masks_of_transformers_are_rounded_away():
+    from transformers.models.segformer.modeling_segformer import SegformerDropPath
+    from transformers.models.swin.modeling_swin import SwinDropPath
+
+    ones = torch.ones(20_000, 1)
+    for kind in (SegformerDropPath, SwinDropPath):
+        theirs = kind(0.001).train()
+        assert theirs(ones.bfloat16()).unique().tolist() == [1, 2]
+        assert (theirs(ones) == 0).any()
 
 
 @pytest.mark.parametrize("q", [0.3, 0.7])
@@ -157,6 +170,54 @@ class TestWhatTheExperimentFound:
             assert after[name][:, 1].mean() < 2 * after[name][:, 0].mean()
             assert (after["nothing dropped"][:, 1] > after[name][:, 1]).all()
         assert after["nothing dropped"][:, 1].mean() > 5 * after["nothing dropped"][:, 0].mean()
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """The networks of seed 0, as the lesson loads them."""
+    weights = load_file(HERE / "stochastic_depth.safetensors")
+    networks = {}
+    for name in ("nothing dropped", "DropPath", "LayerDrop"):
+        networks[name] = DigitTransformer().eval()
+        own = {key.removeprefix(f"{name}."): x for key, x in weights.items() if name in key}
+        networks[name].load_state_dict(own)
+    return networks
+
+
+def test_every_block_is_missed_unless_training_went_without_it(trained):
+    _, _, *test = digits()
+    for name, missed in (("nothing dropped", range(6)), ("DropPath", [0]), ("LayerDrop", [])):
+        whole = error(trained[name], *test)
+        for index in range(6):
+            without = error(trained[name], *test, [block != index for block in range(6)])
+            assert (without > 1.5 * whole) == (index in missed), (name, index)
+
+
+def test_the_best_three_of_one_are_worse_than_the_worst_three_of_the_other(trained, lesson):
+    half = {}
+    for name in ("nothing dropped", "LayerDrop"):
+        depths, errors = lesson["all_errors"](trained[name])
+        half[name] = [each for depth, each in zip(depths, errors, strict=True) if depth == 3]
+    assert min(half["nothing dropped"]) > 1.5 * max(half["LayerDrop"])
+
+
+def test_the_average_of_many_networks_is_near_evaluation_and_not_equal(trained):
+    _, _, images, _ = digits()
+    network = DigitTransformer(drop_path_rate=0.5).eval()
+    network.load_state_dict(trained["DropPath"].state_dict())
+    with torch.no_grad():
+        evaluated = network(images).softmax(-1)
+        for block in network.blocks:
+            block.drop_path.train()
+        passes = torch.stack([network(images).softmax(-1) for _ in range(40)])
+
+    def distance(count):
+        groups = passes.unflatten(0, (40 // count, count)).mean(1)
+        return (groups - evaluated).abs().sum(-1).mean().item() / 2
+
+    one, some, many = map(distance, (1, 10, 40))
+    assert one > 1.2 * some and some == pytest.approx(many, rel=0.1)
+    assert many > 0.01
 
 
 def test_the_recursion_makes_every_network_once(lesson, randomized):
