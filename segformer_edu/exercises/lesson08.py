@@ -1,0 +1,428 @@
+"""Exercises of lesson 08, training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from segformer_edu.config import SegFormerConfig
+from segformer_edu.exercises.exercise import diagnose, exercise, same
+from segformer_edu.segformer import SegFormer
+
+
+@exercise(
+    "08.1",
+    "mIoU with a pencil",
+    stars=1,
+    minutes=4,
+    solution=(2 / 4 + 3 / 4 + 1 / 2) / 3,
+    hints=[
+        "For each class: pixels that both call by it, over pixels that at least one does. The "
+        "ignored pixel belongs to nobody.",
+        "Eight pixels count. Class 2 is called once, and there twice.",
+        "The mean is over the classes that occur, three of them: 2/4, 3/4 and 1/2.",
+    ],
+    takeaway="ignored pixels do not count, and neither does a class of which there is no trace.",
+)
+def examine_miou_by_hand(answer: float) -> str | None:
+    true = torch.tensor([0, 0, 1, 0, 1, 1, 2, 2, 255])
+    said = torch.tensor([0, 1, 1, 0, 1, 1, 2, 0, 0])
+
+    def ious(true: Tensor, said: Tensor) -> list[float]:
+        pairs = [((true == k) & (said == k), (true == k) | (said == k)) for k in range(3)]
+        return [float(both.sum() / either.sum()) for both, either in pairs]
+
+    counts = true != 255
+    found = ious(true[counts], said[counts])
+    if same(answer, sum(found) / 3):
+        return None
+    mistakes = {
+        "that is the pixel accuracy, six of eight.": 6 / 8,
+        "that is the pixel accuracy with the ignored pixel counted as wrong.": 6 / 9,
+        "class 3 is nowhere, neither true nor said: it has no IoU, and is no zero in the mean.": (
+            sum(found) / 4
+        ),
+        "class 3 is nowhere: it has no IoU, and is no one in the mean.": (sum(found) + 1) / 4,
+        "the ignored pixel has made the union of class 0 larger. What is said there does not "
+        "count either.": sum(ious(true, said)) / 3,
+        "that is the sum; divide by the number of classes that occur.": sum(found),
+    }
+    for diagnosis, value in mistakes.items():
+        if same(answer, value):
+            return diagnosis
+    return "count again, class by class: pixels that both call by it, over those that either does."
+
+
+def iou_of_classes(matrix: Tensor) -> Tensor:
+    """IoU of each class from its confusion matrix, `(K, K)` → `(K,)`."""
+    both = matrix.diagonal()
+    return both / (matrix.sum(dim=0) + matrix.sum(dim=1) - both)
+
+
+@exercise(
+    "08.2",
+    "IoU from a confusion matrix",
+    stars=1,
+    minutes=5,
+    solution=iou_of_classes,
+    hints=[
+        "Where do the pixels lie that are class k and were called so? Where those that are class "
+        "k? And those that were called so?",
+        "Row k and column k cross in one cell, which a sum of both counts twice.",
+        "diagonal / (row sums + column sums − diagonal).",
+    ],
+    takeaway="the diagonal over row plus column less the diagonal.",
+)
+def examine_iou_of_classes(answer: Callable[..., Tensor]) -> str | None:
+    cases = [
+        (torch.tensor([[5, 1, 0], [2, 7, 3], [0, 4, 1]]),),
+        (torch.tensor([[40, 3], [10, 2]]),),
+    ]
+    return diagnose(
+        answer,
+        iou_of_classes,
+        cases,
+        {
+            "the cell on the diagonal is in the row and in the column: this union counts it "
+            "twice.": lambda m: m.diagonal() / (m.sum(0) + m.sum(1)),
+            "that is the recall: what was called so without being so is missing from the union.": (
+                lambda m: m.diagonal() / m.sum(1)
+            ),
+            "that is the precision: what is so and was not found is missing from the union.": (
+                lambda m: m.diagonal() / m.sum(0)
+            ),
+            "that is the Dice score, twice the intersection over the sum of both. It is larger "
+            "than IoU, and ranks classes the same.": (
+                lambda m: 2 * m.diagonal() / (m.sum(0) + m.sum(1))
+            ),
+            "that is each class's part of the pixel accuracy: divided by all pixels, where the "
+            "class's own union is wanted.": lambda m: m.diagonal() / m.sum(),
+            "that is the mean already; return one number for each class.": (
+                lambda m: iou_of_classes(m).mean()
+            ),
+        },
+    )
+
+
+def masked_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the pixels that count of −log softmax of the right class: `(B, K, H, W)`."""
+    counts = labels != 255
+    log_probability = logits.log_softmax(dim=1)
+    right = log_probability.gather(1, labels.where(counts, 0)[:, None])[:, 0]  # (B, H, W)
+    return -right[counts].mean()
+
+
+@exercise(
+    "08.3",
+    "A loss that leaves pixels out",
+    stars=2,
+    minutes=8,
+    solution=masked_cross_entropy,
+    hints=[
+        "log_softmax over which axis? And 255 is no index: gather would stop.",
+        "Put any class in the place of 255, gather, and then take only the pixels that count.",
+        "The mean is the sum over the pixels that count, divided by how many these are.",
+    ],
+    takeaway="both the sum and the number that divides it are over the pixels that count.",
+)
+def examine_masked_cross_entropy(answer: Callable[..., Tensor]) -> str | None:
+    generator = torch.Generator().manual_seed(0)
+
+    def case(batch: int, classes: int, share: float) -> tuple[Tensor, Tensor]:
+        logits = torch.randn(batch, classes, 5, 6, generator=generator)
+        labels = torch.randint(classes, (batch, 5, 6), generator=generator)
+        hidden = torch.rand(batch, 5, 6, generator=generator) < share
+        hidden[0, :3] = True  # more in one picture than in the others
+        return logits, labels.masked_fill(hidden, 255)
+
+    def of_pixels(logits: Tensor, labels: Tensor, axis: int = 1) -> tuple[Tensor, Tensor]:
+        counts = labels != 255
+        log_probability = logits.log_softmax(dim=axis)
+        right = log_probability.gather(1, labels.where(counts, 0)[:, None])[:, 0]
+        return -right, counts
+
+    def divided_by_all(logits: Tensor, labels: Tensor) -> Tensor:
+        loss, counts = of_pixels(logits, labels)
+        return (loss * counts).mean()
+
+    def ignored_as_class_0(logits: Tensor, labels: Tensor) -> Tensor:
+        return of_pixels(logits, labels)[0].mean()
+
+    def mean_of_pictures(logits: Tensor, labels: Tensor) -> Tensor:
+        loss, counts = of_pixels(logits, labels)
+        return ((loss * counts).sum((1, 2)) / counts.sum((1, 2))).mean()
+
+    def summed(logits: Tensor, labels: Tensor) -> Tensor:
+        loss, counts = of_pixels(logits, labels)
+        return loss[counts].sum()
+
+    def other_sign(logits: Tensor, labels: Tensor) -> Tensor:
+        return -masked_cross_entropy(logits, labels)
+
+    def wrong_axis(logits: Tensor, labels: Tensor) -> Tensor:
+        loss, counts = of_pixels(logits, labels, axis=-1)
+        return loss[counts].mean()
+
+    return diagnose(
+        answer,
+        masked_cross_entropy,
+        [case(2, 4, 0.3), case(3, 8, 0.6)],
+        {
+            "the ignored pixels are out of the sum, and still in the number that divides it: the "
+            "more is ignored, the smaller this loss.": divided_by_all,
+            "the ignored pixels are counted as class 0.": ignored_as_class_0,
+            "this is the mean of the pictures' means: a pixel counts more where fewer count.": (
+                mean_of_pictures
+            ),
+            "this is the sum over the pixels that count; divide by their number.": summed,
+            "the sign: a probability is below 1, its logarithm negative, and a loss is not.": (
+                other_sign
+            ),
+            "the softmax runs along the width. The probabilities of one pixel sum to one over the "
+            "classes.": wrong_axis,
+        },
+    )
+
+
+def rate_share(step: int, steps: int, warmup_steps: int, ratio: float, power: float) -> float:
+    """Poly over the whole run, times a line from `ratio` to 1 over the first steps."""
+    rise = min(1.0, step / warmup_steps) if warmup_steps else 1.0
+    return (ratio + (1 - ratio) * rise) * (1 - step / steps) ** power
+
+
+@exercise(
+    "08.4",
+    "The schedule of the reference recipe",
+    stars=2,
+    minutes=8,
+    solution=rate_share,
+    hints=[
+        "Two factors, multiplied: poly, and one for the warm-up that ends at 1.",
+        "A line from ratio to 1: ratio + (1 − ratio) · how far through the warm-up it is.",
+        "After the warm-up that factor stays 1: min(1, step / warmup_steps).",
+    ],
+    takeaway="the warm-up multiplies a schedule that has been falling since step 0.",
+)
+def examine_rate_share(answer: Callable[..., float]) -> str | None:
+    def poly(step: int, steps: int, power: float) -> float:
+        return (1 - step / steps) ** power
+
+    def line(step: int, warm: int, ratio: float) -> float:
+        return ratio + (1 - ratio) * min(1.0, step / warm)
+
+    return diagnose(
+        answer,
+        rate_share,
+        [
+            (0, 1000, 50, 0.01, 1.0),
+            (20, 1000, 50, 0.01, 1.0),
+            (50, 1000, 50, 0.01, 1.0),
+            (49, 200, 50, 0.5, 0.9),
+            (700, 1000, 50, 0.01, 2.0),
+            (999, 1000, 50, 0.01, 1.0),
+        ],
+        {
+            "the warm-up is missing.": lambda s, n, w, r, p: poly(s, n, p),
+            "the line begins at 0, where it should begin at `ratio`.": (
+                lambda s, n, w, r, p: min(1.0, s / w) * poly(s, n, p)
+            ),
+            "poly begins only after the warm-up here. In this recipe it falls from step 0 on, and "
+            "the two are multiplied.": (
+                lambda s, n, w, r, p: line(s, w, r) if s < w else poly(s - w, n - w, p)
+            ),
+            "during the warm-up poly is left out, so the rate jumps where it ends.": (
+                lambda s, n, w, r, p: line(s, w, r) if s < w else poly(s, n, p)
+            ),
+            "the line goes on rising after the warm-up: it has to stop at 1.": (
+                lambda s, n, w, r, p: (r + (1 - r) * s / w) * poly(s, n, p)
+            ),
+            "the power is on the share of steps done; it belongs on the share that is left.": (
+                lambda s, n, w, r, p: line(s, w, r) * (1 - (s / n) ** p)
+            ),
+        },
+    )
+
+
+def decayed(model: nn.Module) -> list[str]:
+    """Names of the parameters that weight decay pulls on: those with two axes or more."""
+    return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
+
+
+@exercise(
+    "08.5",
+    "What decays?",
+    stars=2,
+    minutes=8,
+    solution=decayed,
+    hints=[
+        "model.named_parameters() gives names and parameters. How does a norm's scale differ from "
+        "a matrix, if not by its name?",
+        "A LayerNorm's scale is called `weight`, as a Linear's matrix is. Look at the shapes.",
+        "Biases and norms have one axis; matrices two, kernels four.",
+    ],
+    takeaway="names mislead, shapes do not: one axis, no decay.",
+)
+def examine_decayed(answer: Callable[..., list[str]]) -> str | None:
+    small = SegFormerConfig(
+        embed_dims=(4, 8), depths=(1, 1), num_heads=(1, 2), reduction_ratios=(2, 1),
+        mlp_ratios=(2, 2), patch_sizes=(3, 3), strides=(2, 2), decoder_dim=4, num_classes=3,
+    )  # fmt: skip
+    models = [SegFormer(small), nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))]
+
+    def by_name(rule: Callable[[str], bool]) -> Callable[[nn.Module], list[str]]:
+        return lambda model: [name for name, _ in model.named_parameters() if rule(name)]
+
+    def listed(model: nn.Module) -> object:
+        names = answer(model)
+        return list(names) if isinstance(names, (tuple, set, dict)) else names
+
+    return diagnose(
+        listed,
+        decayed,
+        [(model,) for model in models],
+        {
+            "these are all parameters; biases and norms should be left alone.": (
+                by_name(lambda name: True)
+            ),
+            "the scales of norms are in it: they are called `weight` too, and in a Sequential "
+            "nothing is called `norm`. Look at shapes.": by_name(lambda n: n.endswith("weight")),
+            "right for SegFormer; in a Sequential a norm has a number for a name. Look at "
+            "shapes.": by_name(lambda n: n.endswith("weight") and "norm" not in n),
+            "these are the ones that do not decay.": (
+                lambda model: [name for name, x in model.named_parameters() if x.ndim == 1]
+            ),
+            "only matrices: the kernels of convolutions, with four axes, decay too.": (
+                lambda model: [name for name, x in model.named_parameters() if x.ndim == 2]
+            ),
+        },
+    )
+
+
+def weights_of(labels: Tensor, num_classes: int) -> Tensor:
+    """1 / √frequency of each class, their mean 1: labels of any shape → `(K,)`."""
+    counts = labels[labels != 255].bincount(minlength=num_classes)
+    weights = counts.double().rsqrt()
+    return weights / weights.mean()
+
+
+@exercise(
+    "08.6",
+    "Weights of classes",
+    stars=2,
+    minutes=8,
+    solution=weights_of,
+    hints=[
+        "Three steps: count, take 1/√, divide by the mean.",
+        "labels[labels != 255] is flat, and bincount counts it.",
+        "Whether you take counts or shares does not matter: the mean takes it out again.",
+    ],
+    takeaway="1/√frequency lies between all pixels alike and all classes alike.",
+)
+def examine_weights_of(answer: Callable[..., Tensor]) -> str | None:
+    def counts(labels: Tensor, num_classes: int) -> Tensor:
+        return labels[labels != 255].bincount(minlength=num_classes).double()
+
+    def mean_one(weights: Tensor) -> Tensor:
+        return weights / weights.mean()
+
+    return diagnose(
+        lambda labels, number: answer(labels, number).double(),
+        weights_of,
+        [
+            (torch.tensor([[0, 0, 0, 1], [1, 2, 255, 0], [0, 0, 2, 0]]), 3),
+            (torch.tensor([3, 1, 1, 2, 0, 255, 255, 2, 2, 2]), 4),
+        ],
+        {
+            "this is 1/frequency, without the root: every class gets the same sum, and a pole's "
+            "pixel dozens of times a road's.": lambda x, k: mean_one(1 / counts(x, k)),
+            "frequent classes weigh more here; it should be the other way round.": (
+                lambda x, k: mean_one(counts(x, k).sqrt())
+            ),
+            "they sum to 1; their mean should be 1, or the loss shrinks with the number of "
+            "classes.": lambda x, k: weights_of(x, k) / k,
+            "these are not divided by their mean.": (
+                lambda x, k: (counts(x, k) / counts(x, k).sum()).rsqrt()
+            ),
+            "these are 1/√count, not divided by their mean.": lambda x, k: counts(x, k).rsqrt(),
+        },
+    )
+
+
+def adamw_step(
+    weight: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    step: int,
+    learning_rate: float,
+    decay: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of AdamW (Loshchilov and Hutter 2017, algorithm 2), betas 0.9 and 0.999."""
+    mean = 0.9 * mean + 0.1 * gradient
+    square = 0.999 * square + 0.001 * gradient**2
+    usual = (square / (1 - 0.999**step)).sqrt() + 1e-8
+    weight = weight * (1 - learning_rate * decay) - learning_rate * mean / (1 - 0.9**step) / usual
+    return weight, mean, square
+
+
+@exercise(
+    "08.7",
+    "AdamW by hand",
+    stars=3,
+    minutes=12,
+    solution=adamw_step,
+    hints=[
+        "Four lines: the two averages, the corrected step, the decay.",
+        "After one step the average of the gradients is 0.1 of the gradient. 1 − 0.9^step is what "
+        "it lacks; the square's is 1 − 0.999^step.",
+        "weight · (1 − learning_rate · decay) − learning_rate · m̂ / (√v̂ + eps).",
+    ],
+    takeaway="the decay does not go through the division: that is the W in AdamW.",
+)
+def examine_adamw_step(answer: Callable[..., tuple[Tensor, ...]]) -> str | None:
+    generator = torch.Generator().manual_seed(0)
+
+    def case(step: int) -> tuple:
+        weight, gradient, mean = torch.randn(3, 4, generator=generator, dtype=torch.float64)
+        square = torch.rand(4, generator=generator, dtype=torch.float64)
+        past = min(step - 1, 1)  # at the first step both averages are still zero
+        return weight, gradient, mean * past, square * past, step, 0.01, 0.1
+
+    def variant(
+        corrected: bool = True, rooted: bool = True, coupled: bool = False, pull: float = 1.0
+    ) -> Callable:
+        def step_of(
+            w: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, rate: float, decay: float
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            g = g + decay * w * coupled
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+            m_hat, v_hat = (m / (1 - 0.9**t), v / (1 - 0.999**t)) if corrected else (m, v)
+            usual = (v_hat.sqrt() if rooted else v_hat) + 1e-8
+            shrink = 1 if coupled else 1 - pull * rate * decay
+            return w * shrink - rate * m_hat / usual, m, v
+
+        return step_of
+
+    def decay_without_rate(
+        w: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, rate: float, decay: float
+    ) -> tuple[Tensor, ...]:
+        return variant(pull=1 / rate)(w, g, m, v, t, rate, decay)
+
+    return diagnose(
+        answer,
+        adamw_step,
+        [case(1), case(2), case(10)],
+        {
+            "the averages are not corrected: they start at zero, and are too small at first.": (
+                variant(corrected=False)
+            ),
+            "the decay goes into the gradient and through the division. That is Adam with L2; the "
+            "W is for decay that pulls on the weight itself.": variant(coupled=True),
+            "the root over the average of squares is missing.": variant(rooted=False),
+            "there is no decay in it.": variant(pull=0.0),
+            "the decay pulls by its full amount each step, where it should by learning rate times "
+            "decay.": decay_without_rate,
+        },
+    )

@@ -1,0 +1,54 @@
+"""The experiment behind lesson 08 does what its rows say."""
+
+import json
+
+import pytest
+
+from experiments import training
+from experiments.training import HERE, PARTS, fresh, run, sgd, text_of
+from segformer_edu.data.scenes import Scenes
+from segformer_edu.training.minute import in_memory
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A few small pictures in the place of thousands."""
+    for name in ("pictures", "unseen"):
+        monkeypatch.setattr(training, name, lambda size: in_memory(Scenes(6, 32), workers=0))
+    monkeypatch.setattr(training, "class_weights", lambda: None)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_runs_what_its_rows_say(part):
+    stored = json.loads((HERE / "training.json").read_text(encoding="utf-8"))[part]["rows"]
+    told = ("size", "seed", "batch size", "learning rate", "optimizer")
+    rows = list(PARTS[part](quick=True))
+    assert [[row[name] for name in told] for row in rows] == [
+        [row[name] for name in told] for row in stored
+    ]
+    assert all(len(row["losses"]) == row["steps"] for row in [*rows, *stored])
+
+
+def test_a_row_is_a_function_of_its_seed():
+    first, again, other = (run(32, 3, seed)[0] for seed in (0, 0, 1))
+    assert first["losses"] == again["losses"] != other["losses"]
+
+
+def test_predictions_are_kept_where_they_are_asked_for():
+    _, found = run(32, 4, at=(0, 2))
+    assert sorted(found) == [0, 2, 4]
+    assert {tuple(each.shape) for each in found.values()} == {(6, 32, 32)}
+
+
+def test_sgd_follows_the_schedule_too():
+    model = fresh(0)
+    (group,) = sgd(model, 0.3).param_groups
+    assert group["lr"] == group["initial_lr"] == 0.3
+    assert len(group["params"]) == len(list(model.parameters()))
+
+
+def test_the_results_are_json_a_line_a_run():
+    stored = json.loads((HERE / "training.json").read_text(encoding="utf-8"))
+    assert json.loads(text_of(stored)) == stored
+    runs = sum(len(part["rows"]) for part in stored.values())
+    assert text_of(stored).count("\n") == runs + len(stored)
