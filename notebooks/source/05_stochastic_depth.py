@@ -653,7 +653,7 @@ prediction = ...  # a share
 # `x[rows]` gathers, `index_add` puts back, and adds to what is there, the skip path. **Check it** against the masked form with the same draws: values and all gradients. And count the samples that the branch is handed.
 
 # %%
-mix_ffn, drop_path = MixFFN(16, 64), DropPath(0.5).train()
+mix_ffn, half = MixFFN(16, 64), DropPath(0.5).train()
 x = torch.randn(10, 6, 6, 16, generator=generator, requires_grad=True)
 handed = []
 
@@ -664,7 +664,7 @@ def counting(rows):
 
 
 outcomes = []
-for form in (lambda: x + drop_path(counting(x)), lambda: residual(x, counting, drop_path)):
+for form in (lambda: x + half(counting(x)), lambda: residual(x, counting, half)):
     torch.manual_seed(3)
     y = form()
     outcomes.append([y, *torch.autograd.grad(y.square().sum(), [x, *mix_ffn.parameters()])])
