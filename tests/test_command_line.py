@@ -13,6 +13,7 @@ from PIL import Image
 
 from segformer_edu import SegFormer, doctor
 from segformer_edu.__main__ import main
+from segformer_edu.checkpoints import files
 from segformer_edu.extras import LISTED, requirements, satisfies
 
 
@@ -78,6 +79,16 @@ def test_the_labels_drawn_are_those_of_the_model_with_the_names_given(folder, cl
     expected = model.predict(normalize(read_photo(folder / "street.png")))[0]
     assert torch.equal(torch.as_tensor(drawn["labels"]), expected)
     assert drawn["names"] == ("sky", "road", "car", "tree", "pole")
+
+
+def test_weights_that_come_with_the_course_go_by_their_name(folder, monkeypatch, capsys):
+    monkeypatch.setattr(files, "SHIPPED", folder)
+    (folder / "weights").rename(folder / "nano")
+    arguments = [str(folder / "street.png"), "--out", str(folder / "out.png"), "--device", "cpu"]
+    assert main(["segment", *arguments, "--weights", "nano"]) == 0
+    assert (folder / "out.png").exists()
+    assert main(["segment", *arguments, "--weights", "b0"]) == 2  # which do not come with it
+    assert "no file or folder 'b0'" in capsys.readouterr().err
 
 
 WRONG = {

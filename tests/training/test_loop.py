@@ -10,6 +10,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from segformer_edu import SegFormer
 from segformer_edu.training import evaluate, run_folder, scores, train
@@ -174,6 +175,25 @@ def test_a_batch_without_a_valid_pixel_teaches_nothing_and_breaks_nothing(settin
     labels = torch.full((4, 32, 32), 255)
     loss, norm, _ = gradient_of(settings, (torch.randn(4, 3, 32, 32), labels), data, "cpu")
     assert loss == norm == 0
+
+
+def test_in_16_bits_it_follows_the_curve_of_32(settings, data, tmp_path):
+    wide = {"embed_dims": [32, 32], "reduction_ratios": [1, 1], "decoder_dim": 32}
+    wide = settings.replace(config={**settings.config, **wide, "drop_path_rate": 0.0})
+    quiet(wide, tmp_path / "fp32", data=data)
+    start_again()
+    quiet(wide.replace(precision="bf16"), tmp_path / "bf16", data=data)
+    start_again()
+    losses = [[float(row["loss"]) for row in log_of(tmp_path / name)] for name in ("fp32", "bf16")]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+    state = torch.load(tmp_path / "bf16/last.pt")["network"]
+    assert all(x.dtype == torch.float32 for x in state.values() if x.is_floating_point())
+
+
+def start_again():
+    """Let accelerate take another precision, which it otherwise keeps for the process's life."""
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 # ---- folders, resuming ----
