@@ -37,7 +37,6 @@ from segformer_edu.analysis.position import (
     encoder_maps,
     fit_probe,
     pad_with,
-    positions,
     travelled,
 )
 from segformer_edu.data.photos import normalize, sample_photo
@@ -45,6 +44,7 @@ from segformer_edu.data.scenes import Scenes
 from segformer_edu.exercises import check, hint, solution
 from segformer_edu.layers import Linear, check_map, check_positive, strips
 
+# %%
 torch.set_grad_enabled(False)  # until section 9, nothing is trained
 torch.set_num_threads(1)  # for many small steps one thread is quicker than two
 photo = sample_photo("astronaut")
@@ -295,7 +295,7 @@ def kinds(tokens):  # (1, H, W, C) → how many different ones, and which is whi
 
 for mode in ("zeros", "reflect", "replicate", "circular"):
     pad_with(ffn := MixFFN(64, 256), mode)
-    print(f"{mode:<10}{kinds(ffn(flat_map))[0]} kinds of token")
+    print(f"{mode:<10} kinds of token: {kinds(ffn(flat_map))[0]}")
 
 # %%
 pad_with(ffn, "zeros")
@@ -334,7 +334,7 @@ def stack(depth, with_attention):
 tokens = torch.randn(16, generator=generator).double().expand(1, 24, 24, 16).contiguous()
 for depth in (1, 2, 4, 8):
     reach = [travelled(stack(depth, with_attention) > 0) for with_attention in (0, 1)]
-    print(f"{depth} blocks: {reach[0]} tokens inward, with attention {reach[1]}")
+    print(f"blocks: {depth}. Tokens inward: {reach[0]}, with attention {reach[1]}")
 
 # %%
 plots.show(
@@ -350,7 +350,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the crosses.* They are tokens that equal the middle one to the last bit: not *nearly* the same, the same. Position moves inward by **one token a block**, and attention does not help. Why not? Two tokens inside are alike, so they ask the same question; all the keys are there for both; they get the same answer. Attention brings word of the border to everybody, but
+# *Look at the crosses.* They are tokens that do not differ from the middle one by anything that float64 can hold: not *nearly* the same, the same. Position moves inward by **one token a block**, and attention does not help. Why not? Two tokens inside are alike, so they ask the same question; all the keys are there for both; they get the same answer. Attention brings word of the border to everybody, but
 # *the same word*, and so tells no one apart. (On a photograph tokens differ to begin with, and attention may pass on what it finds: the flat map shows what the border does by itself.)
 #
 # And see how it *fades*: each ring is about ten times fainter than the one outside it, and often much more, with the weights that a network begins with.
@@ -536,12 +536,12 @@ plots.show(
         "On scenes the content gives the row away, whatever the padding",
     ),
     alt="R squared on street scenes. For rows, colours without a network, zero padding and "
-    "circular padding all score well above zero, the two paddings alike. For columns all are "
+    "circular padding all score above zero, the two paddings nearly alike. For columns all are "
     "near zero. Judged on the scenes it was fitted to, the probe looks clearly better than it is.",
 )
 
 # %% [markdown]
-# *Look at "rows" first.* Circular padding, under which no token can know where it is, does as well as zeros, and colours without any network do not badly either. Sky is up and road is down: **the content gives position away**. Whoever probes photographs with zero padding alone finds a score well above zero, and credits the padding with what the sky said.
+# *Look at "rows" first.* Circular padding, under which no token can know where it is, scores about as much as zeros (other scenes change both by more than they differ), and colours without any network are not far behind. Sky is up and road is down: **the content gives position away**. Whoever probes photographs with zero padding alone finds a score well above zero, and credits the padding with what the sky said.
 #
 # *Columns* are the control: a street looks alike on its left and right, and nobody can read them here, with either padding. On busy images the faint trace of the border drowns in content, for a *linear* probe of *untrained* features.
 #

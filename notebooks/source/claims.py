@@ -27,8 +27,9 @@ from segformer_edu.analysis import Cost, StageCost, cost
 from segformer_edu.analysis.patches import PatchRow
 from segformer_edu.analysis.position import deviation, encoder_maps, travelled
 from segformer_edu.data.photos import normalize
-from segformer_edu.data.scenes import CLASSES, scene
+from segformer_edu.data.scenes import CLASSES, Scenes, scene
 from segformer_edu.training import Settings
+from segformer_edu.training.pictures import VALIDATION_SEED
 from segformer_edu.widgets import AttentionBill
 from segformer_edu.widgets.attention_bill import SIDES
 from segformer_edu.widgets.encoder import State as PyramidState
@@ -420,7 +421,7 @@ def b0_rings_pixels() -> str:
     """How many pixels from the border stage 4 of an untrained B0 knows of it, at 512×512."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder = MixTransformer(SegFormerConfig.named("b0")).double()
+        encoder = MixTransformer(SegFormerConfig.named("b0")).double().eval()
     grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 512, 512)
     tokens = encoder_maps(encoder, grey.contiguous())[-1][0]
     return str(travelled(deviation(tokens) > 0) * 512 // len(tokens))
@@ -517,6 +518,10 @@ def one_channel_products() -> str:
     return f"{products / 1e9:.1f}"
 
 
+def stage_4_side() -> str:
+    return str(cost(SegFormerConfig.named("nano"), (256, 256)).stages[-1].size[0])
+
+
 def column_factor() -> str:
     """What section 8's column costs over its pyramid, at 1024×1024."""
     pyramid = SegFormerConfig.named("nano", depths=(1, 1, 1, 1))
@@ -607,6 +612,12 @@ def seed_spread() -> str:
     return f"{max(found) - min(found):.2f}"
 
 
+def blind_accuracy() -> str:
+    labels = np.stack([Scenes(200, 96, seed=VALIDATION_SEED).picture(i)[1] for i in range(200)])
+    blind = np.isin(labels, [CLASSES.index("person"), CLASSES.index("pole")])
+    return f"{1 - blind.mean():.0%}"
+
+
 def sgd_over_adam() -> str:
     rows = [row for row in _minutes("optimizers") if row["optimizer"] == "SGD"]
     return f"{max(rows, key=lambda row: row['miou'])['learning rate'] / minute.LEARNING_RATE:.0f}"
@@ -617,6 +628,18 @@ def warmup_gains() -> str:
     found = {(row["seed"], row["warm-up"] > 0): row["miou"] for row in rows}
     seeds = sorted({seed for seed, _ in found})
     return " and ".join(f"{found[seed, True] - found[seed, False]:.3f}" for seed in seeds)
+
+
+def ten_steps() -> str:
+    return f"{_minutes('ten')[0]['steps']:,}"
+
+
+def ten_miou() -> str:
+    return f"{_minutes('ten')[0]['miou']:.2f}"
+
+
+def ten_seconds() -> str:
+    return f"{_minutes('ten')[0]['seconds']:.0f}"
 
 
 def three_fifths_step() -> str:

@@ -62,7 +62,7 @@ def deviations(
 ) -> Figure:
     """How far each token is from the middle one, on one logarithmic scale for all panels.
 
-    Tokens that are like the middle one, to the last bit, are left white and crossed out.
+    Tokens that do not differ from the middle one are left white and crossed out.
 
     Args:
         maps: `(H, W)` each, as `analysis.position.deviation` gives them.

@@ -39,7 +39,7 @@ TASK = (
     "one? Get there with 3. Does attention get there sooner? Last, look for a padding other than "
     "zeros that tells anything at all."
 )
-NOTE = "Hatched: like the middle token, to the last bit. Random weights, the same in every state."
+NOTE = "Hatched: no difference that float64 can hold. Random weights, the same in every state."
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def knowing(tokens: np.ndarray) -> int:
 
 
 def shown(value: float) -> str:
-    return f"{value:.0e}".replace("e-0", "e-") if value else "0, to the last bit"
+    return f"{value:.0e}".replace("e-0", "e-") if value else "none"
 
 
 def finding(state: State, tokens: np.ndarray) -> str:

@@ -167,3 +167,9 @@ def test_parts_can_pad_in_ways_of_their_own(small_config):
     embeddings = [each for each in encoder.modules() if isinstance(each, OverlapPatchEmbedding)]
     modes = [each.projection.padding_mode for each in embeddings]
     assert modes == ["zeros", "circular", "circular", "circular"]
+
+
+def test_what_rounding_leaves_is_no_deviation():
+    tokens = np.ones((2, 2, 1))
+    tokens[0, 0], tokens[0, 1] = 1 + 4e-15, 1 + 4e-13
+    assert (deviation(tokens) > 0).tolist() == [[False, True], [False, False]]
