@@ -89,7 +89,14 @@ def equal_budgets(
         side, start = ((-10, 4), "right") if number % 2 == 0 else ((10, -10), "left")
         for place in zip(x, y, strict=True):
             text = f"{place[1]:,.0f}"
-            ax.annotate(text, place, xytext=side, textcoords="offset points", ha=start)
+            ax.annotate(
+                text,
+                place,
+                xytext=side,
+                textcoords="offset points",
+                ha=start,
+                bbox={"facecolor": PAPER, "alpha": 0.8, "linewidth": 0, "pad": 0.5},
+            )
     ticks = sorted({value for x, _ in points.values() for value in x})
     ax.set(xscale="log", yscale="log", xlabel=labels[0], ylabel=labels[1])
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

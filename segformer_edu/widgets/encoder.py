@@ -18,10 +18,10 @@ BLUE, PALE = OKABE_ITO[0], "#D5DBE1"
 PLOT = (510, 300, 96, 316)  # left edge, width, top and bottom of the map of sizes
 PARAMETERS, MULTIPLY_ADDS = (1e6, 1e8), (1e9, 1e12)  # what its axes span
 TASK = (
-    "Begin with B0 and watch parameters, multiply-adds and memory. Which slider changes the first "
-    "two alone? Which one the last two alone? Which one none of the three? Then build the network "
-    "with the most blocks that has no more parameters and no more multiply-adds than B1 at 512 × "
-    "512. What did you pay for the depth with?"
+    "Begin with B0 and watch parameters, multiply-adds and memory. Which three sliders change the "
+    "first two and leave the memory as it is? Which one changes the last two alone? Which one none "
+    "of the three? Then build the network with the most blocks that has no more parameters and no "
+    "more multiply-adds than B1 at 512 × 512. What did you pay for the depth with?"
 )
 
 Four = tuple[int, int, int, int]

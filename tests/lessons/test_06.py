@@ -1,0 +1,216 @@
+"""Lesson 06: its stage agrees with the package's, and what it says of the pyramid holds."""
+
+import ast
+import json
+from pathlib import Path
+
+import jupytext
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from experiments.hierarchy import NETWORKS, SEEDS
+from segformer_edu import (
+    EncoderBlock,
+    EncoderStage,
+    MixTransformer,
+    OverlapPatchEmbedding,
+    SegFormer,
+    SegFormerConfig,
+    drop_rates,
+)
+from segformer_edu.analysis import cost
+from segformer_edu.data.photos import normalize
+from segformer_edu.data.scenes import CLASSES, Scenes, scene
+from segformer_edu.training import confusion_matrix, scores
+
+SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/06_encoder.py"
+B0 = SegFormerConfig.named("b0")
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    """The functions and classes that the lesson writes out, by name; nothing else of it is run."""
+    body = [
+        node
+        for cell in jupytext.read(SOURCE, fmt="py:percent").cells
+        if cell.cell_type == "code"
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    ]
+    names = {"torch": torch, "nn": nn, "F": F, "cost": cost, "SegFormerConfig": SegFormerConfig}
+    names |= {"EncoderBlock": EncoderBlock, "MixTransformer": MixTransformer, "CLASSES": CLASSES}
+    names |= {"OverlapPatchEmbedding": OverlapPatchEmbedding, "LayerNorm": nn.InstanceNorm2d}
+    names["budget"] = cost(B0, (512, 512)).encoder_multiply_adds
+    exec(compile(ast.Module(body, type_ignores=[]), SOURCE, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("stage", [0, 1, 3])
+def test_the_earlier_stage_gives_the_packages_answers(lesson, randomized, small_config, stage):
+    config = small_config
+    c_in = (3, *config.embed_dims)[stage]
+    numbers = (config.embed_dims, config.patch_sizes, config.strides, config.depths)
+    more = (config.num_heads, config.reduction_ratios)
+    settings = (values[stage] for values in numbers + more)
+    early = randomized(lesson["SimpleStage"](c_in, *settings)).eval()
+    final = EncoderStage(config, stage).eval()
+    final.load_state_dict(early.state_dict())
+    x = torch.randn(2, c_in, 40, 33)
+    torch.testing.assert_close(early(x), final(x))
+
+
+def test_a_grid_gives_back_what_is_larger_than_its_tokens(lesson):
+    """By hand: two halves come back from any grid; a line of one pixel from none."""
+    halves = np.zeros((32, 32), dtype=np.int64)
+    halves[:, 16:] = 3
+    line = np.zeros((32, 32), dtype=np.int64)
+    line[:, 5] = 7
+    for stride in (4, 8, 16):
+        assert np.array_equal(lesson["through_a_grid"](halves, stride), halves)
+        assert not lesson["through_a_grid"](line, stride).any()
+
+
+def test_a_coarser_grid_loses_more_and_poles_first(lesson):
+    scenes = Scenes(12, 128, seed=6)
+    labels = [torch.as_tensor(scenes.picture(index)[1]).long() for index in range(12)]
+    found = []
+    for stride in (4, 8, 16, 32):
+        table = sum(confusion_matrix(lesson["through_a_grid"](x, stride), x, 8) for x in labels)
+        found.append(scores(table))
+    means = [each.miou for each in found]
+    assert means == sorted(means, reverse=True) and means[0] > 0.85 > 0.6 > means[3]
+    road, pole = CLASSES.index("road"), CLASSES.index("pole")
+    assert found[3].iou[road] > 0.65 > 0.3 > found[3].iou[pole]
+
+
+def test_no_channel_is_paid_for_by_full_attention_at_a_quarter(lesson):
+    one = cost(lesson["column"](4, 1, 1), (512, 512)).encoder_multiply_adds
+    assert one > lesson["budget"]
+    widths = {4: 27, 8: 71, 16: 158, 32: 323}
+    for (stride, width), r in zip(widths.items(), (8, 4, 2, 1), strict=True):
+        assert lesson["widest"](stride, r) == width
+        stage = cost(lesson["column"](stride, r, width), (512, 512)).stages[0]
+        assert (stage.tokens, stage.keys) == ((512 // stride) ** 2, 256)
+
+
+def test_the_plain_block_is_torchs(lesson, randomized):
+    block = randomized(EncoderBlock(16, 2, 1)).eval()
+    x = torch.randn(2, 3, 5, 16)
+    with torch.no_grad():
+        before = block(x)
+        theirs = lesson["torch_block"](block)
+        torch.testing.assert_close(block(x).flatten(1, 2), theirs(x.flatten(1, 2)))
+    assert not torch.allclose(before, block(x))  # the convolution did look at its neighbours
+
+
+def test_x_grows_in_every_stage_and_the_norm_brings_it_back():
+    x = normalize(scene(6, 256, index=3)[0])
+    with torch.no_grad():
+        for stage in SegFormer.from_pretrained("nano").encoder.stages:
+            begun = x = stage.patch_embedding(x)
+            for block in stage.blocks:
+                x = block(x)
+            assert x.std() > 1.5 * begun.std()
+            x = stage.norm(x).permute(0, 3, 1, 2)
+            assert 0.4 < x.std() < 1.6
+    assert x.shape[1] == 128
+
+
+@pytest.mark.parametrize("name", ["b0", "b2"])
+def test_parameters_by_hand_are_those_of_the_model(lesson, name):
+    config = SegFormerConfig.named(name)
+    stages = cost(config, (64, 64)).stages
+    assert lesson["parameters_by_hand"](config) == [stage.parameters for stage in stages]
+
+
+def test_the_parts_add_up_to_the_encoder(lesson):
+    parts = lesson["parameters_by_part"](B0)
+    assert sum(parts.values()) == pytest.approx(3.319392)
+
+
+@pytest.mark.parametrize("name", ["b0", "b1", "b2", "b3", "b4", "b5"])
+def test_mix_ffn_is_the_largest_part_of_the_encoder_and_the_decoder_larger_still(lesson, name):
+    config = SegFormerConfig.named(name)
+    parameters = lesson["parameters_by_part"](config)
+    assert max(parameters, key=parameters.get) == "Mix-FFN"
+    bill = cost(config, (512, 512))
+    work = [sum(part) for part in zip(*(s.multiply_adds_of for s in bill.stages), strict=True)]
+    assert max(work) == work[-1] < bill.decoder.reference_multiply_adds
+
+
+def test_the_imagenet_column_has_an_expansion_of_8_and_the_codes_depths(lesson):
+    printed = {"b0": 3.7, "b1": 14.0, "b2": 25.4, "b3": 45.2, "b4": 62.6}
+    wide = {"mlp_ratios": (8, 8, 4, 4)}
+    for name, column in printed.items():
+        code = SegFormerConfig.named(name)
+        assert round(lesson["millions"](code.replace(**wide)), 1) == column
+        assert round(lesson["millions"](code), 1) != column
+    assert round(lesson["millions"](SegFormerConfig.named("b5")), 1) == 82.0
+    for name, depths in {"b2": (3, 3, 6, 3), "b3": (3, 3, 18, 3)}.items():
+        table_6 = SegFormerConfig.named(name, depths=depths, **wide)
+        assert round(lesson["millions"](table_6), 1) != printed[name]
+
+
+def test_a_stage_takes_its_piece_of_one_list_of_rates():
+    config = SegFormerConfig.named("b2", embed_dims=(8, 16, 40, 64))
+    stages = MixTransformer(config).stages
+    rates = [block.drop_path.rate for stage in stages for block in stage.blocks]
+    assert rates == drop_rates(0.1, 16)
+    assert stages[1].blocks[0].drop_path.rate == pytest.approx(0.02)
+
+
+def test_with_the_bug_every_token_notices_and_with_layer_norm_nine(lesson):
+    from functools import partial
+
+    from segformer_edu import MixFFN
+
+    torch.manual_seed(0)
+    ffn = MixFFN(8, 32).double()
+    norm = partial(nn.InstanceNorm2d, affine=True)
+    wrong = lesson["PreNorm"](8, lambda x: ffn(x.permute(0, 2, 3, 1)), norm).double()
+    x = torch.randn(1, 8, 12, 14, dtype=torch.double)
+    touched = x.clone()
+    touched[0, 3, 5, 6] += 1
+    with torch.no_grad():
+        all_of_them = wrong(touched) - wrong(x)
+        few = [ffn(F.layer_norm(each.permute(0, 2, 3, 1), (8,))) for each in (touched, x)]
+    assert (all_of_them.abs().amax(-1) > 1e-9).all()
+    assert ((few[0] - few[1]).abs().amax(-1) > 1e-9).sum() == 9
+
+
+def test_near_a_border_is_within_two_pixels(lesson):
+    labels = torch.zeros(1, 8, 12, dtype=torch.long)
+    labels[:, :, 6:] = 1
+    assert lesson["near_a_border"](labels)[0, 0].nonzero().flatten().tolist() == [4, 5, 6, 7]
+
+
+def test_the_reader_finds_a_linear_rule(lesson):
+    """Where classes are a linear function of the tokens, ridge regression finds them."""
+    labels = torch.zeros(2, 16, 16, dtype=torch.long)
+    labels[:, :, 8:] = 5
+    tokens = torch.randn(2, 4, 4, 6) * 0.01
+    tokens[:, :, 2:, 0] += 1
+    tokens = F.pad(tokens, (0, 1), value=1)
+    assert torch.equal((tokens @ lesson["fit"](tokens, labels)).argmax(-1), labels[:, ::4, ::4])
+
+
+def test_the_trial_says_what_the_lesson_says_of_it():
+    results = json.loads((SOURCE.parents[2] / "experiments/hierarchy.json").read_text())
+    by_name: dict[str, list[dict]] = {}
+    for run in results["runs"]:
+        by_name.setdefault(run["network"], []).append(run)
+    assert [len(runs) for runs in by_name.values()] == [SEEDS] * 4
+    pyramid, fine, _, coarse = by_name.values()
+    for runs in zip(pyramid, fine, coarse, strict=True):  # seed by seed
+        for score in (lambda run: run["miou"], lambda run: run["iou"]["pole"]):
+            values = [score(run) for run in runs]
+            assert values[1] > values[0] > values[2]
+
+
+def test_the_networks_of_the_trial_cost_no_more_than_the_pyramid():
+    prices = {name: cost(config, (64, 64)).multiply_adds for name, config in NETWORKS.items()}
+    assert all(0.9 < price / prices["pyramid"] <= 1 for price in prices.values())
+    assert NETWORKS["column at 1/4"].embed_dims == (18,)
