@@ -36,6 +36,7 @@ from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
+import segformer_edu
 from segformer_edu import MixFFN, OverlapPatchEmbedding, SegFormer, SegFormerConfig, plots, widgets
 from segformer_edu.config import RULES
 from segformer_edu.encoder import EncoderBlock
@@ -44,6 +45,7 @@ from segformer_edu.layers import check_positive, initialize
 from segformer_edu.stochastic_depth import MODES
 
 torch.set_num_threads(1)
+experiments = Path(segformer_edu.__file__).parents[1] / "experiments"
 generator = torch.Generator().manual_seed(5)
 
 # %% [markdown]
@@ -249,7 +251,7 @@ plots.show(
 # One training proves nothing: another seed, another number. So this was run eight times for each kind of network, by a command that you can run too (it takes some minutes, and stands in the README): `python -m experiments.stochastic_depth`. Here is what it wrote.
 
 # %%
-results = json.loads(Path("../experiments/stochastic_depth.json").read_text(encoding="utf-8"))
+results = json.loads((experiments / "stochastic_depth.json").read_text(encoding="utf-8"))
 print(results["machine"]["date"], results["machine"]["processor"])
 
 
@@ -740,7 +742,7 @@ print("gradients that are zero:", sum(not weight.grad.any() for weight in mix_ff
 # The script has trained it five times in three ways: with nothing dropped; with DropPath, rate `0.5` at the last block; and with `layer_drop`, of which more below. The weights of seed 0 are in the repository.
 
 # %%
-weights = load_file("../experiments/stochastic_depth.safetensors")
+weights = load_file(experiments / "stochastic_depth.safetensors")
 
 
 def trained(name, **settings):
