@@ -50,10 +50,12 @@ def step_curves(
         for name, (steps, values) in curves.items():
             if len(steps) != len(values):
                 raise ValueError(f"{name} has {len(steps)} steps and {len(values)} values.")
-            if ax is axes[0] and smooth > 1:
-                steps, values = steps[smooth - 1 :], rolling_mean(values, smooth)
+            window = smooth if ax is axes[0] else 1
             marker = "o" if len(steps) < 20 else None
-            ax.plot(steps, values, label=name, marker=marker, markersize=4)
+            ax.plot(
+                steps[window - 1 :], rolling_mean(values, window), label=name, marker=marker,
+                markersize=4,
+            )  # fmt: skip
         ax.set(xlabel="step", title=quantity)
         ax.set_xlim(0)
         if ax is axes[-1]:
