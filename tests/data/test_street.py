@@ -203,9 +203,14 @@ def test_the_share_of_pulses_is_the_average_over_a_pixel():
 def test_stains_are_smooth_and_repeat_without_a_seam():
     period = textures.TILE / textures.CELLS_PER_STAIN
     u = np.linspace(0, period, 5000)
-    values = textures.stain(u, 0 * u + 1.3)
-    assert np.abs(np.diff(values)).max() < 0.02
-    assert np.allclose(textures.stain(u + period, 0 * u + 1.3 - period), values, atol=1e-6)
+    for turned in (False, True):  # along a row of the table, and along a column
+
+        def along(shift, turned=turned):
+            places = (u + shift, 0 * u + 1.3 - shift)
+            return textures.stain(*places[::-1] if turned else places)
+
+        assert np.abs(np.diff(along(0))).max() < 0.02
+        assert np.allclose(along(period), along(0), atol=1e-6)
     cell = 1 / textures.CELLS_PER_STAIN
     knots = textures.stain(np.array([3 * cell, 4 * cell]), np.array([5 * cell, 5 * cell]))
     assert np.allclose(knots, textures.stain_table()[5, [3, 4]])
@@ -274,6 +279,17 @@ def test_fog_hides_what_is_far_more_than_what_is_near():
     distance = np.abs(foggy / 255 - 0.8).mean(axis=-1).ravel()
     assert distance[view.nearness < 1 / 200].max() < 0.02
     assert distance[view.nearness > 1 / 8].mean() > 0.15
+
+
+@pytest.mark.parametrize(("depth", "hidden"), [(60.0, 1 / 2), (20.0, 1 / 10), (180.0, 9 / 10)])
+def test_fog_hides_half_of_what_is_as_far_as_one_sees(depth, hidden):
+    canvas = Canvas(LEVEL)
+    black = canvas.paint(BUILDING, canvas.facing(depth), (0.0, 0.0, 0.0))
+    wide = 2 * depth
+    canvas.polygon(black, [(-wide, -wide, depth), (wide, -wide, depth), (wide, wide, depth),
+                           (-wide, wide, depth)])  # fmt: skip
+    image, _ = seen(canvas, dataclasses.replace(PLAIN, visibility=60.0))
+    assert image[32, 32] / 255 == pytest.approx([0.8 * hidden] * 3, abs=0.005)
 
 
 def test_shadow_and_rain_change_the_ground_alone():
