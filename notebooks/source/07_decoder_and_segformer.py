@@ -162,7 +162,8 @@ plots.show(
         },
         "What the middle token answers to, from stage 1 (left) to stage 4",
     ),
-    alt="Three rows of four heat maps: a conv net's twin, nano untrained and nano trained, stages 1 "
+    alt="Three rows of four heat maps: a conv net's twin, nano untrained and nano trained, "
+    "stages 1 "
     "to 4. The twin's fields are squares that end sharply and grow with the stage. Nano's have a "
     "small bright middle when untrained; when trained, stages 1 and 2 have a bright middle among "
     "faint specks all over, and stages 3 and 4 glow over most of the picture.",
@@ -454,7 +455,8 @@ plots.show(
         {"nano's decoder": whole.iou, "linear": linear_answer.iou},
         f"A linear decoder reaches {share:.0%} of nano's mIoU",
     ),
-    alt="Two bars of IoU for each class, nano's decoder and a linear one. They are nearly equal for "
+    alt="Two bars of IoU for each class, nano's decoder and a linear one. They are nearly equal "
+    "for "
     "large regions such as sky and road, and the linear one is behind most for thin and rare "
     "things.",
 )
@@ -472,7 +474,8 @@ assert 0.85 < share < 1
 # %%
 plots.show(
     plots.resized_rows([0, 1, 2, 3], 16, "Where each new pixel looks, in the two conventions"),
-    alt="Two drawings of a row of four squares over a row of sixteen small ones, lines showing where "
+    alt="Two drawings of a row of four squares over a row of sixteen small ones, lines showing "
+    "where "
     "each small one reads. Without aligned corners the lines are upright, except for two at each "
     "end that bend to the outermost sample. With aligned corners all lines lean: inwards by one "
     "and a half small squares at the ends, upright only in the middle.",
@@ -623,15 +626,17 @@ def names_of(layout):
 
 *published_layouts, own = PUBLISHED
 tables = [names_of(layout) for layout in published_layouts]
-lines = ["| ours | " + " | ".join(layout.name for layout in published_layouts) + " |"]
-lines.append("|---" * 5 + "|")
+begins = ["encoder.stages.{stage}.", *(layout.prefix for layout in published_layouts)]
+heads = ["ours", *(layout.name for layout in published_layouts)]
+lines = ["| " + " | ".join(heads) + " |", "|---" * 5 + "|"]
+lines.append("| " + " | ".join(f"`{begin}`…" for begin in begins) + " |")
 for ours_name in own.modules.values():
-    cells = (f"`{name}`" for name in (ours_name, *(table[ours_name] for table in tables)))
-    lines.append("| " + " | ".join(cells) + " |")
+    row = zip((ours_name, *(table[ours_name] for table in tables)), begins, strict=True)
+    lines.append("| " + " | ".join(f"`{name.removeprefix(begin)}`" for name, begin in row) + " |")
 Markdown("\n".join(lines))
 
 # %% [markdown]
-# `{number}` counts stages from 1, `{stage}` from 0, and `{reversed}` from the last one down. Two layouts keep key and value in one tensor, the key's rows first. The reference's file holds one more pair, `decode_head.conv_seg`, that no forward pass ever touches.
+# The first row is what names of the encoder begin with; below it stands the rest. `{number}` counts stages from 1, `{stage}` from 0, and `{reversed}` from the last one down. Two layouts keep key and value in one tensor, the key's rows first. The reference's file holds one more pair, `decode_head.conv_seg`, that no forward pass ever touches.
 #
 # **Predict.** nano's file has {{nano_tensors}} tensors. How many would it have with key and value joined?
 

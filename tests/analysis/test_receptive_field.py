@@ -31,19 +31,13 @@ def test_the_strength_is_the_length_of_the_gradient(generator):
     torch.testing.assert_close(field, torch.tensor([[0.0, 5 / 6, 1 / 6, 0.0]]))
 
 
-def test_a_layer_norm_does_not_hide_the_field(generator):
-    """The sum of its channels is constant; a random direction among them is not."""
-
-    class Normed(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.convolution, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.LayerNorm(8)
-
-        def forward(self, x):
-            return self.norm(self.convolution(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-    field = receptive_field(Normed(), torch.randn(4, 3, 9, 9), generator)
-    assert (field > 1e-4).sum() == 9
+def test_the_gradient_is_taken_along_a_random_direction_of_the_token(generator):
+    """Not along the sum of its channels, which is constant after a LayerNorm."""
+    layer = nn.Conv2d(1, 2, (1, 2), bias=False)
+    layer.weight = nn.Parameter(torch.eye(2).view(2, 1, 1, 2))  # a channel for each of two pixels
+    field = receptive_field(layer, torch.zeros(1, 1, 1, 2), generator)
+    direction = torch.randn(1, 2, generator=torch.Generator().manual_seed(0)).abs()
+    torch.testing.assert_close(field, direction / direction.sum())
 
 
 def test_it_leaves_images_and_gradients_as_they_were(generator):
