@@ -221,7 +221,7 @@ def description(state: State, here: np.ndarray) -> str:
 
 
 def table(here: np.ndarray) -> list[tuple[str, ...]]:
-    rows = [("class", *PARTS, "logit")]
+    rows: list[tuple[str, ...]] = [("class", *PARTS, "logit")]
     for name, parts in zip(CLASSES, here.T, strict=True):
         rows.append((name, *(f"{value:+.2f}" for value in parts), f"{parts.sum():+.2f}"))
     return rows
