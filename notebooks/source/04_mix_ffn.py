@@ -422,10 +422,8 @@ encoder.float()
 for stage, each in enumerate(large_maps, start=1):
     rings = travelled(deviation(each[0]) > 0)
     plain = travelled(deviation(each[0]) > 1e-3)
-    print(
-        f"stage {stage}: {len(each[0]):>3} tokens a side, {rings} rings, {rings * 2 ** (stage + 1):>3}",
-        end="",
-    )
+    pixels = rings * 2 ** (stage + 1)
+    print(f"stage {stage}: {len(each[0]):>3} tokens a side, {rings} rings, {pixels:>3}", end="")
     print(f" pixels; by more than a thousandth {plain}")
 
 # %% [markdown]
@@ -702,7 +700,8 @@ plots.show(
         "At twice the size the embedding looks twice as far",
         chance=0.5,
     ),
-    alt="Share of right answers for three seeds. On 8 by 8 both networks are always right. On 16 by "
+    alt="Share of right answers for three seeds. On 8 by 8 both networks are always right. On 16 "
+    "by "
     "16, asked for the neighbour, Mix-FFN is always right and the embedding hardly better than "
     "guessing. Asked for the token two to the left, the embedding does far better than guessing "
     "and Mix-FFN guesses.",

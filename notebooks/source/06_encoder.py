@@ -90,7 +90,8 @@ plots.show(
     ),
     alt="A drawn street with a lamp post and two people, its labels, and the labels as they come "
     "back through grids of 1/4, 1/8, 1/16 and 1/32 of its sides. The post is whole at 1/4, "
-    "ragged at 1/8, and gone but for a stub at 1/16; sky, buildings and road are there to the end, with "
+    "ragged at 1/8, and gone but for a stub at 1/16; sky, buildings and road are there to the "
+    "end, with "
     "rounded borders.",
 )
 
@@ -106,11 +107,12 @@ for stride in (4, 8, 16, 32):
     found = scores(table)
     iou = dict(zip(CLASSES, found.iou, strict=True))
     print(
-        f"1/{stride:<2}  mean IoU {found.miou:.0%}   road {iou['road']:.0%}   pole {iou['pole']:.0%}"
+        f"1/{stride:<2}  mean IoU {found.miou:.0%}   road {iou['road']:.0%}   pole "
+        f"{iou['pole']:.0%}"
     )
 
 # %% [markdown]
-# This is about as well as a map of that size can do, however clever the network: **a token has to be small where things are small**. (A network could hide the place of a border in its scores better than shares do; lesson 07 looks at that.)
+# This is about as well as a map of that size can do, however clever the network: **a token has to be small where things are small**. (About: a network could learn scores that place a border better than plain shares do.)
 #
 # ## 2 · What does a fine map cost?
 #
@@ -167,7 +169,8 @@ for (stride, r), width in columns.items():
     bill = cost(column(stride, r, width), (512, 512))
     print(
         f"column at 1/{stride:<2} r = {r}: {bill.stages[0].tokens:>6,} tokens, "
-        f"{bill.stages[0].keys} keys, {width:>3} channels, {bill.encoder_parameters / 1e6:>5.2f} M parameters"
+        f"{bill.stages[0].keys} keys, {width:>3} channels, {bill.encoder_parameters / 1e6:>5.2f} "
+        f"M parameters"
     )
 
 # %%
@@ -392,7 +395,7 @@ for name in ("b0", "b1"):
 #
 # ### To the digit?
 #
-# The paper's Table 1 gives parameters, encoder and decoder, for ADE20K with its 150 classes, and GFLOPs for one crop: 512×512, for B5 640×640. Its "FLOPs" are multiply-adds. (Two tables of the paper are typed in below, the only numbers in this lesson that we did not compute.)
+# The paper's Table 1 gives parameters, encoder and decoder, for ADE20K with its 150 classes, and GFLOPs for one crop: 512×512, for B5 640×640. Its "FLOPs" are multiply-adds. (What the paper prints is typed in below; all else in this lesson is computed.)
 
 # %%
 table_1 = {  # parameters in M, encoder + decoder; GFLOPs (arXiv:2105.15203, Table 1)
@@ -498,7 +501,8 @@ plots.show(
         bars, "parameters of the encoder, M", "In every size, Mix-FFN is the largest part"
     ),
     alt="Six stacked bars, B0 to B5, from 3.3 to 81.4 million parameters. Mix-FFN is the longest "
-    "part of each, followed by attention and by the reduction, which grows with the depth of stage 3. "
+    "part of each, followed by attention and by the reduction, which grows with the depth of "
+    "stage 3. "
     "The norms cannot be seen.",
 )
 
@@ -510,7 +514,9 @@ for name in names:
     work[name.upper()] = {
         short: sum(each[part] for each in parts) / 1e9
         for short, part in zip(
-            ("patches", "q, k, v, output", "reduction", "products", "Mix-FFN"), parts[0]
+            ("patches", "q, k, v, output", "reduction", "products", "Mix-FFN"),
+            parts[0],
+            strict=True,
         )
     } | {"decoder": bill.decoder.reference_multiply_adds / 1e9}
 
@@ -520,7 +526,8 @@ plots.show(
         "multiply-adds at 512×512, G",
         "The decoder is the longest single part in every size",
     ),
-    alt="Six stacked bars of multiply-adds, from 8 to 112 G. The decoder takes more than half of B0 "
+    alt="Six stacked bars of multiply-adds, from 8 to 112 G. The decoder takes more than half of "
+    "B0 "
     "and two thirds of B2; from B2 to B5 it stays as it is, while Mix-FFN and the other parts of "
     "the encoder grow with depth.",
 )
@@ -551,7 +558,8 @@ plots.show(
         [each[0].numpy() for each in maps],
         finding="From where to what: outlines in stage 1, regions in stages 3 and 4",
     ),
-    alt="Four rows of five heat maps of a street scene, through trained weights. Stage 1 shows fine "
+    alt="Four rows of five heat maps of a street scene, through trained weights. Stage 1 shows "
+    "fine "
     "outlines and textures, stage 2 parts of things, stages 3 and 4 coarse squares in which large "
     "regions are bright or dark as a whole.",
 )
@@ -628,14 +636,15 @@ plots.show(
         "pixels labelled rightly, %",
         "Maps together are read better than any alone, most of all near borders",
     ),
-    alt="Pairs of bars for the readers of stages 1, 2, 3 and 4, of 1 to 3 and of all four: the share "
+    alt="Pairs of bars for the readers of stages 1, 2, 3 and 4, of 1 to 3 and of all four: the "
+    "share "
     "of pixels labelled rightly far from borders and close to them. Stage 3 leads the single maps "
     "far from borders, stage 2 close to them, stage 4 is as low as stage 1. The two readers of "
     "several maps are ahead of every single one in both.",
 )
 
 # %% [markdown]
-# *Go from bar to bar.* Of the single maps, stage 3 is read best far from borders, and stage 2 close to them. Stage 4 alone is no better than stage 1: whatever it knows, its {{stage_4_side}}×{{stage_4_side}} tokens cannot say where (section 1). But put side by side, **they are read better than any of them alone, and most of all at borders: the maps know different things.**
+# *Go from bar to bar.* Of the single maps, stage 3 is read best far from borders, and stage 2 close to them. Stage 4 alone is hardly better than stage 1: whatever it knows, its {{stage_4_side}}×{{stage_4_side}} tokens cannot say where (section 1). But put side by side, **they are read better than any of them alone, and most of all at borders: the maps know different things.**
 # That is the case for handing the decoder all of them, and such a small decoder, one Linear, already shows it. What the fourth adds to the other three is little in this test. That may be our scenes, which have few things as large as its tokens.
 #
 # ## 8 · Does the pyramid pay?
@@ -680,7 +689,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the pyramid with the column at 1/4.* If you expected the pyramid to win, so did many. Here it does not: the column that stays fine is ahead of it in every seed, most of all on poles. What **is** clear is the other end: the column at 1/16, the shape of a plain Vision Transformer, is last by far, as section 1 said it must be.
+# *Compare the pyramid with the column at 1/4.* The pyramid does not win: the column that stays fine is ahead of it in every seed, most of all on poles, and by far more than the seeds differ. As clear is the other end: the column at 1/16, the shape of a plain Vision Transformer, is last, as section 1 would have it.
 #
 # Be as strict with this trial as with any other. These pictures are tiny and the training is short; the learning rate is the one that lesson 08 uses for pyramids, tuned for none of the columns. The pyramid has one block on its fine map and the column four; and a map at 1/4 of *this* picture has only 16×16 tokens, so that fineness is nearly free. What happens to the price of the same two networks when the picture grows?
 
