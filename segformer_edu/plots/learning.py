@@ -58,8 +58,9 @@ def step_curves(
             )  # fmt: skip
         ax.set(xlabel="step", title=quantity)
         ax.set_xlim(0)
-        if ax is axes[-1]:
-            for name, height in (levels or {}).items():
+        if levels and ax is axes[-1]:
+            ax.set_ylim(0, 1.1 * max(levels.values()))
+            for name, height in levels.items():
                 ax.axhline(height, color=GREY, linewidth=1)
                 ax.text(0, height, f" {name}", va="bottom", fontsize=8, color=INK)
         if len(curves) > 1:
