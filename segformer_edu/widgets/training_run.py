@@ -33,6 +33,7 @@ STEPS = (0, 10, 25, 50, 100, 150, 250, 400, 550, 700, 850, 1000)
 SHOWN = (0, 1, 2, 3, 4, 5)  # which of the unseen scenes
 SIDE, GAP, TOP = 198, 12, 58  # of a panel, between panels, where they begin
 CHART, CHART_WIDTH, CHART_TOP, CHART_HEIGHT = 34, 400, 312, 150
+HIGHEST_LOSS = 2.5  # in the chart
 BARS = 500  # where the classes are listed
 BLUE, ORANGE, PALE = OKABE_ITO[0], OKABE_ITO[1], "#D5DBE1"
 RUN = Path(__file__).with_suffix(".npz")
@@ -101,15 +102,31 @@ def found_at(step: int) -> Scores:
     return scores(torch.from_numpy(saved().confusions[STEPS.index(step)]))
 
 
+@cache
+def unseen_files(number: int) -> tuple[bytes, bytes]:
+    """The same two as files for a `Raster`."""
+    image, labels = unseen(number)
+    return jpeg(image), label_map(labels)
+
+
+@cache
+def loss_curve() -> list[tuple[int, float]]:
+    """Every tenth step, and how far from the top of the chart its running mean of the loss lies."""
+    losses = saved().losses
+    ends = range(10, len(losses) + 1, 10)
+    return [(end, 1 - float(losses[max(0, end - 20) : end].mean()) / HIGHEST_LOSS) for end in ends]
+
+
 def draw(state: State) -> Picture:
     """The picture of a state."""
-    image, labels = unseen(state.scene)
+    photo_file, labels_file = unseen_files(state.scene)
+    _, labels = unseen(state.scene)
     predicted = saved().predictions[SHOWN.index(state.scene), STEPS.index(state.step)]
     right = float((predicted == labels).mean())
     wrong = np.where(predicted == labels, 255, labels)
     panels = {
-        "the scene": jpeg(image),
-        "its labels": label_map(labels),
+        "the scene": photo_file,
+        "its labels": labels_file,
         "what the model says": label_map(predicted),
         "missed: what it should have said": label_map(wrong),
     }
@@ -136,7 +153,7 @@ class TrainingRun(Explorer):
 
     def __init__(self) -> None:
         for number in SHOWN:
-            unseen(number)  # now, and not at the first touch of the slider
+            unseen_files(number)  # now, and not at the first touch of the slider
         super().__init__()
 
 
@@ -156,14 +173,9 @@ def label_map(labels: np.ndarray) -> bytes:
 
 def curves(state: State) -> list[Shape]:
     """The loss as a running mean, and mIoU and pixel accuracy where they were measured."""
-    losses = saved().losses
-    last, highest = len(losses), 2.5
-    points = [
-        (end, 1 - losses[max(0, end - 20) : end].mean() / highest)
-        for end in range(10, last + 1, 10)
-    ]
+    last = len(saved().losses)
     lines = {
-        GREY: points,
+        GREY: loss_curve(),
         BLUE: [(step, 1 - found_at(step).miou) for step in STEPS],
         ORANGE: [(step, 1 - found_at(step).pixel_accuracy) for step in STEPS],
     }
@@ -185,7 +197,7 @@ def curves(state: State) -> list[Shape]:
         shapes.append(Lines(segments, color, 1 if color == GREY else 2))
     x = CHART + CHART_WIDTH * state.step / last
     shapes.append(Lines([(x, CHART_TOP, x, CHART_TOP + CHART_HEIGHT)], INK, 1.5))
-    legend = {"pixel accuracy": ORANGE, "mIoU": BLUE, f"loss (1 is {highest})": GREY}
+    legend = {"pixel accuracy": ORANGE, "mIoU": BLUE, f"loss (1 is {HIGHEST_LOSS})": GREY}
     for number, (name, color) in enumerate(legend.items()):
         y = CHART_TOP + CHART_HEIGHT + 32
         left = CHART + 140 * number
