@@ -657,7 +657,8 @@ plots.show(
 prediction = ...  # four names, the best first
 
 # %%
-results = json.loads(Path("../experiments/hierarchy.json").read_text(encoding="utf-8"))
+written = Path(plots.__file__).parents[2] / "experiments" / "hierarchy.json"  # by the command
+results = json.loads(written.read_text(encoding="utf-8"))
 networks = list(dict.fromkeys(run["network"] for run in results["runs"]))
 mean_iou, poles = (
     {

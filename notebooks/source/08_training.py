@@ -347,8 +347,11 @@ prediction = ...
 
 
 # %%
-def measured(part):  # what the command wrote
-    return json.loads(Path("../experiments/training.json").read_text(encoding="utf-8"))[part]
+written = Path(plots.__file__).parents[2] / "experiments" / "training.json"  # by the command
+
+
+def measured(part):
+    return json.loads(written.read_text(encoding="utf-8"))[part]
 
 
 compared = measured("optimizers")["rows"]
