@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from types import FrameType, TracebackType
 
 
 class Interruption:
-    """While it lasts, the first SIGINT or SIGTERM sets `asked`; another, later, stops the program.
+    """While it lasts, the first SIGINT or SIGTERM sets `asked`; the second stops the program.
 
-    What comes within a second of the first is its echo: a launcher repeats Ctrl-C to processes that
-    heard it themselves. In a thread that is not the main one, where Python hears no signals,
-    nothing is changed.
+    In a thread that is not the main one, where Python hears no signals, nothing is changed.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
-    ECHO = 1.0  # seconds
 
     def __init__(self) -> None:
-        self.asked, self._since = False, 0.0
+        self.asked = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Interruption:
@@ -29,11 +25,9 @@ class Interruption:
         return self
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self.asked and now - self._since > self.ECHO:
+        if self.asked:
             raise KeyboardInterrupt
-        if not self.asked:
-            self.asked, self._since = True, now
+        self.asked = True
 
     def __exit__(
         self,
