@@ -29,6 +29,7 @@ LESSONS = Path(__file__).resolve().parents[2] / "notebooks"
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 EVERY_WIDGET = "every_widget.ipynb"  # made by the server fixture
+pytestmark = pytest.mark.timeout(900)  # seconds: lesson 08 trains a model before it is looked at
 MEDIAN, NINTH_DECILE = 30, 50  # milliseconds from a key press to the new picture
 # Where other programs keep the processor busy, a plain slider that changes one word takes longer.
 # Then ours may take this much more than it; and the best round counts, of either measure: what
