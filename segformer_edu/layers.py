@@ -29,18 +29,26 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-def strips(size: Sequence[int], x: Tensor, whole: bool = False) -> Iterator[tuple[int, int]]:
+def strips(
+    size: Sequence[int], x: Tensor, whole: bool = False, pixels: int = 2048
+) -> Iterator[tuple[int, int]]:
     """First and last row of each strip in which a map of `size`, computed from `x`, is made.
 
     A strip's temporaries stay in the cache of a CPU, and memory does not grow with the image. Where
     a gradient is recorded they would be kept all the same, and an exported graph has no loop over
     rows: there, and where `whole` is asked for, one strip is all.
+
+    Args:
+        size: `(H, W)`.
+        x: its device and batch size count.
+        pixels: of a strip on a CPU, all images together; a GPU, which has more hands, gets 2¹⁷.
     """
     height, width = size
     if whole or torch.is_grad_enabled() or torch.compiler.is_compiling():
         yield 0, height  # without arithmetic, which would fix an exported graph to one size
         return
-    pixels = 2048 if x.device.type == "cpu" else 2**17
+    if x.device.type != "cpu":
+        pixels = 2**17
     rows = max(pixels // (width * len(x)), 4) if len(x) else height
     for top in range(0, height, rows):
         yield top, min(top + rows, height)

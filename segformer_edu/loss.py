@@ -103,7 +103,7 @@ class _StripLoss(torch.autograd.Function):
         height, width = labels.shape[1:]
         gradient = x.new_zeros(x.shape) if logits.requires_grad else None
         total = x.new_zeros(())
-        for top, bottom in strips(labels.shape[1:], x):
+        for top, bottom in strips(labels.shape[1:], x, pixels=2**20 // x.shape[-1]):  # 4 MiB
             rows, mix = row_weights(x.shape[1], height, top, bottom, x)
             tall = (mix @ x[:, rows].flatten(2)).unflatten(2, x.shape[2:])  # (B, rows, w, K)
             with torch.set_grad_enabled(gradient is not None):
