@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import signal
 import threading
+from time import monotonic
 from types import FrameType, TracebackType
 
 
 class Interruption:
-    """While it lasts, the first SIGINT or SIGTERM sets `asked`; the second stops the program.
+    """While it lasts, the first SIGINT or SIGTERM sets `asked`; another, later, stops the program.
 
-    In a thread that is not the main one, where Python hears no signals, nothing is changed.
+    What comes within a second of the first is its echo: a launcher repeats Ctrl-C to processes that
+    heard it themselves. In a thread that is not the main one, where Python hears no signals,
+    nothing is changed.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    ECHO = 1.0  # seconds
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked, self._since = False, 0.0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Interruption:
@@ -25,9 +29,11 @@ class Interruption:
         return self
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        now = monotonic()
+        if self.asked and now - self._since > self.ECHO:
             raise KeyboardInterrupt
-        self.asked = True
+        if not self.asked:
+            self.asked, self._since = True, now
 
     def __exit__(
         self,

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import torch
+from accelerate.utils import broadcast_object_list
 from tqdm.auto import tqdm
 
 from segformer_edu.segformer import SegFormer
@@ -47,10 +48,12 @@ def train(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, and a checkpoint.
     """
     accelerator = start(settings)
-    run = RunFolder(folder, settings, resume, writes=accelerator.is_main_process)
-    parts = assemble(settings, data, accelerator, run.state)
-    accelerator.wait_for_everyone()  # all have seen the folder as it was
-    run.begin(parts.validation.class_names)
+    run = RunFolder(folder, settings, resume, owner=accelerator.is_main_process)
+    state, same = broadcast_object_list([run.state, settings])  # others may not see the folder
+    if same != settings:
+        raise ValueError("The processes have different settings: start all by the same command.")
+    parts = assemble(settings, data, accelerator, state)
+    run.begin(parts.validation.class_names, state)
     bar = tqdm(
         total=settings.steps,
         initial=run.step,
@@ -96,6 +99,7 @@ def train(
             if stop and not last:
                 raise KeyboardInterrupt(f"Stopped after step {step}. {run.standing()}")
     run.finish(parts.judged)
+    accelerator.wait_for_everyone()  # until the weights are written
     return parts.judged.eval()
 
 

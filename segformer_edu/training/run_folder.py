@@ -3,7 +3,9 @@
 settings.yaml   every setting, resolved
 log.csv         a row for each step
 last.pt         all that the run needs to continue
-best/, last/    weights for `SegFormer.from_pretrained`
+best/           the weights with the best mIoU, for `SegFormer.from_pretrained`
+last/           those that the run ended with, and
+curves.png      its log, drawn: both written at the end
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class RunFolder:
         path: made by `begin` if it is not there; files of others in it stay.
         settings: the run's.
         resume: continue the run that the folder holds, if it holds one.
-        writes: whether this process writes, or only follows one that does.
+        owner: whether this process reads and writes the folder, or another does for it.
 
     Attributes:
         state: the checkpoint that the run continues from, if any, until `begin`.
@@ -51,11 +53,16 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: str | Path, settings: Settings, resume: bool, writes: bool = True
+        self, path: str | Path, settings: Settings, resume: bool, owner: bool = True
     ) -> None:
-        self.path, self.settings, self.writes = Path(path).expanduser(), settings, writes
+        self.path, self.settings, self.owner = Path(path).expanduser(), settings, owner
         self.state: dict[str, Any] | None = None
         self.step = 0
+        if owner:
+            self._look(resume)
+
+    def _look(self, resume: bool) -> None:
+        """What the folder holds already."""
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{self.path} is a file: name a folder for the run.")
         if not any((self.path / name).exists() for name in (SETTINGS, LOG, STATE)):
@@ -69,7 +76,6 @@ class RunFolder:
             self._compare(Settings.from_yaml(self.path / SETTINGS))
         if (self.path / STATE).exists():
             self.state = read_state(self.path / STATE)
-            self.step = self.state["step"]
 
     def _compare(self, begun_with: Settings) -> None:
         if names := begun_with.differences(self.settings):
@@ -82,11 +88,11 @@ class RunFolder:
                 f"Resume it with its own, or name another folder."
             )
 
-    def begin(self, class_names: Sequence[str]) -> None:
+    def begin(self, class_names: Sequence[str], state: Mapping[str, Any] | None) -> None:
         """Make the folder ready: settings written, the log cut to where the checkpoint stands."""
-        position = self.state["log_bytes"] if self.state else 0
+        position, self.step = (state["log_bytes"], state["step"]) if state else (0, 0)
         self.state = None  # its memory is needed no more
-        if not self.writes:
+        if not self.owner:
             return
         with self._explained(self.step):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -108,7 +114,7 @@ class RunFolder:
 
     def log(self, row: Sequence[float]) -> None:
         """Add a step, the first number of the row, to the log."""
-        if self.writes:
+        if self.owner:
             with self._explained(int(row[0])):
                 self._write_row([f"{value:.8g}" for value in row])
 
@@ -124,7 +130,7 @@ class RunFolder:
         Raises:
             OSError: it could not be written; says which checkpoint is whole.
         """
-        if self.writes:
+        if self.owner:
             with self._explained(state["step"]):
                 os.fsync(self._log.fileno())
                 if best is not None:
@@ -136,7 +142,7 @@ class RunFolder:
 
     def finish(self, model: SegFormer) -> None:
         """Write the weights with which the run ends, and draw its curves."""
-        if self.writes:
+        if self.owner:
             with self._explained(self.step):
                 self._log.close()
                 model.save_pretrained(self.path / "last")

@@ -57,7 +57,11 @@ class Settings:
 
     steps: int = setting(1150, "optimizer steps", "optimizer")
     batch_size: int = setting(16, "pictures in a step, over all processes", "optimizer")
-    accumulation: int = setting(1, "parts that a batch is computed in, to save memory", "optimizer")
+    accumulation: int = setting(
+        1,
+        "parts in which a batch is computed, to save memory; BatchNorm sees each alone",
+        "optimizer",
+    )
     learning_rate: float = setting(8e-3, "at its height, after the warm-up", "optimizer")
     head_lr_factor: float = setting(1.0, "the decoder's rate over the encoder's", "optimizer")
     weight_decay: float = setting(0.01, "of matrices; norms and biases have none", "optimizer")

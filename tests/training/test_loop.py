@@ -6,6 +6,7 @@ import math
 import os
 import resource
 import signal
+from itertools import chain, repeat
 
 import numpy as np
 import pytest
@@ -291,15 +292,24 @@ def test_asked_to_stop_it_finishes_the_step_and_saves(
     assert_resumes(settings, tmp_path / "run")
 
 
-def test_asked_twice_it_stops_at_once(settings, data, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("pause", "stops"), [(0.5, False), (1.5, True)])
+def test_asked_again_it_stops_at_once_unless_it_is_an_echo(
+    settings, data, tmp_path, monkeypatch, pause, stops
+):
+    seconds = chain([100.0], repeat(100.0 + pause))
+    monkeypatch.setattr("segformer_edu.training.interruption.monotonic", seconds.__next__)
+
     def compute(parts, batch, asked):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
-        raise AssertionError("still here")
+        reached.append(True)
+        return compute_gradient(parts, batch, asked)
 
+    reached = []
     monkeypatch.setattr(loop_module, "compute_gradient", compute)
     with pytest.raises(KeyboardInterrupt):
         quiet(settings, tmp_path / "run", data=data)
+    assert reached == ([] if stops else [True, True])
 
 
 def full_disk_at(call, monkeypatch):

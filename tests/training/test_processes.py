@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from segformer_edu.__main__ import main
+from segformer_edu.training import loop
 from segformer_edu.training.curves import read_log
+from segformer_edu.training.gradient import compute_gradient
 from segformer_edu.training.parts import check_shares
 from tests.training.rectangles import TINY, write_files
 
@@ -18,14 +20,23 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 LAUNCH = [
     *(sys.executable, "-m", "accelerate.commands.launch"),
     *("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"),
-    *("--mixed_precision", "no", "--dynamo_backend", "no", "-m", "segformer_edu"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no"),
 ]
+# As on two machines: each process in a folder of its own.
+APART = """
+import os, sys
+from segformer_edu.__main__ import main
+
+os.chdir(os.environ["RANK"])
+sys.exit(main())
+"""
 
 
-def launch(*arguments):
+def launch(*arguments, program=("-m", "segformer_edu"), where=None):
     """Run a command in two processes; gloo, since the settings ask for the CPU."""
     run = subprocess.run(
-        [*LAUNCH, *map(str, arguments)],
+        [*LAUNCH, *map(str, (*program, *arguments))],
+        cwd=where,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -57,15 +68,42 @@ def runs(tmp_path_factory):
     return folder, launched
 
 
-def test_the_curves_are_the_same_to_rounding(runs):
-    one, two = (read_log(runs[0] / name / "log.csv") for name in ("one", "two"))
+def compare(expected, found):
+    """Two folders of runs that differ by rounding at most."""
+    one, two = (read_log(folder / "log.csv") for folder in (expected, found))
     assert two.keys() == one.keys()
-    for name in ("loss", "gradient_norm"):
+    for name in ("step", "loss", "gradient_norm"):
         assert two[name] == pytest.approx(one[name], rel=2e-5), name
     for name in ("miou", "pixel_accuracy", "iou red"):
         assert two[name] == pytest.approx(one[name], abs=2e-3, nan_ok=True), name
-    states = [torch.load(runs[0] / name / "last.pt")["network"] for name in ("one", "two")]
+    states = [torch.load(folder / "last.pt")["network"] for folder in (expected, found)]
     torch.testing.assert_close(*states, rtol=0, atol=2e-5)
+
+
+def test_the_curves_are_the_same_to_rounding(runs):
+    compare(runs[0] / "one", runs[0] / "two")
+
+
+def test_what_one_process_began_two_can_finish_that_share_no_folder(runs, monkeypatch):
+    folder, _ = runs
+    (folder / "1").mkdir()
+    (folder / "apart.py").write_text(APART)
+
+    def fail(parts, batch, asked):
+        if fail.calls == 6:
+            raise FloatingPointError
+        fail.calls += 1
+        return compute_gradient(parts, batch, asked)
+
+    fail.calls = 0
+    monkeypatch.setattr(loop, "compute_gradient", fail)
+    begin = ["train", "--config", folder / "run.yaml", "--out", folder / "0/begun", "--quiet"]
+    assert main(list(map(str, begin))) == 1
+    assert torch.load(folder / "0/begun/last.pt")["step"] == 5
+    again = ["train", "--config", folder / "run.yaml", "--out", "begun", "--resume"]
+    launch(*again, program=[folder / "apart.py"], where=folder)
+    compare(folder / "one", folder / "0/begun")
+    assert not any((folder / "1").iterdir())
 
 
 def test_only_one_of_them_speaks(runs):
