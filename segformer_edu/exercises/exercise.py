@@ -222,9 +222,17 @@ def _is_number(value: Any) -> bool:
 
 
 def _brief(value: Any) -> str:
-    """A value as a diagnosis shows it: of a tensor its shape, of the rest the value."""
+    """A value as a diagnosis shows it: of a tensor its shape, of a function that it is one, of the
+    rest the value.
+    """
     if isinstance(value, Tensor) and value.ndim:
         return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_brief, value))}]"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_brief, value))}{',' * (len(value) == 1)})"
+    if callable(value):
+        return "a function"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,7 +15,18 @@ from segformer_edu.exercises.exercise import diagnose, exercise
 from segformer_edu.stochastic_depth import drop_rates
 
 Map = Callable[[Tensor], Tensor]
-Stage = tuple[Map, Sequence[Map], Map]  # a patch embedding, blocks, a norm
+Stage = tuple[Map, Sequence[nn.Module], Map]  # a patch embedding, blocks, a norm
+
+
+def listed(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, giving lists of numbers where it gave tensors or arrays."""
+
+    def numbers(value: Any) -> Any:
+        if isinstance(value, tuple | list):
+            return [numbers(part) for part in value]
+        return value.tolist() if isinstance(value, Tensor | np.ndarray) else value
+
+    return lambda *given: numbers(answer(*given))
 
 
 def map_sizes(height: int, width: int, strides: Sequence[int]) -> list[tuple[int, int]]:
@@ -57,7 +70,7 @@ def examine_map_sizes(answer: Callable[..., list]) -> str | None:
         return [(w, h) for h, w in map_sizes(height, width, strides)]
 
     return diagnose(
-        answer,
+        listed(answer),
         map_sizes,
         [(512, 512, (4, 2, 2, 2)), (500, 333, (4, 2, 2, 2)), (65, 97, (2, 3)), (45, 30, (4, 2, 2))],
         {
@@ -96,7 +109,7 @@ def block_forward(x: Tensor, norm1: Map, attention: Map, norm2: Map, mix_ffn: Ma
 )
 def examine_block_forward(answer: Callable[..., Tensor]) -> str | None:
     return diagnose(
-        answer,
+        lambda x, *modules: answer(x.clone(), *modules),  # it may work in place
         block_forward,
         [_block_case(4), _block_case(6)],
         {
@@ -111,6 +124,12 @@ def examine_block_forward(answer: Callable[..., Tensor]) -> str | None:
             "way around.": lambda x, n1, a, n2, f: x + f(n2(x + a(n1(x)))),
             "the first norm is used twice; each branch has its own.": (
                 lambda x, n1, a, n2, f: block_forward(x, n1, a, n1, f)
+            ),
+            "the norms have changed places: norm1 belongs to attention, norm2 to Mix-FFN.": (
+                lambda x, n1, a, n2, f: block_forward(x, n2, a, n1, f)
+            ),
+            "the norms come after the branches: what these read is not normalised.": (
+                lambda x, n1, a, n2, f: _norm_after_the_branch(x, n1, a, n2, f)
             ),
             "attention and Mix-FFN have changed places.": (
                 lambda x, n1, a, n2, f: block_forward(x, n2, f, n1, a)
@@ -130,6 +149,13 @@ def _post_norm(x: Tensor, norm1: Map, attention: Map, norm2: Map, mix_ffn: Map) 
 def _norm_in_the_skip(x: Tensor, norm1: Map, attention: Map, norm2: Map, mix_ffn: Map) -> Tensor:
     x = norm1(x) + attention(norm1(x))
     return norm2(x) + mix_ffn(norm2(x))
+
+
+def _norm_after_the_branch(
+    x: Tensor, norm1: Map, attention: Map, norm2: Map, mix_ffn: Map
+) -> Tensor:
+    x = x + norm1(attention(x))
+    return x + norm2(mix_ffn(x))
 
 
 def _block_case(channels: int) -> tuple:
@@ -176,7 +202,7 @@ def examine_rates_of_stage(answer: Callable[..., list]) -> str | None:
         return rates[before : before + depths[stage]]
 
     return diagnose(
-        answer,
+        listed(answer),
         rates_of_stage,
         [(0.1, (3, 4, 6, 3), 1), (0.5, (2, 2, 2, 2), 0), (0.3, (3, 1, 18, 3), 3)],
         {
@@ -324,9 +350,13 @@ def examine_widest_column(answer: Callable[..., int]) -> str | None:
             (3_200_000_000, 16384, 8),
             (500_000_000, 400, 3),
             (100_000_000, 64, 2),
+            (2 * true_price(64, 100), 64, 2),  # paid for to the last multiply-add
         ],
         {
             "one channel too many: the budget is exceeded.": widest(true_price, extra=1),
+            "a width that costs exactly the budget is allowed.": (
+                lambda budget, tokens, depth: widest_column(budget - 1, tokens, depth)
+            ),
             "this is the price of one block; there are `depth` of them.": (
                 lambda budget, tokens, depth: widest_column(budget, tokens, 1)
             ),
@@ -396,6 +426,15 @@ def examine_encode(answer: Callable[..., list]) -> str | None:
 
         return encode
 
+    def reshaped(images: Tensor, stages: Sequence[Stage]) -> list[Tensor]:
+        maps, x = [], images
+        for embed, blocks, norm in stages:
+            x = norm(nn.Sequential(*blocks)(embed(x)))
+            batch, height, width, channels = x.shape
+            x = x.reshape(batch, channels, height, width)
+            maps.append(x)
+        return maps
+
     return diagnose(
         answer,
         encode,
@@ -414,10 +453,23 @@ def examine_encode(answer: Callable[..., list]) -> str | None:
             "the maps are (B, H, W, C); the decoder expects the channels second.": (
                 lambda images, stages: [x.permute(0, 2, 3, 1) for x in encode(images, stages)]
             ),
+            "reshape leaves the numbers in their order, and so mixes tokens with channels; permute "
+            "moves the axis.": reshaped,
             "the permute swaps height and width as well: (B, H, W, C) → (B, C, H, W) is (0, 3, 1, "
             "2).": lambda images, stages: [x.mT for x in encode(images, stages)],
         },
     )
+
+
+class _Block(nn.Module):
+    """A branch and its skip, so that `nn.Sequential` takes it too."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.tanh(x @ self.weight)
 
 
 def _encoder_case(channels: Sequence[int]) -> tuple[Tensor, list[Stage]]:
@@ -431,9 +483,8 @@ def _encoder_case(channels: Sequence[int]) -> tuple[Tensor, list[Stage]]:
         weight = random(c, c_in, 3, 3)
         return lambda x: F.conv2d(x, weight, stride=2, padding=1).permute(0, 2, 3, 1)
 
-    def block(c: int) -> Map:
-        weight = random(c, c)
-        return lambda x: x + torch.tanh(x @ weight)
+    def block(c: int) -> nn.Module:
+        return _Block(random(c, c))
 
     stages: list[Stage] = []
     for c_in, c in zip(channels, channels[1:], strict=False):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -35,6 +36,12 @@ def forward_of_the_package(x, norm1, attention, norm2, mix_ffn):
     attend.dim, attend.reduction_ratio = x.shape[-1], 1
     block.attention = attend
     return block(x)
+
+
+def in_place(x, norm1, attention, norm2, mix_ffn):
+    x += attention(norm1(x))
+    x += mix_ffn(norm2(x))
+    return x
 
 
 def linspace(rate, depths, stage):
@@ -73,20 +80,14 @@ def recursive(images, stages):
     if not stages:
         return []
     (embed, blocks, norm), *rest = stages
-    x = norm(nn.Sequential(*map(_module, blocks))(embed(images))).movedim(-1, 1)
+    x = norm(nn.Sequential(*blocks)(embed(images))).movedim(-1, 1)
     return [x, *recursive(x, rest)]
 
 
-def _module(function):
-    module = nn.Identity()
-    module.forward = function
-    return module
-
-
 RIGHT: Mapping[str, Callable] = {
-    "06.1": sizes_of_real_maps,
-    "06.2": forward_of_the_package,
-    "06.3": linspace,
+    "06.1": lambda height, width, strides: np.array(sizes_of_real_maps(height, width, strides)),
+    "06.2": in_place,
+    "06.3": lambda rate, depths, stage: torch.tensor(linspace(rate, depths, stage)),
     "06.4": counted_in_the_model,
     "06.5": by_analysis_cost,
     "06.6": recursive,
@@ -148,6 +149,15 @@ def normed_skip(x, norm1, attention, norm2, mix_ffn):
     x = x + attention(x)
     x = norm2(x)
     return x + mix_ffn(x)
+
+
+def norms_swapped(x, norm1, attention, norm2, mix_ffn):
+    return forward_of_the_package(x, norm2, attention, norm1, mix_ffn)
+
+
+def normed_notes(x, norm1, attention, norm2, mix_ffn):
+    x = x + norm1(attention(x))
+    return x + norm2(mix_ffn(x))
 
 
 def anew(rate, depths, stage):
@@ -218,7 +228,12 @@ def channels_last(images, stages):
 
 
 def reshaped(images, stages):
-    return [x.movedim(1, -1).reshape(x.shape) for x in recursive(images, stages)]
+    maps = []
+    for embed, blocks, norm in stages:
+        x = norm(nn.Sequential(*blocks)(embed(images)))
+        images = x.view(len(x), x.shape[3], *x.shape[1:3])
+        maps.append(images)
+    return maps
 
 
 def transposed(images, stages):
@@ -239,7 +254,9 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "skip connections are missing": nothing_skipped,
         "starts from the block's input": one_long_skip,
         "the first norm is used twice": one_norm,
-        "changed places": ffn_first,
+        "Mix-FFN have changed places": ffn_first,
+        "norms have changed places": norms_swapped,
+        "after the branches": normed_notes,
         "goes around the branch": normed_skip,
     },
     "06.3": {
@@ -266,6 +283,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     },
     "06.5": {
         "one channel too many": priced(lambda n, c: n * (12 * c * c + 2 * n * c + 36 * c), more=1),
+        "exactly the budget": lambda budget, *rest: by_analysis_cost(budget - 1, *rest),
         "the price of one block": lambda budget, tokens, depth: by_analysis_cost(budget, tokens, 1),
         "one product": priced(lambda n, c: n * (12 * c * c + n * c + 36 * c)),
         "two products": priced(lambda n, c: n * (12 * c * c + 36 * c)),
@@ -281,6 +299,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "(B, H, W, C)": channels_last,
         "swaps height and width": transposed,
         "every block reads": blocks_side_by_side,
-        "and that is not it": reshaped,
+        "reshape leaves": reshaped,
+        "and that is not it": lambda images, stages: recursive(images, stages)[::-1],
     },
 }

@@ -103,6 +103,14 @@ def test_an_unknown_mistake_shows_a_case_and_not_the_answer(scratch: Exercise) -
     assert repr(verdict) == "Incorrect: for (1, 7) it gives 15, and that is not it."
 
 
+def test_a_case_is_shown_in_words_where_values_would_not_help() -> None:
+    case = (torch.zeros(2, 3), [len, (0.123456,)])
+    verdict = diagnose(lambda x, parts: [], lambda x, parts: 1, [case], {})
+    assert verdict == (
+        "for (a tensor of shape (2, 3), [a function, (0.1235,)]) it gives [], and that is not it."
+    )
+
+
 def test_a_verdict_is_true_only_when_correct(scratch: Exercise) -> None:
     assert judge(scratch, scratch.solution)
     assert not judge(scratch, ...)
