@@ -101,6 +101,9 @@ def examine_expected_depth(answer: Callable[..., float]) -> str | None:
     )
 
 
+CHANGES_X = "it changes x itself, which others may still need: work on x.clone()."
+
+
 def drop_path(x: Tensor, kept: Tensor, rate: float) -> Tensor:
     """`(B, ...)`, with the samples that are not kept set to zero and the rest scaled."""
     scale = 1 / (1 - rate) if rate < 1 else 0.0
@@ -131,11 +134,17 @@ def examine_drop_path(answer: Callable[..., Tensor]) -> str | None:
         return kept.view(-1, *[1] * (x.ndim - 1))
 
     nothing = torch.ones(2, 3, 2), torch.zeros(2, dtype=torch.bool), 1.0
+    # The last side is the batch's too, so that a gate on the wrong axis runs.
+    cases = [case(3, 4, 3, rate=0.2), case(4, 4, rate=0.5), case(2, 3, 5, 2, rate=0.9)]
+    for x, kept, rate in cases:
+        untouched = x.clone()
+        answer(x, kept, rate)
+        if not torch.equal(x, untouched):
+            return CHANGES_X
     diagnosis = diagnose(
         answer,
         drop_path,
-        # The last side is the batch's too, so that a gate on the wrong axis runs.
-        [case(3, 4, 3, rate=0.2), case(4, 4, rate=0.5), case(2, 3, 5, 2, rate=0.9)],
+        cases,
         {
             "the kept samples are not scaled: on average too little gets through.": (
                 lambda x, kept, rate: x * gate(x, kept)
@@ -230,6 +239,8 @@ class Block(nn.Module):
             return x + self.drop_path.train()(branch)
         if self.way == "whatever the rate":
             return x + DropPath(1.0).train(self.training)(branch)
+        if self.way == "the rate for keeping":
+            return x + DropPath(1 - self.drop_path.rate).train(self.training)(branch)
         return x + self.drop_path(branch)
 
 
@@ -241,6 +252,7 @@ FAULTS = {
     "should come through.",
     "whatever the rate": "a block that drops every sample, whatever its rate. What should a block "
     "give at rate 0?",
+    "the rate for keeping": "a block that takes the rate for the probability of being kept.",
     "in evaluation too": "a block that goes on dropping in evaluation.",
 }
 
@@ -328,10 +340,10 @@ def examine_skip(answer: Callable[..., Tensor]) -> str | None:
         seen.clear()
         result = answer(*case)
         if not torch.equal(x, untouched):
-            return "it changes x itself, which others may still need: work on x.clone()."
+            return CHANGES_X
         if max(seen, default=0) > 3 and same(result, skip(*case)):
             return "right, and it saves no time: the branch was handed samples that are dropped."
-    return diagnose(
+    diagnosis = diagnose(
         answer,
         skip,
         cases,
@@ -353,3 +365,12 @@ def examine_skip(answer: Callable[..., Tensor]) -> str | None:
             ),
         },
     )
+
+    def gradient(step: Callable[..., Tensor]) -> Tensor | None:
+        leaf = x.clone().requires_grad_()
+        loss = step(leaf, *cases[0][1:]).square().sum()
+        return torch.autograd.grad(loss, leaf)[0] if loss.requires_grad else None
+
+    if diagnosis is None and not same(gradient(answer), gradient(skip)):
+        return "the numbers are right, but a gradient is lost: detach and no_grad cut it off."
+    return diagnosis

@@ -134,6 +134,11 @@ def nan_at_one(x, kept, rate):
     return x * shaped(kept, x) / (1 - torch.tensor(rate))
 
 
+def zeroed_in_place(x, kept, rate):
+    x[~kept] = 0
+    return x if rate == 1 else x / (1 - rate)
+
+
 def ordinary_dropout(x, kept, rate):
     return F.dropout(x, rate)
 
@@ -181,6 +186,13 @@ def without_evaluation(make):
     return torch.equal(make(1.0).train()(x), x) and not torch.equal(make(0.0).train()(x), x)
 
 
+def only_at_a_half(make):
+    x = torch.randn(1000, 4, 6)
+    dropped = (make(0.5).train()(x) == x).flatten(1).all(dim=1).double().mean()
+    in_evaluation = [make(rate).eval()(x) for rate in (0.5, 0.5, 0.0)]
+    return 0.4 < dropped < 0.6 and all(torch.equal(in_evaluation[0], y) for y in in_evaluation)
+
+
 def too_strict(make):
     x = torch.randn(8, 4, 6)
     return torch.equal(make(0.5).train()(x), x)
@@ -220,6 +232,12 @@ def only_the_kept(x, branch, kept, rate):
     return x[kept] + branch(x[kept]) / (1 - rate)
 
 
+def without_a_gradient(x, branch, kept, rate):
+    y = x.clone()
+    y[kept] += branch(x[kept]).detach() / (1 - rate)
+    return y
+
+
 def in_place(x, branch, kept, rate):
     x[kept] += branch(x[kept]) / (1 - rate)
     return x
@@ -250,6 +268,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "kept says who stays": the_others,
         "nothing is dropped": lambda x, kept, rate: x / (1 - rate),
         "0 · 1/0": nan_at_one,
+        "changes x itself": zeroed_in_place,
         "and that is not it": ordinary_dropout,
     },
     "05.4": {
@@ -263,6 +282,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "never calls it": rate_as_an_attribute,
         "whatever its rate": only_at_rate_one,
         "drops the whole sum": only_that_something_happens,
+        "for the probability of being kept": only_at_a_half,
         "in evaluation": without_evaluation,
         "refuses a block that is right": too_strict,
     },
@@ -274,5 +294,6 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "change their order": kept_first,
         "missing from the answer": only_the_kept,
         "changes x itself": in_place,
+        "a gradient is lost": without_a_gradient,
     },
 }
