@@ -16,7 +16,7 @@ PUBLISHED = ("b0", "b1", "b2", "b3", "b4", "b5")
 HEIGHT, RIGHT = 372, 452  # of the picture; where the map of sizes begins
 BLUE, PALE = OKABE_ITO[0], "#D5DBE1"
 PLOT = (510, 300, 96, 316)  # left edge, width, top and bottom of the map of sizes
-PARAMETERS, MULTIPLY_ADDS = (1e6, 1e8), (1e9, 1e12)  # what its axes span
+PARAMETERS, MULTIPLY_ADDS = (3e5, 3e8), (1e8, 1e13)  # what its axes span: every design
 TASK = (
     "Begin with B0 and watch parameters, multiply-adds and memory. Which three sliders change the "
     "first two and leave the memory as it is? Which one changes the last two alone? Which one none "
@@ -120,7 +120,7 @@ def twins(state: State) -> list[str]:
 # Panels.
 
 COLUMNS = ("stage", "tokens", "channels", "heads of", "keys", "blocks", "parameters", "mult.-adds")
-ENDS = (34, 92, 152, 210, 256, 302, 376, 440)  # where each column of the table ends
+ENDS = (34, 90, 148, 203, 256, 302, 376, 440)  # where each column of the table ends
 
 
 def stage_table(state: State, bill: Cost) -> list[Shape]:
@@ -183,20 +183,27 @@ def totals(bill: Cost) -> list[Shape]:
     return [*shapes, Text(4, 342, memory), Text(4, 362, HONESTY, 11, fill=GREY)]
 
 
-HONESTY = "Decoder as the paper writes it; this package computes less of it (lesson 10)."
+HONESTY = "Multiply-adds: decoder as the paper writes it. Memory: as this package computes it."
 
 
 def place(bill: Cost) -> tuple[float, float]:
     """Where a bill stands on the map of sizes; each axis is logarithmic."""
     left, width, top, bottom = PLOT
-    along, up = (
-        (math.log(min(max(value, low), high)) - math.log(low)) / math.log(high / low)
-        for value, (low, high) in (
-            (bill.parameters, PARAMETERS),
-            (bill.reference_multiply_adds, MULTIPLY_ADDS),
-        )
+    right, up = (
+        along(bill.parameters, *PARAMETERS),
+        along(bill.reference_multiply_adds, *MULTIPLY_ADDS),
     )
-    return left + width * along, bottom - (bottom - top) * up
+    return left + width * right, bottom - (bottom - top) * up
+
+
+def along(value: float, low: float, high: float) -> float:
+    """How far a value stands along a logarithmic axis: 0 at low, 1 at high."""
+    return math.log(value / low) / math.log(high / low)
+
+
+def decades(low: float, high: float) -> list[int]:
+    """The powers of ten from low to high."""
+    return [10**power for power in range(20) if low <= 10**power <= high]
 
 
 def size_map(state: State, bill: Cost) -> list[Shape]:
@@ -206,23 +213,24 @@ def size_map(state: State, bill: Cost) -> list[Shape]:
         Text(RIGHT, 60, f"multiply-adds at {state.side} × {state.side}", 11, fill=GREY),
         Text(left + width, bottom + 36, "parameters", 11, anchor="end", fill=GREY),
     ]
-    for power in range(4):
-        y = bottom - (bottom - top) * power / 3
+    for power in decades(*MULTIPLY_ADDS):
+        y = bottom - (bottom - top) * along(power, *MULTIPLY_ADDS)
         shapes += [
             Lines([(left, y, left + width, y)], PALE),
-            Text(left - 6, y + 4, short(10 ** (9 + power)), 11, anchor="end"),
+            Text(left - 6, y + 4, short(power), 11, anchor="end"),
         ]
-    for power in range(3):
-        x = left + width * power / 2
+    for power in decades(*PARAMETERS):
+        x = left + width * along(power, *PARAMETERS)
         shapes += [
             Lines([(x, top, x, bottom)], PALE),
-            Text(x, bottom + 17, short(10 ** (6 + power)), 11, anchor="middle"),
+            Text(x, bottom + 17, short(power), 11, anchor="middle"),
         ]
     for name, other in published(state.side).items():
         x, y = place(other)
+        name_y = y + (33 if name == "b4" else 19)  # B3 and B5 stand close to it
         shapes += [
             Rectangle(x - 4, y - 4, 8, 8, GREY),
-            Text(x + 8, y + 14, name.upper(), 11, fill=INK),
+            Text(x, name_y, name.upper(), 11, anchor="middle", fill=INK),
         ]
     x, y = place(bill)
     return [

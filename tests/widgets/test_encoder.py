@@ -70,10 +70,36 @@ def test_a_design_stands_where_its_numbers_say() -> None:
     assert small[0] < large[0] and small[1] > large[1]  # to the right, and up
     left, width, top, bottom = module.PLOT
     decade = module.place(cost(SegFormerConfig.named("b1"), (512, 512)))[0] - small[0]
-    assert decade == pytest.approx(width / 2 * 0.563, abs=0.5)  # log10(13,715,798 / 3,752,694)
+    assert decade == pytest.approx(width / 3 * 0.563, abs=0.5)  # log10(13,715,798 / 3,752,694)
     for name in module.PUBLISHED:
         x, y = module.place(module.published(512)[name])
         assert left < x < left + width and top < y < bottom
+
+
+def test_every_design_stands_on_the_map() -> None:
+    """The bill grows with every slider but the ratios, so its extremes are at theirs."""
+    left, width, top, bottom = module.PLOT
+    ends = [VALUES[name] for name in VALUES if name not in ("num_heads", "reduction_ratios")]
+    for chosen in itertools.product(*((values[0], values[-1]) for values in ends)):
+        for ratios in VALUES["reduction_ratios"]:
+            dims, depths, mlp_ratios, decoder_dim, side = chosen
+            state = State(dims, depths, (1, 2, 4, 8), ratios, mlp_ratios, decoder_dim, side)
+            try:
+                bill = cost(state.config, (side, side))
+            except ValueError:
+                continue  # no key left
+            x, y = module.place(bill)
+            assert left <= x <= left + width and top <= y <= bottom, state
+
+
+def test_no_two_names_on_the_map_overlap() -> None:
+    names = [name.upper() for name in module.PUBLISHED]
+    for side in VALUES["side"]:
+        shapes = Pyramid.picture_of(State(side=side)).shapes
+        named = [each for each in shapes if getattr(each, "text", "") in names]
+        assert len(named) == 6
+        for one, other in itertools.combinations(named, 2):  # a name is 15 wide and 9 high
+            assert abs(one.x - other.x) > 16 or abs(one.y - other.y) > 9
 
 
 def test_each_slider_of_the_task_moves_what_the_lesson_says() -> None:
