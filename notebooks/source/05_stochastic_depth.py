@@ -51,7 +51,7 @@ generator = torch.Generator().manual_seed(5)
 # %% [markdown]
 # ## 1 · What does dropout drop?
 #
-# Ordinary dropout first ([Hinton and others 2012](https://arxiv.org/abs/1207.0580)). In training it sets numbers to zero, each one with probability p and for itself. A network that cannot rely on any one number has to spread what it knows.
+# Ordinary dropout first ([Hinton and others 2012](https://arxiv.org/abs/1207.0580)). In training it sets numbers to zero: each with probability p, for itself, and anew in every pass. A network that cannot rely on any one number has to spread what it knows.
 #
 # **Predict.** Many ones go through `nn.Dropout(p=0.25)` in training. Which values come out, and what is their mean? And in evaluation?
 
@@ -96,7 +96,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the left panel with the right one.* On the left something is missing from every sample. On the right a sample has everything or nothing. The middle one, whole channels, sits in SegFormer's decoder (lesson 07).
+# *Compare the left panel with the right one.* A row of squares is a channel, a column a token. On the left something is missing from every sample. On the right a sample has everything or nothing. The middle one, whole channels, sits in SegFormer's decoder (lesson 07).
 #
 # To lose everything sounds like the end of the sample. It is not, because of where this is done: on a **branch**. In `x + branch(x)` the sample loses what the branch would have added, and x goes on.
 #
@@ -125,6 +125,8 @@ print("ReLU changes", int((F.relu(H) != H).sum()), "of", H.numel(), "numbers")
 # How likely is each block to survive? The first ones find what all the others build upon, so they should be there most of the time. The paper lets survival fall along a line (eq. 4):
 #
 # $$p_l = 1 - \frac{l}{L}\,(1 - p_L), \qquad l = 1 \dots L$$
+#
+# Mind the letter: the p of `nn.Dropout` is the probability of being *dropped*, this one that of *surviving*.
 #
 # **Predict.** 18 blocks, $p_L = 0.5$. A post says that l begins at 0, and so the first block is never left out. What is its survival probability?
 
@@ -185,9 +187,10 @@ prediction = ...  # two numbers, and yes or no
 # %%
 survival_54 = [1 - block / 54 * 0.5 for block in range(1, 55)]
 print(f"expected: {sum(survival_54):.2f} of 54, and (3L - 1) / 4 = {(3 * 54 - 1) / 4}")
+print(f"standard deviation: {sum(p * (1 - p) for p in survival_54) ** 0.5:.1f}")
 
 # %% [markdown]
-# {{expected_54}}; the paper rounds it to 40 (Section 3). A quarter of the blocks is saved. The spread can be had exactly as well, without drawing anything. Add the blocks one at a time: with one more block there are as many survivors as before if it is dropped, and one more if it is kept.
+# {{expected_54}}; the paper rounds it to 40 (Section 3). A quarter of the blocks is saved. And a mini-batch strays from that by about three blocks: the gates are independent, so their variances $p_l(1 - p_l)$ add up. The whole law can be had exactly as well, without drawing anything. Add the blocks one at a time: with one more block there are as many survivors as before if it is dropped, and one more if it is kept.
 
 # %% tags=["mirror"]
 # segformer_edu.analysis.depth.surviving_blocks
@@ -208,7 +211,7 @@ draws = torch.rand(20_000, 54, generator=generator) < torch.tensor(survival_54)
 law = surviving_blocks(survival_54)
 plots.show(
     plots.survivors(law, draws.sum(dim=1).numpy(), "54 blocks: nearly always between 31 and 49"),
-    alt="Bars of the share of 20,000 mini-batches in which 28 to 53 blocks survive, a bell around "
+    alt="Bars of the share of 20,000 mini-batches in which 29 to 51 blocks survive, a bell around "
     "40, and dots of the computed law, which sit on the bars' tops. A line marks the expected "
     "40.25.",
 )
@@ -290,13 +293,13 @@ plots.show(
         log=True,
     ),
     alt="Training loss over 15 epochs on a logarithmic axis, for eight seeds each, as curves with "
-    "bands. Constant depth falls from about 1 to 0.004; stochastic depth stays above it all "
+    "bands. Constant depth falls from about 1.4 to 0.003; stochastic depth stays above it all "
     "the way and ends several times higher. Two short curves, trained in the lesson, cover the "
     "first five epochs.",
 )
 
 # %% [markdown]
-# *Find the two short curves among the long ones.* On the machine that wrote the file they are the beginnings of two of the sixteen runs, number for number. A network that changes for every mini-batch fits the training images less well: its loss, that of the networks drawn, ends {{loss_factor}} times as high. That is what a regulariser is supposed to do. It pays if the network had been fitting *too* well.
+# *Find the two short curves among the long ones.* On the machine that wrote the file they are the beginnings of two of the sixteen runs, number for number. A network that changes for every mini-batch fits the training images less well: its loss, that of the networks drawn, ends {{loss_factor}} times as high (the eight seeds: {{loss_factors}}). That is what a regulariser is supposed to do. It pays if the network had been fitting *too* well.
 
 # %%
 panels = {}
@@ -352,14 +355,14 @@ plots.show(
         "At the start the gradient does not vanish: it grows towards block 1",
     ),
     alt="The norm of the gradient of each of 54 blocks of an untrained ResNet. It is smallest at "
-    "the last block and rises towards the first, where it is about ten times as large. The "
-    "curve for drawn gates has the same form and lies a little below.",
+    "the last block and rises towards the first, where it is more than twenty times as large. The "
+    "curve for drawn gates has the same form and lies below, but for the last few blocks.",
 )
 
 # %% [markdown]
 # *Read it from right to left*, as the gradient travels. It grows: every skip connection hands it back, and every branch adds to it. And with gates drawn it is *smaller*, not larger.
 #
-# The paper measured something else: the gradient *during* training, of the first convolution of the first block, and there stochastic depth had the larger one throughout (Figure 7). So it has here, but for the first epoch:
+# The paper measured something else: the gradient *during* training, of the first convolution of the first block, and there stochastic depth had the larger one throughout (Figure 7). So it has here, on average over the seeds and but for the first epoch:
 
 # %%
 curves = {name: measured(name, "gradients") for name in ("constant depth", "stochastic depth")}
@@ -368,7 +371,7 @@ plots.show(
         range(1, 16),
         curves,
         ("epoch", "mean absolute gradient of block 1"),
-        "Epoch for epoch, stochastic depth has the larger gradient, as in the paper",
+        "From the second epoch on, stochastic depth has the larger gradient",
         log=True,
     ),
     alt="Mean absolute gradient of the first block over 15 epochs, on a logarithmic axis. Both "
@@ -377,7 +380,7 @@ plots.show(
 )
 
 # %% [markdown]
-# By the last epoch {{gradient_factor}} times as large. Is that because the way is shorter? There is another explanation, and you have seen it already. A gradient shrinks as the loss does, and the loss of stochastic depth is higher.
+# By the last epoch it is {{gradient_factor}} times as large (the eight seeds: {{gradient_factors}}). Is that because the way is shorter? There is another explanation, and you have seen it already. A gradient shrinks as the loss does, and the loss of stochastic depth is higher.
 #
 # **Predict.** Plot the gradient over the *loss* instead of the epoch. Which of the two clouds lies higher?
 
@@ -397,12 +400,29 @@ plots.show(
         log=True,
     ),
     alt="Every epoch of every seed as a point, gradient over loss, both axes logarithmic. Two "
-    "clouds rise together along one line; at losses around 0.1 the points of stochastic depth "
+    "clouds rise together along one curve; at losses around 0.1 most points of stochastic depth "
     "lie a little below those of constant depth.",
 )
 
 # %% [markdown]
-# *Pick a loss, for example `0.1`, and go straight up.* At the same loss the gradient of stochastic depth is {{gradient_at_equal_loss}} times the other's: smaller, if anything. So in *this* network the larger gradients go with the higher loss; that the way is shorter adds nothing to them that we can see. Whether that holds for the paper's training too cannot be told from its figure, which has epochs on its
+# *Pick a loss, for example `0.1`, and go straight up.* To put a number on it, lay a straight line through each run's points in this picture, and read it there:
+
+
+# %%
+def gradient_at(loss, losses, gradients):
+    """Where the line through a run's epochs near this loss passes it, both in logarithms."""
+    near = (losses > loss / 10) & (losses < loss * 5)
+    line = np.polyfit(np.log(losses[near]), np.log(gradients[near]), 1)
+    return np.exp(np.polyval(line, np.log(loss)))
+
+
+for name in ("constant depth", "stochastic depth"):
+    runs = zip(measured(name, "losses"), measured(name, "gradients"), strict=True)
+    at_a_tenth = [1000 * gradient_at(0.1, *run) for run in runs]
+    print(f"{name:<16}  {mean(at_a_tenth):.1f} ± {stdev(at_a_tenth):.1f} thousandths (8 seeds)")
+
+# %% [markdown]
+# At the same loss the gradient of stochastic depth is the *smaller* one. So in *this* network the larger gradients go with the higher loss; that the way is shorter adds nothing to them that we can see. Whether that holds for the paper's training too cannot be told from its figure, which has epochs on its
 # axis. The same plot over the loss would tell.
 #
 # ### Less time?
@@ -565,7 +585,7 @@ for number, stage in enumerate(b0.encoder.stages, start=1):
     print(f"stage {number}:", [round(block.drop_path.rate, 4) for block in stage.blocks])
 
 # %% [markdown]
-# A block of SegFormer has *two* branches, attention and Mix-FFN (lesson 06 reads it line by line), with a gate for each, of the same rate. So B0 draws sixteen gates a sample, and {{b0_complete}} of the samples keep all of them.
+# A block of SegFormer has *two* branches, attention and Mix-FFN (lesson 06 reads it line by line), with a gate for each, of the same rate. So B0 has sixteen gates for a sample, two of which never close, and {{b0_complete}} of the samples find all of them open.
 #
 # ## 6 · Why divide by the probability of being kept?
 #
@@ -693,29 +713,33 @@ def seconds(step, drop_path, times):
 
 
 rates = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8)
-took = {"mask": [], "skip, a gate a sample": [], "skip, one gate a batch": []}
-for rate in rates:
-    took["mask"].append(seconds(mask, DropPath(rate), 10))
-    took["skip, a gate a sample"].append(seconds(residual, DropPath(rate), 10))
-    took["skip, one gate a batch"].append(seconds(residual, DropPath(rate, "batch"), 20))
+forms = {
+    "mask": (mask, "sample"),
+    "skip, a gate a sample": (residual, "sample"),
+    "skip, one gate a batch": (residual, "batch"),
+}
+took = {name: np.zeros((8, len(rates))) for name in forms}
+seconds(mask, DropPath(0.0), times=10)  # the first steps of all are slower
+for turn, (name, (step, mode)), column in product(range(8), forms.items(), range(len(rates))):
+    took[name][turn, column] = seconds(step, DropPath(rates[column], mode), times=4)
 
 # %%
+mask_time, skip_time = (took[name][:, -1].mean() for name in ("mask", "skip, a gate a sample"))
 plots.show(
     plots.bands(
         rates,
-        {name: 1000 * np.array([each]) for name, each in took.items()},
+        {name: 1000 * each for name, each in took.items()},
         ("drop rate", "milliseconds for a step"),
-        f"At 0.8 the mask takes {took['mask'][-1] / took['skip, a gate a sample'][-1]:.1f} times "
-        "as long as skipping",
+        f"At 0.8 the mask takes {mask_time / skip_time:.1f} times as long as skipping",
     ),
     alt="Milliseconds of a training step through a Mix-FFN over the drop rate from 0 to 0.8. The "
     "mask's curve stays level. The curves of skipping, by sample and by batch, fall towards the "
-    "right. The factor measured on the machine that made the picture stands in the title.",
+    "right; the batch's has the widest band. The factor measured on the machine that made the picture stands in the title.",
 )
 
 # %% [markdown]
-# *Follow the mask's curve: it does not fall.* So "blocks are removed, and training gets faster" is true of the paper's gate, and not of the layer that nearly everyone ships under its name. Skipped by sample it is true again. DINOv2 trains like this; for timm somebody measured 5.4 instead of 8.8 seconds, with ViT-L and a rate of 0.4
-# ([timm, pull request 1835](https://github.com/huggingface/pytorch-image-models/pull/1835)). SegFormer's own rate is small: its ramp ends at `0.1`, so a twentieth of the blocks' work is to be saved.
+# *Follow the mask's curve: it does not fall.* (A point is the mean of eight turns of four steps, the band their standard deviation. Where one gate decides for the batch, a turn is cheap or dear by luck.) So "blocks are removed, and training gets faster" is true of the paper's gate, and not of the layer that nearly everyone ships under its name. Skipped by sample it is true again. DINOv2 trains like this; for timm somebody measured 5.4 instead of 8.8 seconds, with ViT-L and a rate of 0.4
+# ([timm, pull request 1835](https://github.com/huggingface/pytorch-image-models/pull/1835)). SegFormer's own rate is small: its ramp ends at `0.1`, so less than a twentieth of the blocks' work is there to be saved.
 #
 # One more line of `residual` to understand. If all samples are dropped, the branch gets an *empty* batch, instead of not being called.
 
@@ -849,7 +873,7 @@ plots.show(
     alt="Three panels, one a training; in each 64 points, test error over the number of blocks "
     "left, 0 to 6. All three are near 3 percent with 6 blocks and above 70 with none. Between, "
     "the points of the network trained with nothing dropped lie high and far apart, those of "
-    "LayerDrop low and close together, those of DropPath in between with some very low ones.",
+    "LayerDrop low and close together, those of DropPath in two groups, one high and one low.",
 )
 
 # %% [markdown]
@@ -895,7 +919,7 @@ plots.show(
 # %% [markdown]
 # *Look at 3 removed.* Half of the network is gone and nothing was trained again. Where training has practised it, the network errs less than twice as often as with all its blocks; where it has not, about {{unpractised_factor}} times. This is no accident of a seed: in every one of the five, the network that had not practised is the worst.
 #
-# LayerDrop and DropPath differ by no more than their seeds do, and to compare them would not be fair either: DropPath's rates are {{drop_path_mean}} on average here, LayerDrop's 0.2 (arXiv:1909.11556, Section 3.2.2), and a DropPath drops half of a block at a time. At full depth LayerDrop costs {{layerdrop_cost}} points of error in this short training, about as much as the seeds differ.
+# LayerDrop errs a little more than DropPath there, in each of the five seeds, by about as much as the seeds differ. To compare the two would not be fair, though: DropPath's rates are {{drop_path_mean}} on average here, LayerDrop's 0.2 (arXiv:1909.11556, Section 3.2.2), and a DropPath drops half of a block at a time. At full depth LayerDrop costs {{layerdrop_cost}} points of error in this short training, about as much as the seeds differ.
 #
 # ## Play
 #
@@ -907,7 +931,7 @@ widgets.StochasticDepth()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# For 4 blocks: under the paper's rule a rate of {{task_paper}}, under linspace {{task_linspace}}. The mean of the paper's rates is r·(L + 1)/(2L), which for few blocks is well above the r/2 of linspace. Only the paper's rule can leave out block 1.
+# For 4 blocks to lose a quarter on average: under the paper's rule a rate of {{task_paper}}, under linspace {{task_linspace}}. The mean of the paper's rates is r·(L + 1)/(2L), which for few blocks is well above the r/2 of linspace. Only the paper's rule can leave out block 1.
 #
 # With one gate for the batch, its eight samples train one network at a time. With a gate for each they train up to eight.
 #
@@ -1032,7 +1056,7 @@ check("05.2", expected_depth)
 # %% [markdown]
 # ### Exercise 05.3 ★★ 8 minutes · DropPath by hand
 #
-# x is `(B, ...)` with any number of axes, `kept` is `(B,)` of True and False. Return x as a DropPath of this rate leaves it. At rate 1 nothing is kept, and zeros are wanted.
+# x is `(B, ...)` with any number of axes, `kept` is `(B,)` of True and False. Return what a DropPath of this rate makes of x; x itself stays as it is. At rate 1 nothing is kept, and zeros are wanted.
 
 
 # %%
@@ -1071,7 +1095,7 @@ check("05.5", drops_as_it_should)
 # %% [markdown]
 # ### Exercise 05.6 ★★★ 15 minutes · Do not compute what is dropped
 #
-# The whole residual step: x plus the scaled branch for the samples that are kept, x alone for the others. The branch may be handed kept samples only, and x must stay as it is. `kept` is `(B,)` of True and False, some of each.
+# The whole residual step: x plus the scaled branch for the samples that are kept, x alone for the others. It is a step of training: gradients have to get through. The branch may be handed kept samples only, and x must stay as it is. `kept` is `(B,)` of True and False, some of each.
 
 
 # %%
@@ -1097,7 +1121,7 @@ check("05.6", skip)
 # 2. `[0, 0.02, 0.04, 0.06, 0.08]` comes out of somebody's model. Which rule made it, and what are the survival probabilities?
 # 3. Why are the samples that are *kept* changed?
 # 4. A colleague sets the drop-path rate to `0.4` to train faster, with a masking DropPath. What happens?
-# 5. Stochastic depth gives larger gradients in the first block, epoch for epoch. Why does that not show that a shorter way is the reason?
+# 5. From the second epoch on stochastic depth gives the larger gradients in the first block, epoch for epoch. Why does that not show that a shorter way is the reason?
 #
 # <details><summary>Answers</summary>
 #
@@ -1105,7 +1129,7 @@ check("05.6", skip)
 # 2. linspace: it begins with 0 and rises in equal steps to the rate of the last block, `0.08`. Survival: `1, 0.98, 0.96, 0.94, 0.92`.
 # 3. In evaluation the branch is always there. Dividing by the probability of being kept makes its mean in training the same as then.
 # 4. The step takes as long as before; what is dropped has been computed. The network is regularised more, wanted or not.
-# 5. At the same epoch its loss is higher, and gradients are larger where the loss is. Compared at the same loss ours were not larger.
+# 5. At the same epoch its loss is higher, and gradients are larger where the loss is. Compared at the same loss ours were smaller.
 #
 # </details>
 #
@@ -1115,9 +1139,9 @@ check("05.6", skip)
 # > - *Where the scaling is.* The paper multiplies at test time (eq. 5), DropPath divides in training. Equal up to a factor in the weights: section 6.
 # > - *The schedule.* r·l/L in the paper, so block 1 is dropped with r/L. r·(l − 1)/(L − 1) in code, so block 1 is never dropped. A post takes l = 0 for the first layer, and so finds that it is never skipped; l = 0 is the input (Section 3, Figure 2).
 # > - *Which list.* A post calls the list of `torch.linspace(0, 0.1, 8)` "probabilities of survival". They are drop probabilities.
-# > - *Superfluous layers.* A post takes it that many layers of a ResNet learn nothing. Not shown here: trained without dropping, each of our six blocks is missed.
+# > - *Superfluous layers.* A post takes it that many layers of a ResNet learn nothing. Not shown here: trained without dropping, each of our transformer's six blocks is missed.
 # > - *Faster training.* True of the paper's gate; not of a mask. The same post shows the list of a masking implementation.
-# > - *Larger gradients.* Epoch for epoch, in the paper (Figure 7) and here. At equal loss not here.
+# > - *Larger gradients.* Epoch for epoch, in the paper (Figure 7), and here from the second on. At equal loss not here.
 # > - *Who.* A post names the author of ResNet as the author of stochastic depth. It is by Huang, Sun, Liu, Sedra and Weinberger; ResNet by [He, Zhang, Ren and Sun](https://arxiv.org/abs/1512.03385).
 # > - *Dropout zeroes.* And scales the rest. The post that stops there has a heading on DropPath and nothing under it; sections 5 to 7 are what could have stood there.
 # > - *The names.* EfficientNet's code calls DropPath "drop connect", which is the name of something else: single *weights* that are dropped ([EfficientNet-PyTorch, issue 104](https://github.com/lukemelas/EfficientNet-PyTorch/issues/104)).

@@ -287,6 +287,14 @@ def gradient_factor() -> str:
     return f"{_last('gradients'):.0f}"
 
 
+def loss_factors() -> str:
+    return _range_of_last("losses")
+
+
+def gradient_factors() -> str:
+    return _range_of_last("gradients")
+
+
 def constant_error() -> str:
     return _spread("constant depth", "error")
 
@@ -306,22 +314,6 @@ def error_difference_images() -> str:
 
 def digits_tested() -> str:
     return str(len(digits()[2]))
-
-
-def gradient_at_equal_loss() -> str:
-    """The ratio at a loss of 0.1, on the line that fits each run's epochs between 0.01 and 0.5."""
-
-    def at_a_tenth(kind: str) -> float:
-        found = []
-        runs = (_measured(f"{kind} depth", what) for what in ("losses", "gradients"))
-        for losses, gradients in zip(*map(np.log, runs), strict=True):
-            near = (losses > math.log(0.01)) & (losses < math.log(0.5))
-            line = np.polyfit(losses[near], gradients[near], 1)
-            found.append(np.polyval(line, math.log(0.1)))
-        return math.exp(mean(found))
-
-    stochastic, constant = map(at_a_tenth, _KINDS)
-    return f"{stochastic / constant:.1f}"
 
 
 def blocks_computed() -> str:
@@ -385,6 +377,13 @@ def _last(what: str) -> float:
     """Stochastic over constant depth in the last epoch, geometric means over the seeds."""
     stochastic, constant = (np.log(_measured(f"{kind} depth", what)[:, -1]) for kind in _KINDS)
     return math.exp(stochastic.mean() - constant.mean())
+
+
+def _range_of_last(what: str) -> str:
+    """Stochastic over constant depth in the last epoch, seed by seed: the least and the most."""
+    stochastic, constant = (_measured(f"{kind} depth", what)[:, -1] for kind in _KINDS)
+    ratios = stochastic / constant
+    return f"{ratios.min():.0f} to {ratios.max():.0f}"
 
 
 def _least_rate(rule: str) -> str:

@@ -21,7 +21,8 @@ from experiments.stochastic_depth import (
     digits,
     error,
 )
-from segformer_edu import DropPath, drop_rates, residual
+from segformer_edu import DropPath, SegFormer, SegFormerConfig, drop_rates, residual
+from segformer_edu.analysis import cost
 from segformer_edu.analysis.depth import surviving_blocks
 
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/05_stochastic_depth.py"
@@ -45,7 +46,8 @@ def lesson():
         if isinstance(node, written)
     ]
     images, labels, test_images, test_labels = digits()
-    names = {"torch": torch, "nn": nn, "F": F, "DropPath": DropPath, "residual": residual}
+    names = {"torch": torch, "np": np, "nn": nn, "F": F}
+    names |= {"DropPath": DropPath, "residual": residual}
     names |= {"images": images, "labels": labels}
     names |= {"test_images": test_images, "test_labels": test_labels}
     exec(compile(ast.Module(body, type_ignores=[]), SOURCE, "exec"), names)
@@ -114,10 +116,36 @@ def test_54_blocks_stay_between_31_and_49():
     assert law[:28].sum() < 1e-4
 
 
+def test_a_mini_batch_of_54_blocks_strays_by_about_three():
+    law, blocks = surviving_blocks([1 - rate for rate in drop_rates(0.5, 54, "paper")]), range(55)
+    mean = law @ blocks
+    assert (law @ (blocks - mean) ** 2) ** 0.5 == pytest.approx(3.0, abs=0.05)
+
+
+def test_b0_has_sixteen_gates_of_which_two_never_close(monkeypatch):
+    drawn, kept = [], DropPath.kept
+    monkeypatch.setattr(DropPath, "kept", lambda self, n: drawn.append(self) or kept(self, n))
+    encoder = SegFormer(SegFormerConfig.named("b0")).train().encoder
+    encoder(torch.randn(2, 3, 64, 64))
+    rates = [block.drop_path.rate for stage in encoder.stages for block in stage.blocks]
+    assert 2 * len(rates) == 16 and rates.count(0) == 1 and len(drawn) == 14
+
+
+def test_less_than_a_twentieth_of_the_blocks_work_is_there_to_be_saved():
+    config, rates = SegFormerConfig.named("b0"), iter(drop_rates(0.1, 8))
+    work = saved = 0.0
+    for stage, depth in zip(cost(config, (512, 512)).stages, config.depths, strict=True):
+        of_a_block = sum(stage.multiply_adds_of[1:]) / depth  # all but the patch embedding
+        work += of_a_block * depth
+        saved += of_a_block * sum(next(rates) for _ in range(depth))
+    assert 0.03 < saved / work < 1 / 20
+
+
 def test_before_training_the_gradient_grows_towards_block_1(lesson):
+    torch.manual_seed(0)
     network = StochasticDepthResNet([1 - rate for rate in drop_rates(0.5, 54, "paper")])
     full = lesson["gradients"](network, torch.ones(54))
-    assert full[0] > 5 * full[-1]
+    assert full[0] > 20 * full[-1] and full.argmin() == 53
     assert (full[:9].mean() > full[18:27].mean()) and (full[18:27].mean() > full[45:].mean())
     some = [torch.bernoulli(network.survival) for _ in range(4)]
     drawn = sum(lesson["gradients"](network, gates) for gates in some) / sum(some)
@@ -150,6 +178,13 @@ class TestWhatTheExperimentFound:
                 means.append(np.log(gradients[inside]).mean())
             assert means[1] < means[0]
 
+    def test_on_a_line_through_its_epochs_it_is_the_smaller_one_in_every_seed(self, lesson):
+        at_a_tenth = {}
+        for name in (CONSTANT, STOCHASTIC):
+            runs = zip(measured(name, "losses"), measured(name, "gradients"), strict=True)
+            at_a_tenth[name] = np.array([lesson["gradient_at"](0.1, *run) for run in runs])
+        assert (at_a_tenth[STOCHASTIC] < 0.9 * at_a_tenth[CONSTANT]).all()
+
     def test_it_saves_about_as_much_time_as_blocks(self):
         seconds = measured(STOCHASTIC, "seconds"), measured(CONSTANT, "seconds")
         assert (seconds[0] < seconds[1]).all()
@@ -169,6 +204,8 @@ class TestWhatTheExperimentFound:
         for name in ("DropPath", "LayerDrop"):
             assert after[name][:, 1].mean() < 2 * after[name][:, 0].mean()
             assert (after["nothing dropped"][:, 1] > after[name][:, 1]).all()
+        gap = after["LayerDrop"][:, 1] - after["DropPath"][:, 1]
+        assert (gap > 0).all() and gap.mean() < after["LayerDrop"][:, 1].std(ddof=1)
         assert after["nothing dropped"][:, 1].mean() > 5 * after["nothing dropped"][:, 0].mean()
 
 
