@@ -7,13 +7,13 @@
 #
 # **After this lesson you will be able to**
 #
-# - show that attention alone does not know where a token is, and say up to which bit;
+# - show that attention alone does not know where a token is, to within the rounding of its sums;
 # - build Mix-FFN, and count its parameters;
 # - tell two kinds of position apart: *next to whom*, and *where*; and say which comes from the convolution, and which from its padding;
 # - read position out of features with a linear probe, and not fall into the trap that photographs set for it;
 # - say what happens to a learned position embedding at another size, and what CvT does instead.
 #
-# **Time** 80 minutes, and 60 for the exercises. **You need** lessons 01 to 03. No GPU.
+# **Time** 80 minutes, and 55 for the exercises. **You need** lessons 01 to 03. No GPU.
 
 # %%
 import math
@@ -46,7 +46,7 @@ from segformer_edu.layers import Linear, check_map, check_positive, strips
 
 # %%
 torch.set_grad_enabled(False)  # until section 9, nothing is trained
-torch.set_num_threads(1)  # for many small steps one thread is quicker than two
+torch.set_num_threads(1)  # sums in one order, however many cores there are
 photo = sample_photo("astronaut")
 b0 = SegFormerConfig.named("b0")
 
@@ -93,7 +93,7 @@ print(f"answers of size {attention(x).abs().max():.1f} differ by less than a mil
 print(bool(difference < 1e-6))
 
 # %% [markdown]
-# Not at all: each tile gets the answer that it got before, wherever it now stands. Attention is **permutation-equivariant**, and it fits on one line. A permutation P of the tokens permutes the rows of Q, K and V, so
+# Not at all: each tile gets the answer that it got before, wherever it now stands. Attention is **permutation-equivariant**, and it fits on one line. A permutation P of the tokens permutes the rows of Q, K and V, so (the factor 1/√d left out)
 #
 # $$\mathrm{softmax}\!\left(PQ\,(PK)^\top\right)PV \;=\; P\,\mathrm{softmax}\!\left(QK^\top\right)P^\top P\,V \;=\; P\,\mathrm{softmax}\!\left(QK^\top\right)V .$$
 #
@@ -124,8 +124,7 @@ print(
 print("… in float64, kept as float32:", torch.equal(everything.float(), exact[order].float()))
 
 # %% [markdown]
-# Each query's answer is a computation of its own, and shuffling the queries changes the order of these computations: not one bit. Shuffle the *keys*, and a query adds up the same terms in another order, once under the softmax and once over the values. Floating-point addition rounds after each term, so the last bits change. That is the
-# only place where rounding comes in: with more digits for the sums, all the float32 bits agree again. Equivariance is exact; addition is not.
+# Each query's answer is a computation of its own, and shuffling the queries changes the order of these computations: not one bit. Shuffle the *keys*, and a query adds up the same terms in another order, once under the softmax and once over the values. Floating-point addition rounds after each term, so the last bits change. Compute with more digits, and all the float32 bits agree again. Equivariance is exact; a sum in floating point depends on its order.
 #
 # ### And with fewer keys?
 #
@@ -198,8 +197,7 @@ for name, count in held.items():
     print(f"{name:<10}{count:>6,} parameters, {count / sum(held.values()):.0%}")
 
 # %% [markdown]
-# Two Linears of C · 4C weights, and 9 · 4C for the kernels: **8C² + 36C** weights, and 9C biases. The wider the stage, the smaller the convolution's share: in stage 4 of B0, with C = {{b0_last_channels}}, it is {{depthwise_share_stage_4}}. In all of B0 the depthwise convolutions hold {{depthwise_parameters}} parameters, {{depthwise_share}} of the encoder's. For that price position comes
-# into the network.
+# Two Linears of C · 4C weights, and 9 · 4C for the kernels: **8C² + 36C** weights, and 9C biases. The wider the stage, the smaller the convolution's share: in stage 4 of B0, with C = {{b0_last_channels}}, it is {{depthwise_share_stage_4}}. In all of B0 the depthwise convolutions hold {{depthwise_parameters}} parameters, {{depthwise_share}} of the encoder's. For that price every token gets a look at its neighbours in every block.
 #
 # ### Is a 1×1 convolution a Linear?
 #
@@ -290,7 +288,7 @@ flat_map = torch.randn(64, generator=generator).expand(1, 9, 9, 64)
 def kinds(tokens):  # (1, H, W, C) → how many different ones, and which is which
     rounded = tokens[0].flatten(0, 1).mul(1e4).round()
     different, which = rounded.unique(dim=0, return_inverse=True)
-    return len(different), which.view(tokens.shape[1:3]).numpy()
+    return len(different), 1 + which.view(tokens.shape[1:3]).numpy()
 
 
 for mode in ("zeros", "reflect", "replicate", "circular"):
@@ -303,15 +301,16 @@ plots.show(
     plots.token_maps(
         [kinds(flat_map)[1], kinds(ffn(flat_map))[1], kinds(ffn(ffn(flat_map)))[1]],
         ["no Mix-FFN", "one", "two"],
-        "One colour for each kind of token",
+        "Nine kinds of token after one Mix-FFN, 25 after two",
+        numbered=True,
     ),
-    alt="Three maps of 9 by 9 tokens, a colour for each kind of token. On the left all have one "
-    "colour. In the middle a frame: four corners, four edges and the inside are nine colours. On "
-    "the right a second frame inside the first, and 25 colours.",
+    alt="Three maps of 9 by 9 tokens, a number and a colour for each kind of token. On the left all "
+    "are of one kind. In the middle a frame: four corners, four edges and the inside are nine "
+    "kinds. On the right a second frame inside the first, and 25 kinds.",
 )
 
 # %% [markdown]
-# *Count the colours in the middle.* Nine: four corners, four edges, and the inside. At an edge three of the nine numbers of a kernel meet zeros, at a corner five. That changes the sum, by another amount at each side, since the kernel's numbers differ. Two of them in a row tell two rings from the rest.
+# *Count the kinds in the middle.* Nine: four corners, four edges, and the inside. At an edge three of the nine numbers of a kernel meet zeros, at a corner five. That changes the sum, by another amount at each side, since the kernel's numbers differ. Two of them in a row tell two rings from the rest.
 #
 # Only zeros do this. `replicate` repeats the edge and `reflect` mirrors it: on a flat map both add more of the same. (On a photograph they are not blind to a roll either; a flat map does not show what a network could make of that.)
 #
@@ -353,7 +352,7 @@ plots.show(
 # *Look at the crosses.* They are tokens that do not differ from the middle one by anything that float64 can hold: not *nearly* the same, the same. Position moves inward by **one token a block**, and attention does not help. Why not? Two tokens inside are alike, so they ask the same question; all the keys are there for both; they get the same answer. Attention brings word of the border to everybody, but
 # *the same word*, and so tells no one apart. (On a photograph tokens differ to begin with, and attention may pass on what it finds: the flat map shows what the border does by itself.)
 #
-# And see how it *fades*: each ring is about ten times fainter than the one outside it, and often much more, with the weights that a network begins with.
+# And see how it *fades*: each ring is fainter than the one outside it, some ten times at the border and up to a hundred times further in, with the weights that a network begins with.
 #
 # ## 5 · Can position be read?
 #
@@ -387,6 +386,7 @@ prediction = ...  # stages, twice
 torch.manual_seed(0)
 encoder = MixTransformer(b0).eval()
 scores = {}
+print("R²         stage 1    stage 2    stage 3    stage 4    (rows, columns)")
 for mode in ("zeros", "replicate", "circular"):
     pad_with(encoder, mode)
     scores[mode] = probe(flat_images, encoder)
@@ -411,23 +411,26 @@ plots.show(
 )
 
 # %% [markdown]
-# *Watch the heap unfold.* With **zeros**, rows and columns can be read nearly perfectly at stage 4 (the last pair of numbers), from random weights and images without content. With **circular** or **replicate** padding, R² is zero at every stage: every token is the same, and there is nothing to read. Nothing else was changed.
+# *Watch the heap unfold.* With **zeros**, rows and columns can be read nearly perfectly at stage 4, from random weights and images without content. With **circular** or **replicate** padding, R² is zero at every stage: every token is the same, and there is nothing to read. Nothing else was changed.
 #
-# Why not in stage 1? Its map has 32×32 tokens, and after two blocks three rings know of the border. Each stage halves the map, and its rings count twice. How far does it get in a photograph of usual size?
+# Why not in stage 1? Its map has 32×32 tokens, and after two blocks only the outermost two or three know of the border. And one linear map has to serve all colours: on images of a single colour R² is about a quarter there. Each stage halves the map, so that a token stands for twice as many pixels, and its own two blocks carry the word two tokens on. How far does it get in a photograph of usual size?
 
 # %%
 grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 512, 512)
 large_maps = encoder_maps(encoder.double(), grey.contiguous())
 encoder.float()
+print("            tokens a side   known from the top   from the bottom")
 for stage, each in enumerate(large_maps, start=1):
-    rings = travelled(deviation(each[0]) > 0)
-    plain = travelled(deviation(each[0]) > 1e-3)
-    pixels = rings * 2 ** (stage + 1)
-    print(f"stage {stage}: {len(each[0]):>3} tokens a side, {rings} rings, {pixels:>3}", end="")
-    print(f" pixels; by more than a thousandth {plain}")
+    differs = deviation(each[0])[:, len(each[0]) // 2] > 0  # down the middle column
+    top, bottom = differs.argmin(), differs[::-1].argmin()  # the first that is like the middle
+    pixels = 2 ** (stage + 1)
+    print(f"stage {stage} {len(differs):>12} {top:>8}, {top * pixels:>3} pixels", end="")
+    print(f"{bottom:>7}, {bottom * pixels:>3} pixels")
 
 # %% [markdown]
-# {{b0_rings_pixels}} pixels from each side, and in the middle of a picture of 512×512 untrained B0 does not know where it is. B5 has {{b5_blocks}} blocks where B0 has {{b0_blocks}}, and gets further. So *position* here means *how far to the border*, for those who are near it. That is what the network is given to start with; section 7 has a look at what training makes of it.
+# Down from the top it is {{b0_pixels_from_the_top}} pixels, up from the bottom {{b0_pixels_from_the_bottom}} (left and right likewise), and in the middle of a picture of 512×512 untrained B0 does not know where it is. So *position* here means *how far to the border*, for those who are near it. That is what the network is given to start with; section 7 has a look at what training makes of it. (B5 has 40 blocks in stage 3 alone, whose map is 32×32: there the word gets to the middle, however faint.)
+#
+# Why less from the bottom? The patches of lesson 01 start *outside* the picture, at the top and at the left. Where the side is a multiple of the stride, the last patch ends *inside* it: the zeros at the bottom and at the right are there, and no patch embedding ever reads them. Only Mix-FFN does.
 
 # %% [markdown]
 # ## 6 · Where else does padding come in?
@@ -485,7 +488,7 @@ gap = min(stage_4["both"]) - max(stage_4["patch embeddings"])
 print("both better than the patch embeddings alone, at every seed:", gap > 0)
 
 # %% [markdown]
-# *Compare the three colours at stage 4.* The overlapping patch embeddings pad with zeros too, and alone they tell nearly as much as both: the difference is smaller than the spread between three seeds, so we do not call it one. Mix-FFN alone tells a little less.
+# *Compare the three colours at stage 4.* The overlapping patch embeddings pad with zeros too, and alone they tell nearly as much as both, from zeros at the top and the left: the difference is smaller than the spread between three seeds, so we do not call it one. Mix-FFN alone tells a little less. At stage 2 it is the other way round, where there is little to read for any.
 #
 # So overlapping patches do one more thing than lesson 01 said. An experiment that compares overlapping with touching patches and says "position" changes two things at once.
 #
@@ -497,7 +500,9 @@ print("both better than the patch embeddings alone, at every seed:", gap > 0)
 scenes = Scenes(n=64, size=128, seed=2026)
 pictures = [scenes.picture(i)[0] for i in range(len(scenes))]
 plots.show(
-    plots.pictures(pictures[:4], ["scene 0", "scene 1", "scene 2", "scene 3"], "Streets"),
+    plots.pictures(
+        pictures[:4], ["scene 0", "scene 1", "scene 2", "scene 3"], "Sky above, road below"
+    ),
     alt="Four small street scenes: sky above, houses and trees at the sides, a road with vehicles "
     "and people below.",
 )
@@ -534,12 +539,13 @@ plots.show(
         "On scenes the content gives the row away, whatever the padding",
     ),
     alt="R squared on street scenes. For rows, colours without a network, zero padding and "
-    "circular padding all score above zero, the two paddings nearly alike. For columns all are "
-    "near zero. Judged on the scenes it was fitted to, the probe looks clearly better than it is.",
+    "circular padding all score above zero, the two paddings nearly alike. For columns none is "
+    "above zero. Judged on the scenes it was fitted to, the probe of either padding scores about "
+    "twice as high.",
 )
 
 # %% [markdown]
-# *Look at "rows" first.* Circular padding, under which no token can know where it is, scores about as much as zeros (other scenes change both by more than they differ), and colours without any network are not far behind. Sky is up and road is down: **the content gives position away**. Whoever probes photographs with zero padding alone finds a score well above zero, and credits the padding with what the sky said.
+# *Look at "rows" first.* Circular padding, under which nothing but content can tell a token where it is, scores about as much as zeros (other scenes change both by more than they differ), and colours without any network are not far behind. Sky is up and road is down: **the content gives position away**. Whoever probes such pictures with zero padding alone finds a score well above zero, and credits the padding with what the sky said.
 #
 # *Columns* are the control: a street looks alike on its left and right, and nobody can read them here, with either padding. On busy images the faint trace of the border drowns in content, for a *linear* probe of *untrained* features.
 #
@@ -547,27 +553,30 @@ plots.show(
 #
 # ### And after training?
 #
-# The package brings weights of a small SegFormer that was trained on streets like these.
+# The package brings the weights of nano, a small SegFormer that was trained on streets like these.
 #
-# **Predict.** Will its features tell the *column*, which no untrained ones did? With which padding?
+# **Predict.** Will its features tell the *column*, which untrained ones did not? With which padding?
 
 # %%
 prediction = ...  # yes or no, twice
 
 # %%
+torch.manual_seed(0)
+untrained = MixTransformer(SegFormerConfig.named("nano")).eval()
 learned = SegFormer.from_pretrained("nano").encoder
-for mode in ("zeros", "circular"):
-    pad_with(learned, mode)
-    rows, columns = probe(street, learned)[-1]
-    print(f"trained, {mode:<9} stage 4: rows {rows:.1f}, columns above one half: {columns > 0.5}")
+for name, network in {"untrained": untrained, "trained": learned}.items():
+    for mode in ("zeros", "circular"):
+        pad_with(network, mode)
+        rows, columns = (score > 0.5 for score in probe(street, network)[-1])
+        print(f"{name:<9} {mode:<8} R² above ½ at stage 4: rows {rows!s:<5} columns {columns}")
 
 # %% [markdown]
-# Now the control turns round. With zeros a linear probe reads even the columns, though the streets look alike on both sides; with circular padding it does not. Rows are read well with either: sky and road again. So this network, having learned to segment, *carries the border's word along* to its last stage, where the untrained one lost it among the houses. It is one
+# Now the control turns round. With zeros a linear probe reads even the columns of the trained network, though the streets look alike on both sides; with circular padding it does not. Rows are read well with either: sky and road again. So this network, having learned to segment, *carries the border's word along* to its last stage, where the same network untrained lost it among the houses. It is one
 # model, and with circular padding it works under conditions that it was not trained for; to be sure, one would train several with each.
 #
 # ## 8 · What do convolutional projections do?
 #
-# A post that many begin with explains the missing embedding with a quotation from CvT ([Wu and others 2021](https://arxiv.org/abs/2103.15808)): convolutional projections in every block, with a convolutional token embedding, "model local spatial relationships through the network". CvT is another network than SegFormer. What does it do?
+# A post that you may come from ([*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html)) explains the missing embedding with a quotation from CvT ([Wu and others 2021](https://arxiv.org/abs/2103.15808)): convolutional projections in every block, with a convolutional token embedding, give "the ability to model local spatial relationships through the network", and so allow "dropping the position embedding from the network without hurting performance". CvT is another network than SegFormer. What does it do?
 #
 # Its *token embedding* is an overlapping strided convolution, as lesson 01's. Its *projections* put a 3×3 depthwise convolution before each of the three Linears of attention, for query, key and value (with a BatchNorm between, and stride 2 for keys and values, both left out here).
 
@@ -629,7 +638,7 @@ def resize_embedding(embedding, height, width):  # (1, h, w, C) → (1, H, W, C)
 print(tuple(resize_embedding(torch.zeros(1, 8, 8, 32), 16, 16).shape))
 
 # %% [markdown]
-# To see what that does, we train the smallest network that needs position, on the smallest task. Each token is black or white, at random. **Each shall say the colour of its left neighbour.** One layer of attention with a learned embedding, against one Mix-FFN. Both are trained on maps of 8×8.
+# To see what that does, we train a small network that needs position, on a small task. Each token is black or white, at random. **Each shall say the colour of its left neighbour.** One layer of attention with a learned embedding, against one Mix-FFN. Both are trained on maps of 8×8.
 
 
 # %%
@@ -701,8 +710,7 @@ plots.show(
         chance=0.5,
     ),
     alt="Share of right answers for three seeds. On 8 by 8 both networks are always right. On 16 "
-    "by "
-    "16, asked for the neighbour, Mix-FFN is always right and the embedding hardly better than "
+    "by 16, asked for the neighbour, Mix-FFN is always right and the embedding hardly better than "
     "guessing. Asked for the token two to the left, the embedding does far better than guessing "
     "and Mix-FFN guesses.",
 )
@@ -727,7 +735,7 @@ plots.show(
     plots.token_maps(
         looks,
         ["8×8, as trained", "16×16, embedding resized"],
-        "One query (framed), and where it looks",
+        "The query (framed) now looks two tokens to the left",
         mark=[(3, 4), (7, 9)],
     ),
     alt="Two maps of attention with the query framed. On 8 by 8 the token to its left is bright, "
@@ -743,7 +751,7 @@ plots.show(
 #
 # The paper tests the first, and in the same direction: on Cityscapes, seen through windows of 768×768 and then whole at 1024×2048, mIoU falls from 77.3 to 74.0 with a position embedding, and from 80.5 to 79.8 with Mix-FFN (arXiv:2105.15203, Table 1c).
 #
-# The post of section 8 blames patches that do not overlap. There are no patches here, and the embedding fails all the same: what cannot be carried to another size as it is, is the *table*. (Overlap has effects of its own: lesson 01.)
+# The post of section 8 blames patches that do not overlap. Here nothing overlaps, with either network: a token is one colour. With the table it fails at the new size, without the table it does not. What cannot be carried to another size as it is, is the *table*. (Overlap has effects of its own: lesson 01.)
 #
 # ## Play
 #
@@ -800,7 +808,7 @@ plots.show(
     plots.token_maps(
         [each.numpy() for each in notice],
         ["the library's", "as it should be"],
-        "One token is changed (framed); these notice",
+        "One token is changed (framed): in the library, others notice",
         mark=[(4, 20)] * 2,
     ),
     alt="Two maps of 8 by 32 tokens with the changed one framed. On the right the 3 by 3 tokens "
@@ -840,7 +848,7 @@ check("04.1", mix_ffn_parameters)
 # %% [markdown]
 # ### Exercise 04.2 ★ 5 minutes · How many blocks until the middle knows?
 #
-# A flat map of `height` × `width` tokens, blocks with a `kernel` × `kernel` convolution padded by zeros (kernel 3 or more, odd). The smallest number of blocks after which the border is known to *every* token.
+# A flat map of `height` × `width` tokens, blocks with a `kernel` × `kernel` convolution padded by zeros (kernel 3 or more, odd). The smallest number of blocks after which word of the border has reached *every* token, also one that stands in the middle alone.
 
 
 # %%
@@ -937,10 +945,10 @@ check("04.6", probe_places)
 # > - *Equation 3* (arXiv:2105.15203, eq. 3) writes MLP twice, where code has one Linear each; and it includes the skip connection, which code keeps outside. Neither has the norm before it.
 # > - *MLP or 1×1 convolution.* The same map ([mmsegmentation, issue 1287](https://github.com/open-mmlab/mmsegmentation/issues/1287)).
 # > - *The expansion ratio.* Table 6 of the paper says 8, 8, 4, 4 for B0 to B4; the released models have 4 in every stage (arXiv:2105.15203, Table 6).
-# > - *"A 3×3 convolution is sufficient to provide positional information"* (arXiv:2105.15203, Section 3.1). The text names the zero padding, and cites Islam and others for it. It does not say that the patch embeddings pad as well: section 6 could not tell them apart.
+# > - *"A 3×3 convolution is sufficient to provide positional information"* (arXiv:2105.15203, Section 3.1). The text names the zero padding, and cites Islam and others for it. It does not say that the patch embeddings pad as well, and alone tell about as much as both (section 6).
 # > - *Table 1c* compares crops of 768×768, seen through a sliding window, with whole pictures of 1024×2048: size and procedure change together (arXiv:2105.15203, Section 4.2).
 # > - *"Model local spatial relationships."* The post quotes CvT to explain a model that has no convolutional projections. Local relationships alone leave a network blind to a roll; the zeros do the rest.
-# > - *Why ViT transfers badly to other sizes.* The same post blames patches that do not overlap. Section 9 has no patches at all, and the table fails by itself.
+# > - *Why ViT transfers badly to other sizes.* The same post blames patches that do not overlap. In section 9 nothing overlaps, and of two networks only the one with the table fails.
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, eq. 3, Tables 1c and 6. M. A. Islam, S. Jia, N. Bruce, *How much position information do convolutional neural networks encode?*, [arXiv:2001.08248](https://arxiv.org/abs/2001.08248). X. Chu and others, *Conditional positional encodings* (CPVT),
 # [arXiv:2102.10882](https://arxiv.org/abs/2102.10882). H. Wu and others, *CvT*, [arXiv:2103.15808](https://arxiv.org/abs/2103.15808). A. Dosovitskiy and others, *An image is worth 16×16 words* (ViT), [arXiv:2010.11929](https://arxiv.org/abs/2010.11929).

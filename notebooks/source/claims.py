@@ -25,7 +25,7 @@ from segformer_edu import (
 )
 from segformer_edu.analysis import Cost, StageCost, cost
 from segformer_edu.analysis.patches import PatchRow
-from segformer_edu.analysis.position import deviation, encoder_maps, travelled
+from segformer_edu.analysis.position import deviation, encoder_maps
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import CLASSES, Scenes, scene
 from segformer_edu.training import Settings
@@ -416,22 +416,24 @@ def depthwise_share() -> str:
     return f"{_b0_depthwise() / sum(weight.numel() for weight in encoder.parameters()):.1%}"
 
 
-def b0_rings_pixels() -> str:
-    """How many pixels from the border stage 4 of an untrained B0 knows of it, at 512×512."""
+def b0_pixels_from_the_top() -> str:
+    return str(_b0_knows_of_the_border()[0])
+
+
+def b0_pixels_from_the_bottom() -> str:
+    return str(_b0_knows_of_the_border()[1])
+
+
+def _b0_knows_of_the_border() -> tuple[int, int]:
+    """How many pixels from the top, and from the bottom, stage 4 of an untrained B0 knows of it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encoder = MixTransformer(SegFormerConfig.named("b0")).double().eval()
     grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 512, 512)
     tokens = encoder_maps(encoder, grey.contiguous())[-1][0]
-    return str(travelled(deviation(tokens) > 0) * 512 // len(tokens))
-
-
-def b0_blocks() -> str:
-    return str(sum(SegFormerConfig.named("b0").depths))
-
-
-def b5_blocks() -> str:
-    return str(sum(SegFormerConfig.named("b5").depths))
+    differs = deviation(tokens)[:, len(tokens) // 2] > 0
+    step = 512 // len(tokens)
+    return step * int(differs.argmin()), step * int(differs[::-1].argmin())
 
 
 def _b0_depthwise() -> int:

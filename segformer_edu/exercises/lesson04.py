@@ -253,6 +253,9 @@ def examine_mix_tokens(answer: Callable[..., Tensor]) -> str | None:
             "and a channel is made of pieces of tokens. Transpose first.": cut_anew,
             "the way there is right. The way back cuts the numbers anew: flatten to (B, C, N), "
             "then transpose.": cut_anew_at_the_end,
+            "the bias is missing.": (
+                lambda t, h, w, weight, bias: mix_tokens(t, h, w, weight, torch.zeros_like(bias))
+            ),
             "nothing is mixed: the tokens come back as they were.": (
                 lambda t, h, w, weight, bias: t
             ),
@@ -299,6 +302,9 @@ def examine_resize_table(answer: Callable[..., Tensor]) -> str | None:
     def nearest(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
         return back(F.interpolate(as_image(t, old), new))
 
+    def bicubic(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+        return back(F.interpolate(as_image(t, old), new, mode="bicubic"))
+
     def along_the_list(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
         resized = F.interpolate(t.transpose(1, 2), new[0] * new[1], mode="linear")
         return resized.transpose(1, 2)
@@ -320,11 +326,14 @@ def examine_resize_table(answer: Callable[..., Tensor]) -> str | None:
             "right for square sizes; on others height and width of the new table are swapped.": (
                 lambda t, old, new: resize_table(t, old, new[::-1])
             ),
+            "right for square sizes; on others both are read as (width, height). They are (h, w) "
+            "and (H, W).": lambda t, old, new: resize_table(t, old[::-1], new[::-1]),
             "the corners are aligned. With align_corners=False the centres of places are laid "
             "over each other, as for the logits.": corners,
             "this repeats the nearest entry: the default mode. The exercise asks for bilinear.": (
                 nearest
             ),
+            "this is bicubic, as in section 9. The exercise asks for bilinear.": bicubic,
             "the list is resized along its length, across the ends of rows. It is a map: height "
             "and width have to be resized each.": along_the_list,
             "a reshape from (1, h·w, C) to (1, C, h, w) swaps nothing: channels and places are "
@@ -376,6 +385,10 @@ def examine_probe_places(answer: Callable[..., Tensor]) -> str | None:
         weight = torch.linalg.solve(x0.T @ x0 + ridge, x0.T @ y0)
         return (others - x.mean(0)) @ weight + y.mean(0)
 
+    def with_a_column_of_ones(x: Tensor, y: Tensor, ridge: float, others: Tensor) -> Tensor:
+        x, others = (F.pad(each, (0, 1), value=1.0) for each in (x, others))
+        return uncentred(x, y, ridge, others)
+
     generator = torch.Generator().manual_seed(0)
     features, others = (1 + torch.randn(n, 4, generator=generator) for n in (40, 7))
     places = features @ torch.randn(4, 2, generator=generator) + 3
@@ -387,6 +400,8 @@ def examine_probe_places(answer: Callable[..., Tensor]) -> str | None:
         {
             "without centring, the fit has to go through the origin: no constant is there to "
             "answer with the middle.": uncentred,
+            "a column of ones stands in for the centring, and λ holds it back too. Subtract the "
+            "means instead.": with_a_column_of_ones,
             "the mean of the places is missing from the prediction.": without_mean,
             "the features are centred for the fit; center `others` too, by the same mean.": (
                 others_uncentred

@@ -30,6 +30,7 @@ def token_maps(
     captions: Sequence[str],
     finding: str = "",
     mark: Sequence[tuple[int, int] | None] = (),
+    numbered: bool = False,
 ) -> Figure:
     """A number for each token, one panel a map, each drawn on its own scale.
 
@@ -38,6 +39,7 @@ def token_maps(
         captions: what stands above each panel.
         finding: the title.
         mark: for each panel the row and column of a token to be framed, or None.
+        numbered: whether the number, a whole one, is also written on its token.
 
     Raises:
         ValueError: an array of another rank, or another number of captions or marks.
@@ -48,6 +50,10 @@ def token_maps(
     figure, axes = panels(maps, captions, finding)
     for ax, values in zip(axes, maps, strict=True):
         ax.imshow(values)
+        bright = values - values.min() > 0.6 * np.ptp(values)
+        for (row, column), value in np.ndenumerate(values) if numbered else ():
+            color = INK if bright[row, column] else PAPER
+            ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize=7)
     for ax, token in zip(axes, mark, strict=False):
         if token:
             corner = token[1] - 0.5, token[0] - 0.5

@@ -39,7 +39,10 @@ TASK = (
     "one? Get there with 3. Does attention get there sooner? Last, look for a padding other than "
     "zeros that tells anything at all."
 )
-NOTE = "Hatched: no difference that float64 can hold. Random weights, the same in every state."
+NOTE = (
+    "×: the middle token. Hatched: no difference from it that float64 can hold. Random weights, "
+    "the same in every state."
+)
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,9 @@ def token_panel(x: float, state: State, tokens: np.ndarray) -> list[Shape]:
         shapes.append(Rectangle(left, TOP + reach * cell, size, size, PALE))
         shapes.append(Lines(hatch(left, TOP + reach * cell, size, size), INK, 0.6))
     shapes.append(Lines(grid(x, TOP, state.side, state.side, (cell, cell)), PALE, 0.5))
+    left, top = (start + state.side // 2 * cell for start in (x, TOP))
+    shapes.append(Rectangle(left, top, cell, cell, PALE))
+    shapes.append(Text(left + cell / 2, top + cell / 2 + 5, "×", 14, anchor="middle"))
     return shapes
 
 
@@ -177,7 +183,7 @@ def knowing(tokens: np.ndarray) -> int:
 
 
 def shown(value: float) -> str:
-    return f"{value:.0e}".replace("e-0", "e-") if value else "none"
+    return f"{value:.0e}".replace("e-0", "e-") if value else "nothing"
 
 
 def finding(state: State, tokens: np.ndarray) -> str:
@@ -194,7 +200,7 @@ def description(state: State, tokens: np.ndarray) -> str:
     values = along_middle(tokens)
     return (
         f"A flat map of {state.side} × {state.side} tokens after {state.depth} blocks with a "
-        f"{state.kernel} × {state.kernel} convolution, {state.padding} padding and "
+        f"{state.kernel} × {state.kernel} convolution (padding: {state.padding}) and "
         f"{'' if state.attention else 'no '}attention. {knowing(tokens)} of {tokens.size} tokens "
         f"differ from those in the middle. In the middle row the token at the border differs by "
         f"{shown(values[0])}, the innermost by {shown(values[-1])}."

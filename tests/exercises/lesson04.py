@@ -192,6 +192,10 @@ def untouched(tokens, height, width, weight, bias):
     return tokens.clone()
 
 
+def no_bias(tokens, height, width, weight, bias):
+    return on_a_map(tokens, height, width, weight, None)
+
+
 def left_as_a_map(tokens, height, width, weight, bias):
     return grouped(tokens.unflatten(1, (height, width)), weight, bias)
 
@@ -234,6 +238,15 @@ def bicubic(table, old, new):
     return as_list(F.interpolate(as_image(table, old), new, mode="bicubic"))
 
 
+def both_swapped(table, old, new):
+    wide = F.interpolate(as_image(table, old[::-1]), new[::-1], mode="bilinear")
+    return as_list(wide)
+
+
+def left_as_an_image(table, old, new):
+    return F.interpolate(as_image(table, old), new, mode="bilinear")
+
+
 def solved(x, y, ridge):
     return torch.linalg.inv(x.T @ x + ridge) @ x.T @ y
 
@@ -270,6 +283,11 @@ def subtracted(features, places, strength, others):
 
 def added_everywhere(features, places, strength, others):
     return centred(features, places, strength, others)
+
+
+def ones_appended(features, places, strength, others):
+    x, more = (torch.hstack([each, torch.ones(len(each), 1)]) for each in (features, others))
+    return more @ solved(x, places, strength * torch.eye(x.shape[1]))
 
 
 def times_n(features, places, strength, others):
@@ -311,6 +329,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "Transpose first": reshaped,
         "The way back": reshaped_back,
         "nothing is mixed": untouched,
+        "the bias is missing": no_bias,
         "it gives a tensor of shape": left_as_a_map,
     },
     "04.5": {
@@ -320,7 +339,9 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "the nearest entry": default_mode,
         "along its length": as_a_line,
         "channels and places are": viewed,
-        "it gives a tensor of shape": bicubic,
+        "this is bicubic": bicubic,
+        "read as (width, height)": both_swapped,
+        "it gives a tensor of shape": left_as_an_image,
     },
     "04.6": {
         "through the origin": through_the_origin,
@@ -331,5 +352,6 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "λ is subtracted": subtracted,
         "on the diagonal": added_everywhere,
         "multiplied by n": times_n,
+        "a column of ones": ones_appended,
     },
 }

@@ -15,6 +15,7 @@ from segformer_edu import (
     MixFFN,
     MixTransformer,
     OverlapPatchEmbedding,
+    SegFormer,
     SegFormerConfig,
     SpatialReductionAttention,
 )
@@ -153,6 +154,63 @@ def test_untrained_features_of_flat_images_tell_position_with_zeros_and_not_othe
             pad_with(encoder, mode)
             scores = lesson["probe"](flat_images, encoder)
             assert all(abs(value) < 0.005 for pair in scores for value in pair)
+
+
+def test_patch_embeddings_read_zeros_at_the_bottom_and_right_only_where_strides_do_not_fit():
+    for embed in (OverlapPatchEmbedding(3, 8, 7, 4), OverlapPatchEmbedding(3, 8, 3, 2)):
+        for size, reads in ((48, False), (49, True)):
+            flat = torch.rand(3).view(1, 3, 1, 1).expand(1, 3, size, size)
+            with torch.no_grad():
+                differs = deviation(embed.double()(flat.double())[0].numpy()) > 0
+            assert differs[0].all() and differs[:, 0].all()
+            assert differs[-1, 1:].all() == differs[1:, -1].all() == reads
+            assert not differs[1:-1, 1:-1].any()
+
+
+def test_an_untrained_encoder_hears_of_the_top_one_token_further_than_of_the_bottom():
+    grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 256, 256)
+    for each in encoder_maps(encoder_with(0).double(), grey.contiguous())[:3]:
+        for along in (
+            deviation(each[0])[:, len(each[0]) // 2],
+            deviation(each[0])[len(each[0]) // 2],
+        ):
+            assert (along > 0).argmin() == (along[::-1] > 0).argmin() + 1
+
+
+def test_at_stage_1_the_border_can_be_read_for_one_colour_and_not_for_many(flat_images):
+    first = encoder_maps(encoder_with(0), flat_images)[0]
+    assert max(fit_probe(first[:24]).score(first[24:])) < 0.05
+    for one in first[:5, None]:
+        assert all(0.2 < score < 0.3 for score in fit_probe(one).score(one))
+
+
+def test_each_ring_is_fainter_than_the_one_outside_it():
+    torch.manual_seed(0)
+    blocks = nn.Sequential(*(EncoderBlock(16, 2, reduction_ratio=1) for _ in range(8)))
+    x = torch.randn(16).double().expand(1, 24, 24, 16).contiguous()
+    with torch.no_grad():
+        rings = deviation(blocks.double()(x)[0].numpy())[11, :8]
+    fainter = rings[:-1] / rings[1:]
+    assert 5 < fainter[0] < 20 and 20 < fainter[-1] < 200
+
+
+def test_only_the_trained_network_reads_columns_of_scenes_and_from_zeros_only(lesson):
+    scenes = Scenes(64, 128, seed=1)  # other scenes than the lesson's
+    images = torch.cat([normalize(scenes.picture(i)[0]) for i in range(len(scenes))])
+    torch.manual_seed(3)
+    untrained = MixTransformer(SegFormerConfig.named("nano")).eval()
+    trained = SegFormer.from_pretrained("nano").encoder
+    readable = {}
+    for name, network in (("untrained", untrained), ("trained", trained)):
+        for mode in ("zeros", "circular"):
+            pad_with(network, mode)
+            readable[name, mode] = [score > 0.5 for score in lesson["probe"](images, network)[-1]]
+    assert readable == {
+        ("untrained", "zeros"): [False, False],
+        ("untrained", "circular"): [False, False],
+        ("trained", "zeros"): [True, True],
+        ("trained", "circular"): [True, False],
+    }
 
 
 def test_either_padding_alone_tells_position(lesson, flat_images):

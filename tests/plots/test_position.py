@@ -20,6 +20,13 @@ def test_token_maps_draw_each_map_and_frame_the_marked_token():
     assert not [each for each in second.patches if isinstance(each, Rectangle)]
 
 
+def test_numbered_tokens_carry_their_number_where_they_stand():
+    (ax,) = plots.token_maps([MAPS[0]], ["one"], numbered=True).axes
+    written = {each.get_position(): each.get_text() for each in ax.texts}
+    assert written == {(c, r): str(4 * r + c) for r in range(3) for c in range(4)}
+    assert not plots.token_maps([MAPS[0]], ["one"]).axes[0].texts
+
+
 def test_deviations_share_a_scale_and_cross_out_what_is_zero():
     maps = [np.array([[1e-2, 0.0], [1e-20, 1.0]]), np.array([[2.0, 1e-4], [1e-4, 0.0]])]
     figure = plots.deviations(maps, ["one", "two"], least=1e-8)

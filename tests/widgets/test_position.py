@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segformer_edu.widgets import Position
-from segformer_edu.widgets.picture import Lines, Raster
+from segformer_edu.widgets.picture import Lines, Raster, Text
 
 module = sys.modules[Position.__module__]
 State = module.State
@@ -86,6 +86,20 @@ def test_what_is_like_the_middle_is_hatched_and_the_rest_is_a_map():
     assert kinds(State()) == (1, 1)
     assert kinds(State(depth=0)) == (1, 0)
     assert kinds(State(depth=8)) == (0, 1)
+
+
+@pytest.mark.parametrize("state", [State(side=8), State(depth=8, side=20, kernel=7)])
+def test_the_token_with_which_all_others_are_compared_is_marked(state):
+    tokens = module.deviations("zeros", state.kernel, state.side, False)[state.depth]
+    (mark,) = [
+        shape
+        for shape in module.token_panel(0, state, tokens)
+        if isinstance(shape, Text) and shape.text == "×"
+    ]
+    cell = module.SIDE / state.side
+    place = int((mark.y - module.TOP) // cell), int(mark.x // cell)
+    assert place == (state.side // 2, state.side // 2)
+    assert tokens[place] == 0
 
 
 def test_the_generator_is_left_alone():
