@@ -11,6 +11,7 @@ from statistics import mean, stdev
 import numpy as np
 import torch
 
+from experiments import hierarchy
 from experiments import training as minute
 from experiments.stochastic_depth import HERE as EXPERIMENTS
 from experiments.stochastic_depth import digits
@@ -521,6 +522,10 @@ def one_channel_products() -> str:
 
 def stage_4_side() -> str:
     return str(cost(SegFormerConfig.named("nano"), (256, 256)).stages[-1].size[0])
+
+
+def trial_steps() -> str:
+    return str(hierarchy.STEPS)
 
 
 def column_factor() -> str:

@@ -69,7 +69,7 @@ def equal_budgets(
 ) -> Figure:
     """What one budget buys, on two logarithmic axes: each name a marker, its points joined.
 
-    Every point carries its second number, on the left for one name, on the right for the next.
+    Every point carries its second number: above it where no other is higher, else below it.
 
     Args:
         points: name → x and y.
@@ -84,10 +84,12 @@ def equal_budgets(
     figure = new_figure(3.4)
     title(figure, finding)
     ax = figure.subplots()
+    places = [place for x, y in points.values() for place in zip(x, y, strict=True)]
     for number, (name, (x, y)) in enumerate(points.items()):
         ax.plot(x, y, marker=MARKERS[number], markersize=8, label=name)
-        side, start = ((-10, 4), "right") if number % 2 == 0 else ((10, -10), "left")
         for place in zip(x, y, strict=True):
+            highest = place[1] == max(every[1] for every in places if every[0] == place[0])
+            side, start = ((-8, 6), "right") if highest else ((8, -14), "left")
             text = f"{place[1]:,.0f}"
             ax.annotate(
                 text,

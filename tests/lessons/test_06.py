@@ -86,6 +86,17 @@ def test_a_coarser_grid_loses_more_and_poles_first(lesson):
     assert found[3].iou[road] > 0.65 > 0.3 > found[3].iou[pole]
 
 
+def test_at_1_32_most_scenes_have_lost_their_poles(lesson):
+    scenes, pole = Scenes(20, 128, seed=6), CLASSES.index("pole")
+    labels = [scenes.picture(index)[1] for index in range(20)]
+    labels = [each for each in labels if (each == pole).any()]
+    kept = [
+        (lesson["through_a_grid"](each, 32).numpy() == pole) & (each == pole) for each in labels
+    ]
+    assert sum(not each.any() for each in kept) > len(labels) / 2
+    assert max(each.sum() for each in kept) > sum(each.sum() for each in kept) / 2  # in one scene
+
+
 def test_no_channel_is_paid_for_by_full_attention_at_a_quarter(lesson):
     one = cost(lesson["column"](4, 1, 1), (512, 512)).encoder_multiply_adds
     assert one > lesson["budget"]
@@ -197,17 +208,39 @@ def test_the_reader_finds_a_linear_rule(lesson):
     assert torch.equal((tokens @ lesson["fit"](tokens, labels)).argmax(-1), labels[:, ::4, ::4])
 
 
+def test_maps_together_are_read_better_than_any_alone_and_most_near_borders(lesson):
+    """In each of the lesson's draws; nothing is said of stage 2 against 3 at borders."""
+    readers = {f"stage {i + 1}": [i] for i in range(4)} | {"1 to 3": [0, 1, 2]}
+    lesson |= {
+        "readers": readers,
+        "nano": SegFormer.from_pretrained("nano"),
+        "normalize": normalize,
+    }
+    lesson |= {"Scenes": Scenes}
+    for seed in (606, 607, 608):
+        with torch.no_grad():
+            found = lesson["rightly_labelled"](seed)
+        (far, near), best = found.pop("1 to 3"), found.pop("1/32 at best")
+        gains = far - max(x[0] for x in found.values()), near - max(x[1] for x in found.values())
+        assert gains[1] > gains[0] > 0
+        assert found["stage 3"][0] == max(x[0] for x in found.values())
+        assert {*sorted(found, key=lambda name: found[name][1])[:2]} == {"stage 1", "stage 4"}
+        assert all(best[place] > found["stage 4"][place] + 5 for place in (0, 1))
+
+
 def test_the_trial_says_what_the_lesson_says_of_it():
     results = json.loads((SOURCE.parents[2] / "experiments/hierarchy.json").read_text())
     by_name: dict[str, list[dict]] = {}
     for run in results["runs"]:
         by_name.setdefault(run["network"], []).append(run)
     assert [len(runs) for runs in by_name.values()] == [SEEDS] * 4
-    pyramid, fine, _, coarse = by_name.values()
+    pyramid, fine, eighth, coarse = by_name.values()
     for runs in zip(pyramid, fine, coarse, strict=True):  # seed by seed
         for score in (lambda run: run["miou"], lambda run: run["iou"]["pole"]):
             values = [score(run) for run in runs]
             assert values[1] > values[0] > values[2]
+    means = [np.mean([run["iou"]["pole"] for run in runs]) for runs in (pyramid, eighth)]
+    assert abs(means[0] - means[1]) < np.std([run["iou"]["pole"] for run in pyramid], ddof=1)
 
 
 def test_the_networks_of_the_trial_cost_no_more_than_the_pyramid():

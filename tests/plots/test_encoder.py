@@ -29,6 +29,8 @@ def test_budgets_stand_on_logarithmic_axes_with_their_numbers():
         assert (list(line.get_xdata()), list(line.get_ydata())) == (x, y)
     assert [text.get_text() for text in ax.texts] == ["27", "158", "32", "64"]
     assert [text.xy for text in ax.texts] == [(4, 27), (16, 158), (4, 32), (8, 64)]
+    above = [text.xyann[1] > 0 for text in ax.texts]  # 27 lies below 32, the others alone
+    assert above == [False, True, True, True]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["4", "8", "16"]
     assert len({line.get_marker() for line in ax.lines}) == 2
 
