@@ -250,6 +250,9 @@ def examine_read_position(answer: Callable[..., float]) -> str | None:
             "right at the start, outside the row at its end.": (
                 lambda i, small, large: max((i + 0.5) * small / large - 0.5, 0)
             ),
+            "right at the end, outside the row at its start.": (
+                lambda i, small, large: min((i + 0.5) * small / large - 0.5, small - 1)
+            ),
             "this is the place measured from the edge; sample 0 itself lies half a pixel in.": (
                 lambda i, small, large: (i + 0.5) * small / large
             ),
@@ -314,6 +317,9 @@ def examine_labels_at(answer: Callable[..., Tensor]) -> str | None:
             "probabilities were mixed. The softmax comes after the resize, if at all: the loss saw "
             "resized logits.": lambda x, size: bilinear(x.softmax(dim=1), size).argmax(dim=1),
             "resized as it should be, and not decided: the answer is one class a pixel.": bilinear,
+            "the classes are right, and an axis of length 1 is left over: (B, H, W) is wanted.": (
+                lambda x, size: bilinear(x, size).argmax(dim=1, keepdim=True)
+            ),
         },
     )
 
@@ -380,6 +386,12 @@ def examine_shares_of_logits(answer: Callable[..., Tensor]) -> str | None:
             ),
             "the sign is turned: the ReLU passes what is above zero.": (
                 lambda parts, w, b: last((parts * (parts.sum(0) < 0)) @ w.T, b)
+            ),
+            "the last part, that of the biases, has a say in what the ReLU passes, too.": (
+                lambda parts, w, b: last((parts * (parts[:-1].sum(0) > 0)) @ w.T, b)
+            ),
+            "the numbers are right, in a list: torch.stack makes one tensor (n, K) of them.": (
+                lambda parts, w, b: list(shares_of_logits(parts, w, b))
             ),
         },
     )

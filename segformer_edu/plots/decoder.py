@@ -180,7 +180,9 @@ def contribution_maps(
         ax.set_title(caption, fontsize=9)
     for ax in (first, *others):
         ax.axis("off")
-    figure.colorbar(image, ax=others[-1], fraction=0.05).ax.tick_params(labelsize=7)
+    bar = figure.colorbar(image, ax=others[-1], fraction=0.05)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("added to the logit", fontsize=7)
     return figure
 
 

@@ -185,7 +185,7 @@ def stage_maps(state: State, sums: np.ndarray, point: tuple[int, int]) -> list[S
     side, y = 112, 304
     shapes: list[Shape] = [
         Text(4, y - 24, f"What each part adds to “{CLASSES[state.label]}”, everywhere:", bold=True),
-        Text(330, y - 24, "orange for it, violet against it, one scale for all", 11),
+        Text(380, y - 24, "orange for it, violet against it, one scale for all", 11),
     ]
     for part, name in enumerate(PARTS):
         x = 4 + part * (side + 12)

@@ -148,6 +148,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "and the last samples are kept inside": lambda i, n, m: min(i * n / m, n - 1),
         "right in the middle": lambda i, n, m: (2 * i + 1) * n / (2 * m) - 0.5,
         "right at the start": lambda i, n, m: max(0, (2 * i + 1) * n / (2 * m) - 0.5),
+        "right at the end": lambda i, n, m: min(n - 1, (2 * i + 1) * n / (2 * m) - 0.5),
         "measured from the edge": lambda i, n, m: (2 * i + 1) * n / (2 * m),
         "rounded to whole samples": lambda i, n, m: (2 * i + 1) * n // (2 * m),
     },
@@ -157,6 +158,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "The corners are aligned": aligned,
         "probabilities were mixed": mixed_probabilities,
         "not decided": lambda x, size: F.interpolate(x, size, mode="bilinear"),
+        "an axis of length 1": lambda x, size: pixel_by_pixel(x, size)[:, None],
     },
     "07.6": {
         "a ReLU of its own": each_through_relu,
@@ -168,5 +170,9 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
             by_differences(p, w, b) * 0
             + torch.cat([(p * (p.sum(0) < 0))[:-1] @ w.T, (p * (p.sum(0) < 0))[-1:] @ w.T + b])
         ),
+        "has a say in what the ReLU passes": lambda p, w, b: torch.cat(
+            [(p * (p[:-1].sum(0) > 0))[:-1] @ w.T, (p * (p[:-1].sum(0) > 0))[-1:] @ w.T + b]
+        ),
+        "in a list": lambda p, w, b: list(by_differences(p, w, b)),
     },
 }

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from segformer_edu import AllMLPDecoder, MixTransformer, SegFormer, SegFormerConfig
+from segformer_edu.analysis.contributions import contributions
 from segformer_edu.analysis.receptive_field import area, receptive_field
 from segformer_edu.checkpoints.layouts import PUBLISHED
 from segformer_edu.data.scenes import CLASSES, Scenes
@@ -144,6 +145,64 @@ def test_logits_are_resized_without_aligned_corners_and_before_the_argmax(lesson
         assert score(worse).iou[7] < right.iou[7]  # poles
     mixed = F.interpolate(coarse, (128, 128), mode="bilinear")[:, 0].round().long()
     assert score(mixed).miou < right.miou - 0.03
+
+
+def test_a_head_with_a_relu_fitted_alike_takes_back_less_than_half_of_the_gap(lesson, nano, seen):
+    images, _, score = seen
+    others, truth = (torch.stack(each) for each in zip(*Scenes(24, 128, seed=4244), strict=True))
+    with torch.no_grad():
+        lesson["maps"] = nano.encoder(images)
+        lesson["inputs"] = lesson["side_by_side"](nano.encoder(others))
+        whole = score(nano.predict(images)).miou
+    lesson |= {"images": images, "score": score, "targets": truth[:, 2::4, 2::4].long()}
+    straight = nn.Conv2d(lesson["inputs"].shape[1], len(CLASSES), 1)
+    nn.init.zeros_(straight.weight)
+    linear = lesson["fitted"](straight).miou
+    bent, flat = [], []  # two layers with a ReLU between them, and without
+    for seed in range(3):
+        for middle, scored in ((nn.ReLU(), bent), (nn.Identity(), flat)):
+            torch.manual_seed(seed)
+            head = nn.Sequential(nn.Conv2d(240, 64, 1), middle, nn.Conv2d(64, len(CLASSES), 1))
+            scored.append(lesson["fitted"](head).miou)
+    assert 0.85 < linear / whole < 1
+    assert max(linear, *flat) < min(bent) and max(bent) < (linear + whole) / 2
+
+
+def test_logits_at_a_quarter_of_the_size_can_hold_more_than_shares_of_classes(seen):
+    _, labels, score = seen
+
+    def miou(logits):
+        return score(F.interpolate(logits, (128, 128), mode="bilinear").argmax(1)).miou
+
+    one_hot = F.one_hot(labels.long(), len(CLASSES)).permute(0, 3, 1, 2).float()
+    shares = F.avg_pool2d(one_hot, 4)
+    logits = shares.clamp(0.01).log().requires_grad_()
+    optimizer = torch.optim.Adam([logits], lr=0.2)
+    for _ in range(25):
+        optimizer.zero_grad()
+        large = F.interpolate(logits, (128, 128), mode="bilinear")
+        F.cross_entropy(large, labels.long()).backward()
+        optimizer.step()
+    assert miou(logits.detach()) > miou(shares) + 0.02
+
+
+@torch.no_grad()
+def test_no_stage_alone_names_the_class_often_enough_and_all_together_do(nano, seen):
+    images, labels, _ = seen
+    shares, truth = contributions(nano, images), labels[:, 2::4, 2::4]
+    alone = [(shares[:, part].argmax(1) == truth).double().mean() for part in range(5)]
+    assert (shares.sum(1).argmax(1) == truth).double().mean() > max(alone) + 0.1
+    assert max(alone[1:3]) > max(alone[0], *alone[3:])  # the middle stages say most
+
+
+@torch.no_grad()
+def test_the_epsilon_shows_in_the_logits_and_in_no_label(nano, seen):
+    images, _, _ = seen
+    other = SegFormer(nano.config.replace(block_norm_eps=1e-5)).eval()
+    other.load_state_dict(nano.state_dict())
+    ours, theirs = nano(images[:4]), other(images[:4])
+    assert 3e-6 < (ours - theirs).abs().max() / theirs.abs().max() < 1e-4
+    assert torch.equal(nano.predict(images[:4]), other.predict(images[:4]))
 
 
 def test_the_bug_moves_everything_outwards_by_up_to_a_pixel_and_a_half(lesson):

@@ -9,7 +9,7 @@ import torch
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import CLASSES
 from segformer_edu.widgets import Contributions
-from segformer_edu.widgets.picture import Rectangle, Text
+from segformer_edu.widgets.picture import Rectangle, Text, _font
 
 module = sys.modules[Contributions.__module__]
 State = module.State
@@ -67,3 +67,12 @@ def test_the_task_can_be_solved() -> None:
         first = np.take_along_axis(sums[0], winner[None], 0)[0]
         assert (first < -0.5).sum() > 10, scene
     assert any((module.summands(scene).sum(0).argmax(0) == 7).any() for scene in module.SCENES)
+
+
+@pytest.mark.parametrize("label", range(len(CLASSES)))
+def test_the_note_on_colours_begins_behind_the_longest_heading(label: int) -> None:
+    texts = [shape for shape in module.draw(State(label=label)).shapes if isinstance(shape, Text)]
+    heading = next(text for text in texts if text.text.startswith("What each part"))
+    note = next(text for text in texts if text.text.startswith("orange"))
+    length = _font(heading.bold, 100).getlength(heading.text) * heading.size / 100
+    assert heading.x + length + 10 < note.x
