@@ -375,7 +375,7 @@ plots.show(
         log=True,
     ),
     alt="Mean absolute gradient of the first block over 15 epochs, on a logarithmic axis. Both "
-    "curves fall. Stochastic depth begins a little below constant depth, is above it from the "
+    "curves end far below their start. Stochastic depth begins a little below constant depth, is above it from the "
     "second epoch on, and ends several times higher.",
 )
 
