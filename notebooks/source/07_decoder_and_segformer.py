@@ -705,7 +705,7 @@ for layout in published_layouts:
 #
 # $$\mathrm{logit}_k = \sum_{i=1}^{5} \sum_d V_{kd}\, m_d\, z_{id} + v_k, \qquad m_d = \Big[ \sum_{i=1}^{5} z_{id} > 0 \Big]$$
 #
-# Here z_{id} is what summand i puts into channel d in front of the ReLU, the fifth being the biases; m_d is 1 where the ReLU lets the channel pass, and 0 elsewhere; V and v are the classifier's weight and bias, and v joins the fifth summand.
+# Here $z_{id}$ is what summand i puts into channel d in front of the ReLU, the fifth being the biases; $m_d$ is 1 where the ReLU lets the channel pass, and 0 elsewhere; V and v are the classifier's weight and bias, and v joins the fifth summand.
 
 # %%
 shares = contributions(nano, images)  # (B, 5, K, H/4, W/4)
