@@ -256,9 +256,10 @@ def spread(values: Sequence[float]) -> str:
 
 def machine() -> dict[str, str]:
     """Where and when it was measured."""
+    threads = torch.get_num_threads()
     return {
         "date": datetime.date.today().isoformat(),
-        "processor": f"{processor()}, one thread",
+        "processor": f"{processor()}, torch on {threads} of its cores",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": version("torch"),

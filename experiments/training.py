@@ -96,9 +96,9 @@ def run(
     found: dict[int, Tensor] = {}
     seconds = 0.0
     for stop in sorted({*at, steps}):
-        start = time.process_time()
+        start = time.perf_counter()
         losses += islice(training, stop - len(losses))
-        seconds += time.process_time() - start
+        seconds += time.perf_counter() - start
         found[stop] = predictions(model, images)
     result = scores(confusion_matrix(found[steps], labels, CONFIG.num_classes))
     row = {
@@ -200,7 +200,6 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all if none is named")
     parser.add_argument("--quick", action="store_true", help="three steps; writes nothing")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     path = HERE / "training.json"
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for part in options.parts or PARTS:

@@ -605,6 +605,10 @@ def tensors() -> str:
     return str(len(list(SegFormer(minute.CONFIG).parameters())))
 
 
+def minute_steps() -> str:
+    return f"{minute.STEPS:,}"
+
+
 def few_steps() -> str:
     return str(minute.FEW_STEPS)
 
@@ -615,7 +619,7 @@ def grid_pictures() -> str:
 
 def seed_spread() -> str:
     found = [row["miou"] for row in _minutes("seeds")]
-    return f"{max(found) - min(found):.2f}"
+    return f"{max(found) - min(found):.3f}"
 
 
 def blind_accuracy() -> str:

@@ -8,7 +8,7 @@ A run is a generator, which trains as far as it is asked to:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,20 @@ from segformer_edu.training.metrics import confusion_matrix
 from segformer_edu.training.optimizer import learning_rate_factor, set_learning_rate
 
 
-def in_memory(dataset: SegmentationDataset, workers: int = 2) -> tuple[Tensor, Tensor]:
+def in_memory(
+    dataset: SegmentationDataset, workers: int = 2, watch: Callable[..., Iterable] = iter
+) -> tuple[Tensor, Tensor]:
     """All pictures of a data set, each made once, by several processes.
+
+    Args:
+        dataset: of N pictures.
+        workers: so many processes.
+        watch: hands on what comes in, twenty pictures at a time; a progress bar, for example.
 
     Shape: → `(N, 3, H, W)` float32, normalised, and `(N, H, W)` int64.
     """
     loader = DataLoader(dataset, batch_size=20, num_workers=workers)
-    images, labels = zip(*loader, strict=True)
+    images, labels = zip(*watch(loader), strict=True)
     return torch.cat(images), torch.cat(labels)
 
 

@@ -15,6 +15,7 @@ from segformer_edu.widgets.contributions import Contributions
 from segformer_edu.widgets.encoder import Pyramid
 from segformer_edu.widgets.patches import Patches
 from segformer_edu.widgets.position import Position
+from segformer_edu.widgets.progress_bar import progress
 from segformer_edu.widgets.spatial_reduction import SpatialReduction
 from segformer_edu.widgets.stochastic_depth import StochasticDepth
 from segformer_edu.widgets.training_run import TrainingRun
@@ -28,4 +29,5 @@ __all__ = [
     "SpatialReduction",
     "StochasticDepth",
     "TrainingRun",
+    "progress",
 ]
