@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
@@ -111,6 +112,16 @@ def test_a_case_is_shown_in_words_where_values_would_not_help() -> None:
     )
 
 
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x, 1), lambda x: [[x]]])
+def test_arrays_count_as_tensors(wrap) -> None:
+    def solution(width):
+        return wrap(torch.arange(width) / 2)
+
+    assert diagnose(lambda width: wrap(np.arange(width) / 2), solution, [(3,), (5,)], {}) is None
+    verdict = diagnose(lambda width: wrap(np.arange(width)), solution, [(3,)], {})
+    assert verdict and "a tensor of shape (3,)" in verdict
+
+
 def test_a_verdict_is_true_only_when_correct(scratch: Exercise) -> None:
     assert judge(scratch, scratch.solution)
     assert not judge(scratch, ...)
@@ -164,6 +175,11 @@ def test_a_tuple_with_a_gap_is_not_attempted() -> None:
 )
 def test_same_compares_value_and_shape(left, right, equal: bool) -> None:
     assert same(left, right) is equal
+
+
+def test_the_tolerance_holds_for_parts_too() -> None:
+    assert not same([torch.ones(2)], [torch.ones(2) + 1e-3])
+    assert same([torch.ones(2)], [torch.ones(2) + 1e-3], tolerance=1e-2)
 
 
 def test_hints_are_a_ladder() -> None:
