@@ -8,7 +8,7 @@ lab: .venv/lab.stamp   # Jupyter wants to be told that root is meant, as in a co
 
 test: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff check && $(VENV_PYTHON) -m ruff format --check && $(VENV_PYTHON) -m mypy && $(VENV_PYTHON) tools/lessons.py check
-	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=120 --ignore tests/browser tests notebooks
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=120 --ignore tests/browser tests notebooks
 	$(VENV_PYTHON) -m pytest tests/browser   # alone, because it measures how fast pictures answer
 
 notebooks: .venv/test.stamp

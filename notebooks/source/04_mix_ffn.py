@@ -304,7 +304,8 @@ plots.show(
         "Nine kinds of token after one Mix-FFN, 25 after two",
         numbered=True,
     ),
-    alt="Three maps of 9 by 9 tokens, a number and a colour for each kind of token. On the left all "
+    alt="Three maps of 9 by 9 tokens, a number and a colour for each kind of token. On the left "
+    "all "
     "are of one kind. In the middle a frame: four corners, four edges and the inside are nine "
     "kinds. On the right a second frame inside the first, and 25 kinds.",
 )

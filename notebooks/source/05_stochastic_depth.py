@@ -375,7 +375,8 @@ plots.show(
         log=True,
     ),
     alt="Mean absolute gradient of the first block over 15 epochs, on a logarithmic axis. Both "
-    "curves end far below their start. Stochastic depth begins a little below constant depth, is above it from the "
+    "curves end far below their start. Stochastic depth begins a little below constant depth, is "
+    "above it from the "
     "second epoch on, and ends several times higher.",
 )
 
@@ -734,7 +735,8 @@ plots.show(
     ),
     alt="Milliseconds of a training step through a Mix-FFN over the drop rate from 0 to 0.8. The "
     "mask's curve stays level. The curves of skipping, by sample and by batch, fall towards the "
-    "right; the batch's has the widest band. The factor measured on the machine that made the picture stands in the title.",
+    "right; the batch's has the widest band. The factor measured on the machine that made the "
+    "picture stands in the title.",
 )
 
 # %% [markdown]

@@ -524,7 +524,8 @@ plots.show(
         "The decoder is the longest single part in every size",
     ),
     alt="Six stacked bars of multiply-adds, from 8 to 112 G. The decoder takes more than half of "
-    "B0 and two thirds of B2; from B2 to B5 it stays as it is, while Mix-FFN and the other parts of "
+    "B0 and two thirds of B2; from B2 to B5 it stays as it is, while Mix-FFN and the other parts "
+    "of "
     "the encoder grow with depth.",
 )
 
