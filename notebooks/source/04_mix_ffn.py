@@ -305,8 +305,7 @@ plots.show(
         numbered=True,
     ),
     alt="Three maps of 9 by 9 tokens, a number and a colour for each kind of token. On the left "
-    "all "
-    "are of one kind. In the middle a frame: four corners, four edges and the inside are nine "
+    "all are of one kind. In the middle a frame: four corners, four edges and the inside are nine "
     "kinds. On the right a second frame inside the first, and 25 kinds.",
 )
 

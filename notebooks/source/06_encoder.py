@@ -525,8 +525,7 @@ plots.show(
     ),
     alt="Six stacked bars of multiply-adds, from 8 to 112 G. The decoder takes more than half of "
     "B0 and two thirds of B2; from B2 to B5 it stays as it is, while Mix-FFN and the other parts "
-    "of "
-    "the encoder grow with depth.",
+    "of the encoder grow with depth.",
 )
 
 # %% [markdown]
