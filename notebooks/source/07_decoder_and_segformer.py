@@ -490,8 +490,8 @@ assert 0.85 < share < 1
 plots.show(
     plots.resized_rows([0, 1, 2, 3], 16, "Where each new pixel looks, in the two conventions"),
     alt="Two drawings of a row of four squares over a row of sixteen small ones, lines showing "
-    "where "
-    "each small one reads. Without aligned corners the lines are upright, except for two at each "
+    "where each small one reads. Without aligned corners the lines are upright, except for two "
+    "at each "
     "end that bend to the outermost sample. With aligned corners all lines lean: inwards by one "
     "and a half small squares at the ends, upright only in the middle.",
 )
