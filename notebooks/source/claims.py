@@ -661,10 +661,6 @@ def hardly_known() -> str:
     return " and ".join(f"{name}s" for name, each in zip(CLASSES, iou, strict=True) if each < 0.1)
 
 
-def best_scene() -> str:
-    return str(1 + max(SHOWN, key=_right_at_the_end))
-
-
 def worst_scene() -> str:
     return str(1 + min(SHOWN, key=_right_at_the_end))
 

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.exercises.exercise import diagnose, exercise, same
 from segformer_edu.segformer import SegFormer
+
+
+def comparable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with lists and arrays of numbers as tensors, and nan as −1, which equals itself."""
+
+    def converted(*args: Any) -> Any:
+        found = function(*args)
+        if isinstance(found, (list, tuple, np.ndarray)):
+            found = torch.as_tensor(found)
+        return found.double().nan_to_num(-1.0) if isinstance(found, Tensor) else found
+
+    return converted
 
 
 @exercise(
@@ -36,7 +50,7 @@ def examine_miou_by_hand(answer: float) -> str | None:
 
     counts = true != 255
     found = ious(true[counts], said[counts])
-    if same(answer, sum(found) / 3):
+    if same(answer, sum(found) / 3, tolerance=1e-3):  # a pencil stops at 0.583
         return None
     mistakes = {
         "that is the pixel accuracy, six of eight.": 6 / 8,
@@ -50,7 +64,7 @@ def examine_miou_by_hand(answer: float) -> str | None:
         "that is the sum; divide by the number of classes that occur.": sum(found),
     }
     for diagnosis, value in mistakes.items():
-        if same(answer, value):
+        if same(answer, value, tolerance=1e-3):
             return diagnosis
     return "count again, class by class: pixels that both call by it, over those that either does."
 
@@ -78,31 +92,34 @@ def iou_of_classes(matrix: Tensor) -> Tensor:
 def examine_iou_of_classes(answer: Callable[..., Tensor]) -> str | None:
     cases = [
         (torch.tensor([[5, 1, 0], [2, 7, 3], [0, 4, 1]]),),
-        (torch.tensor([[40, 3], [10, 2]]),),
+        (torch.tensor([[40, 3, 0], [10, 2, 0], [0, 0, 0]]),),  # class 2 is nowhere
     ]
+    mistakes: dict[str, Callable[[Tensor], Tensor]] = {
+        "the cell on the diagonal is in the row and in the column: this union counts it "
+        "twice.": lambda m: m.diagonal() / (m.sum(0) + m.sum(1)),
+        "that is the recall: what was called so without being so is missing from the union.": (
+            lambda m: m.diagonal() / m.sum(1)
+        ),
+        "that is the precision: what is so and was not found is missing from the union.": (
+            lambda m: m.diagonal() / m.sum(0)
+        ),
+        "that is the Dice score, twice the intersection over the sum of both. It is larger "
+        "than IoU, and ranks classes the same.": (
+            lambda m: 2 * m.diagonal() / (m.sum(0) + m.sum(1))
+        ),
+        "that is each class's part of the pixel accuracy: divided by all pixels, where the "
+        "class's own union is wanted.": lambda m: m.diagonal() / m.sum(),
+        "that is the mean already; return one number for each class.": (
+            lambda m: iou_of_classes(m).mean()
+        ),
+        "right but for a class that neither knows: 0 says that it was got wrong, and nan that "
+        "there was nothing to get.": lambda m: iou_of_classes(m).nan_to_num(0.0),
+    }
     return diagnose(
-        answer,
-        iou_of_classes,
+        comparable(answer),
+        comparable(iou_of_classes),
         cases,
-        {
-            "the cell on the diagonal is in the row and in the column: this union counts it "
-            "twice.": lambda m: m.diagonal() / (m.sum(0) + m.sum(1)),
-            "that is the recall: what was called so without being so is missing from the union.": (
-                lambda m: m.diagonal() / m.sum(1)
-            ),
-            "that is the precision: what is so and was not found is missing from the union.": (
-                lambda m: m.diagonal() / m.sum(0)
-            ),
-            "that is the Dice score, twice the intersection over the sum of both. It is larger "
-            "than IoU, and ranks classes the same.": (
-                lambda m: 2 * m.diagonal() / (m.sum(0) + m.sum(1))
-            ),
-            "that is each class's part of the pixel accuracy: divided by all pixels, where the "
-            "class's own union is wanted.": lambda m: m.diagonal() / m.sum(),
-            "that is the mean already; return one number for each class.": (
-                lambda m: iou_of_classes(m).mean()
-            ),
-        },
+        {diagnosis: comparable(mistake) for diagnosis, mistake in mistakes.items()},
     )
 
 
@@ -130,8 +147,8 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def examine_masked_cross_entropy(answer: Callable[..., Tensor]) -> str | None:
     generator = torch.Generator().manual_seed(0)
 
-    def case(batch: int, classes: int, share: float) -> tuple[Tensor, Tensor]:
-        logits = torch.randn(batch, classes, 5, 6, generator=generator)
+    def case(batch: int, classes: int, share: float, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        logits = scale * torch.randn(batch, classes, 5, 6, generator=generator)
         labels = torch.randint(classes, (batch, 5, 6), generator=generator)
         hidden = torch.rand(batch, 5, 6, generator=generator) < share
         hidden[0, :3] = True  # more in one picture than in the others
@@ -161,6 +178,11 @@ def examine_masked_cross_entropy(answer: Callable[..., Tensor]) -> str | None:
     def other_sign(logits: Tensor, labels: Tensor) -> Tensor:
         return -masked_cross_entropy(logits, labels)
 
+    def logarithm_of_zero(logits: Tensor, labels: Tensor) -> Tensor:
+        counts = labels != 255
+        probability = logits.softmax(dim=1).gather(1, labels.where(counts, 0)[:, None])[:, 0]
+        return -probability[counts].log().mean()
+
     def wrong_axis(logits: Tensor, labels: Tensor) -> Tensor:
         loss, counts = of_pixels(logits, labels, axis=-1)
         return loss[counts].mean()
@@ -168,7 +190,7 @@ def examine_masked_cross_entropy(answer: Callable[..., Tensor]) -> str | None:
     return diagnose(
         answer,
         masked_cross_entropy,
-        [case(2, 4, 0.3), case(3, 8, 0.6)],
+        [case(2, 4, 0.3), case(3, 8, 0.6), case(2, 4, 0.3, scale=200.0)],
         {
             "the ignored pixels are out of the sum, and still in the number that divides it: the "
             "more is ignored, the smaller this loss.": divided_by_all,
@@ -180,6 +202,8 @@ def examine_masked_cross_entropy(answer: Callable[..., Tensor]) -> str | None:
             "the sign: a probability is below 1, its logarithm negative, and a loss is not.": (
                 other_sign
             ),
+            "right for small logits. Where they lie far apart a probability is rounded to 0, and its "
+            "logarithm is −∞: log_softmax takes both at once.": logarithm_of_zero,
             "the softmax runs along the width. The probabilities of one pixel sum to one over the "
             "classes.": wrong_axis,
         },
@@ -269,15 +293,20 @@ def examine_decayed(answer: Callable[..., list[str]]) -> str | None:
         embed_dims=(4, 8), depths=(1, 1), num_heads=(1, 2), reduction_ratios=(2, 1),
         mlp_ratios=(2, 2), patch_sizes=(3, 3), strides=(2, 2), decoder_dim=4, num_classes=3,
     )  # fmt: skip
-    models = [SegFormer(small), nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))]
+    plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    plain.register_buffer("grid", torch.zeros(2, 2))  # with two axes, and no parameter
+    models = [SegFormer(small), plain]
 
     def by_name(rule: Callable[[str], bool]) -> Callable[[nn.Module], list[str]]:
         return lambda model: [name for name, _ in model.named_parameters() if rule(name)]
 
     def listed(model: nn.Module) -> object:
         names = answer(model)
-        return list(names) if isinstance(names, (tuple, set, dict)) else names
+        return list(names) if isinstance(names, Iterable) else names
 
+    found, wanted = map(listed, models), map(decayed, models)
+    if all(a != b and sorted(a) == sorted(b) for a, b in zip(found, wanted, strict=True)):
+        return "these are the right names; give them in the order in which the model has them."
     return diagnose(
         listed,
         decayed,
@@ -292,6 +321,9 @@ def examine_decayed(answer: Callable[..., list[str]]) -> str | None:
             "shapes.": by_name(lambda n: n.endswith("weight") and "norm" not in n),
             "these are the ones that do not decay.": (
                 lambda model: [name for name, x in model.named_parameters() if x.ndim == 1]
+            ),
+            "the state_dict holds buffers too, which no optimizer sees: ask for the parameters.": (
+                lambda model: [name for name, x in model.state_dict().items() if x.ndim > 1]
             ),
             "only matrices: the kernels of convolutions, with four axes, decay too.": (
                 lambda model: [name for name, x in model.named_parameters() if x.ndim == 2]
@@ -328,11 +360,12 @@ def examine_weights_of(answer: Callable[..., Tensor]) -> str | None:
         return weights / weights.mean()
 
     return diagnose(
-        lambda labels, number: answer(labels, number).double(),
+        comparable(answer),
         weights_of,
         [
             (torch.tensor([[0, 0, 0, 1], [1, 2, 255, 0], [0, 0, 2, 0]]), 3),
             (torch.tensor([3, 1, 1, 2, 0, 255, 255, 2, 2, 2]), 4),
+            (torch.tensor([2, 0, 0, 1, 0]), 3),  # nothing is ignored
         ],
         {
             "this is 1/frequency, without the root: every class gets the same sum, and a pole's "
@@ -384,14 +417,23 @@ def adamw_step(
 def examine_adamw_step(answer: Callable[..., tuple[Tensor, ...]]) -> str | None:
     generator = torch.Generator().manual_seed(0)
 
-    def case(step: int) -> tuple:
+    def case(step: int, scale: float = 1.0) -> tuple:
         weight, gradient, mean = torch.randn(3, 4, generator=generator, dtype=torch.float64)
         square = torch.rand(4, generator=generator, dtype=torch.float64)
-        past = min(step - 1, 1)  # at the first step both averages are still zero
-        return weight, gradient, mean * past, square * past, step, 0.01, 0.1
+        past = scale * min(step - 1, 1)  # at the first step both averages are still zero
+        return weight, gradient * scale, mean * past, square * scale * past, step, 0.01, 0.1
+
+    def on_copies(*case: Any) -> tuple[Tensor, ...]:
+        """The answer may write into what it is given, as torch's own does."""
+        return answer(*(x.clone() if isinstance(x, Tensor) else x for x in case))
 
     def variant(
-        corrected: bool = True, rooted: bool = True, coupled: bool = False, pull: float = 1.0
+        corrected: bool = True,
+        rooted: bool = True,
+        coupled: bool = False,
+        pull: float = 1.0,
+        eps: float = 1e-8,
+        eps_under_root: float = 0.0,
     ) -> Callable:
         def step_of(
             w: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, rate: float, decay: float
@@ -399,7 +441,7 @@ def examine_adamw_step(answer: Callable[..., tuple[Tensor, ...]]) -> str | None:
             g = g + decay * w * coupled
             m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
             m_hat, v_hat = (m / (1 - 0.9**t), v / (1 - 0.999**t)) if corrected else (m, v)
-            usual = (v_hat.sqrt() if rooted else v_hat) + 1e-8
+            usual = ((v_hat + eps_under_root).sqrt() if rooted else v_hat) + eps
             shrink = 1 if coupled else 1 - pull * rate * decay
             return w * shrink - rate * m_hat / usual, m, v
 
@@ -410,10 +452,16 @@ def examine_adamw_step(answer: Callable[..., tuple[Tensor, ...]]) -> str | None:
     ) -> tuple[Tensor, ...]:
         return variant(pull=1 / rate)(w, g, m, v, t, rate, decay)
 
+    def corrected_for_good(
+        w: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, rate: float, decay: float
+    ) -> tuple[Tensor, ...]:
+        w, m, v = adamw_step(w, g, m, v, t, rate, decay)
+        return w, m / (1 - 0.9**t), v / (1 - 0.999**t)
+
     return diagnose(
-        answer,
+        on_copies,
         adamw_step,
-        [case(1), case(2), case(10)],
+        [case(1), case(2), case(10), case(1, scale=1e-7)],  # in the last one eps shows
         {
             "the averages are not corrected: they start at zero, and are too small at first.": (
                 variant(corrected=False)
@@ -422,6 +470,14 @@ def examine_adamw_step(answer: Callable[..., tuple[Tensor, ...]]) -> str | None:
             "W is for decay that pulls on the weight itself.": variant(coupled=True),
             "the root over the average of squares is missing.": variant(rooted=False),
             "there is no decay in it.": variant(pull=0.0),
+            "there is no eps in it: a weight whose gradient has always been 0 would get 0/0.": (
+                variant(eps=0.0)
+            ),
+            "eps is under the root; it is added to the root.": (
+                variant(eps=0.0, eps_under_root=1e-8)
+            ),
+            "the averages that you return are the corrected ones; the next step goes on from the "
+            "others.": corrected_for_good,
             "the decay pulls by its full amount each step, where it should by learning rate times "
             "decay.": decay_without_rate,
         },

@@ -38,9 +38,9 @@ BARS = 500  # where the classes are listed
 BLUE, ORANGE, PALE = OKABE_ITO[0], OKABE_ITO[1], "#D5DBE1"
 RUN = Path(__file__).with_suffix(".npz")
 TASK = (
-    "Find the first step at which three fifths of all pixels are right, 60 %. Which classes does "
-    "the model hardly know by then? Then find the scenes that it gets best and worst at the "
-    "end, and say how their wrong pixels differ."
+    "Find the first step at which three fifths of all pixels are right, 60 %. Which class does the "
+    "model hardly know by then? Then find the scene that it gets worst at the end, and say how its "
+    "wrong pixels differ from those of scene 1."
 )
 
 

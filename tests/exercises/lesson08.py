@@ -1,6 +1,6 @@
 """Answers to lesson 08's exercises, as learners write them: right ones, and diagnosis → wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,15 @@ from torch.optim.lr_scheduler import LinearLR, PolynomialLR
 TRUE, SAID = [0, 0, 1, 0, 1, 1, 2, 2], [0, 1, 1, 0, 1, 1, 2, 0]  # without the ignored pixel
 
 
-def pixel_by_pixel(matrix: Tensor) -> Tensor:
+def pixel_by_pixel(matrix: Tensor) -> list[float]:
     rows, columns = (axis.flatten() for axis in torch.meshgrid(*map(torch.arange, matrix.shape)))
     pixels = matrix.flatten()
     true, said = rows.repeat_interleave(pixels), columns.repeat_interleave(pixels)
-    return torch.from_numpy(jaccard_score(true, said, average=None)).float()
+    known = {*true.tolist(), *said.tolist()}
+    return [
+        float(jaccard_score(true == k, said == k)) if k in known else float("nan")
+        for k in range(len(matrix))
+    ]
 
 
 def torchs_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -38,20 +42,20 @@ def two_schedulers(step, steps, warmup_steps, ratio, power):
     return rise.get_last_lr()[0] * fall.get_last_lr()[0]
 
 
-def by_kind_of_module(model: nn.Module) -> list[str]:
+def by_kind_of_module(model: nn.Module) -> Iterator[str]:
     spared = {
         f"{path}.{name}".lstrip(".")
         for path, module in model.named_modules()
         for name, _ in module.named_parameters(recurse=False)
         if name == "bias" or isinstance(module, (nn.LayerNorm, nn.BatchNorm2d))
     }
-    return [name for name, _ in model.named_parameters() if name not in spared]
+    return (name for name, _ in model.named_parameters() if name not in spared)
 
 
-def weights_in_numpy(labels: Tensor, num_classes: int) -> Tensor:
+def weights_in_numpy(labels: Tensor, num_classes: int) -> np.ndarray:
     values, counts = np.unique(labels.numpy(), return_counts=True)
     shares = np.array([counts[values == k][0] for k in range(num_classes)]) / labels.numel()
-    return torch.from_numpy(shares**-0.5 / np.mean(shares**-0.5))
+    return shares**-0.5 / np.mean(shares**-0.5)
 
 
 def torchs_adamw(weight, gradient, mean, square, step, learning_rate, decay):
@@ -65,14 +69,19 @@ def torchs_adamw(weight, gradient, mean, square, step, learning_rate, decay):
     return parameter.detach(), after["exp_avg"], after["exp_avg_sq"]
 
 
+def in_place(weight, gradient, mean, square, step, learning_rate, decay):
+    after = torchs_adamw(weight, gradient, mean, square, step, learning_rate, decay)
+    return tuple(old.copy_(new) for old, new in zip((weight, mean, square), after, strict=True))
+
+
 RIGHT: Mapping[str, Any] = {
-    "08.1": float(jaccard_score(TRUE, SAID, average="macro")),
+    "08.1": round(float(jaccard_score(TRUE, SAID, average="macro")), 3),
     "08.2": pixel_by_pixel,
     "08.3": torchs_cross_entropy,
     "08.4": two_schedulers,
     "08.5": by_kind_of_module,
     "08.6": weights_in_numpy,
-    "08.7": torchs_adamw,
+    "08.7": in_place,
 }
 
 
@@ -100,6 +109,10 @@ def mean_already(matrix: Tensor) -> Tensor:
     return (matrix.diag() / (matrix.sum(1) + matrix.sum(0) - matrix.diag())).mean()
 
 
+def zero_for_nothing(matrix: Tensor) -> list[float]:
+    return np.nan_to_num(pixel_by_pixel(matrix)).tolist()
+
+
 def masked_mean(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, ignore_index=255, reduction="none").mean()
 
@@ -122,6 +135,10 @@ def summed(logits: Tensor, labels: Tensor) -> Tensor:
 
 def likelihood(logits: Tensor, labels: Tensor) -> Tensor:
     return -F.cross_entropy(logits, labels, ignore_index=255)
+
+
+def softmax_and_then_log(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.nll_loss(F.softmax(logits, dim=1).log(), labels, ignore_index=255)
 
 
 def softmax_over_the_width(logits: Tensor, labels: Tensor) -> Tensor:
@@ -177,6 +194,14 @@ def only_linear(model):
     return [name for name, x in model.named_parameters() if x.dim() == 2]
 
 
+def with_buffers(model):
+    return [name for name, x in model.state_dict().items() if x.dim() > 1]
+
+
+def by_alphabet(model):
+    return sorted(by_kind_of_module(model))
+
+
 def inverse(labels, num_classes):
     weights = 1 / torch.bincount(labels[labels < 255], minlength=num_classes)
     return weights / weights.mean()
@@ -216,6 +241,23 @@ def no_root(w, g, m, v, step, lr, decay):
     return w - lr * decay * w - lr * m_hat / (v_hat + 1e-8), m, v
 
 
+def no_eps(w, g, m, v, step, lr, decay):
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+    m_hat, v_hat = m / (1 - 0.9**step), v / (1 - 0.999**step)
+    return w - lr * decay * w - lr * m_hat / v_hat.sqrt(), m, v
+
+
+def eps_under_the_root(w, g, m, v, step, lr, decay):
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+    m_hat, v_hat = m / (1 - 0.9**step), v / (1 - 0.999**step)
+    return w - lr * decay * w - lr * m_hat / (v_hat + 1e-8).sqrt(), m, v
+
+
+def corrected_averages(w, g, m, v, step, lr, decay):
+    w, m, v = torchs_adamw(w, g, m, v, step, lr, decay)
+    return w, m / (1 - 0.9**step), v / (1 - 0.999**step)
+
+
 def no_decay(w, g, m, v, step, lr, decay):
     return torchs_adamw(w, g, m, v, step, lr, 0.0)
 
@@ -241,6 +283,7 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "Dice": dice,
         "of the pixel accuracy": of_all_pixels,
         "the mean already": mean_already,
+        "a class that neither knows": zero_for_nothing,
     },
     "08.3": {
         "still in the number that divides": masked_mean,
@@ -249,6 +292,7 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "this is the sum": summed,
         "the sign": likelihood,
         "along the width": softmax_over_the_width,
+        "right for small logits": softmax_and_then_log,
         "your code stopped with": F.cross_entropy,
     },
     "08.4": {
@@ -265,6 +309,8 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "right for SegFormer": not_called_norm,
         "do not decay": the_others,
         "only matrices": only_linear,
+        "holds buffers": with_buffers,
+        "in the order": by_alphabet,
     },
     "08.6": {
         "without the root": inverse,
@@ -278,6 +324,9 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "Adam with L2": adam_with_l2,
         "root over the average": no_root,
         "no decay": no_decay,
+        "no eps": no_eps,
+        "under the root": eps_under_the_root,
+        "the corrected ones": corrected_averages,
         "full amount": full_decay,
     },
 }
