@@ -15,7 +15,7 @@ from segformer_edu.segformer import SegFormer
 
 
 def comparable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with lists and arrays of numbers as tensors, and nan as −1, which equals itself."""
+    """The function with lists and arrays of numbers as tensors, and nan as −1: it equals itself."""
 
     def converted(*args: Any) -> Any:
         found = function(*args)
@@ -202,8 +202,8 @@ def examine_masked_cross_entropy(answer: Callable[..., Tensor]) -> str | None:
             "the sign: a probability is below 1, its logarithm negative, and a loss is not.": (
                 other_sign
             ),
-            "right for small logits. Where they lie far apart a probability is rounded to 0, and its "
-            "logarithm is −∞: log_softmax takes both at once.": logarithm_of_zero,
+            "right for small logits. Where they lie far apart a probability is rounded to 0, and "
+            "its logarithm is −∞: log_softmax takes both at once.": logarithm_of_zero,
             "the softmax runs along the width. The probabilities of one pixel sum to one over the "
             "classes.": wrong_axis,
         },
