@@ -300,12 +300,16 @@ def examine_decayed(answer: Callable[..., list[str]]) -> str | None:
     def by_name(rule: Callable[[str], bool]) -> Callable[[nn.Module], list[str]]:
         return lambda model: [name for name, _ in model.named_parameters() if rule(name)]
 
-    def listed(model: nn.Module) -> object:
+    def listed(model: nn.Module) -> Any:
         names = answer(model)
         return list(names) if isinstance(names, Iterable) else names
 
-    found, wanted = map(listed, models), map(decayed, models)
-    if all(a != b and sorted(a) == sorted(b) for a, b in zip(found, wanted, strict=True)):
+    def by_alphabet(model: nn.Module) -> Any:
+        names = listed(model)
+        return sorted(names) if isinstance(names, list) else names
+
+    found, wanted = list(map(listed, models)), list(map(decayed, models))
+    if found != wanted and list(map(by_alphabet, models)) == list(map(sorted, wanted)):
         return "these are the right names; give them in the order in which the model has them."
     return diagnose(
         listed,

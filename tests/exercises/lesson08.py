@@ -14,7 +14,9 @@ TRUE, SAID = [0, 0, 1, 0, 1, 1, 2, 2], [0, 1, 1, 0, 1, 1, 2, 0]  # without the i
 
 
 def pixel_by_pixel(matrix: Tensor) -> list[float]:
-    rows, columns = (axis.flatten() for axis in torch.meshgrid(*map(torch.arange, matrix.shape)))
+    rows, columns = (
+        axis.flatten() for axis in torch.meshgrid(*map(torch.arange, matrix.shape), indexing="ij")
+    )
     pixels = matrix.flatten()
     true, said = rows.repeat_interleave(pixels), columns.repeat_interleave(pixels)
     known = {*true.tolist(), *said.tolist()}
