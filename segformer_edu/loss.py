@@ -128,7 +128,8 @@ def _resize_few(x: Tensor, mix: Tensor, width: int) -> Tensor:
     """Rows mixed, then widened, of few channels: `(B, K, h, w)` → `(B, K, rows, W)`.
 
     Two matrix products. They leave the classes first in memory, which a softmax over fewer of them
-    than fill a vector of the CPU likes, and take half the time of `F.interpolate`.
+    than fill a vector of the CPU likes. At 100 pixels the loss takes half the time that it takes
+    with `F.interpolate`; the second product grows with w, and at 1,000 nothing is left of that.
     """
     return mix @ x @ row_weights(x.shape[3], width, 0, width, x)[1].T
 

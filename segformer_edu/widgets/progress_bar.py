@@ -50,6 +50,6 @@ class ProgressBar(ipywidgets.HTML):
             f"{words}"
         )
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """What a notebook stores: the live bar, and one word on what was done."""
         return super()._repr_mimebundle_(**kwargs) | {"text/plain": f"{self.total:,} {self.what}"}
