@@ -15,7 +15,6 @@
 # **Time** 75 minutes, and 60 for the exercises. The cells compute for about two minutes in all. **You need** lesson 07. No GPU.
 
 # %%
-import copy
 import itertools
 import json
 import math
@@ -53,7 +52,7 @@ plots.show(
         *zip(*some, strict=True), CLASSES, finding="Six streets, and what each pixel is"
     ),
     alt="Six small street scenes by day, at dusk and at night, each with a map of its labels "
-    "below: road and buildings fill most of every map, persons and poles are a few pixels.",
+    "below: sky, buildings and road fill most of nearly every map, persons are small, poles thin.",
 )
 
 # %% [markdown]
@@ -98,7 +97,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the two bars of a class.* Most classes are in nearly every picture, and even persons and poles in three of four. By pixels it is another world: for one pixel of person there are ten of road. Remember it twice: when we say what the model should minimise, and when we say how good it is.
+# *Compare the two bars of a class.* Most classes are in nearly every picture, and even persons and poles in three of four. By pixels it is another world: for one pixel of person there are eleven of road. Remember it twice: when we say what the model should minimise, and when we say how good it is.
 #
 # ## 2 · What is a wrong pixel worth?
 #
@@ -137,7 +136,7 @@ print(f"knows nothing and says so: {math.log(8):.1f}")
 print(f"ours: about {by_hand.item():.0f}")
 
 # %% [markdown]
-# Ours knows nothing and does not say so. Its logits are random, and far apart, so it is often quite sure of a wrong class, and the logarithm punishes that hard. The first thing that training does is to make it modest. (A classifier that began with small weights would begin at ln 8, and lose a few steps less.)
+# Ours knows nothing and does not say so. Its logits are random, and far apart, so it is often quite sure of a wrong class, and the logarithm punishes that hard. The first thing that training does is to make it modest. (A classifier that began with small weights would begin near ln 8.)
 #
 # ### What is ignore_index for?
 #
@@ -168,7 +167,7 @@ print("columns that learn:", gradient.nonzero().flatten().min().item(), "to 95")
 #
 # ### Shall all pixels count the same?
 #
-# In a plain mean, ten pixels of road outvote one of person. The package weighs a class by 1/√frequency: rare ones more, though not so much more that the model sees persons everywhere.
+# In a plain mean, eleven pixels of road outvote one of person. The package weighs a class by 1/√frequency: rare ones more, though not so much more that the model sees persons everywhere.
 
 # %%
 class_weights = balanced_weights(training)
@@ -271,7 +270,7 @@ plots.show(
         "Even true labels do not come through whole",
     ),  # fmt: skip
     alt="Two scenes with their labels, the labels after shrinking to a quarter and back, and the "
-    "pixels that changed: thin lines along every border, and the ends of poles and limbs.",
+    "pixels that changed: specks along the borders, feet and hands, and the post of a thin lamp.",
 )
 
 # %% [markdown]
@@ -292,7 +291,7 @@ for name in ("decoder.classifier.weight", "decoder.fuse.weight", attention):
 # %% [markdown]
 # The classifier's gradient is thousands of times as long as that of the first queries. Plain gradient descent steps in proportion: long enough for the queries is a leap for the classifier, right for the classifier leaves the queries where they are.
 #
-# **Adam** ([Kingma and Ba 2014](https://arxiv.org/abs/1412.6980)) divides each weight's step by the usual size of that weight's own gradient. Then all move at the same pace. **AdamW** ([Loshchilov and Hutter 2017](https://arxiv.org/abs/1711.05101)) adds a pull of all weights towards zero that is not divided by anything.
+# **Adam** ([Kingma and Ba 2014](https://arxiv.org/abs/1412.6980)) keeps two running averages for each weight, of its gradient (nine tenths of what it was and one tenth of what is new) and of the gradient's square (0.999 and 0.001). A weight moves by learning rate · mean / (√square + ε), where ε is there only against a division by zero, and both averages are corrected for having begun at zero (exercise 08.7). So each weight's step is divided by the usual size of its own gradient, and all move at the same pace. **AdamW** ([Loshchilov and Hutter 2017](https://arxiv.org/abs/1711.05101)) adds a pull of all weights towards zero that is not divided by anything.
 #
 # **Predict.** After a single step the "usual size" has been seen once. With a learning rate of `0.008`, how far does a weight move whose gradient is `0.1`? And one whose gradient is `0.00001`?
 
@@ -315,7 +314,7 @@ for name in ("decoder.classifier.weight", "decoder.fuse.weight", attention):
     print(f"{name:<50} moved {moved:.4f}, of a typical {before[name].std():.2f}")
 
 # %% [markdown]
-# All by the whole learning rate: g divided by |g|. On the first step Adam looks at the *sign* of the gradient and nothing else. For the queries, which begin at about `0.02`, that is nearly half of what they are, on the word of one batch.
+# All by the whole learning rate: g divided by |g|. On the first step Adam looks at the *sign* of the gradient and nothing else. For the queries, which begin at about `0.02`, that is two fifths of what they are, on the word of one batch.
 #
 # Hence the **warm-up**: the learning rate rises in a line over the first steps, while the averages fill. After it the rate falls in a line to nothing ("poly", with power 1), so that the last steps settle what the first have found.
 
@@ -362,7 +361,7 @@ def measured(part):
 compared = measured("optimizers")["rows"]
 kinds = {
     "AdamW, warm-up": [row for row in compared if row["warm-up"] and row["optimizer"] == "AdamW"],
-    "AdamW, none": [row for row in compared if not row["warm-up"]],
+    "AdamW, no warm-up": [row for row in compared if not row["warm-up"]],
     "SGD, best of three": sorted(compared, key=lambda row: (row["optimizer"], row["miou"]))[-1:],
 }  # fmt: skip
 for kind, rows in kinds.items():
@@ -377,17 +376,17 @@ plots.show(
                 for kind, rows in kinds.items()
             }
         },
-        finding="The same model, the same pictures, three ways down",
+        finding="AdamW ends lower than SGD; the warm-up hardly shows",
         smooth=20,
     ),
-    alt="The loss over two hundred steps for three ways to train: AdamW with warm-up, without, "
-    "and SGD with momentum.",
+    alt="The loss over two hundred steps. AdamW without warm-up falls fastest at first; from step "
+    "100 on both AdamW curves run together, and SGD with momentum stays above them.",
 )
 
 # %% [markdown]
-# Adam is ahead, and plain gradient descent needs a learning rate {{sgd_over_adam}} times as high to get near it. For some weights that is still too short a step, as you have seen; for others, clipping catches what is too long.
+# Adam is ahead, and plain gradient descent needs a learning rate {{sgd_over_adam}} times as high to come near it. (That is the highest of the three; SGD had one seed.)
 #
-# And the warm-up? Without it the loss falls *faster* at first, for the steps are longer; with it the run ends a little better. Its gain has one sign in both seeds, and is small: {{warmup_gains}}. Two seeds are too few to call that more than a hint, and nothing blows up without it. Larger models at higher rates are said to have more to lose; here it is an insurance that costs fifty steps.
+# And the warm-up? Without it the loss falls *faster* at first, for the steps are longer; with it the run ends a little better. Its gain has one sign in both seeds, and is small: {{warmup_gains}}. Two seeds are too few to call that more than a hint, and nothing blows up without it. Here it is an insurance, and its price is fifty slow steps.
 #
 # ## 6 · The loop
 #
@@ -415,7 +414,7 @@ print("image and labels always turn together")
 # segformer_edu.training.minute.learn
 
 # %% [markdown]
-# `clip_grad_norm_` shortens a gradient that is longer than 1 and keeps its direction, against the odd batch that would throw the model far off. `yield` makes the loop a generator: it trains for as long as somebody asks for the next loss. So the minute can be taken in four quarters, with a look at the pictures in between.
+# `clip_grad_norm_` shortens a gradient that is longer than 1 and keeps its direction, against the odd batch that would throw the model far off. `yield` makes the loop a generator: it trains for as long as somebody asks for the next loss. So the minute can be taken in four parts, with a look at the pictures in between.
 #
 # The package's command, `python -m segformer_edu train`, runs the same steps with all that this loop leaves out: several GPUs, checkpoints, validation, a log.
 
@@ -469,12 +468,12 @@ def look(*stops, rows=(0, 3, 8), finding):
 plots.show(
     look(0, 25, 100, 250, finding="First the sky and the road, then things"),
     alt="Three unseen scenes, what the model says of them after 0, 25, 100 and 250 steps, and "
-    "their labels. From noise it goes to bands of sky, building and road, then to blots of trees, "
+    "their labels. From noise it goes to bands, sky on top and road below, then to blots of trees, "
     "vehicles and persons.",
 )
 
 # %% [markdown]
-# *Follow one row from left to right.* Before training there is noise. After 25 steps it has found what any street has: sky above, road below. These are the pixels that colour and height in the picture give away. Things come later, first as blots.
+# *Follow one row from left to right.* Before training there is noise. After 25 steps it has found what any street has: sky above, road below. What lies between them is guesswork still. Colour and height in the picture give those two away. Things come later, first as blots.
 
 # %%
 train_to(550)
@@ -512,7 +511,7 @@ plots.show(
             },
         },
         levels={"mIoU of true labels through H/4": ceiling.miou},
-        finding="The loss falls at once; the scores follow, rare classes last",
+        finding="Pixel accuracy comes early, mIoU climbs to the end",
         smooth=20,
     ),
     alt="Left, the loss: steep at first, then ever flatter. Right, pixel accuracy and mIoU at "
@@ -536,8 +535,8 @@ plots.show(
         "IoU, %",
         "What is thin or small is hardest, and not only because of H/4",
     ),
-    alt="For each class the IoU of the model, and that of true labels shrunk to a quarter. Sky and "
-    "road come near; persons and poles fall furthest short, although their ceiling is lower.",
+    alt="For each class the IoU of the model, and that of true labels shrunk to a quarter. Sky "
+    "comes nearest; persons and poles fall furthest short, further than their ceilings explain.",
 )
 
 # %%
@@ -560,7 +559,8 @@ plots.show(
         "was called",
     ),
     alt="A grid of eight by eight shares, one row for each true class. The diagonal is bright; "
-    "most missed persons are called road or sidewalk, most missed poles building.",
+    "most missed persons are called road or sidewalk, and missed poles building more than anything "
+    "else.",
 )
 
 # %% [markdown]
@@ -572,14 +572,14 @@ plots.show(
 prediction = ...
 
 # %%
-border = torch.zeros(unseen_labels.shape, dtype=torch.bool)
-border[:, 1:] |= unseen_labels[:, 1:] != unseen_labels[:, :-1]
-border[:, :, 1:] |= unseen_labels[:, :, 1:] != unseen_labels[:, :, :-1]
-near = F.max_pool2d(border[:, None].float(), 5, stride=1, padding=2)[:, 0] > 0
+down = unseen_labels[:, 1:] != unseen_labels[:, :-1]
+across = unseen_labels[:, :, 1:] != unseen_labels[:, :, :-1]
+border = F.pad(down, (0, 0, 0, 1)) | F.pad(down, (0, 0, 1, 0))  # on both sides of it
+border = border | F.pad(across, (0, 1)) | F.pad(across, (1, 0))
+near = F.max_pool2d(border[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
 errors = said[STEPS] != unseen_labels
-print(f"near a border lie about {near.double().mean():.0%} of all pixels")
-assert near[errors].double().mean() > 1.3 * near.double().mean()
-print("and more than their share of the wrong ones")
+print(f"near a border lie {near.double().mean():.0%} of all pixels,")
+print(f"and of the wrong ones about {round(10 * near[errors].double().mean().item())} in 10")
 
 # %% [markdown]
 # ### Look at the worst
@@ -589,6 +589,8 @@ print("and more than their share of the wrong ones")
 # %%
 worst = errors.flatten(1).double().mean(dim=1).argsort(descending=True)[:4].tolist()
 missed = np.where(errors.numpy(), truth, 255)
+at_border = (errors & near).flatten(1).sum(dim=1) / errors.flatten(1).sum(dim=1)
+assert (at_border > 0.5).double().mean() > 0.9  # of the scenes
 plots.show(
     plots.label_rows(
         [photos[i] for i in worst],
@@ -605,7 +607,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the last column.* In most scenes the errors are thin lines. In these whole regions are wrong. Look what the four have in common in your run, and you know what to draw more of: that is how data sets grow.
+# *Look at the last column.* In nearly every scene most wrong pixels lie near a border. In these, whole regions are wrong as well. Look what the four have in common, and you know what to draw more of.
 #
 # ## 8 · Was that luck?
 #
@@ -655,9 +657,9 @@ for size in sizes:
 # %% [markdown]
 # Two things show, and one does not.
 #
-# - For the same pictures, batches of 64 lose at every rate: they take a sixteenth of the steps that batches of 4 take, and steps are what is short here. Between 4 and 16, smaller is better too, except at the highest rate, where they are level.
-# - They cost more, too. A processor (and a GPU far more so) works better on many pictures at a time, and each step has the optimizer to pay. Sixteen is a compromise.
-# - That larger batches want higher rates cannot be read from this: the best rate does not rise from row to row. The grid has one seed and factors of four, so differences of {{seed_spread}} mean nothing.
+# - For the same pictures, batches of 64 lose at every rate: they take a sixteenth of the steps that batches of 4 take, and steps are what is short here. Batches of 4 beat those of 16 too, except at the highest rate, where the two are level.
+# - Small batches cost more: those of 4 took twice as long as those of 16. A processor works better on many pictures at a time, and each step has the optimizer to pay. Sixteen is a compromise.
+# - That larger batches want higher rates cannot be read from this: the best rate rises from 4 to 16, and falls again at 64. At 16 it leads by no more than the two seeds without warm-up were apart in section 5.
 #
 # ## 9 · More than a minute
 #
@@ -683,11 +685,11 @@ plots.show(
 # %% [markdown]
 # *Look at the small classes.* They gain most, and are still furthest from the ceiling. (Nano was trained at 128×128. At that size, and at twice that, it scores higher, as its card says: what is thin is then wider.)
 #
-# Between your minute and nano lies a **ten-minute recipe**: nano's shape, 96×96, {{ten_steps}} steps on three times as many scenes, which are resized and recoloured at random, and an average of the weights that follows the run. It reached {{ten_miou}} on the same {{unseen_scenes}} scenes, with {{ten_seconds}} seconds of a busy processor, drawing included: `python -m experiments.training ten`. One seed.
+# Between your minute and nano lies a **ten-minute recipe**: nano's shape, 96×96, {{ten_steps}} steps on three times as many scenes, which are resized and recoloured at random, and an average of the weights that follows the run. It reached {{ten_miou}} on the same {{unseen_scenes}} scenes, with {{ten_seconds}} processor-seconds on a busy machine, drawing included: `python -m experiments.training ten`. One seed.
 #
 # ## 10 · Can it learn a class that it has never seen?
 #
-# Somebody puts traffic cones on the road. Neither nano nor its training data know any. To train anew would cost another day with real data; **fine-tuning** keeps what has been learned, and adds to it.
+# Somebody puts traffic cones on the road. Neither nano nor its training data know any. To train anew would cost all that again; **fine-tuning** keeps what has been learned, and adds to it.
 #
 # First the data: cones drawn onto the road of our scenes, smaller the further up they stand, with their pixels labelled as class 8.
 
@@ -737,13 +739,13 @@ plots.show(
         "What nano makes of things that it has no word for",
     ),  # fmt: skip
     alt="Two scenes with orange cones on the road, their labels with a ninth colour, and what nano "
-    "says: it takes the cones for persons, vehicles or road.",
+    "says: it takes most of the cones for persons, two for a vehicle.",
 )  # fmt: skip
 
 # %% [markdown]
 # *Look at the cones in the last column.* It has to call them something, and has eight words. Now give it a ninth. Only the classifier, the last 1×1 convolution, knows how many classes there are: its eight rows are kept, and a ninth is added.
 #
-# **Predict.** Which parts of the model have to change, to know a cone? The encoder, the decoder, the ninth row only?
+# **Predict.** Which parts of the model have to change, to know a cone? The encoder, the decoder, or the classifier alone?
 
 # %%
 prediction = ...
@@ -782,8 +784,8 @@ def judged(model):
 after = judged(tuned)
 without_cones = scores(confusion_matrix(predictions(tuned, unseen_images), unseen_labels, 9))
 assert after.iou[8] > 0.6
-assert np.mean(without_cones.iou[:8]) > theirs.miou - 0.08
-print("cones are found, and streets without any are not forgotten")
+assert np.mean(without_cones.iou[:8]) > theirs.miou - 0.04
+print("cones are found, and streets without any are hardly forgotten")
 
 # %%
 plots.show(
@@ -797,11 +799,11 @@ plots.show(
         "A hundred steps later it has the word",
     ),  # fmt: skip
     alt="Three unseen scenes with cones, their labels and the fine-tuned model's answer: cones "
-    "have their own class now, and the street around them is as before.",
+    "have their own class now, and most of the street around them is right.",
 )
 
 # %% [markdown]
-# In a hundred steps, and `320` scenes. Would a fresh model have learned as much in them? And was it enough to train the ninth row?
+# In a hundred steps, and `320` scenes. Would a fresh model have learned as much in them? And would it have been enough to train the classifier alone? Both get the minute's rate, `8e-3`, where all of nano had a gentler one.
 
 
 # %%
@@ -817,8 +819,8 @@ def after_tuning(model, learning_rate, frozen=False):
 
 torch.manual_seed(0)
 from_scratch = after_tuning(SegFormer(config), 8e-3)
-row_only = after_tuning(grown(), 8e-3, frozen=True)
-assert from_scratch.miou < after.miou and row_only.iou[8] < after.iou[8]
+classifier_only = after_tuning(grown(), 8e-3, frozen=True)
+assert from_scratch.miou < after.miou and classifier_only.iou[8] < after.iou[8]
 
 # %%
 plots.show(
@@ -826,18 +828,19 @@ plots.show(
         {
             name: {"from scratch": 100 * a, "classifier only": 100 * b, "all of nano": 100 * c}
             for name, a, b, c in zip(
-                Cones.class_names, from_scratch.iou, row_only.iou, after.iou, strict=True
+                Cones.class_names, from_scratch.iou, classifier_only.iou, after.iou, strict=True
             )
         },
         "IoU, %",
-        "The same hundred steps from three beginnings",
+        "From scratch no street, with the classifier alone fewer cones",
     ),
     alt="IoU of nine classes for three ways to spend a hundred steps. From scratch all classes are "
-    "behind but the cones, which it learns nearly as well; with all of nano trained they are best.",
+    "behind but the cones. The classifier alone keeps up with all of nano on most classes, and is "
+    "behind on cones and persons.",
 )
 
 # %% [markdown]
-# *Look at the ninth class, then at the others.* Cones alone can be learned from scratch: nothing else in a street has that orange. The street cannot, not in a hundred steps. With the classifier alone, the model can only recombine the features that it has: they go a good part of the way, though nobody asked them for cones. Training all of it, gently and with the head faster, goes further and keeps the old. Nearly every published segmentation model is made so; their encoders come from ImageNet.
+# *Look at the ninth class, then at the others.* Cones alone can be learned from scratch: nothing else in a street has that orange. The street cannot, not in a hundred steps. With the classifier alone, the model can only recombine the features that it has: they go a good part of the way, though nobody asked them for cones. Training all of it, gently and with the head faster, goes further and keeps nearly all of the old. The paper's models are made so too: their encoders were trained on ImageNet-1K first, their decoders start from random numbers (arXiv:2105.15203, Section 4.1).
 #
 # Your own photographs go the same way: `segformer_edu.data.folder.Folder` reads images and masks from two folders, and `python -m segformer_edu train --data folder --weights nano` trains on them.
 #
@@ -899,7 +902,7 @@ for loss_of in (binary_loss, binary_loss_with_a_bug):
 #
 # The mend is to divide by what counts: `(loss * valid).sum() / valid.sum()`, and to refuse a batch in which nothing does.
 #
-# Why did nobody notice? Adam divides each gradient by its usual size, so a factor that is always the same does nothing. It does something where it varies: a batch of pictures with little margin then counts more than one with much, and curves of two data sets cannot be compared. And with another optimizer it is a learning rate that depends on the padding.
+# Why is it not noticed? Adam divides each gradient by its usual size, so a factor that is always the same does nothing. It does something where it varies: a batch of pictures with little margin then counts more than one with much, and curves of two data sets cannot be compared. And with another optimizer it is a learning rate that depends on the padding.
 #
 # What would have caught it: a test that pads. *What does not count must not change anything.*
 #
@@ -933,7 +936,7 @@ check("08.2", iou_of_classes)
 # %% [markdown]
 # ### Exercise 08.3 ★★ 8 minutes · A loss that leaves pixels out
 #
-# The mean cross-entropy over the pixels that count. Logits are `(B, K, H, W)`, labels `(B, H, W)` at the same size. Without `F.cross_entropy`, and without leaving out `255`.
+# The mean cross-entropy over the pixels that count. Logits are `(B, K, H, W)`, labels `(B, H, W)` at the same size. Pixels labelled `255` do not count. Write it without `F.cross_entropy`.
 
 
 # %%
@@ -985,7 +988,7 @@ check("08.6", weights_of)
 # %% [markdown]
 # ### Exercise 08.7 ★★★ 12 minutes · AdamW by hand
 #
-# One step for a single weight tensor: returns the new weight and the two averages. Betas `0.9` and `0.999`, eps `1e-8`; `step` counts from 1. The averages start at zero, and are corrected for that; the decay pulls on the weight itself, by learning rate times decay.
+# One step for a single weight tensor, as section 5 describes it, with ε = `1e-8`. `mean` and `square` are the averages so far, zero before the first step; `step` counts from 1. They are too small at first: correct both for the step, and return the new weight and the two new averages without the correction. The decay pulls on the weight itself, by learning rate times decay.
 
 
 # %%
@@ -1000,7 +1003,7 @@ check("08.7", adamw_step)
 #
 # - The loss is cross-entropy at every pixel that counts, on logits brought to full size. Ignored pixels count neither above the fraction bar nor below it.
 # - Pixel accuracy lets the large classes speak; mIoU gives each class one voice. Counts are summed over the data set first, and divided once.
-# - Adam gives every weight the same pace. On its first steps it knows only signs, so the rate is warmed up.
+# - Adam gives every weight the same pace. On its first step it knows only signs, so the rate is warmed up.
 # - An output at H/4 has a ceiling that can be measured before any training.
 # - Seeds differ. What gains less than they do has gained nothing that you could know of.
 # - A trained model learns a new class in a hundred steps, if all of it may move a little.
@@ -1018,7 +1021,7 @@ check("08.7", adamw_step)
 # 1. It was called in as many other places again: the union is twice the intersection.
 # 2. Its random logits are far apart, so that it is sure of classes at random, and pays for being sure and wrong.
 # 3. By the learning rate, whatever the gradient, since it is divided by its own size.
-# 4. The IoU of each class. Persons and poles together are fewer pixels than are wrong.
+# 4. The IoU of each class. Persons and poles together have no more pixels than are wrong.
 # 5. The sum is divided by all pixels, where it should be by those that count.
 #
 # </details>
@@ -1028,9 +1031,9 @@ check("08.7", adamw_step)
 # > - *The recipe.* For ADE20K: crops of 512×512, random scale 0.5 to 2, flips, batch 16, 160 thousand iterations, AdamW with a learning rate of 6e-5 and a poly schedule of power 1 (arXiv:2105.15203, Section 4.1). Ours: 96×96, flips alone, batch 16, {{minute_steps}} steps, 8e-3. The rate is more than a hundred times higher since nothing is pretrained, the model small and the time short.
 # > - *What the paper leaves to the code.* Released configs warm up over 1500 iterations, decay by 0.01 but not norms, and let the head learn at ten times the rate ([local_configs, README of the repository](https://github.com/NVlabs/SegFormer)). The factor 10 makes sense where the encoder is pretrained and the head is not. From scratch both begin at zero, and ours is 1; in section 10 it was 5.
 # > - *"Poly" in the paper has a default factor of 1* (arXiv:2105.15203, Section 4.1). That is a straight line; 0.9, which many configs of older models have, is nearly one.
-# > - *Class weights.* The paper says that it uses neither OHEM nor auxiliary losses nor class balance loss (arXiv:2105.15203, Section 4.1). With 160 thousand iterations rare classes get their turn. In a minute they do not, so we weigh.
+# > - *Class weights.* The paper says that it uses neither OHEM nor auxiliary losses nor class balance loss (arXiv:2105.15203, Section 4.1). Ours weighs them, and gains little: in one run without weights (seed 0; put `None` in the place of `class_weights`) mIoU came out level, and the IoU of persons lower.
 # > - *Mean of what.* mIoU of the data set comes from summed counts. Code that averages over batches or pictures is common ([here](https://github.com/yassouali/pytorch-segmentation/issues/58) both are discussed), and gives other numbers.
-# > - *Luck.* "Training of SegFormer is not very stable, which is sensitive to random seeds", says another implementation's readme ([mmsegmentation](https://github.com/open-mmlab/mmsegmentation/pull/1707)). Papers rarely give the spread.
+# > - *Luck.* "Training of SegFormer is not very stable, which is sensitive to random seeds", says another implementation's readme ([mmsegmentation](https://github.com/open-mmlab/mmsegmentation/pull/1707)).
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 4.1. D. Kingma and J. Ba, *Adam*, [arXiv:1412.6980](https://arxiv.org/abs/1412.6980). I. Loshchilov and F. Hutter, *Decoupled weight decay regularization*, [arXiv:1711.05101](https://arxiv.org/abs/1711.05101). P. Jaccard, *The distribution of the flora in the alpine zone*, [New Phytologist 1912](https://doi.org/10.1111/j.1469-8137.1912.tb05611.x).
 #

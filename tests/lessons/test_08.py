@@ -105,6 +105,10 @@ def test_what_is_said_of_the_grid_is_what_was_measured():
     for rate in table[4]:
         assert table[4][rate]["miou"] + 0.01 > table[16][rate]["miou"] > table[64][rate]["miou"]
         assert table[4][rate]["seconds"] > table[16][rate]["seconds"] > table[64][rate]["seconds"]
+        assert table[4][rate]["seconds"] == pytest.approx(2 * table[16][rate]["seconds"], rel=0.1)
+    lead = table[16][0.032]["miou"] - table[16][0.008]["miou"]
+    cold = [r["miou"] for r in RESULTS["optimizers"]["rows"] if not r["warm-up"]]
+    assert 0 < lead < abs(cold[0] - cold[1])  # no more than two seeds are apart
 
 
 def test_true_labels_lose_a_tenth_at_a_quarter_of_the_size(unseen):
