@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from segformer_edu import OverlapPatchEmbedding, plots
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.exercises import check, hint, solution
-from segformer_edu.widgets import AttentionBill
+from segformer_edu.widgets import AttentionBill, progress
 
 # %% [markdown]
 # ## 1 · What does one token ask the others?
@@ -537,7 +537,7 @@ print("fused: the same answer")
 forms = {"explicit": (attention, small)}
 forms |= {"in bands": (attention_in_bands, list(inputs)), "fused": (fused, list(inputs))}
 time_and_memory = {"processor seconds": {}, "peak memory, MiB": {}}
-for name, (form, counts) in forms.items():
+for name, (form, counts) in progress(forms.items(), "ways to compute attention"):
     took = [seconds(form, inputs[N], inputs[N], inputs[N]) for N in counts]
     held = [peak_bytes(form, inputs[N], inputs[N], inputs[N]) / 2**20 for N in counts]
     for panel, values in zip(time_and_memory.values(), (took, held), strict=True):

@@ -692,7 +692,7 @@ prediction = ...  # two percentages
 # %%
 asked = {"8×8: neighbour": (8, 1), "16×16: neighbour": (16, 1), "16×16: two to the left": (16, 2)}
 shares = {question: {"embedding": [], "Mix-FFN": []} for question in asked}
-for seed in range(3):
+for seed in widgets.progress(range(3), "seeds"):
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     embedded = trained(WithEmbedding(side=8), 300, generator)

@@ -280,7 +280,8 @@ curves = {name: measured(name, "losses") for name in ("constant depth", "stochas
 for name, probabilities in {"constant": [1.0] * L, "stochastic": survival}.items():
     torch.manual_seed(0)
     network = StochasticDepthResNet(probabilities)
-    epochs = list(islice(train(network, images, labels, sgd, epochs=15), 5))
+    run = islice(train(network, images, labels, sgd, epochs=15), 5)
+    epochs = list(widgets.progress(run, "epochs", 5))
     curves[f"{name}, live"] = np.array([[loss for loss, _ in epochs] + 10 * [np.nan]])
 
 # %%
@@ -721,7 +722,8 @@ forms = {
 }
 took = {name: np.zeros((8, len(rates))) for name in forms}
 seconds(mask, DropPath(0.0), times=10)  # the first steps of all are slower
-for turn, (name, (step, mode)), column in product(range(8), forms.items(), range(len(rates))):
+runs = list(product(range(8), forms.items(), range(len(rates))))
+for turn, (name, (step, mode)), column in widgets.progress(runs, "measurements"):
     took[name][turn, column] = seconds(step, DropPath(rates[column], mode), times=4)
 
 # %%

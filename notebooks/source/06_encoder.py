@@ -632,7 +632,7 @@ def rightly_labelled(seed):
 
 
 # %%
-trials = [rightly_labelled(seed) for seed in (606, 607, 608)]
+trials = [rightly_labelled(seed) for seed in widgets.progress((606, 607, 608), "draws")]
 known = {}
 for caption in trials[0]:
     values = np.array([trial[caption] for trial in trials])  # (trials, places)

@@ -455,7 +455,7 @@ straight = nn.Conv2d(inputs.shape[1], len(CLASSES), 1)
 nn.init.zeros_(straight.weight)
 torch.manual_seed(0)
 bent = nn.Sequential(nn.Conv2d(inputs.shape[1], 64, 1), nn.ReLU(), nn.Conv2d(64, len(CLASSES), 1))
-linear_answer, bent_answer = fitted(straight), fitted(bent)
+linear_answer, bent_answer = map(fitted, widgets.progress([straight, bent], "readers"))
 
 # %%
 share = linear_answer.miou / whole.miou
