@@ -31,12 +31,16 @@ slider.observe(draw, "value")
 bare = ipywidgets.VBox([slider, picture])
 bare.add_class("segformer-explorer")
 bare"""
+BAR = """from segformer_edu.widgets import progress
+
+for _ in progress(range(1234), "steps"):
+    pass"""
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """It serves the lessons, a notebook with every widget of the package, and the bare one; all of
-    them run and stored as the lessons are.
+    """It serves the lessons, a notebook with every widget of the package, the bare one, and one
+    with a progress bar; all of them run and stored as the lessons are.
     """
     folder = tmp_path_factory.mktemp("notebooks")
     for lesson in LESSONS.glob("*.ipynb"):
@@ -45,7 +49,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         f"from {widget.__module__} import {widget.__name__}\n\n{widget.__name__}()"
         for widget in Explorer.__subclasses__()
     ]
-    for name, sources in {"every_widget.ipynb": widgets, "bare.ipynb": [BARE]}.items():
+    others = {"every_widget.ipynb": widgets, "bare.ipynb": [BARE], "bar.ipynb": [BAR]}
+    for name, sources in others.items():
         cells = [new_markdown_cell(name), *map(new_code_cell, sources)]
         notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
         NotebookClient(notebook, store_widget_state=False, record_timing=False).execute()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterator
 from importlib.resources import files
@@ -191,6 +192,17 @@ def test_an_unrun_notebook_shows_the_pictures(page: Page, server: Server) -> Non
     assert scroll_to_widgets(page) == 0
     pictures = page.locator(".jp-OutputArea img")
     expect(pictures).to_have_count(len(Explorer.__subclasses__()), timeout=120_000)
+
+
+def test_a_bar_fills_and_leaves_words(page: Page, server: Server) -> None:
+    open_in_lab(page, server, "bar.ipynb")
+    outputs = page.locator(".jp-OutputArea-output")
+    expect(outputs).to_have_text(["1,234 steps"])
+    assert run_all_cells(page) == []
+    bar = page.get_by_role("progressbar", name="steps")
+    expect(bar).to_have_js_property("value", 1234)
+    expect(bar).to_have_js_property("max", 1234)
+    expect(outputs).to_have_text([re.compile("1,234 of 1,234 steps, [0-9]+ s$")])
 
 
 def test_voila_runs_the_widgets(page: Page, server: Server) -> None:
