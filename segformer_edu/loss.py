@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from segformer_edu.layers import row_weights, strips, widen
 
 FEW_CLASSES = 16  # numbers of 32 bits in the widest vector of a CPU
+NARROW = 256  # columns of logits up to which a matrix product resizes them faster
 
 
 def segmentation_loss(
@@ -100,7 +101,8 @@ class _StripLoss(torch.autograd.Function):
         ctx: Any, logits: Tensor, labels: Tensor, ignore_index: int, weights: Tensor | None
     ) -> Tensor:
         x, size = logits.float(), labels.shape[1:]
-        resize = _resize_few if x.shape[1] < FEW_CLASSES else _resize_many
+        few = x.shape[1] < FEW_CLASSES and x.shape[3] <= NARROW
+        resize = _resize_few if few else _resize_many
         gradient = torch.zeros_like(x) if logits.requires_grad else None
         total = x.new_zeros(())
         for top, bottom in strips(size, x, pixels=2**20 // x.shape[1]):  # 4 MiB of logits
@@ -129,7 +131,8 @@ def _resize_few(x: Tensor, mix: Tensor, width: int) -> Tensor:
 
     Two matrix products. They leave the classes first in memory, which a softmax over fewer of them
     than fill a vector of the CPU likes. At 100 pixels the loss takes half the time that it takes
-    with `F.interpolate`; the second product grows with w, and at 1,000 nothing is left of that.
+    with `F.interpolate`; the second product grows with w, and at 1,000 nothing is left of that:
+    where w is large, few classes go the way of many.
     """
     return mix @ x @ row_weights(x.shape[3], width, 0, width, x)[1].T
 

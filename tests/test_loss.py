@@ -10,8 +10,8 @@ from segformer_edu import segmentation_loss
 from segformer_edu.loss import pixel_weight, summed_loss
 
 
-def batch(device, num_classes=7, ignore_index=255, size=(67, 45)):
-    logits = torch.randn(2, num_classes, 17, 12, device=device) * 3
+def batch(device, num_classes=7, ignore_index=255, size=(67, 45), coarse=(17, 12)):
+    logits = torch.randn(2, num_classes, *coarse, device=device) * 3
     labels = torch.randint(max(num_classes, 2), (2, *size), device=device)
     labels[0, 5:30, 10:] = ignore_index
     return logits, labels
@@ -45,6 +45,13 @@ IN_STRIPS = [(1, (1100, 1000)), (7, (1100, 1000))]  # of few classes; 150 in (30
 )
 def test_equals_cross_entropy_of_resized_logits(device, num_classes, size):
     logits, labels = batch(device, num_classes, size=size)
+    ours, expected = (value_and_gradient(f, logits, labels) for f in (segmentation_loss, reference))
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("num_classes", [1, 7, 20])
+def test_wide_logits(device, num_classes):
+    logits, labels = batch(device, num_classes, size=(40, 1200), coarse=(10, 300))
     ours, expected = (value_and_gradient(f, logits, labels) for f in (segmentation_loss, reference))
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-7)
 
