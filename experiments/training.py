@@ -147,26 +147,11 @@ def grid(quick: bool) -> Iterator[Row]:
             yield run(SMALL, steps, 0, batch_size, learning_rate, warmup_steps)[0]
 
 
-TEN_MINUTES = Settings(
-    pictures=6000,
-    workers=1,
-    steps=5600,
-    learning_rate=6e-3,
-    weight_decay=0.02,
-    warmup_steps=100,
-    scale=(0.75, 1.5),
-    colour=0.3,
-    ema_decay=0.998,
-    config={"drop_path_rate": 0.0, "decoder_dropout": 0.0},
-    validate_every=700,
-    save_every=700,
-    cpu=True,
-)
-
-
 def ten_minutes(quick: bool) -> Iterator[Row]:
     """nano on 96 pixels by the package's own loop, for about ten minutes of a free processor."""
-    settings = TEN_MINUTES.replace(steps=3, pictures=20, validation=2) if quick else TEN_MINUTES
+    settings = Settings.from_yaml(HERE / "ten_minutes.yaml").replace(cpu=True)
+    if quick:
+        settings = settings.replace(steps=3, pictures=20, validation=2)
     before = os.times()
     with tempfile.TemporaryDirectory() as folder:
         train(settings, folder, progress=False)

@@ -18,8 +18,8 @@ underscore where flags have a hyphen."""
 EXAMPLES = """\
 examples:
   nano on street scenes, a minute on two cores; then ten minutes:
-    python -m segformer_edu train --out minute --set depths=[1,1,1,1]
-    python -m segformer_edu train --out ten --steps 4800 --pictures 8000
+    python -m segformer_edu train --out minute --config experiments/minute.yaml
+    python -m segformer_edu train --out ten --config experiments/ten_minutes.yaml
   stopped by Ctrl-C, a power cut or a full disk:
     python -m segformer_edu train --out minute --resume
   your own pictures and masks, from published weights:

@@ -5,8 +5,20 @@ import json
 import pytest
 
 from experiments import training
-from experiments.training import HERE, PARTS, fresh, run, sgd, text_of
+from experiments.training import (
+    CONFIG,
+    HERE,
+    LEARNING_RATE,
+    PARTS,
+    STEPS,
+    fresh,
+    run,
+    sgd,
+    text_of,
+)
+from segformer_edu import SegFormerConfig
 from segformer_edu.data.scenes import Scenes
+from segformer_edu.training import Settings
 from segformer_edu.training.minute import in_memory
 
 
@@ -35,7 +47,17 @@ def test_each_part_runs_what_its_rows_say(part):
 
 def test_ten_minutes_are_enough_for_more():
     (row,) = json.loads((HERE / "training.json").read_text(encoding="utf-8"))["ten"]["rows"]
-    assert row["miou"] > 0.76 and row["steps"] == training.TEN_MINUTES.steps
+    settings = Settings.from_yaml(HERE / "ten_minutes.yaml")
+    assert row["miou"] > 0.76 and row["steps"] == settings.steps
+
+
+def test_the_minutes_file_is_the_lessons_recipe():
+    settings = Settings.from_yaml(HERE / "minute.yaml")
+    assert SegFormerConfig.named(settings.model, **settings.config) == CONFIG
+    assert (settings.steps, settings.learning_rate) == (STEPS, LEARNING_RATE)
+    assert (settings.size, settings.pictures, settings.batch_size) == (96, 2000, 16)
+    assert (settings.warmup_steps, settings.flip, settings.class_weights) == (50, 0.5, True)
+    assert (settings.scale, settings.colour) == ((1, 1), 0)
 
 
 def test_a_row_is_a_function_of_its_seed():
