@@ -685,7 +685,7 @@ plots.show(
 # %% [markdown]
 # *Look at the small classes.* They gain most, and are still furthest from the ceiling. (Nano was trained at 128×128. At that size, and at twice that, it scores higher, as its card says: what is thin is then wider.)
 #
-# Between your minute and nano lies a **ten-minute recipe**: nano's shape, 96×96, {{ten_steps}} steps on three times as many scenes, which are resized and recoloured at random, and an average of the weights that follows the run. It reached {{ten_miou}} on the same {{unseen_scenes}} scenes, with {{ten_seconds}} processor-seconds on a busy machine, drawing included: `python -m experiments.training ten`. One seed.
+# Between your minute and nano lies a **ten-minute recipe**: nano's shape, 96×96, {{ten_steps}} steps on three times as many scenes, which are resized and recoloured at random, and an average of the weights that follows the run. It reached {{ten_miou}} on the same {{unseen_scenes}} scenes, in {{ten_minutes}} minutes on two cores, drawing included: `python -m experiments.training ten`. One seed.
 #
 # ## 10 · Can it learn a class that it has never seen?
 #

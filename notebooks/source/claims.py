@@ -648,8 +648,8 @@ def ten_miou() -> str:
     return f"{_minutes('ten')[0]['miou']:.2f}"
 
 
-def ten_seconds() -> str:
-    return f"{_minutes('ten')[0]['seconds']:.0f}"
+def ten_minutes() -> str:
+    return f"{_minutes('ten')[0]['seconds'] / 60:.0f}"
 
 
 def three_fifths_step() -> str:
