@@ -21,6 +21,7 @@ RATES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 BATCHES = (1, 2, 4, 8, 16)
 LEFT, WIDE = 66, 470  # where the blocks begin, and how much room they have
 CHART, BARS = 596, 200  # where the law is drawn, and how wide
+Segment = tuple[float, float, float, float]
 BLUE, ORANGE, PALE = OKABE_ITO[0], OKABE_ITO[1], "#D5DBE1"
 TASK = (
     "For 4 blocks, find the smallest rate that leaves out a quarter of the blocks on average, "
@@ -115,18 +116,19 @@ def ways(state: State, kept: np.ndarray) -> list[Shape]:
     for sample, through in enumerate(kept):
         middle = 162 + row * (sample + 0.5)
         past = middle - 0.32 * row
-        line: list[tuple[float, float, float, float]] = [(LEFT - 12, middle, LEFT, middle)]
+        boxes: dict[bool, list[Segment]] = {True: [], False: []}
+        line: list[Segment] = [(LEFT - 12, middle, LEFT, middle)]
         for block, runs in enumerate(through):
-            x, width = LEFT + block * cell, max(cell - 3, 2)
-            box = (x, middle - 0.2 * row, width, 0.55 * row)
+            x, centre = LEFT + block * cell, middle + 0.075 * row
+            boxes[bool(runs)].append((x, centre, x + max(cell - 3, 2), centre))
             if runs:
-                shapes.append(Rectangle(*box, fill=BLUE))
                 line.append((x, middle, x + cell, middle))
             else:
-                shapes.append(Rectangle(*box, fill=PALE))
                 line += [(x, middle, x, past), (x, past, x + cell, past)]
                 line.append((x + cell, past, x + cell, middle))
         line.append((LEFT + WIDE, middle, LEFT + WIDE + 8, middle))
+        for runs, fill in ((True, BLUE), (False, PALE)):  # thick lines: few shapes come faster
+            shapes.append(Lines(boxes[runs], fill, 0.55 * row))
         shapes.append(Lines(line, INK, 1.5))
         shapes.append(Text(4, middle + 4, f"{sample + 1}", 11))
         count = f"{through.sum()}"

@@ -9,7 +9,7 @@ import torch
 
 from segformer_edu import DropPath, drop_rates
 from segformer_edu.widgets import StochasticDepth
-from segformer_edu.widgets.picture import Lines, Rectangle
+from segformer_edu.widgets.picture import Lines
 
 module = sys.modules[StochasticDepth.__module__]
 State = module.State
@@ -69,10 +69,14 @@ def test_a_line_goes_past_every_dropped_block_and_through_every_other() -> None:
     kept = module.gates(state)
     assert 0 < kept.sum() < kept.size
     shapes = module.ways(state, kept)
-    boxes = [shape.fill for shape in shapes if isinstance(shape, Rectangle)]
-    assert [fill == module.BLUE for fill in boxes] == kept.ravel().tolist()
     lines = [shape for shape in shapes if isinstance(shape, Lines)]
-    for way, through in zip(lines, kept, strict=True):
+    assert len(lines) == 3 * len(kept)
+    for sample, through in enumerate(kept):
+        runs, dropped, way = lines[3 * sample : 3 * sample + 3]
+        assert (runs.stroke, dropped.stroke) == (module.BLUE, module.PALE)
+        boxes = [(box[0], True) for box in runs.segments]
+        boxes += [(box[0], False) for box in dropped.segments]
+        assert [kind for _, kind in sorted(boxes)] == through.tolist()
         raised = [1 for x1, y1, x2, y2 in way.segments if y1 == y2 < way.segments[0][1]]
         assert len(raised) == (~through).sum()
 
