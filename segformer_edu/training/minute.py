@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.loss import segmentation_loss
 from segformer_edu.segformer import SegFormer
-from segformer_edu.training.metrics import confusion_matrix
 from segformer_edu.training.optimizer import learning_rate_factor, set_learning_rate
 
 
@@ -94,8 +93,3 @@ def learn(
 def predictions(model: SegFormer, images: Tensor) -> Tensor:
     """The class of every pixel, by the model as it is in use: `(N, 3, H, W)` → `(N, H, W)`."""
     return torch.cat([model.eval().predict(part) for part in images.split(50)])
-
-
-def confusion(model: SegFormer, images: Tensor, labels: Tensor) -> Tensor:
-    """The confusion matrix of a model on these pictures, `(K, K)` int64."""
-    return confusion_matrix(predictions(model, images), labels, model.config.num_classes)

@@ -1,35 +1,22 @@
 """Lesson 02: its class agrees with the package's, and what it says of attention's cost holds."""
 
-import ast
 import math
 from pathlib import Path
 
-import jupytext
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from segformer_edu import SpatialReductionAttention
+from tests.lessons.written import written_out
 
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/02_the_cost_of_attention.py"
 
 
 @pytest.fixture(scope="module")
 def lesson():
-    """The functions and classes that the lesson writes out, by name; nothing else of it is run."""
-    written = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-    cells = jupytext.read(SOURCE, fmt="py:percent").cells
-    body = [
-        node
-        for cell in cells
-        if cell.cell_type == "code"
-        for node in ast.parse(cell.source).body
-        if isinstance(node, written)
-    ]
-    names = {}
-    exec(compile(ast.Module(body, type_ignores=[]), SOURCE, "exec"), names)
-    return names
+    return written_out(SOURCE, imports=True)
 
 
 @pytest.mark.parametrize(("dim", "heads"), [(8, 1), (12, 3), (32, 8)])

@@ -1,11 +1,9 @@
 """Lesson 03: its class agrees with the package's, and what it says of fewer keys holds."""
 
-import ast
 import itertools
 import math
 from pathlib import Path
 
-import jupytext
 import pytest
 import torch
 from torch import nn
@@ -15,6 +13,7 @@ from segformer_edu import SegFormerConfig, SpatialReductionAttention
 from segformer_edu.analysis import cost
 from segformer_edu.attention import SpatialReduction
 from segformer_edu.widgets.spatial_reduction import RATIOS
+from tests.lessons.written import written_out
 
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/03_spatial_reduction.py"
 B0 = SegFormerConfig.named("b0")
@@ -22,19 +21,9 @@ B0 = SegFormerConfig.named("b0")
 
 @pytest.fixture(scope="module")
 def lesson():
-    """The functions and classes that the lesson writes out, by name; nothing else of it is run."""
-    written = (ast.FunctionDef, ast.ClassDef)
-    body = [
-        node
-        for cell in jupytext.read(SOURCE, fmt="py:percent").cells
-        if cell.cell_type == "code"
-        for node in ast.parse(cell.source).body
-        if isinstance(node, written)
-    ]
     names = {"math": math, "torch": torch, "nn": nn, "F": F, "SpatialReduction": SpatialReduction}
     names["generator"] = torch.Generator().manual_seed(0)
-    exec(compile(ast.Module(body, type_ignores=[]), SOURCE, "exec"), names)
-    return names
+    return written_out(SOURCE, **names)
 
 
 @pytest.mark.parametrize(("heads", "r", "size"), [(1, 2, (4, 6)), (4, 3, (8, 11)), (2, 8, (8, 17))])

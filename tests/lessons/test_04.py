@@ -1,10 +1,8 @@
 """Lesson 04: its class agrees with the package's, and what it says of position holds."""
 
-import ast
 import math
 from pathlib import Path
 
-import jupytext
 import pytest
 import torch
 from torch import nn
@@ -28,6 +26,7 @@ from segformer_edu.analysis.position import (
 )
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import Scenes
+from tests.lessons.written import written_out
 
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/04_mix_ffn.py"
 B0 = SegFormerConfig.named("b0")
@@ -35,19 +34,10 @@ B0 = SegFormerConfig.named("b0")
 
 @pytest.fixture(scope="module")
 def lesson():
-    """The functions and classes that the lesson writes out, by name; nothing else of it is run."""
-    body = [
-        node
-        for cell in jupytext.read(SOURCE, fmt="py:percent").cells
-        if cell.cell_type == "code"
-        for node in ast.parse(cell.source).body
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-    ]
     names = {"math": math, "torch": torch, "nn": nn, "F": F, "MixFFN": MixFFN}
     names |= {"encoder_maps": encoder_maps, "fit_probe": fit_probe, "pad_with": pad_with}
     names |= {"SpatialReductionAttention": SpatialReductionAttention}
-    exec(compile(ast.Module(body, type_ignores=[]), SOURCE, "exec"), names)
-    return names
+    return written_out(SOURCE, **names)
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,10 @@
 """Lesson 05: its class agrees with the package's, and what it says of dropped blocks holds."""
 
-import ast
 import copy
 import itertools
 import json
 from pathlib import Path
 
-import jupytext
 import numpy as np
 import pytest
 import torch
@@ -24,6 +22,7 @@ from experiments.stochastic_depth import (
 from segformer_edu import DropPath, SegFormer, SegFormerConfig, drop_rates, residual
 from segformer_edu.analysis import cost
 from segformer_edu.analysis.depth import surviving_blocks
+from tests.lessons.written import written_out
 
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/05_stochastic_depth.py"
 RUNS = json.loads((HERE / "stochastic_depth.json").read_text(encoding="utf-8"))["runs"]
@@ -36,22 +35,12 @@ def measured(network, what):
 
 @pytest.fixture(scope="module")
 def lesson():
-    """The functions and classes that the lesson writes out, by name; nothing else of it is run."""
-    written = (ast.FunctionDef, ast.ClassDef)
-    body = [
-        node
-        for cell in jupytext.read(SOURCE, fmt="py:percent").cells
-        if cell.cell_type == "code" and "mirror" not in cell.metadata.get("tags", [])
-        for node in ast.parse(cell.source).body
-        if isinstance(node, written)
-    ]
     images, labels, test_images, test_labels = digits()
     names = {"torch": torch, "np": np, "nn": nn, "F": F}
     names |= {"DropPath": DropPath, "residual": residual}
     names |= {"images": images, "labels": labels}
     names |= {"test_images": test_images, "test_labels": test_labels}
-    exec(compile(ast.Module(body, type_ignores=[]), SOURCE, "exec"), names)
-    return names
+    return written_out(SOURCE, **names)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.9])

@@ -1,10 +1,8 @@
 """Lesson 06: its stage agrees with the package's, and what it says of the pyramid holds."""
 
-import ast
 import json
 from pathlib import Path
 
-import jupytext
 import numpy as np
 import pytest
 import torch
@@ -25,6 +23,7 @@ from segformer_edu.analysis import cost
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import CLASSES, Scenes, scene
 from segformer_edu.training import confusion_matrix, scores
+from tests.lessons.written import written_out
 
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/06_encoder.py"
 B0 = SegFormerConfig.named("b0")
@@ -32,20 +31,11 @@ B0 = SegFormerConfig.named("b0")
 
 @pytest.fixture(scope="module")
 def lesson():
-    """The functions and classes that the lesson writes out, by name; nothing else of it is run."""
-    body = [
-        node
-        for cell in jupytext.read(SOURCE, fmt="py:percent").cells
-        if cell.cell_type == "code"
-        for node in ast.parse(cell.source).body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef)
-    ]
     names = {"torch": torch, "nn": nn, "F": F, "cost": cost, "SegFormerConfig": SegFormerConfig}
     names |= {"EncoderBlock": EncoderBlock, "MixTransformer": MixTransformer, "CLASSES": CLASSES}
     names |= {"OverlapPatchEmbedding": OverlapPatchEmbedding, "LayerNorm": nn.InstanceNorm2d}
     names["budget"] = cost(B0, (512, 512)).encoder_multiply_adds
-    exec(compile(ast.Module(body, type_ignores=[]), SOURCE, "exec"), names)
-    return names
+    return written_out(SOURCE, **names)
 
 
 @pytest.mark.parametrize("stage", [0, 1, 3])

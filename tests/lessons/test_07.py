@@ -1,9 +1,7 @@
 """Lesson 07: its published decoder is the package's, and what it measures holds."""
 
-import ast
 from pathlib import Path
 
-import jupytext
 import pytest
 import torch
 from torch import nn
@@ -16,6 +14,7 @@ from segformer_edu.checkpoints.layouts import PUBLISHED
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.decoder import FoldedDecoder
 from segformer_edu.training import confusion_matrix, scores
+from tests.lessons.written import written_out
 
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/07_decoder_and_segformer.py"
 DIMS, SIZES = (6, 10, 14, 18), [(17, 25), (9, 13), (5, 7), (3, 4)]
@@ -23,18 +22,8 @@ DIMS, SIZES = (6, 10, 14, 18), [(17, 25), (9, 13), (5, 7), (3, 4)]
 
 @pytest.fixture(scope="module")
 def lesson():
-    """The functions and classes that the lesson writes out, by name; nothing else of it is run."""
-    written = (ast.FunctionDef, ast.ClassDef)
-    body = [
-        node
-        for cell in jupytext.read(SOURCE, fmt="py:percent").cells
-        if cell.cell_type == "code"
-        for node in ast.parse(cell.source).body
-        if isinstance(node, written)
-    ]
     names = {"torch": torch, "nn": nn, "F": F}
-    exec(compile(ast.Module(body, type_ignores=[]), SOURCE, "exec"), names)
-    return names
+    return written_out(SOURCE, **names)
 
 
 @pytest.fixture(scope="module")

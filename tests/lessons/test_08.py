@@ -1,12 +1,10 @@
 """Lesson 08: a thousand steps are enough, and what it says of losses, scores and steps holds."""
 
-import ast
 import itertools
 import json
 import re
 from pathlib import Path
 
-import jupytext
 import numpy as np
 import pytest
 import torch
@@ -20,6 +18,7 @@ from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.training import confusion_matrix, make_optimizer, scores
 from segformer_edu.training.minute import in_memory, learn, predictions
 from segformer_edu.training.pictures import VALIDATION_SEED
+from tests.lessons.written import code_cells, written_out
 
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/08_training.py"
 RESULTS = json.loads((HERE / "training.json").read_text(encoding="utf-8"))
@@ -28,18 +27,11 @@ PERSON, POLE, BUILDING = (CLASSES.index(name) for name in ("person", "pole", "bu
 
 @pytest.fixture(scope="module")
 def cells():
-    return [
-        cell.source
-        for cell in jupytext.read(SOURCE, fmt="py:percent").cells
-        if cell.cell_type == "code"
-    ]
+    return code_cells(SOURCE)
 
 
 @pytest.fixture(scope="module")
-def lesson(cells):
-    """The functions and classes that the lesson writes out, by name; nothing else of it is run."""
-    written = (ast.FunctionDef, ast.ClassDef)
-    body = [n for cell in cells for n in ast.parse(cell).body if isinstance(n, written)]
+def lesson():
     from PIL import Image, ImageDraw
 
     names = {
@@ -47,8 +39,7 @@ def lesson(cells):
         "CLASSES": CLASSES, "SegFormer": SegFormer, "SegmentationDataset": SegmentationDataset,
         "segmentation_loss": segmentation_loss, "SegFormerConfig": type(CONFIG),
     }  # fmt: skip
-    exec(compile(ast.Module(body, type_ignores=[]), SOURCE, "exec"), names)
-    return names
+    return written_out(SOURCE, **names)
 
 
 @pytest.fixture(scope="module")
