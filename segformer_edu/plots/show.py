@@ -47,11 +47,15 @@ def png(figure: Figure, dpi: float = DPI) -> bytes:
     A notebook keeps its pictures for ever; in full colour a photograph weighs four times as much.
     Maximum coverage keeps a legend's small patches in their own colours, which a median cut shifts.
     """
-    figure.set_dpi(dpi)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    few = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1)
+    few = drawn(figure, dpi).quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1)
     file = io.BytesIO()
     few.save(file, format="png", optimize=True)
     return file.getvalue()
+
+
+def drawn(figure: Figure, dpi: float = DPI) -> Image.Image:
+    """The figure as pixels in full colour."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
