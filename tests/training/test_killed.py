@@ -1,15 +1,15 @@
 """A run that is killed again and again ends bit for bit as the one that nothing disturbed.
 
 One process imports torch and forks the runs, so that a kill costs no new start. Half of the kills
-come at a random moment, half before a random operation on a file.
+come at a random call of a function, half before a random operation on a file.
 """
 
+import itertools
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,12 +20,12 @@ from tests.training import rectangles
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SETTINGS = rectangles.TINY.replace(steps=30, save_every=2, ema_decay=0.9)
-KILLS = 20  # of each kind
+KILLS = 12  # of each kind
 OPERATIONS = ("open", "os.rename", "os.mkdir", "os.rmdir", "os.remove")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forked")
-def test_a_run_killed_forty_times_ends_bit_for_bit_as_an_undisturbed_one(tmp_path):
+def test_a_run_killed_again_and_again_ends_bit_for_bit_as_an_undisturbed_one(tmp_path):
     run = subprocess.run(
         [sys.executable, __file__, str(tmp_path)],
         env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
@@ -61,20 +61,16 @@ def main(folder):
     torch.set_num_threads(1)
     run_folder.draw_curves = lambda log, picture: None
     go(folder / "undisturbed")  # in this process, so that the others inherit what torch prepared
-    started = time.perf_counter()
-    assert wait(fork(folder / "run0")) == 0
-    duration = time.perf_counter() - started
+    calls = count_calls(folder / "run0")
     rng, left, number = random.Random(0), [KILLS, KILLS], 1
     while any(left):  # as many runs as so many kills need
         killed = [0, 0]
         for attempt in range(1000):
             kind = attempt % 2 if all(left) else int(not left[0])
-            kind = None if not any(left) else kind
-            child = fork(folder / f"run{number}", rng.randint(1, 30) if kind else 0)
-            if kind == 0:
-                time.sleep(rng.uniform(0, duration / 4))
-                os.kill(child, signal.SIGKILL)
-            code = wait(child)
+            kill = None
+            if any(left):
+                kill = (at_call(rng.randint(1, calls // 4)), before_file(rng.randint(1, 30)))[kind]
+            code = wait(fork(folder / f"run{number}", kill))
             if code == 0:
                 break
             assert code == -signal.SIGKILL, code
@@ -88,33 +84,50 @@ def go(folder):
     train(SETTINGS, folder, resume=True, data=rectangles.data(), progress=False)
 
 
-def fork(folder, operations=0):
-    """Begin or resume a run in a child; with `operations` it kills itself before that one."""
+def count_calls(folder):
+    """How many functions an undisturbed run calls."""
+    counted = itertools.count()
+    sys.setprofile(lambda frame, event, argument: event == "call" and next(counted))
+    go(folder)
+    sys.setprofile(None)
+    return next(counted)
+
+
+def fork(folder, kill):
+    """Begin or resume a run in a child that is killed when `kill` says so, unless it is None."""
     child = os.fork()
     if child:
         return child
     code = 1
     try:
-        if operations:
-            sys.addaudithook(killer(operations))
+        if kill is not None:
+            kill()
         go(folder)
         code = 0
     finally:
         os._exit(code)
 
 
-def killer(operations):
-    """Counts operations on files of the run, and kills this process before the last of them."""
-    counted = 0
+def at_call(number):
+    """Kills this process as it calls its so many-th function."""
+    counted = itertools.count(1)
 
-    def hook(event, arguments):
-        nonlocal counted
-        if event in OPERATIONS and "/run" in str(arguments[0]):
-            counted += 1
-            if counted == operations:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def look(frame, event, argument):
+        if event == "call" and next(counted) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    return hook
+    return lambda: sys.setprofile(look)
+
+
+def before_file(number):
+    """Kills this process before its so many-th operation on a file of the run."""
+    counted = itertools.count(1)
+
+    def look(event, arguments):
+        if event in OPERATIONS and "/run" in str(arguments[0]) and next(counted) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return lambda: sys.addaudithook(look)
 
 
 def wait(child):
