@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import textwrap
 import time
+from pathlib import Path
 
 import torch
 
@@ -17,6 +19,7 @@ from segformer_edu.segformer import SegFormer
 NEEDED = (CORE, "lab")  # what the lessons stand on
 DEVICES = ("cuda", "mps", "cpu")  # in the order of choice
 RUNS = 5
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, and of how many
 
 
 def examine() -> tuple[str, bool]:
@@ -26,7 +29,8 @@ def examine() -> tuple[str, bool]:
     report = [
         _line("Python", f"{platform.python_version()} on {platform.system()}"),
         _line("device", describe(device)),
-        _line("processor", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads for torch"),
+        _line("processor", f"{cores()} cores, {torch.get_num_threads()} threads for torch"),
+        _line("load", crowding() or "each of torch's threads has a core to itself"),
         _line("memory", f"{size / 2**30:.0f} GiB" if size else "not told by this system"),
     ]
     every = requirements()
@@ -74,6 +78,52 @@ def main_memory() -> int | None:
     if not hasattr(os, "sysconf"):
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def cores() -> int:
+    """How many cores this process may use, by its affinity and by the quota of its container."""
+    if hasattr(os, "sched_getaffinity"):
+        allowed = len(os.sched_getaffinity(0))
+    else:
+        allowed = os.cpu_count() or 1
+    if QUOTA.exists():
+        quota, period = QUOTA.read_text(encoding="ascii").split()
+        if quota != "max":
+            allowed = min(allowed, max(1, int(quota) // int(period)))
+    return allowed
+
+
+def free_cores(seconds: float = 0.3) -> float | None:
+    """How many cores other programs leave free, over a moment; None where psutil is missing."""
+    try:
+        import psutil
+    except ModuleNotFoundError:
+        return None
+    return psutil.cpu_count() * (1 - psutil.cpu_percent(seconds) / 100)
+
+
+def crowding() -> str:
+    """What to do where torch's threads will have to share a core; empty where they will not.
+
+    Threads wait for one another many times in a forward pass. One that has lost its core to another
+    program holds up all of them, and by default they spin meanwhile, which keeps the core from it.
+    """
+    threads, available = torch.get_num_threads(), cores()
+    if threads > available:
+        return (
+            f"torch has {threads} threads, and this process may use {available} of the cores, so "
+            f"threads wait for one another. Set OMP_NUM_THREADS={available} before you start."
+        )
+    free = free_cores()
+    if free is None or free > threads - 0.5:
+        return ""
+    busy = f"Other programs leave {free:.1f} cores free for torch's {threads} threads"
+    if sys.platform == "linux" and "GOMP_SPINCOUNT" not in os.environ:
+        return (
+            f"{busy}. Set GOMP_SPINCOUNT=1000 before you start (make lab does it): threads that "
+            f"wait then give up their core, which is several times faster on a busy machine."
+        )
+    return f"{busy}, so everything takes longer. Close them if you can."
 
 
 def milliseconds(device: torch.device) -> float:

@@ -248,6 +248,48 @@ def test_the_doctor_says_which_version_is_too_old(quick, capsys, monkeypatch):
     assert "torch>=2.6,<3 (here: 1.9)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("threads", "available", "free", "variable", "words"),
+    [
+        (2, 2, 2.0, None, "each of torch's threads has a core to itself"),
+        (2, 2, 1.6, None, "each of torch's threads has a core to itself"),
+        (16, 4, 4.0, None, "Set OMP_NUM_THREADS=4"),
+        (2, 2, 0.3, None, "leave 0.3 cores free for torch's 2 threads. Set GOMP_SPINCOUNT=1000"),
+        (2, 2, 0.3, "1000", "leave 0.3 cores free for torch's 2 threads, so everything takes"),
+        (2, 2, None, None, "each of torch's threads has a core to itself"),  # without psutil
+    ],
+)
+def test_the_doctor_says_when_threads_will_share_a_core_and_what_to_set(
+    threads, available, free, variable, words, quick, capsys, monkeypatch
+):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(doctor, "cores", lambda: available)
+    monkeypatch.setattr(doctor, "free_cores", lambda: free)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if variable:
+        monkeypatch.setenv("GOMP_SPINCOUNT", variable)
+    main(["doctor"])
+    assert words in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [("max 100000", None), ("50000 100000", 1), ("150000 100000", 1), ("9900000 100000", None)],
+)
+def test_a_containers_quota_counts_as_its_cores(quota, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "QUOTA", tmp_path / "none")
+    every = doctor.cores()
+    assert 1 <= every <= os.cpu_count()
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    monkeypatch.setattr(doctor, "QUOTA", tmp_path / "cpu.max")
+    assert doctor.cores() == expected or every
+
+
+def test_no_more_cores_are_free_than_there_are():
+    assert 0 <= doctor.free_cores(0.05) <= os.cpu_count()
+
+
 def test_the_doctor_measures_a_forward_pass():
     assert 0.1 < doctor.milliseconds(torch.device("cpu")) < 60_000
 

@@ -70,6 +70,17 @@ def stop(process, log, rows, number):
     return process.returncode, said
 
 
+@pytest.mark.parametrize(("rank", "times"), [(None, 1), ("0", 1), ("1", 0)])
+def test_on_a_busy_machine_it_says_once_what_to_set(rank, times, folder, capsys, monkeypatch):
+    monkeypatch.setattr("segformer_edu.commands.train.crowding", lambda: "Set FEWER=1 first.")
+    monkeypatch.delenv("RANK", raising=False)
+    if rank:
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setattr("segformer_edu.training.train", lambda *_, **__: None)  # nor its peers
+    assert train(folder, "--steps", "1") == 0
+    assert capsys.readouterr().err.count("Set FEWER=1 first.") == times
+
+
 def test_killed_then_interrupted_then_finished_it_ends_as_if_nothing_had_been(folder, capsys):
     longer = ("--steps", "80", "--save-every", "7", "--validate-every", "20")
     config = ("--config", str(folder / "mine.yaml"))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from segformer_edu.commands.parser import Parser, add_command
+from segformer_edu.doctor import crowding, pick_device
 
 DESCRIPTION = """\
 Train a SegFormer, with a progress bar. The folder named by --out then holds settings.yaml (every
@@ -64,6 +67,10 @@ def run(options: argparse.Namespace) -> int:
     begun = options.out / "settings.yaml"
     continues = options.resume and begun.exists() and not options.config_file
     settings = read_settings(options, Settings.from_yaml(begun) if continues else None)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that accelerate starts
+    on_cpu = settings.cpu or pick_device().type == "cpu"
+    if first and on_cpu and (advice := crowding()):
+        print(advice, file=sys.stderr)
     train(settings, options.out, options.resume, progress=not options.quiet)
     processes = PartialState()
     if processes.is_main_process:
