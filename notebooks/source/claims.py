@@ -11,7 +11,7 @@ from statistics import mean, stdev
 import numpy as np
 import torch
 
-from experiments import hierarchy
+from experiments import decoder_heads, hierarchy
 from experiments import training as minute
 from experiments.stochastic_depth import HERE as EXPERIMENTS
 from experiments.stochastic_depth import digits
@@ -466,6 +466,37 @@ def nano_tensors() -> str:
 def probe_parameters() -> str:
     config = SegFormerConfig.named("nano")
     return f"{(sum(config.embed_dims) + 1) * config.num_classes:,}"
+
+
+def short_fit() -> str:
+    return str(decoder_heads.ITERATIONS[0])
+
+
+def long_fit() -> str:
+    return str(decoder_heads.ITERATIONS[1])
+
+
+def linear_after_40() -> str:
+    return _reached("linear", 40)
+
+
+def relu_after_40() -> str:
+    return _reached("with a ReLU", 40)
+
+
+def linear_after_300() -> str:
+    return _reached("linear", 300)
+
+
+def relu_after_300() -> str:
+    return _reached("with a ReLU", 300)
+
+
+def _reached(head: str, iterations: int) -> str:
+    """Of nano's mIoU, mean and standard deviation over what the experiment wrote."""
+    rows = json.loads(decoder_heads.RESULTS.read_text(encoding="utf-8"))["runs"]
+    shares = decoder_heads.shares(rows, head, iterations)
+    return f"{mean(shares):.1f} ± {stdev(shares):.1f} %"
 
 
 def twin_reach_1() -> str:

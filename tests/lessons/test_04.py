@@ -243,7 +243,7 @@ def test_an_embedding_measures_in_fractions_of_the_picture_and_a_convolution_in_
     with torch.no_grad():
         assert min(right(embedded, 8, 1, generator), right(mixed, 8, 1, generator)) > 0.99
         assert right(mixed, 16, 1, generator) > 0.99
-        assert right(embedded, 16, 1, generator) < 0.6
+        assert right(embedded, 16, 1, generator) < 0.7  # 0.51 to 0.56 over four seeds
         assert right(embedded, 16, 2, generator) > 0.65
         assert abs(right(mixed, 16, 2, generator) - 0.5) < 0.05
 

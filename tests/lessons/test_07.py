@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from experiments.decoder_heads import fit, linear, scenes, side_by_side
 from segformer_edu import AllMLPDecoder, MixTransformer, SegFormer, SegFormerConfig
 from segformer_edu.analysis.contributions import contributions
 from segformer_edu.analysis.receptive_field import area, receptive_field
@@ -34,7 +35,7 @@ def nano():
 @pytest.fixture(scope="module")
 def seen():
     """Images, labels, and a score for predictions of them: scenes of another seed than training."""
-    images, labels = (torch.stack(each) for each in zip(*Scenes(16, 128, seed=4242), strict=True))
+    images, labels = scenes(16, 4242)
 
     def score(predicted):
         return scores(confusion_matrix(predicted, labels, len(CLASSES)))
@@ -136,25 +137,17 @@ def test_logits_are_resized_without_aligned_corners_and_before_the_argmax(lesson
     assert score(mixed).miou < right.miou - 0.03
 
 
-def test_a_head_with_a_relu_fitted_alike_takes_back_less_than_half_of_the_gap(lesson, nano, seen):
+@pytest.mark.parametrize("draw", [4244, 4245])
+def test_a_linear_head_fitted_to_the_maps_is_not_far_behind(nano, seen, draw):
+    """0.89 to 0.92 of nano's mIoU over five draws of scenes."""
     images, _, score = seen
-    others, truth = (torch.stack(each) for each in zip(*Scenes(24, 128, seed=4244), strict=True))
+    others, truth = scenes(32, draw)
     with torch.no_grad():
-        lesson["maps"] = nano.encoder(images)
-        lesson["inputs"] = lesson["side_by_side"](nano.encoder(others))
-        whole = score(nano.predict(images)).miou
-    lesson |= {"images": images, "score": score, "targets": truth[:, 2::4, 2::4].long()}
-    straight = nn.Conv2d(lesson["inputs"].shape[1], len(CLASSES), 1)
-    nn.init.zeros_(straight.weight)
-    linear = lesson["fitted"](straight).miou
-    bent, flat = [], []  # two layers with a ReLU between them, and without
-    for seed in range(3):
-        for middle, scored in ((nn.ReLU(), bent), (nn.Identity(), flat)):
-            torch.manual_seed(seed)
-            head = nn.Sequential(nn.Conv2d(240, 64, 1), middle, nn.Conv2d(64, len(CLASSES), 1))
-            scored.append(lesson["fitted"](head).miou)
-    assert 0.85 < linear / whole < 1
-    assert max(linear, *flat) < min(bent) and max(bent) < (linear + whole) / 2
+        head, inputs = linear(240), side_by_side(nano.encoder(others))
+        fit(head, inputs, truth[:, 2::4, 2::4].long())
+        logits = head(side_by_side(nano.encoder(images)))
+        found = score(F.interpolate(logits, (128, 128), mode="bilinear").argmax(1)).miou
+        assert 0.8 < found / score(nano.predict(images)).miou < 1
 
 
 def test_logits_at_a_quarter_of_the_size_can_hold_more_than_shares_of_classes(seen):
@@ -191,7 +184,11 @@ def test_the_epsilon_shows_in_the_logits_and_in_no_label(nano, seen):
     other.load_state_dict(nano.state_dict())
     ours, theirs = nano(images[:4]), other(images[:4])
     assert 3e-6 < (ours - theirs).abs().max() / theirs.abs().max() < 1e-4
-    assert torch.equal(nano.predict(images[:4]), other.predict(images[:4]))
+    certain = F.interpolate(ours, (128, 128), mode="bilinear").topk(2, dim=1).values
+    certain = certain[:, 0] - certain[:, 1] > 2 * (ours - theirs).abs().max()
+    assert certain.double().mean() > 0.9999
+    same = nano.predict(images[:4]) == other.predict(images[:4])
+    assert same[certain].all()  # and a tie may fall either way
 
 
 def test_the_bug_moves_everything_outwards_by_up_to_a_pixel_and_a_half(lesson):
