@@ -1,6 +1,6 @@
 """Write constraints.txt: what pip chooses today for the package and all its extras.
 
-    python tools/constraints.py [REQUIREMENT…]
+    python -m tools.constraints [REQUIREMENT…]
 
 A requirement, such as torch==2.13.0, holds a package where it is.
 """

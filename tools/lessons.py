@@ -1,7 +1,7 @@
 """Build the lessons from their sources, and check that nothing has drifted.
 
-    python tools/lessons.py build [NAME…]     # all lessons, or those whose names start so: 03
-    python tools/lessons.py check
+    python -m tools.lessons build [NAME…]     # all lessons, or those whose names start so: 03
+    python -m tools.lessons check
 
 A source is notebooks/source/NN_name.py, in jupytext's py:percent; CONTRIBUTING.md says how.
 """
@@ -17,14 +17,14 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-from mirror import definition, public_definitions
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
-from prose import CLAIM, Claims, bare_numbers, fill, load_claims
+
+from tools.mirror import definition, public_definitions
+from tools.prose import CLAIM, Claims, bare_numbers, fill, load_claims
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))  # lessons mirror what experiments/ trains, and that is not installed
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {
@@ -159,7 +159,7 @@ def source_problems(source: Path) -> Iterator[str]:
 def notebook_problems(path: Path, expected: NotebookNode) -> Iterator[str]:
     """What is wrong with a lesson's notebook, given the one that its source makes."""
     if not path.exists():
-        yield f"{path.name}: is missing; run tools/lessons.py build {path.stem}"
+        yield f"{path.name}: is missing; run python -m tools.lessons build {path.stem}"
         return
     notebook = nbformat.read(path, as_version=4)
     if path.stat().st_size > MAX_BYTES:
@@ -171,7 +171,7 @@ def notebook_problems(path: Path, expected: NotebookNode) -> Iterator[str]:
         if written != made:
             yield (
                 f"{path.name}, cell {index + 1}: differs from its source;"
-                f" run tools/lessons.py build {path.stem}"
+                f" run python -m tools.lessons build {path.stem}"
             )
             break
     ignored = sum("nbval-ignore-output" in cell.metadata.get("tags", []) for cell in notebook.cells)

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-import lessons
 import nbformat
 import pytest
 from nbformat.v4 import new_output
+
+from tools import lessons
 
 GOOD = """\
 # %% [markdown]
@@ -241,7 +242,7 @@ def test_a_source_without_a_notebook_and_a_notebook_without_a_source_are_refused
     write(notebooks)
     (notebooks / f"{STEM}.ipynb").rename(notebooks / "01_other.ipynb")
     assert lessons.check(notebooks) == [
-        "00_lesson.ipynb: is missing; run tools/lessons.py build 00_lesson",
+        "00_lesson.ipynb: is missing; run python -m tools.lessons build 00_lesson",
         "01_other.ipynb: has no source in notebooks/source",
     ]
 

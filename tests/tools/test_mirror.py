@@ -3,9 +3,8 @@
 import ast
 import inspect
 
-from mirror import cut_docstrings, definition, public_definitions
-
 from segformer_edu.mix_ffn import MixFFN
+from tools.mirror import cut_docstrings, definition, public_definitions
 
 WRITTEN = '''\
 class Layer(Module):

@@ -1,7 +1,8 @@
 """Which numbers the prose of a lesson may hold."""
 
 import pytest
-from prose import bare_numbers
+
+from tools.prose import bare_numbers
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What authors run, each as `python -m tools.NAME`; `--help` says how."""

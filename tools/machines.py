@@ -1,0 +1,113 @@
+"""Run the suite as other machines would, and say which of them find it green.
+
+    python -m tools.machines                    # on all of them: about an hour
+    python -m tools.machines avx2 busy          # on those
+    python -m tools.machines --tests tests/data # those tests alone
+
+Processors differ in the instructions that torch's kernels, oneDNN, MKL, OpenBLAS and NumPy choose,
+and so in the last bits of their sums; this one is told to go without its newest. A row is printed
+as each machine ends, with the names of what failed there.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segformer_edu.doctor import cores
+from tools.suite import ROOT, environment, pytest_command
+
+OLD_NUMPY = "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
+MACHINES = {
+    "this one": {},
+    "avx512": {"ATEN_CPU_CAPABILITY": "avx512"},
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2"},
+    "default": {"ATEN_CPU_CAPABILITY": "default"},
+    "onednn-avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "onednn-sse41": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "haswell": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell",
+    },
+    "nehalem": {
+        "ATEN_CPU_CAPABILITY": "default",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_CBWR": "COMPATIBLE",
+        "OPENBLAS_CORETYPE": "Nehalem",
+        "NPY_DISABLE_CPU_FEATURES": OLD_NUMPY,
+    },
+    "threads": {"OMP_NUM_THREADS": "2"},
+    "busy": {},
+}
+COUNTED = ("passed", "failed", "skipped")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("machines", nargs="*", metavar="MACHINE", help=", ".join(MACHINES))
+    parser.add_argument("--tests", nargs="+", default=(), metavar="PATH", help="these alone")
+    options = parser.parse_args()
+    if unknown := set(options.machines) - set(MACHINES):
+        parser.error(f"there is no machine {unknown.pop()!r}; there are {', '.join(MACHINES)}")
+    print(f"| machine | {' | '.join(COUNTED)} | minutes | what failed |", flush=True)
+    print("|---|---:|---:|---:|---:|---|")
+    green = True
+    for machine in options.machines or MACHINES:
+        with busy(cores() if machine == "busy" else 0):
+            counts, minutes, failed = run(options.tests, MACHINES[machine])
+        numbers = " | ".join(str(counts[outcome]) for outcome in COUNTED)
+        print(f"| {machine} | {numbers} | {minutes:.1f} | {', '.join(failed)} |", flush=True)
+        green = green and bool(counts["passed"]) and not failed
+    return 0 if green else 1
+
+
+def run(tests: list[str], settings: dict[str, str]) -> tuple[Counter, float, list[str]]:
+    """How many tests ended how, how long they took, and the names of those that failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        ended = subprocess.run(
+            [*pytest_command(*tests), f"--junit-xml={report}"],
+            cwd=ROOT,
+            env=environment(**settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+        if not report.exists():
+            sys.exit(f"pytest ended without a report:\n{ended.stdout[-2000:]}")
+        suite = ElementTree.parse(report).getroot()[0]
+    counts: Counter = Counter()
+    failed = []
+    for case in suite.iter("testcase"):
+        kinds = {child.tag for child in case}
+        wrong = bool(kinds & {"failure", "error"})
+        counts["failed" if wrong else "skipped" if "skipped" in kinds else "passed"] += 1
+        if wrong:
+            failed.append(f"{case.get('classname')}::{case.get('name')}")
+    return counts, float(suite.get("time", 0)) / 60, failed
+
+
+@contextmanager
+def busy(programs: int) -> Iterator[None]:
+    """So many programs that do nothing but keep a core from others."""
+    spin = [sys.executable, "-c", "while True: pass"]
+    started = [subprocess.Popen(spin) for _ in range(programs)]
+    try:
+        yield
+    finally:
+        for program in started:
+            program.kill()
+            program.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
