@@ -26,7 +26,9 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from benchmarks.contender import CONTENDERS, Job
+from segformer_edu.doctor import cores
 from segformer_edu.plots.style import GREY, OKABE_ITO, new_figure, styled, title
+from tools.machines import busy
 
 HERE = Path(__file__).parent
 LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino")
@@ -38,16 +40,20 @@ OURS, FOLDED, SDPA, EAGER, *_ = EVERYBODY
 
 @dataclass(frozen=True)
 class Task:
-    """A task of contender.py: its heading, its unit, who takes part, and whether on GPUs too."""
+    """A task of contender.py: its heading, its unit, who takes part, whether on GPUs too, and
+    whether other programs keep every core busy meanwhile.
+    """
 
     heading: str
     unit: str
     contenders: tuple[str, ...]
     on_cuda: bool = True
+    busy: bool = False
 
 
 TASKS = {
     "forward": Task("Forward pass", "ms", EVERYBODY),
+    "forward, busy": Task("Forward, all cores busy", "ms", EVERYBODY, on_cuda=False, busy=True),
     "predict": Task("Labels at full size", "ms", (OURS, FOLDED, SDPA, EAGER)),
     "training": Task("Training step", "ms", (OURS, SDPA, EAGER)),
     "forward memory": Task("Forward, peak memory", "MB", EVERYBODY),
@@ -128,13 +134,15 @@ def on_cuda(task: Task, contender: str) -> bool:
 def run(job: Job) -> list[float]:
     """The numbers of one job, from a process of its own."""
     threads = str(job.threads)
-    child = subprocess.run(
-        [sys.executable, "-m", "benchmarks.contender", json.dumps(asdict(job))],
-        cwd=HERE.parent,
-        env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-        capture_output=True,
-        text=True,
-    )
+    settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "GOMP_SPINCOUNT": "1000"}
+    with busy(cores() if job.task in TASKS and TASKS[job.task].busy else 0):
+        child = subprocess.run(
+            [sys.executable, "-m", "benchmarks.contender", json.dumps(asdict(job))],
+            cwd=HERE.parent,
+            env={**os.environ, **settings},
+            capture_output=True,
+            encoding="utf-8",
+        )
     if child.returncode:
         sys.exit(
             f"{job.contender} failed at {job.task}:\n{child.stderr[-2000:]}\n"
@@ -261,9 +269,10 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
     title(
         figure, f"One forward pass: the slowest takes {slowest:.1f} times as long as this package"
     )
-    for ax, (name, task) in zip(
-        figure.subplots(2, 3, sharey=True).flat, TASKS.items(), strict=True
-    ):
+    axes = figure.subplots(2, -(-len(TASKS) // 2), sharey=True, squeeze=False).flat
+    for ax in axes[len(TASKS) :]:
+        ax.axis("off")
+    for ax, (name, task) in zip(axes, TASKS.items(), strict=False):
         bars = {row["contender"]: row["median"] for row in rows if row["task"] == name}
         heights = [bars.get(contender, 0) for contender in contenders]
         colors = [OKABE_ITO[0] if "edu" in contender else GREY for contender in contenders]

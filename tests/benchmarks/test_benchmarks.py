@@ -3,15 +3,16 @@
 import json
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 
+import benchmarks.__main__ as benchmark
 from benchmarks import contender
 from benchmarks.__main__ import BEGIN, END, filled, summarize, table
+from segformer_edu.doctor import cores
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,11 +103,45 @@ print(*peak_megabytes(lambda: (torch.ones(16_000_000).sum(), torch.ones(4_000_00
     assert float(child.stdout) == pytest.approx(64, abs=8)
 
 
-def test_milliseconds_leave_the_warm_up_out():
-    pauses = [0.2] * contender.WARM_UP + [0.001, 0.001]
-    times = contender.milliseconds(lambda: time.sleep(pauses.pop(0)), job("forward"))
-    assert len(times) == 2 and pauses == []
-    assert max(times) < 200
+def test_milliseconds_leave_the_warm_up_out(monkeypatch):
+    """By a clock that moves while something runs, and at no other time."""
+    now, seconds = 100.0, [9.0] * contender.WARM_UP + [0.25, 0.5]
+
+    def run():
+        nonlocal now
+        now += seconds.pop(0)
+
+    monkeypatch.setattr(contender.time, "perf_counter", lambda: now)
+    assert contender.milliseconds(run, job("forward")) == [250, 500]
+    assert seconds == []
+
+
+def test_all_cores_are_busy_where_the_task_says_so(monkeypatch):
+    """By counting the programs that run beside each contender."""
+    beside = {}
+
+    def run(command, **options):
+        job = json.loads(command[-1])
+        beside[job["task"]] = len(started)
+        return subprocess.CompletedProcess(command, 0, stdout="[1.0]")
+
+    started = []
+
+    class Program:
+        def __init__(self, command):
+            started.append(self)
+
+        def kill(self):
+            started.remove(self)
+
+        def wait(self):
+            pass
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", Program)
+    for task in ("forward", "forward, busy"):
+        benchmark.run(job(task))
+    assert beside == {"forward": 0, "forward, busy": cores()} and started == []
 
 
 def test_unequal_work_is_not_compared():
