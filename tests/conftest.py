@@ -1,11 +1,10 @@
-"""What all tests share: one thread, seeded, every device that is there."""
+"""What all tests share: seeded, on every device that is there."""
 
 import pytest
 import torch
 
 from segformer_edu import SegFormer, SegFormerConfig
 
-torch.set_num_threads(1)  # pytest-xdist has a worker for each core
 torch.backends.cudnn.allow_tf32 = False  # all bits of float32, as on the CPU
 
 HAVE = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
