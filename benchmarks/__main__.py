@@ -71,7 +71,9 @@ def main() -> None:
     if options.output is None:
         return
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (options.output / "results.json").write_text(
+        json.dumps(results, indent=1) + "\n", encoding="utf-8"
+    )
     with matplotlib.rc_context({"svg.hashsalt": "speed"}):  # the same file from the same numbers
         picture(rows).savefig(options.output / "speed.svg", metadata={"Date": None})
     readme = options.output / "README.md"
@@ -243,7 +245,7 @@ def processor() -> str:
     """The processor's name as it is sold."""
     information = Path("/proc/cpuinfo")
     if information.exists():
-        for line in information.read_text().splitlines():
+        for line in information.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor()

@@ -256,7 +256,7 @@ def peak_megabytes(run: Callable[[], Any], job: Job) -> list[float]:
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
         ctypes.CDLL(None).malloc_trim(0)  # or a pass would hide in what loading has freed
     if Path("/proc/self/clear_refs").exists():
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is held now
+        Path("/proc/self/clear_refs").write_bytes(b"5")  # the peak is now what is held now
         peak = peak_of_proc
     elif sys.platform != "win32":
         peak = peak_of_process
@@ -268,7 +268,7 @@ def peak_megabytes(run: Callable[[], Any], job: Job) -> list[float]:
 
 
 def peak_of_proc() -> int:
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 

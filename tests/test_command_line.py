@@ -24,15 +24,15 @@ def folder(tmp_path, small_config, randomized):
     Image.fromarray(noise).save(tmp_path / "street.png")
     Image.fromarray(noise[:8, :8]).save(tmp_path / "tiny.png")
     (tmp_path / "half.png").write_bytes((tmp_path / "street.png").read_bytes()[:3000])
-    (tmp_path / "words.txt").write_text("no image\n")
+    (tmp_path / "words.txt").write_text("no image\n", encoding="utf-8")
     randomized(SegFormer(small_config)).save_pretrained(tmp_path / "weights")
     four = small_config.replace(in_channels=4)
     randomized(SegFormer(four)).save_pretrained(tmp_path / "four")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "hollow").mkdir()
     (tmp_path / "weights.safetensors").write_bytes(b"\x00" * 20)
-    (tmp_path / "names.txt").write_text("sky\nroad\ncar\ntree\npole\n")
-    (tmp_path / "gap.txt").write_text("sky\n\ncar\ntree\npole\n")
+    (tmp_path / "names.txt").write_text("sky\nroad\ncar\ntree\npole\n", encoding="utf-8")
+    (tmp_path / "gap.txt").write_text("sky\n\ncar\ntree\npole\n", encoding="utf-8")
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00\xd8")
     return tmp_path
 
@@ -185,14 +185,16 @@ def test_asking_for_help_imports_no_matplotlib_and_gives_examples():
         "try: main(['segment', '--help'])\nexcept SystemExit: pass\n"
         "sys.exit('matplotlib' in sys.modules or 'transformers' in sys.modules)"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
+    )
     assert run.returncode == 0, run.stderr
     assert "examples:" in run.stdout and "--classes pet,background,border" in run.stdout
 
 
 def test_python_dash_m_works():
     command = [sys.executable, "-m", "segformer_edu", "segment"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert run.returncode == 2 and "IMAGE" in run.stderr
 
 

@@ -31,7 +31,7 @@ def folder(tmp_path):
         classes=Rectangles.class_names,
         validation=5,
     )
-    (tmp_path / "mine.yaml").write_text(settings.to_yaml())
+    (tmp_path / "mine.yaml").write_text(settings.to_yaml(), encoding="utf-8")
     return tmp_path
 
 
@@ -55,7 +55,7 @@ def begin(folder, out, *more):
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
 
 
@@ -117,7 +117,7 @@ def test_evaluate_prints_and_writes_what_the_weights_score(folder, capsys):
         confusion_matrix(model.predict(image[None])[0], labels, 3) for image, labels in pictures
     )
     expected, total = scores(total), total.double()
-    written = json.loads((folder / "scores.json").read_text())
+    written = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     assert written["confusion"] == total.tolist() and written["pictures"] == 5
     assert written["miou"] == pytest.approx(expected.miou)
     assert list(written["iou"].values()) == pytest.approx(expected.iou, nan_ok=True)
@@ -142,7 +142,7 @@ def test_a_class_that_occurs_nowhere_is_null(folder):
     weights.save_pretrained(folder / "weights")
     arguments = ("--weights", folder / "weights", "--config", folder / "mine.yaml", *more)
     assert command(folder, "evaluate", *arguments) == 0
-    assert json.loads((folder / "scores.json").read_text())["iou"]["none"] is None
+    assert json.loads((folder / "scores.json").read_text(encoding="utf-8"))["iou"]["none"] is None
 
 
 REFUSED = {
@@ -213,7 +213,9 @@ def test_help_needs_no_other_extra_and_gives_examples(name):
         f"try: main([{name!r}, '--help'])\nexcept SystemExit: pass\n"
         "sys.exit(bool({'matplotlib', 'transformers', 'onnx', 'pooch'} & set(sys.modules)))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
+    )
     assert run.returncode == 0, run.stderr
     assert name == "doctor" or "example" in run.stdout
     assert max(map(len, run.stdout.splitlines())) <= 100

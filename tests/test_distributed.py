@@ -36,7 +36,7 @@ def test_two_processes_stay_equal_when_whole_batches_are_dropped(tmp_path):
             [sys.executable, __file__, str(tmp_path), str(rank)],
             env=environment,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         for rank in range(2)
     ]

@@ -81,7 +81,9 @@ def test_the_syllabus_links_every_lesson_there_is_and_no_other():
 def test_importing_the_package_brings_in_the_model_and_nothing_else():
     code = "import sys, segformer_edu; print(*sys.modules)"
     command = [sys.executable, "-c", code]
-    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    loaded = subprocess.run(
+        command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    ).stdout
     tops = {name.partition(".")[0] for name in loaded.split()}
     assert "torch" in tops
     assert not tops & {"matplotlib", "ipywidgets", "IPython", "huggingface_hub", "transformers"}

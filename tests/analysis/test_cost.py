@@ -343,7 +343,9 @@ def test_it_refuses_what_is_no_config(config):
 
 def test_nothing_here_draws():
     code = "import sys, segformer_edu.analysis; print({'matplotlib', 'PIL'} & set(sys.modules))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert run.stdout.strip() == "set()"
 
 

@@ -38,7 +38,7 @@ def written(tmp_path_factory):
 
 
 def test_a_round_writes_numbers_a_table_and_a_picture(written):
-    results = json.loads((written / "results.json").read_text())
+    results = json.loads((written / "results.json").read_text(encoding="utf-8"))
     rows = [row for row in results["results"] if row["device"] == "cpu"]
     assert [(row["task"], row["contender"]) for row in rows if row["task"] == "forward"] == [
         ("forward", "segformer_edu"),
@@ -49,7 +49,7 @@ def test_a_round_writes_numbers_a_table_and_a_picture(written):
     text = (written / "README.md").read_text(encoding="utf-8")
     assert text.startswith("Before\n") and text.endswith("After\n") and "stale numbers" not in text
     assert results["machine"]["libraries"]["torch"] in text
-    assert (written / "speed.svg").read_text().count("</svg>") == 1
+    assert (written / "speed.svg").read_text(encoding="utf-8").count("</svg>") == 1
 
 
 def test_medians_and_ratios_worked_by_hand():
@@ -98,7 +98,7 @@ job = Job("forward memory", "segformer_edu", "cpu", size=64, repeats=1, threads=
 print(*peak_megabytes(lambda: (torch.ones(16_000_000).sum(), torch.ones(4_000_000).sum()), job))
 """
     child = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, encoding="utf-8"
     )  # in a process of its own, as in the benchmark: here the heap has holes by now
     assert float(child.stdout) == pytest.approx(64, abs=8)
 

@@ -37,11 +37,13 @@ def sharded(folder):
 
 
 def write_index(folder, weight_map):
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8")
 
 
 def read_index(folder):
-    return json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    index = folder / "model.safetensors.index.json"
+    return json.loads(index.read_text(encoding="utf-8"))["weight_map"]
 
 
 def same(loaded, model):
@@ -80,7 +82,7 @@ def test_pickled_shards_load(folder, small_model):
         torch.save({name: state[name] for name in part}, folder / shard)
         weight_map |= dict.fromkeys(part, shard)
     index = folder / "pytorch_model.bin.index.json"
-    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}), encoding="utf-8")
     assert same(SegFormer.from_pretrained(folder), small_model)
 
 
@@ -185,7 +187,7 @@ def zip_of_something_else(path):
 
 
 def html_page(path):
-    path.write_text("<html>404: not found</html>")
+    path.write_text("<html>404: not found</html>", encoding="utf-8")
 
 
 def a_whole_model(path):
@@ -322,7 +324,7 @@ def test_a_tensor_that_no_shard_holds_is_named(sharded):
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {}}'])
 def test_an_index_that_is_none_is_refused(content, sharded):
-    (sharded / "model.safetensors.index.json").write_text(content)
+    (sharded / "model.safetensors.index.json").write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=r"index.json (is no readable|holds a|has no weight_map)"):
         SegFormer.from_pretrained(sharded)
 
@@ -379,7 +381,8 @@ def test_a_config_json_that_is_no_json_object_is_refused_by_name(content, folder
 )
 def test_a_config_json_with_an_impossible_field_says_which(field, value, words, folder):
     path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    described = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**described, field: value}), encoding="utf-8")
     with pytest.raises(ValueError, match=words) as caught:
         SegFormer.from_pretrained(folder)
     assert str(folder) in str(caught.value)
@@ -387,14 +390,16 @@ def test_a_config_json_with_an_impossible_field_says_which(field, value, words, 
 
 def test_a_config_json_that_contradicts_the_weights_names_the_tensors(folder):
     path = folder / "config.json"
-    described = json.loads(path.read_text())
-    path.write_text(json.dumps({**described, "decoder_hidden_size": 24}))
+    described = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**described, "decoder_hidden_size": 24}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"decode_head.linear_fuse.weight \(ours: decoder.fuse.we"):
         SegFormer.from_pretrained(folder)
 
 
 def test_a_config_json_of_another_library_is_not_ours_to_read(folder, small_config, small_model):
-    (folder / "config.json").write_text('{"encoder_name": "mit_b0", "classes": 5}')
+    (folder / "config.json").write_text(
+        '{"encoder_name": "mit_b0", "classes": 5}', encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=r"no published variant"):
         SegFormer.from_pretrained(folder)
     assert same(SegFormer.from_pretrained(folder, small_config), small_model)
@@ -402,10 +407,10 @@ def test_a_config_json_of_another_library_is_not_ours_to_read(folder, small_conf
 
 def test_the_number_of_classes_may_come_from_num_labels_or_from_the_weights(folder, small_config):
     path = folder / "config.json"
-    described = json.loads(path.read_text())
+    described = json.loads(path.read_text(encoding="utf-8"))
     del described["id2label"], described["label2id"]
     for extra in ({}, {"num_labels": 5}):
-        path.write_text(json.dumps({**described, **extra}))
+        path.write_text(json.dumps({**described, **extra}), encoding="utf-8")
         assert SegFormer.from_pretrained(folder).config == small_config
 
 

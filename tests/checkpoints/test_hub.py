@@ -106,7 +106,7 @@ def fetch(hub, tmp_path):
         return subprocess.run(
             [sys.executable, "-c", script, str(tmp_path), *hub_ids],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=240,
             cwd=Path(__file__).parents[2],
             env={

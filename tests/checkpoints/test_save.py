@@ -115,11 +115,11 @@ def test_missing_folders_are_made_and_readable_as_any_new_file(model, tmp_path):
 
 def test_saving_again_replaces_the_old_model_and_keeps_other_files(model, tmp_path):
     model.save_pretrained(tmp_path / "model")
-    (tmp_path / "model" / "notes.txt").write_text("mine")
+    (tmp_path / "model" / "notes.txt").write_text("mine", encoding="utf-8")
     other = SegFormer(model.config.replace(num_classes=3))
     other.save_pretrained(tmp_path / "model")
     assert SegFormer.from_pretrained(tmp_path / "model").config.num_classes == 3
-    assert (tmp_path / "model" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "model" / "notes.txt").read_text(encoding="utf-8") == "mine"
     assert os.listdir(tmp_path) == ["model"]
 
 
@@ -188,12 +188,12 @@ def test_if_one_of_the_two_files_cannot_be_replaced_neither_is(
 
 
 def test_a_target_that_is_a_file_is_refused(model, tmp_path):
-    (tmp_path / "model").write_text("mine")
+    (tmp_path / "model").write_text("mine", encoding="utf-8")
     with pytest.raises(ValueError, match=r"is a file: give the name of a folder"):
         model.save_pretrained(tmp_path / "model")
     with pytest.raises(OSError, match=r"could not be written"):
         model.save_pretrained(tmp_path / "model" / "below")
-    assert (tmp_path / "model").read_text() == "mine"
+    assert (tmp_path / "model").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_folded_model_is_refused(model, tmp_path):

@@ -253,7 +253,7 @@ def test_archives_fetched_by_hand_are_unpacked_without_a_network(server, tmp_pat
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(server, tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(ValueError, match=r"could not be fetched.*file"):
         Pets(folder=tmp_path / "file")
 

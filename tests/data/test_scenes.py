@@ -74,7 +74,9 @@ def test_another_process_draws_the_same_bits_even_with_an_older_processors_instr
     newer = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     environment = os.environ | {"NPY_DISABLE_CPU_FEATURES": " ".join(newer), "PYTHONHASHSEED": "7"}
     command = [sys.executable, "-c", PRINT_CHECKSUM]
-    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    answer = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8"
+    )
     assert answer.stdout.strip() == checksum(), answer.stderr
 
 

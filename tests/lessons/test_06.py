@@ -219,7 +219,8 @@ def test_maps_together_are_read_better_than_any_alone_and_most_near_borders(less
 
 
 def test_the_trial_says_what_the_lesson_says_of_it():
-    results = json.loads((SOURCE.parents[2] / "experiments/hierarchy.json").read_text())
+    stored = SOURCE.parents[2] / "experiments/hierarchy.json"
+    results = json.loads(stored.read_text(encoding="utf-8"))
     by_name: dict[str, list[dict]] = {}
     for run in results["runs"]:
         by_name.setdefault(run["network"], []).append(run)

@@ -33,9 +33,9 @@ def notebooks(tmp_path: Path) -> Path:
 
 def write(notebooks: Path, source: str = GOOD, claims: str = CLAIMS, stem: str = STEM) -> None:
     """A lesson whose notebook is what its source makes, every cell run and silent."""
-    (notebooks / "source" / "claims.py").write_text(claims)
+    (notebooks / "source" / "claims.py").write_text(claims, encoding="utf-8")
     path = notebooks / "source" / f"{stem}.py"
-    path.write_text(source)
+    path.write_text(source, encoding="utf-8")
     notebook = lessons.assemble(path, lessons.load_claims(notebooks / "source" / "claims.py"))
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -89,7 +89,7 @@ def test_a_build_that_fails_names_the_lesson_and_keeps_the_old_notebook(notebook
     write(notebooks)
     before = (notebooks / f"{STEM}.ipynb").read_bytes()
     source = notebooks / "source" / f"{STEM}.py"
-    source.write_text("# %%\n1 / 0\n")
+    source.write_text("# %%\n1 / 0\n", encoding="utf-8")
     with pytest.raises(lessons.LessonError, match=r"00_lesson\.py stopped at(.|\n)*ZeroDivision"):
         lessons.build(source, {})
     assert (notebooks / f"{STEM}.ipynb").read_bytes() == before
@@ -97,9 +97,9 @@ def test_a_build_that_fails_names_the_lesson_and_keeps_the_old_notebook(notebook
 
 def test_an_inserted_cell_leaves_the_ids_of_the_others(notebooks):
     path = notebooks / "source" / f"{STEM}.py"
-    path.write_text("# %%\nprint(1)\n\n# %%\nprint(2)\n")
+    path.write_text("# %%\nprint(1)\n\n# %%\nprint(2)\n", encoding="utf-8")
     before = [cell.id for cell in lessons.assemble(path, {}).cells]
-    path.write_text("# %%\nprint(1)\n\n# %%\nprint(1)\n\n# %%\nprint(2)\n")
+    path.write_text("# %%\nprint(1)\n\n# %%\nprint(1)\n\n# %%\nprint(2)\n", encoding="utf-8")
     after = [cell.id for cell in lessons.assemble(path, {}).cells]
     assert [after[0], after[2]] == before
     assert len(set(after)) == 3
@@ -119,7 +119,7 @@ def test_an_inserted_cell_leaves_the_ids_of_the_others(notebooks):
 )
 def test_a_source_is_refused(notebooks, source, problem):
     write(notebooks)
-    (notebooks / "source" / f"{STEM}.py").write_text(source)
+    (notebooks / "source" / f"{STEM}.py").write_text(source, encoding="utf-8")
     assert any(
         said.startswith(f"{STEM}.py") and problem in said for said in lessons.check(notebooks)
     )
@@ -135,7 +135,7 @@ def test_a_source_is_refused(notebooks, source, problem):
 )
 def test_claims_are_refused(notebooks, claims, problem):
     write(notebooks)
-    (notebooks / "source" / "claims.py").write_text(claims)
+    (notebooks / "source" / "claims.py").write_text(claims, encoding="utf-8")
     assert any(problem in said for said in lessons.check(notebooks))
 
 

@@ -30,7 +30,7 @@ def test_a_run_killed_again_and_again_ends_bit_for_bit_as_an_undisturbed_one(tmp
         [sys.executable, __file__, str(tmp_path)],
         env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=250,
         check=False,
     )

@@ -225,9 +225,9 @@ def test_other_settings_are_refused_by_name_and_those_that_change_nothing_are_no
 
 
 def test_files_of_others_stay_and_a_file_is_no_folder(settings, data, tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     quiet(settings, tmp_path, data=data)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
     with pytest.raises(ValueError, match="is a file"):
         quiet(settings, tmp_path / "notes.txt", data=data)
 

@@ -76,7 +76,7 @@ def test_pets_are_trained_on_and_tested_as_published(tmp_path):
     splits = {"trainval": ["Abyssinian_1", "beagle_2", "pug_3"], "test": list("abcd")}
     for split, names in splits.items():
         lines = "".join(f"{name} 1 1 1\n" for name in names)
-        (tmp_path / f"annotations/{split}.txt").write_text(lines)
+        (tmp_path / f"annotations/{split}.txt").write_text(lines, encoding="utf-8")
         for name in names:
             image = np.full((60, 40, 3), 99, dtype=np.uint8)
             Image.fromarray(image).save(tmp_path / f"images/{name}.jpg")

@@ -39,7 +39,7 @@ def launch(*arguments, program=("-m", "segformer_edu"), where=None):
         cwd=where,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=200,
         check=False,
     )
@@ -61,7 +61,7 @@ def runs(tmp_path_factory):
         batch_size=8,
         config={**TINY.config, "drop_path_rate": 0.0, "decoder_dropout": 0.0},
     )
-    (folder / "run.yaml").write_text(settings.to_yaml())
+    (folder / "run.yaml").write_text(settings.to_yaml(), encoding="utf-8")
     command = ["train", "--config", folder / "run.yaml", "--out"]
     assert main(list(map(str, [*command, folder / "one", "--quiet"]))) == 0
     launched = launch(*command, folder / "two")
@@ -87,7 +87,7 @@ def test_the_curves_are_the_same_to_rounding(runs):
 def test_what_one_process_began_two_can_finish_that_share_no_folder(runs, monkeypatch):
     folder, _ = runs
     (folder / "1").mkdir()
-    (folder / "apart.py").write_text(APART)
+    (folder / "apart.py").write_text(APART, encoding="utf-8")
 
     def fail(parts, batch, asked):
         if fail.calls == 6:
@@ -119,7 +119,9 @@ def test_pictures_shared_by_two_are_scored_the_same_to_the_digit(runs):
     options += ["--batch-size", 2]  # batches of 2, 2 and 1: one process has two, the other one
     assert main(list(map(str, ["evaluate", *options, "--out", folder / "one.json"]))) == 0
     launched = launch("evaluate", *options, "--out", folder / "two.json")
-    one, two = (json.loads((folder / name).read_text()) for name in ("one.json", "two.json"))
+    one, two = (
+        json.loads((folder / name).read_text(encoding="utf-8")) for name in ("one.json", "two.json")
+    )
     assert one == two and sum(map(sum, one["confusion"])) > 4000
     assert launched.stdout.count("mIoU") == 1
 

@@ -83,7 +83,7 @@ def test_yaml_gives_back_what_it_was_given(tmp_path):
 def test_flags_win_over_yaml_and_yaml_over_defaults(tmp_path):
     path = tmp_path / "mine.yaml"
     lines = ["learning_rate: 6e-5", "steps: 7", "seed: 4", "config:", "  decoder_dim: 32"]
-    path.write_text("\n".join([*lines, "  depths: [1, 1, 1, 1]"]))
+    path.write_text("\n".join([*lines, "  depths: [1, 1, 1, 1]"]), encoding="utf-8")
     found = parsed("--config", str(path), "--steps", "9", "--set", "decoder_dim=16")
     assert (found.steps, found.seed, found.batch_size) == (9, 4, 16)
     assert found.learning_rate == 6e-5  # which YAML itself takes for a word
@@ -146,7 +146,7 @@ def test_settings_that_cannot_be_are_refused(case):
 )
 def test_a_file_that_holds_no_settings_is_refused(tmp_path, text, words):
     path = tmp_path / "mine.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError) as refusal:
         Settings.from_yaml(path)
     assert words in str(refusal.value)

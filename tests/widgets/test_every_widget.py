@@ -134,7 +134,7 @@ def test_a_state_holds_only_what_its_sliders_have() -> None:
 
 def test_without_the_lab_extra_the_import_says_what_to_install() -> None:
     code = "import sys; sys.modules['ipywidgets'] = None; import segformer_edu.widgets"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert run.returncode == 1
     assert f"The widgets need ipywidgets, which is not installed: run {install_command('lab')}" in (
         run.stderr
