@@ -104,10 +104,11 @@ def serve(folder: Path, home: Path) -> Iterator[Server]:
     for name in OWN_FOLDERS:
         (home / name).mkdir()
         environment[name] = str(home / name)
-    (home / "JUPYTER_CONFIG_DIR" / "jupyter_server_config.py").write_text(SEND_AT_ONCE)
+    server_config = home / "JUPYTER_CONFIG_DIR" / "jupyter_server_config.py"
+    server_config.write_text(SEND_AT_ONCE, encoding="utf-8")
     news = home / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / "apputils-extension"
     news.mkdir(parents=True)
-    (news / "notification.jupyterlab-settings").write_text(json.dumps(NO_NEWS))
+    (news / "notification.jupyterlab-settings").write_text(json.dumps(NO_NEWS), encoding="utf-8")
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
         *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
@@ -137,7 +138,8 @@ def wait_for(server: Server, process: subprocess.Popen, log: Path) -> None:
             return
         except (urllib.error.URLError, OSError):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()}") from None
+                said = log.read_text(encoding="utf-8", errors="replace")
+                raise RuntimeError(f"JupyterLab did not start:\n{said}") from None
             time.sleep(0.2)
 
 
