@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -55,4 +56,6 @@ def parser() -> Parser:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal has no letter for is no failure
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main())

@@ -1,9 +1,21 @@
-"""Files that are whole or not there at all."""
+"""Paths as they were typed, and files that are whole or not there at all."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+
+def expanded(path: str | Path) -> Path:
+    """The path, with ~ as the home folder.
+
+    Raises:
+        ValueError: there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{path}: there is no such home folder; write the path out.") from None
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -2,11 +2,10 @@
 
 import errno
 import os
-import resource
 
 import pytest
 
-from segformer_edu.files import write_atomically
+from segformer_edu.files import expanded, write_atomically
 
 
 def test_the_name_moves_when_the_bytes_are_on_the_disk(tmp_path, monkeypatch):
@@ -25,6 +24,7 @@ def test_the_name_moves_when_the_bytes_are_on_the_disk(tmp_path, monkeypatch):
 
 def test_what_truly_does_not_fit_leaves_what_was_there(tmp_path):
     """The system itself refuses to make any file longer than 100 bytes."""
+    resource = pytest.importorskip("resource", reason="the limit is one of Unix")
     path = tmp_path / "file"
     path.write_bytes(b"old")
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -36,6 +36,12 @@ def test_what_truly_does_not_fit_leaves_what_was_there(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert refusal.value.errno == errno.EFBIG
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_home_that_nobody_has_is_said_so(monkeypatch):
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as where there is none
+    with pytest.raises(ValueError, match="~ada/run: there is no such home folder"):
+        expanded("~ada/run")
 
 
 def test_a_folder_that_is_not_there_is_no_place(tmp_path):

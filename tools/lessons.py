@@ -8,6 +8,7 @@ A source is notebooks/source/NN_name.py, in jupytext's py:percent; CONTRIBUTING.
 
 import argparse
 import hashlib
+import io
 import re
 import sys
 import time
@@ -260,6 +261,8 @@ def chosen(every: list[Path], names: list[str]) -> list[Path]:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as in segformer_edu/__main__.py
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main())
     except LessonError as error:

@@ -25,6 +25,7 @@ from segformer_edu.checkpoints.files import CONFIG, WEIGHTS, locate, read_json, 
 from segformer_edu.checkpoints.layouts import HUGGING_FACE, Weights, translate
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.decoder import FoldedDecoder
+from segformer_edu.files import expanded
 from segformer_edu.segformer import SegFormer
 
 
@@ -129,7 +130,7 @@ def save(model: SegFormer, folder: str | Path) -> None:
             "A folded model has no separate decoder matrices to save: save the model from which "
             "folded() made it, and fold after loading."
         )
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: give the name of a folder to write.")
     stages = model.config.num_stages

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from segformer_edu.config import VARIANTS
 from segformer_edu.extras import install_command
+from segformer_edu.files import expanded
 
 PICKLED = (".pth", ".pt", ".bin")
 INDEX = ".index.json"  # of a checkpoint in shards
@@ -36,7 +37,7 @@ def locate(path_or_hub_id: str | Path) -> Path:
     """
     if not isinstance(path_or_hub_id, (str, Path)):
         raise ValueError(f"{path_or_hub_id!r} is neither a path nor a hub id: give a string.")
-    path = Path(path_or_hub_id).expanduser()
+    path = expanded(path_or_hub_id)
     if path.is_dir():
         return _weights_in(path)
     if path.exists():

@@ -10,6 +10,7 @@ from typing import Any
 
 from segformer_edu.commands.parser import Parser, add_command
 from segformer_edu.doctor import crowding, pick_device
+from segformer_edu.files import expanded
 
 DESCRIPTION = """\
 Train a SegFormer, with a progress bar. The folder named by --out then holds settings.yaml (every
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     from segformer_edu.commands.settings import Settings, read_settings
     from segformer_edu.training import train
 
-    begun = options.out / "settings.yaml"
+    begun = expanded(options.out) / "settings.yaml"
     continues = options.resume and begun.exists() and not options.config_file
     settings = read_settings(options, Settings.from_yaml(begun) if continues else None)
     first = os.environ.get("RANK", "0") == "0"  # of the processes that accelerate starts

@@ -15,6 +15,7 @@ from segformer_edu.data.augment import IGNORE, fit, height_and_width
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.data.masks import Fault, check_kind, label_table, opened, read_mask
 from segformer_edu.data.photos import read_photo
+from segformer_edu.files import expanded
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 QUARTER_TURNS = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
@@ -71,7 +72,7 @@ class Folder(SegmentationDataset):
         self.size = None if size is None else height_and_width(size)
         self.upright = upright
         self._labels, self._known = label_table(len(self.class_names), values, ignore_index)
-        self.images, self.masks = Path(images).expanduser(), Path(masks).expanduser()
+        self.images, self.masks = expanded(images), expanded(masks)
         self.pairs, faults = matched(self.images, self.masks, names)
         self._refuse(faults + self._faults(self._compare_headers, "comparing sizes"))
 

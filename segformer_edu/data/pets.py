@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from segformer_edu.data.folder import Folder
 from segformer_edu.extras import install_command
+from segformer_edu.files import expanded
 
 SERVER = "https://thor.robots.ox.ac.uk/datasets/pets"
 CHECKSUMS = {  # as published with torchvision; 792 MB and 19 MB
@@ -99,7 +100,7 @@ def fetch(folder: str | Path | None = None) -> Path:
     """
     if folder is None:
         folder = _pooch().os_cache("segformer_edu") / "pets"
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     for archive in CHECKSUMS:
         if not (folder / archive.removesuffix(".tar.gz")).is_dir():
             unpack(download(archive, folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def train(
         unit_scale=settings.batch_size,
         disable=not (progress and accelerator.is_main_process),
     )
-    with bar, Interruption() as interruption:
+    with contextlib.closing(run), bar, Interruption() as interruption:
         batches = iter(parts.loader)
         for step in range(run.step + 1, settings.steps + 1):
             last = step == settings.steps

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from segformer_edu.files import write_atomically
+from segformer_edu.files import expanded, write_atomically
 from segformer_edu.segformer import SegFormer
 from segformer_edu.training.curves import draw_curves
 from segformer_edu.training.settings import Settings
@@ -55,7 +55,7 @@ class RunFolder:
     def __init__(
         self, path: str | Path, settings: Settings, resume: bool, owner: bool = True
     ) -> None:
-        self.path, self.settings, self.owner = Path(path).expanduser(), settings, owner
+        self.path, self.settings, self.owner = expanded(path), settings, owner
         self.state: dict[str, Any] | None = None
         self.step = 0
         if owner:
@@ -140,11 +140,16 @@ class RunFolder:
                 write_atomically(self.path / STATE, buffer.getvalue())
         self.step = state["step"]
 
+    def close(self) -> None:
+        """Let go of the log, which Windows would not let anyone remove or replace."""
+        if self.owner:
+            with contextlib.suppress(OSError):  # of a full disk, which was said already
+                self._log.close()
+
     def finish(self, model: SegFormer) -> None:
         """Write the weights with which the run ends, and draw its curves."""
         if self.owner:
             with self._explained(self.step):
-                self._log.close()
                 model.save_pretrained(self.path / "last")
                 draw_curves(self.path / LOG, self.path / "curves.png")
 
