@@ -1,5 +1,7 @@
 """What installs the course says the same everywhere, and the package itself stays light."""
 
+import contextlib
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +43,18 @@ def test_every_dependency_is_pinned_within_its_range(extra):
         requirement = Requirement(text)
         pin = pins()[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(pin), f"{text}, pinned to {pin}"
+
+
+def test_every_pin_installs_on_the_oldest_python_that_is_allowed():
+    """As on Debian 12, whose 3.11.2 is older than what some packages ask for."""
+    oldest = f"{PROJECT['requires-python'].removeprefix('>=')}.0"
+    asked = {}
+    for name, pin in pins().items():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # of another extra
+            installed = importlib.metadata.distribution(name)
+            if installed.version.partition("+")[0] == pin:
+                asked[name] = SpecifierSet(installed.metadata["Requires-Python"] or "")
+    assert [name for name, python in asked.items() if not python.contains(oldest)] == []
 
 
 def test_constraints_hold_versions_only():
