@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import torch
 from segformer_edu import SegFormer
 from segformer_edu.__main__ import main
 from segformer_edu.training import Settings, confusion_matrix, open_data, scores
+from segformer_edu.training.parts import make_loader
+from segformer_edu.training.pictures import Remembered
 from tests.training.rectangles import TINY, Rectangles, write_files
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,6 +84,7 @@ def test_on_a_busy_machine_it_says_once_what_to_set(rank, times, folder, capsys,
     assert capsys.readouterr().err.count("Set FEWER=1 first.") == times
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C there reaches whoever sends it, too")
 def test_killed_then_interrupted_then_finished_it_ends_as_if_nothing_had_been(folder, capsys):
     longer = ("--steps", "80", "--save-every", "7", "--validate-every", "20")
     config = ("--config", str(folder / "mine.yaml"))
@@ -101,6 +105,16 @@ def test_killed_then_interrupted_then_finished_it_ends_as_if_nothing_had_been(fo
     for name in ("log.csv", "settings.yaml", "best/model.safetensors", "last/model.safetensors"):
         assert (folder / "run" / name).read_bytes() == (folder / "undisturbed" / name).read_bytes()
     assert "80 steps; weights in best/ and last/" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["scenes", "folder"])
+def test_what_workers_are_sent_gives_the_same_samples(folder, kind):
+    """Windows and macOS start them anew, with a pickled copy of the data set."""
+    settings = Settings.from_yaml(folder / "mine.yaml").replace(data=kind)
+    pictures, _ = open_data(settings)
+    sent = make_loader(settings, Remembered(pictures, settings.cache_mb), done=1).dataset
+    for expected, found in zip(sent[5], pickle.loads(pickle.dumps(sent))[5], strict=True):
+        assert torch.equal(expected, found)
 
 
 def test_evaluate_prints_and_writes_what_the_weights_score(folder, capsys):

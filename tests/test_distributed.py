@@ -56,9 +56,8 @@ def test_two_processes_stay_equal_when_whole_batches_are_dropped(tmp_path):
 def train(folder, rank):
     """What each of the two processes runs."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=(folder / "meeting").as_uri(), rank=rank, world_size=2
-    )
+    store = torch.distributed.FileStore(str(folder / "meeting"), 2)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
     torch.manual_seed(0)
     model = SegFormer(CONFIG)
     start = copy.deepcopy(dict(model.named_parameters()))

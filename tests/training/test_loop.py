@@ -4,7 +4,6 @@ import csv
 import errno
 import math
 import os
-import resource
 import signal
 from itertools import chain, repeat
 
@@ -279,7 +278,7 @@ def test_asked_to_stop_it_finishes_the_step_and_saves(
     def compute(parts, batch, asked):
         compute.step += 1
         if compute.step == 7:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         return compute_gradient(parts, batch, asked)
 
     compute.step = 0
@@ -302,7 +301,7 @@ def test_asked_again_it_stops_at_once_unless_it_is_an_echo(
 
     def compute(parts, batch, asked):
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         reached.append(True)
         return compute_gradient(parts, batch, asked)
 
@@ -346,6 +345,7 @@ def test_a_full_disk_loses_nothing_and_says_so(
 
 def test_a_log_that_truly_cannot_grow_stops_the_run(settings, data, tmp_path, assert_resumes):
     """The system itself refuses to make any file longer than 700 bytes."""
+    resource = pytest.importorskip("resource", reason="the limit is one of Unix")
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (700, hard))
     try:

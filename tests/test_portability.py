@@ -1,0 +1,116 @@
+"""What holds on this machine holds on Windows, on macOS and in other languages."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+import lessons
+import pytest
+
+from segformer_edu.commands.segment import read_names
+from segformer_edu.data.pets import read_split
+from segformer_edu.training import Settings
+from segformer_edu.training.curves import read_log
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("benchmarks", "experiments", "figures", "notebooks", "segformer_edu", "tests", "tools")
+SCRIPTS = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def tracked():
+    """The files of the repository."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    command = ["git", "-c", "core.quotePath=false", "ls-files"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+    if run.returncode:  # an archive, or a repository of someone else
+        pytest.skip(run.stderr)
+    return [PurePosixPath(line) for line in run.stdout.splitlines()]
+
+
+def test_every_system_can_have_our_file_names(tracked):
+    """Windows knows devices by these names, forbids signs, and counts 260 letters in all."""
+    assert len(tracked) > 200
+    for path in tracked:
+        assert re.fullmatch(r"[\w.+-]+", path.name, re.ASCII), path
+        assert not path.name.endswith("."), path
+        assert not any(RESERVED.fullmatch(part) for part in path.parts), path
+        assert len(str(path)) < 120, path
+
+
+def test_no_two_names_differ_in_capitals_alone(tracked):
+    folders = {parent for path in tracked for parent in path.parents}
+    counts = Counter(str(path).lower() for path in {*tracked, *folders})
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+def unnamed_encodings(code):
+    """The lines on which text is read or written in whatever encoding the machine has."""
+    for node in ast.walk(ast.parse(code)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        given = {keyword.arg for keyword in node.keywords}
+        text = (
+            name in ("read_text", "write_text")
+            or {"text", "universal_newlines"} & given
+            and (name in ("run", "Popen", "check_output"))
+        )
+        if text and "encoding" not in given:
+            yield node.lineno
+
+
+def test_text_names_its_encoding_wherever_it_is_read_or_written():
+    """Ruff's PLW1514 sees it where it can tell that something is a path; this goes by names."""
+    code = "p.write_text('a')\nrun(x, text=True)\np.read_text(encoding='utf-8')\nrun(x)"
+    assert list(unnamed_encodings(code)) == [1, 2]
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in SCRIPTS
+        for line in unnamed_encodings(path.read_text(encoding="utf-8"))
+    ]
+    assert len(SCRIPTS) > 200 and found == []
+
+
+def test_every_letter_of_a_help_page_is_shown_where_the_terminal_has_it_not():
+    command = [sys.executable, "-m", "segformer_edu", "train", "--help"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "nano, b0 … b5".encode("ascii", "backslashreplace") in run.stdout
+
+
+# ---- files with Windows' ends of lines ----
+
+
+def test_settings_names_splits_and_logs_are_read_the_same(tmp_path):
+    def written(name, text):
+        path = tmp_path / name
+        path.write_bytes(text.replace("\n", "\r\n").encode())
+        return path
+
+    settings = Settings(classes=("Straße", "Haus"), steps=7)
+    assert Settings.from_yaml(written("run.yaml", settings.to_yaml())) == settings
+    assert read_names(str(written("names.txt", "Straße\nHaus\n"))) == ("Straße", "Haus")
+    assert read_split(written("test.txt", "Bombay_1 1 1 1\nBombay_2 1 1 1\n")) == (
+        ["Bombay_1", "Bombay_2"]
+    )
+    log = read_log(written("log.csv", "step,loss\n1,0.5\n2,0.25\n"))
+    assert log["step"].tolist() == [1, 2] and log["loss"].tolist() == [0.5, 0.25]
+
+
+def test_a_source_checked_out_with_those_ends_makes_the_same_lesson(tmp_path):
+    claims = dict.fromkeys(lessons.load_claims(ROOT / "notebooks/source/claims.py"), lambda: "1")
+    sources = lessons.sources(ROOT / "notebooks")
+    assert len(sources) > 8
+    for source in sources:
+        copy = tmp_path / source.name
+        copy.write_bytes(source.read_bytes().replace(b"\n", b"\r\n"))
+        assert lessons.assemble(copy, claims) == lessons.assemble(source, claims)
