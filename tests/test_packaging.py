@@ -76,6 +76,27 @@ def test_what_the_tests_install_holds_what_the_course_installs():
     assert set(extras_of("lab")) < set(extras_of("test"))
 
 
+def test_the_public_ci_runs_on_windows_what_make_runs_elsewhere():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))
+    jobs = workflow["jobs"]
+    assert "make test" in [step.get("run") for step in jobs["make"]["steps"]]
+    pip = "$(VENV_PYTHON) -m pip install --constraint constraints.txt --editable"
+    assert f'\t{pip} ".[$(EXTRAS)]"' in MAKEFILE
+    recipe = re.search(r"^test: .*\n((?:\t.*\n)+)", MAKEFILE, re.M)[1]
+    lines = [line.partition("  #")[0].strip() for line in recipe.splitlines()]
+    commands = [command for line in lines for command in line.split(" && ")]
+    expected = [
+        "python -m venv .venv",
+        f'{pip} ".[{",".join(extras_of("test"))}]"',
+        *(command[command.index("$(VENV_PYTHON)") :] for command in commands),
+    ]
+    found = [step["run"] for step in jobs["windows"]["steps"] if "run" in step]
+    assert found == [each.replace("$(VENV_PYTHON)", r".venv\Scripts\python") for each in expected]
+    for name in ("make", "windows"):
+        oldest, *_ = jobs[name]["strategy"]["matrix"]["python"]
+        assert f">={oldest}" == PROJECT["requires-python"]
+
+
 def test_every_file_that_states_the_version_or_licence_agrees():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert str(citation["version"]) == PROJECT["version"]
