@@ -1,10 +1,13 @@
 """What all tests share: seeded, on every device that is there."""
 
+import os
+
 import pytest
 import torch
 
 from segformer_edu import SegFormer, SegFormerConfig
 
+os.environ["PYTHONIOENCODING"] = "utf-8"  # what the tests read from the processes that they start
 torch.backends.cudnn.allow_tf32 = False  # all bits of float32, as on the CPU
 
 HAVE = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -93,7 +93,8 @@ def test_the_zipless_format_of_old_torch_versions_loads(folder, small_model, sma
 
 
 def test_a_home_directory_is_understood(folder, small_model, monkeypatch):
-    monkeypatch.setenv("HOME", str(folder.parent))
+    for name in ("HOME", "USERPROFILE"):  # the second on Windows
+        monkeypatch.setenv(name, str(folder.parent))
     assert same(SegFormer.from_pretrained("~/model"), small_model)
 
 
