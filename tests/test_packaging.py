@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from tools.constraints import oldest
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -47,14 +50,22 @@ def test_every_dependency_is_pinned_within_its_range(extra):
 
 def test_every_pin_installs_on_the_oldest_python_that_is_allowed():
     """As on Debian 12, whose 3.11.2 is older than what some packages ask for."""
-    oldest = f"{PROJECT['requires-python'].removeprefix('>=')}.0"
+    oldest_python = f"{PROJECT['requires-python'].removeprefix('>=')}.0"
     asked = {}
     for name, pin in pins().items():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # of another extra
             installed = importlib.metadata.distribution(name)
             if installed.version.partition("+")[0] == pin:
                 asked[name] = SpecifierSet(installed.metadata["Requires-Python"] or "")
-    assert [name for name, python in asked.items() if not python.contains(oldest)] == []
+    assert [name for name, python in asked.items() if not python.contains(oldest_python)] == []
+
+
+def test_the_oldest_versions_are_the_lower_bounds_of_all_requirements():
+    groups = [PROJECT["dependencies"], *EXTRAS.values()]
+    allowed = {r.name: r.specifier for r in map(Requirement, chain.from_iterable(groups))}
+    assert len(oldest(PROJECT)) == len(allowed)  # a package has one range, in all lists
+    for name, version in (line.split("==") for line in oldest(PROJECT)):
+        assert f">={version}" in map(str, allowed[name])
 
 
 def test_constraints_hold_versions_only():

@@ -1,8 +1,10 @@
 """Write constraints.txt: what pip chooses today for the package and all its extras.
 
     python -m tools.constraints [REQUIREMENT…]
+    python -m tools.constraints --oldest
 
-A requirement, such as torch==2.13.0, holds a package where it is.
+A requirement, such as torch==2.13.0, holds a package where it is. --oldest writes no file, and
+prints the lower bounds of pyproject.toml as constraints: the oldest versions that are allowed.
 """
 
 import json
@@ -21,8 +23,18 @@ def pins(report: dict) -> list[str]:
     return sorted(f"{p['name'].lower()}=={p['version'].partition('+')[0]}" for p in packages)
 
 
+def oldest(project: dict) -> list[str]:
+    """`name==version` lines of the lower bounds of all that a project requires."""
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    firsts = {text.partition(",")[0] for group in groups for text in group}
+    return sorted(first.replace(">=", "==") for first in firsts)
+
+
 def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    if sys.argv[1:] == ["--oldest"]:
+        print(*oldest(project), sep="\n")
+        return
     extras = ",".join(project["optional-dependencies"])
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
     command += ["--report", "-", f"{ROOT}[{extras}]", *sys.argv[1:]]
