@@ -104,8 +104,17 @@ def test_the_public_ci_runs_on_windows_what_make_runs_elsewhere():
     found = [step["run"] for step in jobs["windows"]["steps"] if "run" in step]
     assert found == [each.replace("$(VENV_PYTHON)", r".venv\Scripts\python") for each in expected]
     for name in ("make", "windows"):
-        oldest, *_ = jobs[name]["strategy"]["matrix"]["python"]
-        assert f">={oldest}" == PROJECT["requires-python"]
+        first, *_ = jobs[name]["strategy"]["matrix"]["python"]
+        assert f">={first}" == PROJECT["requires-python"]
+
+
+def test_a_wheel_holds_every_file_that_the_package_reads():
+    package = ROOT / "segformer_edu"
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    patterns = settings["setuptools"]["package-data"]["segformer_edu"]
+    packed = {path for pattern in patterns for path in package.glob(pattern)}
+    files = {path for path in package.rglob("*") if path.is_file()}
+    assert not {path for path in files - packed if path.suffix not in (".py", ".pyc")}
 
 
 def test_every_file_that_states_the_version_or_licence_agrees():

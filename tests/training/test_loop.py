@@ -5,7 +5,7 @@ import errno
 import math
 import os
 import signal
-from itertools import chain, repeat
+from itertools import chain, product, repeat
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from segformer_edu import SegFormer
 from segformer_edu.training import evaluate, run_folder, scores, train
 from segformer_edu.training import loop as loop_module
 from segformer_edu.training.gradient import compute_gradient
-from segformer_edu.training.parts import assemble, start
+from segformer_edu.training.parts import assemble, start, step_seed
 from tests.training import rectangles
 from tests.training.rectangles import Rectangles
 
@@ -87,8 +87,9 @@ def test_it_learns(settings, data, tmp_path):
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == FILES
 
 
-def test_what_it_logs_is_what_the_saved_weights_score(settings, data, tmp_path):
-    model = quiet(settings, tmp_path / "run", data=data)
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+def test_what_it_logs_is_what_the_saved_weights_score(settings, data, tmp_path, ema_decay):
+    model = quiet(settings.replace(ema_decay=ema_decay), tmp_path / "run", data=data)
     rows = log_of(tmp_path / "run")
     validated = [row for row in rows if row["miou"]]
     assert [row["step"] for row in validated] == ["4", "8", "12"]
@@ -103,6 +104,18 @@ def test_what_it_logs_is_what_the_saved_weights_score(settings, data, tmp_path):
         assert found.iou == pytest.approx(logged, rel=1e-6)
     last = SegFormer.from_pretrained(tmp_path / "run/last")
     assert all(map(torch.equal, last.state_dict().values(), model.state_dict().values()))
+
+
+def test_every_step_has_the_learning_rate_of_the_schedule(settings, data, tmp_path):
+    quiet(settings, tmp_path / "run", data=data)
+    rates = [float(row["learning_rate"]) for row in log_of(tmp_path / "run")]
+    shares = [min(1, step / 3) * (13 - step) / 12 for step in range(1, 13)]  # 3 steps warm it up
+    assert rates == pytest.approx([settings.learning_rate * share for share in shares])
+
+
+def test_dropout_has_a_seed_for_each_run_step_and_process():
+    seeds = {step_seed(*numbers) for numbers in product(range(4), repeat=3)}
+    assert len(seeds) == 4**3
 
 
 def test_a_run_is_the_same_every_time_and_workers_change_nothing(settings, data, tmp_path):

@@ -46,6 +46,11 @@ def test_the_same_picture_is_augmented_anew_each_time():
     assert not torch.equal(every[first][0], every[second][0])
 
 
+def test_another_seed_augments_the_same_picture_otherwise():
+    one, other = (samples(seed=seed, pictures=1)[0] for seed in (0, 1))
+    assert not torch.equal(one[0], other[0])
+
+
 def test_workers_change_nothing():
     alone, together = (
         DataLoader(samples(count=9), batch_size=4, num_workers=workers) for workers in (0, 2)

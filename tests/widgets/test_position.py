@@ -38,6 +38,13 @@ def test_the_table_counts_the_tokens_that_differ_from_the_middle():
         assert shown["tokens that know of the border"] == str(expected)
 
 
+def test_rings_are_told_from_the_border_inward():
+    for depth in (1, 3):
+        shown = numbers(State(depth=depth, kernel=3, side=12))
+        rings = [shown[f"ring {ring}"] for ring in range(1, 7)]
+        assert [ring == "nothing" for ring in rings] == [False] * depth + [True] * (6 - depth)
+
+
 def test_attention_changes_by_how_much_tokens_differ_and_not_which():
     without, with_ = (module.deviations("zeros", 3, 12, each)[3] for each in (False, True))
     assert np.array_equal(without > 0, with_ > 0)
