@@ -40,7 +40,7 @@ def published(decoder, maps):
     ]
     fused = F.conv2d(torch.cat(projected[::-1], dim=1), decoder.fuse.weight)
     norm = decoder.norm
-    if decoder.training:
+    if norm.training:
         mean, variance = fused.mean((0, 2, 3)), fused.var((0, 2, 3), correction=0)
     else:
         mean, variance = norm.running_mean, norm.running_var
@@ -50,11 +50,12 @@ def published(decoder, maps):
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("mode", ["training", "evaluation"])
+@pytest.mark.parametrize("mode", ["training", "evaluation", "training, BatchNorm frozen"])
 def test_equals_the_published_form(decoder, device, sizes, mode):
     if device.type == "mps":
         pytest.skip("Apple GPUs have no float64")
-    decoder.double().train(mode == "training")
+    decoder.double().train(mode != "evaluation")
+    decoder.norm.train(mode == "training")
     outcomes = []
     for form in (decoder, lambda maps: published(decoder, maps)):
         torch.manual_seed(0)
@@ -78,6 +79,15 @@ def test_strips_give_the_same_as_the_whole_map(decoder, device, sizes, batch):
         whole = decoder(maps)
     torch.testing.assert_close(in_strips, whole, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(in_strips, published(decoder, maps), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_training_mode_takes_the_statistics_of_the_whole_map_without_a_gradient_too(
+    decoder, device
+):
+    maps = maps_of(SIZES["tall"], device)  # in evaluation more than one strip
+    expected = published(decoder.train(), maps)
+    torch.testing.assert_close(decoder(maps), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)

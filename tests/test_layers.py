@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from segformer_edu.layers import Linear, initialize, resize, strips
+from segformer_edu.layers import Linear, initialize, resize, row_weights, strips
 
 SIDE = st.integers(1, 40)
 
@@ -28,6 +28,17 @@ def test_any_rows_of_a_resized_map_are_those_of_interpolate(size, resized, data)
     whole = F.interpolate(x.permute(0, 3, 1, 2), resized, mode="bilinear").permute(0, 2, 3, 1)
     rows = resize(x, resized, top, bottom)
     torch.testing.assert_close(rows, whole[:, top:bottom], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_rows_of_a_large_map_are_weighed_as_exactly_as_its_numbers_are(dtype):
+    # Row 900 of 1000 in bfloat16 would be row 896 or 904, and its weights those of another place.
+    identity = torch.eye(7, dtype=torch.float64)[None, None]
+    exact = F.interpolate(identity, (1000, 7), mode="bilinear")[0, 0]
+    rows, weights = row_weights(7, 1000, 890, 910, torch.zeros((), dtype=dtype))
+    assert weights.dtype == dtype
+    rounding = 2 * max(torch.finfo(dtype).eps, 1e-15 if dtype == torch.float64 else 1e-6)
+    assert (weights.double() - exact[890:910, rows]).abs().max() <= rounding
 
 
 @torch.no_grad()

@@ -85,7 +85,6 @@ def test_logits_at_a_quarter_and_labels_at_the_size_of_the_image(
     labels = model.predict(images)
     assert labels.shape == (2, *size)
     assert labels.dtype == torch.int64
-    assert not labels.requires_grad
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (29, 300), (301, 47)], ids=str)
@@ -107,6 +106,16 @@ def test_predict_of_a_binary_model_is_a_probability_above_one_half(small_config,
     labels = model.predict(images)
     assert torch.equal(labels[clear], (full.sigmoid() > 0.5)[clear].long())
     assert labels.unique().tolist() == [0, 1]
+
+
+def test_predict_keeps_nothing_for_a_backward_pass(small_model, device):
+    model, images = small_model.to(device), torch.randn(1, 3, 65, 97, device=device)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda x: x):
+        model.predict(images)
+        assert not kept
+        model(images)
+    assert kept
 
 
 @torch.no_grad()
