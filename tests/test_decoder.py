@@ -101,6 +101,12 @@ def test_folded_gives_the_same_with_fewer_parameters(decoder, device, sizes):
     assert count < whole
 
 
+def test_folding_shares_nothing_with_the_decoder(decoder):
+    folded = FoldedDecoder(decoder.eval())
+    own = {x.data_ptr() for x in decoder.parameters()}
+    assert own.isdisjoint(x.data_ptr() for x in folded.parameters())
+
+
 def test_dropout_drops_whole_channels_in_training_only(randomized, device):
     decoder = randomized(AllMLPDecoder(DIMS, 64, 5, dropout=0.5)).to(device)
     maps = maps_of(SIZES["square"], device)

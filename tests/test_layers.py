@@ -28,6 +28,7 @@ def test_any_rows_of_a_resized_map_are_those_of_interpolate(size, resized, data)
     whole = F.interpolate(x.permute(0, 3, 1, 2), resized, mode="bilinear").permute(0, 2, 3, 1)
     rows = resize(x, resized, top, bottom)
     torch.testing.assert_close(rows, whole[:, top:bottom], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(resize(x, resized), whole, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])

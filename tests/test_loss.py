@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from segformer_edu import segmentation_loss
 from segformer_edu.loss import pixel_weight, summed_loss
@@ -154,6 +155,26 @@ def test_gradient_agrees_with_finite_differences():
         assert gradient[place].item() == pytest.approx(slope, rel=0.01, abs=1e-5)
 
 
+class Operations(TorchDispatchMode):
+    """Remembers the names of all operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(function.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_gradient_that_nobody_asked_for_is_not_computed(device):
+    logits, labels = batch(device)
+    for needed in (False, True):
+        with Operations() as operations:
+            segmentation_loss(logits.requires_grad_(needed), labels)
+        assert any("backward" in name for name in operations.names) == needed
+
+
 def test_ignored_pixels_have_no_gradient(device):
     logits = torch.randn(1, 4, 6, 6, device=device)
     labels = torch.zeros(1, 6, 6, dtype=torch.long, device=device)
@@ -192,6 +213,30 @@ def test_labels_of_any_integer_type(device, dtype, ignore_index):
         labels[labels == 0] = ignore_index
     value = segmentation_loss(logits, labels.to(dtype), ignore_index)
     torch.testing.assert_close(value, reference(logits, labels, ignore_index))
+
+
+@pytest.mark.parametrize("weight", [1.0, 1e-3])
+def test_one_pixel_that_counts_is_enough(device, weight):
+    logits, labels = batch(device)
+    labels = torch.full_like(labels, 255)
+    labels[1, 40, 20] = 3
+    weights = torch.full((7,), weight, device=device)
+    value = segmentation_loss(logits, labels, class_weights=weights)
+    torch.testing.assert_close(value, reference(logits, labels))
+
+
+@pytest.mark.parametrize("name", ["logits", "labels"])
+def test_a_refusal_names_what_is_no_tensor(name):
+    given = dict(zip(("logits", "labels"), batch("cpu"), strict=True))
+    given[name] = given[name].tolist()
+    with pytest.raises(ValueError, match=f"^{name} are a tensor; got list"):
+        segmentation_loss(**given)
+
+
+def test_a_refusal_shows_a_few_of_the_labels_that_are_no_class():
+    labels = torch.arange(64).view(1, 8, 8)
+    with pytest.raises(ValueError, match=r"^labels hold \[7, 8, 9, 10, 11\], outside 0 … 6 "):
+        segmentation_loss(torch.zeros(1, 7, 2, 2), labels)
 
 
 def test_an_index_that_its_type_cannot_hold_ignores_nothing():

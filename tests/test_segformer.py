@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segformer_edu import SegFormer, SegFormerConfig, segmentation_loss
+from segformer_edu.segformer import labels_from_logits
 
 # Parameters of the released models with 150 classes, and of their encoders.
 PARAMETERS = {
@@ -106,6 +107,17 @@ def test_predict_of_a_binary_model_is_a_probability_above_one_half(small_config,
     labels = model.predict(images)
     assert torch.equal(labels[clear], (full.sigmoid() > 0.5)[clear].long())
     assert labels.unique().tolist() == [0, 1]
+
+
+def test_labels_of_few_classes_and_of_ties():
+    lower, higher = torch.zeros(2, 1, 1, 4, 4)
+    higher += 1
+    assert not labels_from_logits(lower, (9, 7)).any()  # a probability of one half is not above it
+    assert labels_from_logits(higher, (9, 7)).all()
+    # Two classes are told apart by which logit is larger, not by the sign of the first.
+    two = torch.cat([2 * higher, higher], dim=1)
+    assert not labels_from_logits(two, (9, 7)).any()
+    assert labels_from_logits(two.flip(1), (9, 7)).all()
 
 
 def test_predict_keeps_nothing_for_a_backward_pass(small_model, device):

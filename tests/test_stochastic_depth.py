@@ -83,8 +83,9 @@ def test_every_precision_drops_at_the_rate_it_was_given(device, dtype):
     x = torch.ones(samples, 1, dtype=dtype, device=device)
     drop_path = training(rate)
     deviation = (rate * (1 - rate) * samples) ** 0.5
-    dropped = [(drop_path(x) == 0).sum(), (residual(0 * x, lambda y: y + 1, drop_path) == 0).sum()]
-    for count in dropped:
+    for y in (drop_path(x), residual(0 * x, lambda y: y + 1, drop_path)):
+        assert y.dtype == dtype
+        count = (y == 0).sum()
         assert count.item() == pytest.approx(rate * samples, abs=5 * deviation)
 
 

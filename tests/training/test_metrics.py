@@ -43,6 +43,7 @@ def test_scores_are_those_of_scikit_learn(device, ignore_index):
     assert found.pixel_accuracy == pytest.approx(accuracy, rel=1e-12)
 
 
+@pytest.mark.filterwarnings("error")  # such as NumPy's of 0 / 0
 def test_a_class_that_occurs_nowhere_does_not_count_and_one_never_found_does():
     labels, predicted = torch.tensor([0, 0, 1]), torch.tensor([0, 0, 0])
     found = scores(confusion_matrix(predicted, labels, num_classes=3))
@@ -64,6 +65,7 @@ def test_matrices_of_parts_add_up_to_the_whole():
         (PREDICTED, LABELS + 1, "labels hold a class outside 0 … 2"),
         (PREDICTED, LABELS - 1, "from -1 to"),
         (PREDICTED * 2, LABELS, "predicted hold a class outside 0 … 2: from 0 to 4"),
+        (PREDICTED + 1, LABELS, "predicted hold a class outside 0 … 2: from 1 to 3"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(predicted, labels, words):
