@@ -54,6 +54,17 @@ def test_replace_validates_again():
         SegFormerConfig().replace(num_classes=0)
 
 
+def test_a_probability_may_be_0_or_1():
+    for rate in (0, 0.0, 1, 1.0):
+        config = SegFormerConfig(drop_path_rate=rate, decoder_dropout=rate)
+        assert (config.drop_path_rate, config.decoder_dropout) == (rate, rate)
+
+
+def test_an_epsilon_of_one_is_refused():
+    with pytest.raises(ValueError, match="^block_norm_eps = 1:"):
+        SegFormerConfig(block_norm_eps=1)
+
+
 def test_the_published_models_need_29_pixels():
     assert SegFormerConfig().min_image_size == 29
 

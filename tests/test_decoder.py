@@ -131,3 +131,8 @@ def test_any_number_of_stages(randomized, device, stages):
         for stage, dim in enumerate(dims)
     ]
     torch.testing.assert_close(decoder(maps), published(decoder, maps), rtol=1e-4, atol=1e-5)
+
+
+def test_as_many_maps_in_one_tensor_are_refused():
+    with pytest.raises(ValueError, match=r"list of 2 maps, .* got Tensor\."):
+        AllMLPDecoder((4, 4), 6, 3)(torch.zeros(2, 1, 4, 8, 8))

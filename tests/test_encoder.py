@@ -33,6 +33,13 @@ def test_a_block_adds_attention_and_then_mix_ffn(device, randomized):
     torch.testing.assert_close(block(x), attended + block.mix_ffn(block.norm2(attended)))
 
 
+def test_a_block_by_default_is_four_times_as_wide_inside_and_never_dropped():
+    block = EncoderBlock(8, 2, 2)
+    assert block.mix_ffn.depthwise.in_channels == 32
+    assert block.drop_path.rate == 0
+    assert (block.norm1.eps, block.norm2.eps) == (1e-6, 1e-6)
+
+
 def test_epsilons_are_the_configs_in_block_and_stage_norms_and_1e5_elsewhere(small_config):
     encoder = MixTransformer(small_config.replace(block_norm_eps=3e-4))
     epsilons = {

@@ -7,6 +7,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from segformer_edu import (
+    AllMLPDecoder,
+    EncoderBlock,
+    MixFFN,
+    MixTransformer,
+    OverlapPatchEmbedding,
+    SegFormerConfig,
+    SpatialReductionAttention,
+)
+from segformer_edu.attention import SpatialReduction
 from segformer_edu.layers import Linear, initialize, resize, row_weights, strips
 
 SIDE = st.integers(1, 40)
@@ -51,8 +61,81 @@ def test_strips_cover_every_row_once(device, size):
     assert list(strips(size, x, whole=True)) == [(0, size[0])]
 
 
-def test_a_recorded_gradient_takes_the_whole_map():
-    assert list(strips((500, 300), torch.zeros(1, 4, 4, 3))) == [(0, 500)]
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("device", "batch", "options", "first"),
+    [
+        ("cpu", 2, {}, [(0, 10), (10, 20)]),  # 10 rows of 100 pixels in two images, of 2048
+        ("cpu", 1, {"pixels": 300}, [(0, 4), (4, 8)]),  # never fewer than four
+        ("cpu", 0, {}, [(0, 500)]),
+        ("meta", 40, {}, [(0, 32), (32, 64)]),  # of 2¹⁷, where there is no cache to stay in
+    ],
+)
+def test_a_strip_has_as_many_rows_as_pixels_fit(device, batch, options, first):
+    x = torch.zeros(batch, 4, 4, 3, device=device)
+    assert list(strips((500, 100), x, **options))[:2] == first
+
+
+@pytest.mark.parametrize("reason", ["a gradient", "an export"])
+def test_a_recorded_gradient_or_graph_takes_the_whole_map(monkeypatch, reason):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: reason == "an export")
+    with torch.set_grad_enabled(reason == "a gradient"):
+        assert list(strips((500, 300), torch.zeros(1, 4, 4, 3))) == [(0, 500)]
+
+
+@pytest.mark.parametrize(
+    ("size", "resized", "top", "bottom", "rows"),
+    [
+        (40, 80, 10, 20, slice(4, 11)),  # row 10 lies at 10.5 / 2 − ½ = 4.75, row 19 at 9.25
+        (64, 16, 3, 5, slice(13, 19)),  # row 3 at 3.5 · 4 − ½ = 13.5, row 4 at 17.5
+        (10, 80, 1, 3, slice(0, 1)),  # both above the middle of the first source row
+        (10, 80, 77, 79, slice(9, 10)),  # both below that of the last
+        (40, 80, 0, 80, slice(0, 40)),
+    ],
+)
+def test_a_strip_reads_no_more_source_rows_than_it_mixes(size, resized, top, bottom, rows):
+    like = torch.zeros((), device="meta")
+    found, weights = row_weights(size, resized, top, bottom, like)
+    assert found == rows
+    assert weights.shape == (bottom - top, rows.stop - rows.start)
+    assert weights.device == like.device
+
+
+TOO_SMALL = [
+    ("OverlapPatchEmbedding", lambda x: OverlapPatchEmbedding(8, 8, 3, 2)(x), (1, 8, 0, 3)),
+    ("SpatialReduction", lambda x: SpatialReduction(8, 4)(x), (1, 3, 9, 8)),
+    ("SpatialReductionAttention", lambda x: SpatialReductionAttention(8, 2, 4)(x), (1, 9, 3, 8)),
+    (
+        "SpatialReductionAttention",
+        lambda x: SpatialReductionAttention(8, 2, 4).weights(x),
+        (1, 9, 3, 8),
+    ),
+    ("MixFFN", lambda x: MixFFN(8, 8)(x), (1, 0, 3, 8)),
+    ("EncoderBlock", lambda x: EncoderBlock(8, 2, 4)(x), (1, 3, 9, 8)),
+    ("The model", lambda x: MixTransformer(SegFormerConfig(in_channels=8))(x), (1, 8, 28, 29)),
+    ("The decoder's map 1", lambda x: AllMLPDecoder([8], 8, 2)([x]), (1, 8, 0, 3)),
+]
+
+
+@pytest.mark.parametrize(("owner", "call", "shape"), TOO_SMALL)
+def test_a_map_too_small_is_refused_in_the_name_of_the_part_that_was_called(owner, call, shape):
+    with pytest.raises(ValueError, match=rf"^{owner} needs at least \d+×\d+ here"):
+        call(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (
+            OverlapPatchEmbedding(8, 8, 3, 2),
+            r"OverlapPatchEmbedding takes a tensor \(B, C, H, W\);",
+        ),
+        (MixFFN(8, 8), r"MixFFN takes a tensor \(B, H, W, C\);"),
+    ],
+)
+def test_what_is_no_tensor_is_refused_with_the_axes_that_it_should_have(part, words):
+    with pytest.raises(ValueError, match=f"^{words} got list"):
+        part([1.0])
 
 
 @pytest.mark.parametrize(

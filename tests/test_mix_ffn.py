@@ -2,19 +2,23 @@
 
 import math
 
+import pytest
 import torch
 from torch.nn import functional as F
 
 from segformer_edu import MixFFN
 
 
-def test_equals_eq_3_written_out(device, randomized):
+@torch.no_grad()
+@pytest.mark.parametrize(("height", "width"), [(5, 7), (60, 30), (100, 30)])  # in 1, 2, 3 strips
+def test_equals_eq_3_written_out(device, randomized, height, width):
     ffn = randomized(MixFFN(6, 10)).to(device)
-    x = torch.randn(2, 5, 7, 6, device=device)
+    x = torch.randn(2, height, width, 6, device=device)
     hidden = F.linear(x, ffn.expand.weight, ffn.expand.bias)
     padded = F.pad(hidden, (0, 0, 1, 1, 1, 1))  # a ring of zeros
     mixed = ffn.depthwise.bias + sum(
-        padded[:, row : row + 5, column : column + 7] * ffn.depthwise.weight[:, 0, row, column]
+        padded[:, row : row + height, column : column + width]
+        * ffn.depthwise.weight[:, 0, row, column]
         for row in range(3)
         for column in range(3)
     )

@@ -89,6 +89,13 @@ def test_every_precision_drops_at_the_rate_it_was_given(device, dtype):
         assert count.item() == pytest.approx(rate * samples, abs=5 * deviation)
 
 
+def test_a_branch_of_another_precision_is_added_in_that_of_the_input(device):
+    x = torch.ones(64, 1, device=device)
+    y = residual(x, lambda x: x.bfloat16(), training(0.5))
+    assert y.dtype == torch.float32
+    assert set(y.flatten().tolist()) == {1.0, 3.0}
+
+
 @pytest.mark.parametrize("mode", ["sample", "batch"])
 def test_rate_one_gives_zeros_and_no_nan(device, mode):
     x = torch.randn(4, 3, device=device, requires_grad=True)
