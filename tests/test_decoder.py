@@ -136,3 +136,8 @@ def test_any_number_of_stages(randomized, device, stages):
 def test_as_many_maps_in_one_tensor_are_refused():
     with pytest.raises(ValueError, match=r"list of 2 maps, .* got Tensor\."):
         AllMLPDecoder((4, 4), 6, 3)(torch.zeros(2, 1, 4, 8, 8))
+
+
+def test_the_refusal_of_a_width_names_it():
+    with pytest.raises(ValueError, match="^embed_dims holds 0:"):
+        AllMLPDecoder((4, 0), 6, 3)

@@ -39,6 +39,14 @@ def test_evaluation_is_the_identity(device):
     torch.testing.assert_close(residual(x, torch.sin, DropPath(0.5).eval()), x + torch.sin(x))
 
 
+def test_a_rate_of_zero_is_the_identity_and_draws_nothing(device):
+    x = torch.randn(4, 3, device=device)
+    before = torch.get_rng_state()
+    assert training(0.0)(x) is x
+    torch.testing.assert_close(residual(x, torch.sin, training(0.0)), x + torch.sin(x))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("mode", ["sample", "batch"])
 def test_a_branch_is_dropped_or_scaled_as_a_whole(device, mode):
     x = torch.rand(64, 3, 5, 2, device=device) + 1
@@ -87,6 +95,12 @@ def test_every_precision_drops_at_the_rate_it_was_given(device, dtype):
         assert y.dtype == dtype
         count = (y == 0).sum()
         assert count.item() == pytest.approx(rate * samples, abs=5 * deviation)
+
+
+def test_gates_drawn_on_the_cpu_follow_the_map_to_its_device():
+    x = torch.ones(8, 3, device="meta")  # a device of its own, on every machine
+    for y in (training(0.5)(x), residual(x, torch.sin, training(0.5))):
+        assert (y.device, y.shape) == (x.device, x.shape)
 
 
 def test_a_branch_of_another_precision_is_added_in_that_of_the_input(device):
