@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from typing import Any
 
 RULES = (
     "linspace",
     "paper",
 )  # how drop-path rates grow from block to block
+LARGEST = 10**6  # whole number in a config: what is larger was not meant
+SMALLEST = 1e-37  # epsilon that float32 holds in full
+MOST_PARAMETERS = 10**10  # 40 GB; B5, the largest published, has 8.5e7
 
 SMALL, LARGE = (32, 64, 160, 256), (64, 128, 320, 512)
 
@@ -110,6 +114,18 @@ class SegFormerConfig:
             side = max(side, 1)
         return side
 
+    @property
+    def approximate_parameters(self) -> int:
+        """Weights of the convolutions and Linears, nearly all that a model has."""
+        d = self.decoder_dim
+        weights = d * (self.num_stages * d + sum(self.embed_dims) + self.num_classes)
+        for stage, dim in enumerate(self.embed_dims):
+            before = (self.in_channels, *self.embed_dims)[stage]
+            r, mlp_ratio = self.reduction_ratios[stage], self.mlp_ratios[stage]
+            weights += self.patch_sizes[stage] ** 2 * before * dim
+            weights += self.depths[stage] * (r**2 + 2 * mlp_ratio + 4) * dim**2
+        return weights
+
     def __post_init__(self) -> None:
         for name in PER_STAGE:
             object.__setattr__(self, name, positive_integers(name, getattr(self, name)))
@@ -126,18 +142,25 @@ class SegFormerConfig:
                     f"each entry of embed_dims must be a multiple of its number of heads."
                 )
         for name in ("num_classes", "in_channels", "decoder_dim"):
-            positive_integers(name, [getattr(self, name)])
+            object.__setattr__(self, name, positive_integers(name, [getattr(self, name)])[0])
+        if self.approximate_parameters > MOST_PARAMETERS:
+            raise ValueError(
+                f"This config asks for about {self.approximate_parameters:.0e} parameters, and at "
+                f"most {MOST_PARAMETERS:.0e} are allowed: lower embed_dims, depths, the ratios, "
+                f"patch_sizes, decoder_dim or num_classes."
+            )
         for name in ("drop_path_rate", "decoder_dropout"):
             rate = getattr(self, name)
             if not _is_real(rate) or not 0 <= rate <= 1:
                 raise ValueError(f"{name} = {rate!r} is no probability: give a number from 0 to 1.")
-        if self.drop_path_rule not in RULES:
+        if not isinstance(self.drop_path_rule, str) or self.drop_path_rule not in RULES:
             raise ValueError(
                 f"drop_path_rule = {self.drop_path_rule!r}: choose one of {', '.join(RULES)}."
             )
-        if not _is_real(self.block_norm_eps) or not 0 < self.block_norm_eps < 1:
+        if not _is_real(self.block_norm_eps) or not SMALLEST <= self.block_norm_eps < 1:
             raise ValueError(
-                f"block_norm_eps = {self.block_norm_eps!r}: give a small positive number, as 1e-6."
+                f"block_norm_eps = {self.block_norm_eps!r}: give a small positive number, as "
+                f"1e-6, and none below {SMALLEST}, of which float32 would make 0."
             )
         self._check_class_names()
         if not isinstance(self.gradient_checkpointing, bool):
@@ -170,13 +193,16 @@ PER_STAGE = (
 
 def positive_integers(name: str, values: Any) -> tuple[int, ...]:
     """The values as a tuple, or a ValueError that names the field."""
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+    if not isinstance(values, (list, tuple)) or not values:
         raise ValueError(f"{name} = {values!r}: give one value for each stage, as in (2, 2, 2, 2).")
-    values = tuple(values)
-    for value in values or [None]:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} holds {value!r}: whole numbers of at least 1 are allowed.")
-    return values
+    for value in values:
+        whole = isinstance(value, Integral) and not isinstance(value, bool)  # NumPy's are, too
+        if not whole or not 1 <= value <= LARGEST:
+            raise ValueError(
+                f"{name} holds {value!r}: whole numbers of at least 1, and at most {LARGEST:,}, "
+                f"are allowed."
+            )
+    return tuple(map(int, values))
 
 
 def _is_real(value: Any) -> bool:

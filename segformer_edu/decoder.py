@@ -131,7 +131,7 @@ def decode(
     Coarse maps are widened while they have few rows; mixing their rows is then one small matrix
     product, which also adds.
     """
-    check_maps(maps, [weight.shape[1] for weight in weights])
+    check_maps(maps, [weight.shape[1] for weight in weights], training=whole)
     finest, *coarser = [x.permute(0, 2, 3, 1) for x in maps]  # (B, H_i, W_i, C_i)
     batch, height, width, _ = finest.shape
     coarser = [linear(x, w) for x, w in zip(coarser, weights[1:], strict=True)]  # D channels each

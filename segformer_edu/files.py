@@ -10,12 +10,18 @@ def expanded(path: str | Path) -> Path:
     """The path, with ~ as the home folder.
 
     Raises:
-        ValueError: there is no such home folder.
+        ValueError: what can be no path, as "" is; or there is no such home folder.
     """
+    if not isinstance(path, (str, Path)) or not str(path) or "\0" in str(path):
+        raise ValueError(f"{path!r} is no path: give a string that names a file or a folder.")
     try:
-        return Path(path).expanduser()
+        full = Path(path).expanduser()
+        full.exists()  # which a name that is too long cannot be asked
     except RuntimeError:
         raise ValueError(f"{path}: there is no such home folder; write the path out.") from None
+    except OSError as error:
+        raise ValueError(f"{str(path)!r} is no path here: {error}. Choose another.") from error
+    return full
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -109,8 +109,12 @@ def initialize(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def check_images(images: Tensor, channels: int, owner: str, min_size: int = 1) -> None:
-    """Refuse what is not floating point, `(B, channels, H, W)`, of `min_size` or more a side."""
+def check_images(
+    images: Tensor, channels: int, owner: str, min_size: int = 1, weight: Tensor | None = None
+) -> None:
+    """Refuse what is not floating point, `(B, channels, H, W)`, of `min_size` or more a side, and
+    of the precision of the `weight` it meets.
+    """
     _check_tensor(images, owner, "(B, C, H, W)")
     if images.shape[1] != channels:
         raise ValueError(
@@ -118,10 +122,12 @@ def check_images(images: Tensor, channels: int, owner: str, min_size: int = 1) -
             f"Axes are (B, C, H, W); use x.permute(0, 3, 1, 2) if the channels come last."
         )
     _check_size(images.shape[2:], owner, min_size)
+    if weight is not None:
+        _check_precision(images, weight, owner)
 
 
-def check_maps(maps: Sequence[Tensor], embed_dims: Sequence[int]) -> None:
-    """Refuse what is not one `(B, C_i, H_i, W_i)` map a stage."""
+def check_maps(maps: Sequence[Tensor], embed_dims: Sequence[int], training: bool = False) -> None:
+    """Refuse what is not one `(B, C_i, H_i, W_i)` map a stage, or too little for a BatchNorm."""
     given = len(maps) if isinstance(maps, (list, tuple)) else type(maps).__name__
     if given != len(embed_dims):
         raise ValueError(
@@ -135,6 +141,11 @@ def check_maps(maps: Sequence[Tensor], embed_dims: Sequence[int]) -> None:
                 f"Map 1 holds {len(maps[0])} samples, map {stage} holds {len(x)}: give maps of the "
                 f"same images."
             )
+    if training and maps[0].shape[0] * maps[0].shape[2] * maps[0].shape[3] == 1:
+        raise ValueError(
+            f"Map 1 has shape {tuple(maps[0].shape)}, one token in all, and in training BatchNorm "
+            f"needs the spread of several: give two images, or a larger one, or call model.eval()."
+        )
 
 
 def check_map(x: Tensor, channels: int, owner: str, min_size: int = 1) -> None:
@@ -153,6 +164,18 @@ def _check_size(size: torch.Size, owner: str, min_size: int) -> None:
         raise ValueError(
             f"{owner} needs at least {min_size}×{min_size} here, or attention has no key left; got "
             f"{size[0]}×{size[1]}. Enlarge the image or lower the reduction ratio."
+        )
+
+
+def _check_precision(x: Tensor, weight: Tensor, owner: str) -> None:
+    """Refuse numbers of another precision than the weights they meet, unless autocast converts."""
+    allowed: tuple[torch.dtype, ...] = (x.dtype,)
+    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:  # else left alone
+        allowed = torch.float32, torch.get_autocast_dtype(x.device.type)
+    if weight.dtype not in allowed:
+        raise ValueError(
+            f"{owner} has weights in {weight.dtype}; got {x.dtype}. Give both one precision, as "
+            f"x.float() and model.float() do, or compute under torch.autocast."
         )
 
 

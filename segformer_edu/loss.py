@@ -170,10 +170,10 @@ def check_shapes(logits: Tensor, labels: Tensor, ignore_index: int) -> None:
             f"logits are floating point (B, K, h, w), none of K, h, w zero; got {logits.dtype} "
             f"{tuple(logits.shape)}. Give what the model returns, not its argmax."
         )
-    if labels.ndim != 3 or len(labels) != len(logits):
+    if labels.ndim != 3 or len(labels) != len(logits) or 0 in labels.shape[1:]:
         raise ValueError(
-            f"labels are (B, H, W), B = {len(logits)} as in the logits; got {tuple(labels.shape)}. "
-            f"Remove a channel axis with labels[:, 0]."
+            f"labels are (B, H, W), B = {len(logits)} as in the logits, H and W not zero; got "
+            f"{tuple(labels.shape)}. Remove a channel axis with labels[:, 0]."
         )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(
@@ -183,7 +183,8 @@ def check_shapes(logits: Tensor, labels: Tensor, ignore_index: int) -> None:
         raise ValueError(
             f"labels are on {labels.device}, logits on {logits.device}: move one with .to(...)."
         )
-    if not isinstance(ignore_index, int) or isinstance(ignore_index, bool):
+    whole = isinstance(ignore_index, int) and not isinstance(ignore_index, bool)
+    if not whole or not -(2**63) <= ignore_index < 2**63:  # what a label can be
         raise ValueError(f"ignore_index = {ignore_index!r}: give a whole number, 255 or −100.")
 
 

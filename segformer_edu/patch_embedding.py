@@ -22,7 +22,7 @@ class OverlapPatchEmbedding(nn.Module):
     Shape: `(B, in_channels, H, W)` → `(B, H', W', embed_dim)`, H' = ⌊(H + 2⌊K/2⌋ − K) / S⌋ + 1.
 
     Raises:
-        ValueError: an input of another rank, dtype or number of channels, or smaller than one
+        ValueError: an input of another rank, precision or number of channels, or smaller than one
             patch.
     """
 
@@ -36,6 +36,7 @@ class OverlapPatchEmbedding(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_images(x, self.projection.in_channels, "OverlapPatchEmbedding")
+        channels, weight = self.projection.in_channels, self.projection.weight
+        check_images(x, channels, "OverlapPatchEmbedding", weight=weight)
         tokens = self.projection(x)  # (B, C, H', W')
         return self.norm(tokens.permute(0, 2, 3, 1))  # (B, H', W', C)

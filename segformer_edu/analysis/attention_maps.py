@@ -29,8 +29,9 @@ def attention_maps(model: SegFormer, images: Tensor) -> list[list[Tensor]]:
         the last two axes sum to one.
 
     Raises:
-        ValueError: images that the model refuses.
+        ValueError: no SegFormer, or images that it refuses.
     """
+    check_model(model)
     stages = [attentions_of(stage) for stage in model.encoder.stages]
     maps: dict[nn.Module, Tensor] = {}
 
@@ -44,6 +45,14 @@ def attention_maps(model: SegFormer, images: Tensor) -> list[list[Tensor]]:
             hooks.enter_context(attention.register_forward_hook(keep_weights))
         model.encoder(images)
     return [[maps[attention] for attention in stage] for stage in stages]
+
+
+def check_model(model: SegFormer) -> None:
+    """Refuse what is no SegFormer."""
+    if not isinstance(model, SegFormer):
+        raise ValueError(
+            f"model is a {type(model).__name__}: give a whole SegFormer, as SegFormer(config)."
+        )
 
 
 def attentions_of(stage: nn.Module) -> list[SpatialReductionAttention]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segformer_edu.analysis.attention_maps import evaluation
+from segformer_edu.analysis.attention_maps import check_model, evaluation
 from segformer_edu.decoder import AllMLPDecoder
 from segformer_edu.segformer import SegFormer
 
@@ -26,8 +26,9 @@ def contributions(model: SegFormer, images: Tensor) -> Tensor:
     Shape: → `(B, stages + 1, K, H_1, W_1)`; the sum over axis 1 is the logits, to rounding.
 
     Raises:
-        ValueError: a folded model, or images that the model refuses.
+        ValueError: no SegFormer, a folded one, or images that the model refuses.
     """
+    check_model(model)
     decoder = model.decoder
     if not isinstance(decoder, AllMLPDecoder):
         raise ValueError("model is folded: give the model from which folded() made it.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -151,7 +152,7 @@ def cost(config: SegFormerConfig, size: Sequence[int]) -> Cost:
     check_config(config)
     check_size(size, config.min_image_size)
     stages: list[StageCost] = []
-    height, width = size
+    height, width = map(int, size)
     for index in range(config.num_stages):
         stages.append(stage_cost(config, index, (height, width)))
         height, width = stages[-1].size
@@ -169,7 +170,7 @@ def check_size(size: Sequence[int], smallest: int) -> None:
     if not isinstance(size, Sequence) or len(size) != 2:
         raise ValueError(f"size = {size!r}: give height and width of the image, as (512, 512).")
     for side in size:
-        if not isinstance(side, int) or side < smallest:
+        if not isinstance(side, Integral) or isinstance(side, bool) or side < smallest:
             raise ValueError(
                 f"size = {size!r}: whole numbers of at least {smallest} pixels are allowed here, "
                 f"or attention has no key left. Enlarge the image or lower the reduction ratios."
@@ -240,8 +241,7 @@ def mix_ffn_peak(size: Size, c: int, hidden: int) -> int:
     Without the row on each side that a strip's convolution also looks at.
     """
     return max(
-        size[1] * (top * c + (bottom - top) * (2 * hidden + c))
-        for top, bottom in strips_of(size)[-2:]
+        size[1] * (top * c + (bottom - top) * (2 * hidden + c)) for top, bottom in last_strips(size)
     )
 
 
@@ -254,7 +254,7 @@ def decoder_peak(config: SegFormerConfig, stages: Sequence[StageCost]) -> int:
     waiting = composed + d * sum(stage.size[0] * width for stage in stages[1:])  # widened
     # With the BatchNorm's scale and still without; with the projected maps still there.
     peak = max(2 * composed, waiting + projected)
-    for top, bottom in strips_of(size)[-2:]:  # by then most logits are there
+    for top, bottom in last_strips(size):  # by then most logits are there
         pixels = (bottom - top) * width
         fused, classified, logits = pixels * d, pixels * k, top * width * k
         peak = max(peak, waiting + logits + fused + max(fused, classified))
@@ -263,7 +263,12 @@ def decoder_peak(config: SegFormerConfig, stages: Sequence[StageCost]) -> int:
     return peak
 
 
-def strips_of(size: Size) -> list[Size]:
-    """The strips in which the model computes a map of one image, on a CPU in evaluation."""
+def last_strips(size: Size) -> list[Size]:
+    """The last two strips in which the model computes a map of one image, on a CPU in evaluation.
+
+    All strips but the last have the rows of the first: of a giant map nobody has to list them.
+    """
     with torch.no_grad():
-        return list(strips(size, ONE_IMAGE))
+        _, rows = next(strips(size, ONE_IMAGE))
+    last = (size[0] - 1) // rows * rows
+    return [(last - rows, last), (last, size[0])] if last else [(last, size[0])]

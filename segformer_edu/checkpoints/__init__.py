@@ -21,7 +21,13 @@ from segformer_edu.checkpoints.configs import (
     infer,
     to_hugging_face,
 )
-from segformer_edu.checkpoints.files import CONFIG, WEIGHTS, locate, read_json, read_tensors
+from segformer_edu.checkpoints.files import (
+    CONFIG,
+    WEIGHTS,
+    locate,
+    read_json,
+    read_tensors,
+)
 from segformer_edu.checkpoints.layouts import HUGGING_FACE, Weights, translate
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.decoder import FoldedDecoder
@@ -80,12 +86,7 @@ def _described(path: Path, weights: Weights) -> SegFormerConfig | None:
 
 def _refuse_giant(config: SegFormerConfig, weights: Weights) -> None:
     """Refuse a config that asks for far more parameters than a file holds, before taking memory."""
-    wanted = config.decoder_dim * (config.num_stages * config.decoder_dim + sum(config.embed_dims))
-    for stage, dim in enumerate(config.embed_dims):
-        before = (config.in_channels, *config.embed_dims)[stage]
-        r, mlp_ratio = config.reduction_ratios[stage], config.mlp_ratios[stage]
-        wanted += config.patch_sizes[stage] ** 2 * before * dim
-        wanted += config.depths[stage] * (r**2 + 2 * mlp_ratio + 4) * dim**2
+    wanted = config.approximate_parameters
     held = sum(x.numel() for x in weights.tensors.values())
     if wanted > 10 * held + 10**8:
         raise ValueError(

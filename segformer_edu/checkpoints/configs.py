@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from segformer_edu.checkpoints.layouts import Weights
-from segformer_edu.config import VARIANTS, SegFormerConfig
+from segformer_edu.config import VARIANTS, SegFormerConfig, positive_integers
 
 FIELDS = {  # theirs → ours
     "num_channels": "in_channels",
@@ -38,7 +38,8 @@ def from_hugging_face(description: dict[str, Any], weights: Weights) -> SegForme
     its `layer_norm_eps`. Dropout inside the blocks, 0 in all published models, is not read.
 
     Raises:
-        ValueError: another kind of model, another activation, or a field of the wrong type.
+        ValueError: another kind of model, another activation, a field of the wrong type, or one
+            that is missing where the weights have not B0's sizes.
     """
     for field, allowed in {"model_type": "segformer", "hidden_act": "gelu"}.items():
         if description.get(field, allowed) != allowed:
@@ -48,13 +49,14 @@ def from_hugging_face(description: dict[str, Any], weights: Weights) -> SegForme
         raise ValueError(f"{BLOCK} = {block!r}: an object is needed.")
     if unknown := sorted(set(block) - set(IN_BLOCK)):
         raise ValueError(f"{BLOCK} holds {unknown[0]!r}; it may hold {', '.join(IN_BLOCK)}.")
-    if not isinstance(stages := description.get("num_encoder_blocks"), int | None):
-        raise ValueError(f"num_encoder_blocks = {stages!r}: a whole number is needed.")
+    if (stages := description.get("num_encoder_blocks")) is not None:
+        positive_integers("num_encoder_blocks", [stages])
     fields: dict[str, Any] = {
         ours: value[:stages] if isinstance(value, list) else value  # lists may be longer there
         for theirs, ours in FIELDS.items()
         if (value := description.get(theirs)) is not None
     }
+    _refuse_gaps(fields, weights)
     names = _class_names(description.get("id2label")) if weights.has_decoder else ()
     num_classes = len(names) or description.get("num_labels", weights.num_classes or 1)
     generic = list(names) == [f"LABEL_{label}" for label in range(len(names))]
@@ -64,6 +66,19 @@ def from_hugging_face(description: dict[str, Any], weights: Weights) -> SegForme
         class_names=() if generic else names,
         **{"block_norm_eps": weights.layout.block_norm_eps, **block},
     )
+
+
+def _refuse_gaps(fields: dict[str, Any], weights: Weights) -> None:
+    """Refuse to take B0's value for a missing field of which the weights tell another."""
+    missing = {ours: theirs for theirs, ours in FIELDS.items() if ours not in fields}
+    if not missing:
+        return
+    for ours, told in _sizes(weights).items():
+        if ours in missing and told != (default := getattr(SegFormerConfig, ours)):
+            raise ValueError(
+                f"{missing[ours]} is missing, and the weights have {told}, not B0's {default}: "
+                f"add it, or pass config=…."
+            )
 
 
 def _class_names(id2label: Any) -> tuple[str, ...]:
@@ -101,6 +116,26 @@ def infer(weights: Weights) -> SegFormerConfig:
     Raises:
         ValueError: a tensor is missing that tells a size, or no variant has these sizes.
     """
+    sizes = _sizes(weights)
+    telling = ("embed_dims", "depths", "patch_sizes")
+    variants = map(SegFormerConfig.named, VARIANTS)
+    fits = [v for v in variants if all(getattr(v, name) == sizes[name] for name in telling)]
+    if not fits:
+        found = ", ".join(f"{name} = {sizes[name]}" for name in telling)
+        raise ValueError(
+            f"{weights.source} holds {found}, which is no published variant, and neither heads nor "
+            f"strides can be read from weights: put its config.json beside it, or pass "
+            f"config=SegFormerConfig(…)."
+        )
+    return fits[0].replace(block_norm_eps=weights.layout.block_norm_eps, **sizes)
+
+
+def _sizes(weights: Weights) -> dict[str, Any]:
+    """The fields that the shapes of the tensors tell.
+
+    Raises:
+        ValueError: a tensor is missing that tells a size.
+    """
     stages = [f"encoder.stages.{stage}." for stage in range(weights.num_stages)]
 
     def size(name: str, axis: int) -> int:
@@ -122,23 +157,15 @@ def infer(weights: Weights) -> SegFormerConfig:
         len({name.split(".")[4] for name in weights.tensors if name.startswith(stage + "blocks.")})
         for stage in stages
     )
-    variants = map(SegFormerConfig.named, VARIANTS)
-    found = (embed_dims, depths, patch_sizes)
-    fits = [v for v in variants if (v.embed_dims, v.depths, v.patch_sizes) == found]
-    if not fits:
-        raise ValueError(
-            f"{weights.source} holds embed_dims = {embed_dims}, depths = {depths}, patch_sizes = "
-            f"{patch_sizes}, which is no published variant, and neither heads nor strides can be "
-            f"read from weights: put its config.json beside it, or pass config=SegFormerConfig(…)."
-        )
-    changes: dict[str, Any] = {}
+    sizes: dict[str, Any] = {
+        "in_channels": size(embeddings[0], 1),
+        "embed_dims": embed_dims,
+        "depths": depths,
+        "reduction_ratios": tuple(r or 1 for r in reductions),
+        "mlp_ratios": tuple(h // dim for h, dim in zip(hidden, embed_dims, strict=True)),
+        "patch_sizes": patch_sizes,
+    }
     if weights.has_decoder:
-        changes["decoder_dim"] = size("decoder.fuse.weight", 0)
-        changes["num_classes"] = size("decoder.classifier.weight", 0)
-    return fits[0].replace(
-        in_channels=size(embeddings[0], 1),
-        reduction_ratios=tuple(r or 1 for r in reductions),
-        mlp_ratios=tuple(h // dim for h, dim in zip(hidden, embed_dims, strict=True)),
-        block_norm_eps=weights.layout.block_norm_eps,
-        **changes,
-    )
+        sizes["decoder_dim"] = size("decoder.fuse.weight", 0)
+        sizes["num_classes"] = size("decoder.classifier.weight", 0)
+    return sizes

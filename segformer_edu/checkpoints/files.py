@@ -35,8 +35,6 @@ def locate(path_or_hub_id: str | Path) -> Path:
     Raises:
         ValueError: nothing there, several files to choose from, or a download that failed.
     """
-    if not isinstance(path_or_hub_id, (str, Path)):
-        raise ValueError(f"{path_or_hub_id!r} is neither a path nor a hub id: give a string.")
     path = expanded(path_or_hub_id)
     if path.is_dir():
         return _weights_in(path)

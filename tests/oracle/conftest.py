@@ -74,6 +74,13 @@ def light_twins(request, randomized, device):
 def make_twins(config, randomized, device):
     """Our model and theirs with the same random weights, without dropout, in evaluation mode."""
     config = config.replace(block_norm_eps=1e-5, drop_path_rate=0.0, decoder_dropout=0.0)
+    ours = randomized(SegFormer(config)).eval().to(device)
+    return ours, make_theirs(ours).to(device)
+
+
+def make_theirs(ours):
+    """Their model with the shape and the weights of ours, in evaluation mode."""
+    config = ours.config
     theirs = SegformerForSemanticSegmentation(
         TheirConfig(
             num_labels=config.num_classes,
@@ -91,9 +98,8 @@ def make_twins(config, randomized, device):
             classifier_dropout_prob=0.0,
         )
     )
-    ours = randomized(SegFormer(config))
     theirs.load_state_dict({their_name(name): x for name, x in ours.state_dict().items()})
-    return ours.eval().to(device), theirs.eval().to(device)
+    return theirs.eval()
 
 
 @pytest.fixture(scope="session", name="their_name")
