@@ -6,6 +6,7 @@ value (or its name) and what to do instead.
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +24,8 @@ from segformer_edu import (
     drop_rates,
     segmentation_loss,
 )
+from segformer_edu.analysis import attention_maps, cost
+from segformer_edu.analysis.contributions import contributions
 from segformer_edu.attention import SpatialReduction
 from segformer_edu.decoder import FoldedDecoder
 
@@ -54,6 +57,20 @@ def predict(images):
     return lambda: SegFormer(CONFIG).eval().predict(images)
 
 
+def views(images, dtype=torch.float32, look=SegFormer.forward, training=False):
+    """A model in some precision, and what looks at images through it."""
+    model = SegFormer(CONFIG.replace(reduction_ratios=(1, 1))).to(dtype).train(training)
+    return lambda: look(model, images)
+
+
+def under_autocast(call):
+    def inside():
+        with torch.autocast("cpu", torch.bfloat16):
+            return call()
+
+    return inside
+
+
 def decoder(*shapes):
     return lambda: AllMLPDecoder((4, 8), 6, 3)([torch.zeros(shape) for shape in shapes])
 
@@ -79,6 +96,17 @@ CONFIG_CASES = {
     "negative channels": (config(in_channels=-3), "in_channels", "-3", "at least 1"),
     "decoder of no width": (config(decoder_dim=0), "decoder_dim", "0", "at least 1"),
     "no stages": (config(embed_dims=()), "embed_dims = ()", "each stage"),
+    "stages by name": (config(depths={"first": 1, "second": 1}), "depths", "'first'", "each stage"),
+    "stages without an order": (config(depths={1, 2}), "depths", "{1, 2}", "each stage"),
+    "an array of no axes": (config(depths=np.array(3)), "depths", "array(3)", "each stage"),
+    "a giant stride": (config(strides=(4, 10**30)), "strides", str(10**30), "at most 1,000,000"),
+    "a giant number of classes": (config(num_classes=10**7), "num_classes", "10000000", "at most"),
+    "a giant model": (
+        config(embed_dims=(10**6, 10**6)),
+        "parameters",
+        "1e+10",
+        "lower embed_dims",
+    ),
     "one number for all stages": (config(depths=2), "depths", "2", "each stage"),
     "depths as text": (config(depths="22"), "depths", "'22'", "each stage"),
     "depths for too few stages": (config(depths=(2,)), "depths", "(2,)", "1", "embed_dims has 2"),
@@ -100,6 +128,12 @@ CONFIG_CASES = {
     "dropout as a truth value": (config(decoder_dropout=True), "decoder_dropout", "0 to 1"),
     "unknown rule": (config(drop_path_rule="cosine"), "'cosine'", "linspace", "paper"),
     "epsilon of zero": (config(block_norm_eps=0), "block_norm_eps", "0", "1e-6"),
+    "an epsilon that float32 has not": (config(block_norm_eps=1e-46), "1e-46", "1e-37", "1e-6"),
+    "an array of rules": (
+        config(drop_path_rule=np.array(["paper"] * 2)),
+        "drop_path_rule",
+        "paper",
+    ),
     "negative epsilon": (config(block_norm_eps=-1e-6), "block_norm_eps", "-1e-06", "positive"),
     "epsilon as text": (config(block_norm_eps="1e-6"), "block_norm_eps", "'1e-6'"),
     "checkpointing as text": (
@@ -195,6 +229,58 @@ INPUT_CASES = {
     "labels of an image too small": (predict(torch.zeros(1, 3, 4, 4)), "5×5", "4×4"),
     "labels of an array": (predict(torch.zeros(1, 3, 32, 32).numpy()), "ndarray", "as_tensor"),
     "labels of eight bits": (predict(torch.zeros(1, 3, 32, 32).byte()), "uint8", "/ 255"),
+    **{
+        f"an image in float64 for {name}": (
+            views(torch.zeros(1, 3, 32, 32).double(), look=look),
+            "float32",
+            "float64",
+            "x.float()",
+            "autocast",
+        )
+        for name, look in {
+            "the model": SegFormer.forward,
+            "predict": SegFormer.predict,
+            "the folded model": lambda model, x: model.folded()(x),
+            "predict of the folded model": lambda model, x: model.folded().predict(x),
+            "attention_maps": attention_maps,
+            "contributions": contributions,
+        }.items()
+    },
+    "an image in half precision": (views(torch.zeros(1, 3, 32, 32).half()), "float16", "x.float()"),
+    "an image in eight floating bits": (
+        views(torch.zeros(1, 3, 32, 32).to(torch.float8_e4m3fn)),
+        "float8_e4m3fn",
+        "x.float()",
+    ),
+    "an image for a model in half precision": (
+        views(torch.zeros(1, 3, 32, 32), torch.bfloat16),
+        "weights in torch.bfloat16",
+        "got torch.float32",
+        "model.float()",
+    ),
+    "a float64 image under autocast": (
+        under_autocast(views(torch.zeros(1, 3, 32, 32).double())),
+        "float64",
+        "x.float()",
+    ),
+    "a model in another half precision under autocast": (
+        under_autocast(views(torch.zeros(1, 3, 32, 32), torch.float16)),
+        "weights in torch.float16",
+        "model.float()",
+    ),
+    "training on one token": (
+        views(torch.zeros(1, 3, 4, 4), training=True),
+        "(1, 4, 1, 1)",
+        "one token",
+        "model.eval()",
+    ),
+    "attention maps of an encoder": (
+        lambda: attention_maps(MixTransformer(CONFIG), torch.zeros(1, 3, 32, 32)),
+        "MixTransformer",
+        "SegFormer",
+    ),
+    "contributions of nothing": (lambda: contributions(None, None), "NoneType", "SegFormer"),
+    "the cost of an image of truth": (lambda: cost(CONFIG, (True, 32)), "(True, 32)", "at least"),
     "patches of a wrong channel count": (
         lambda: OverlapPatchEmbedding(3, 8, 7, 4)(torch.zeros(1, 32, 32, 3)),
         "OverlapPatchEmbedding",
@@ -291,6 +377,7 @@ LOSS_CASES = {
     "logits of no class": (loss(logits=LOGITS[:, :0]), "(2, 0, 4, 4)", "(B, K, h, w)"),
     "logits as a list": (loss(logits=[LOGITS]), "list", "as_tensor"),
     "a fractional ignore index": (loss(ignore_index=25.5), "ignore_index = 25.5", "whole number"),
+    "a giant ignore index": (loss(ignore_index=2**70), f"ignore_index = {2**70}", "whole number"),
     "no ignore index": (loss(ignore_index=None), "ignore_index = None", "whole number"),
 }
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -42,6 +43,13 @@ def test_lists_become_tuples_so_that_equal_configs_are_equal():
     from_tuples = SegFormerConfig(depths=(2, 2, 2, 2), class_names=("road", "sky"), num_classes=2)
     assert from_lists == from_tuples
     assert hash(from_lists) == hash(from_tuples)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    classes = np.array([0, 7]).max() + 1  # of a mask
+    config = SegFormerConfig(num_classes=classes, depths=list(np.array([2, 2, 2, 2])))
+    assert config == SegFormerConfig(num_classes=8)
+    assert type(config.num_classes) is type(config.depths[0]) is int  # so that JSON takes them
 
 
 def test_a_config_stays_as_it_was_validated():

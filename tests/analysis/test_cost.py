@@ -5,6 +5,7 @@ import sys
 import timeit
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -15,6 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from segformer_edu import SegFormer, SegFormerConfig
 from segformer_edu.analysis import cost
+from segformer_edu.analysis.cost import last_strips
+from segformer_edu.layers import strips
 
 # Every field differs from the published ones somewhere; sizes do not divide.
 ODD = {
@@ -306,6 +309,18 @@ def test_reference_order_costs_more_and_one_config_is_not_another():
         assert found.multiply_adds < found.reference_multiply_adds
         assert found.decoder.folded_multiply_adds < found.decoder.multiply_adds
     assert small.peak_activation_bytes < large.peak_activation_bytes
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(1, 1), (4, 9), (5, 9000), (37, 53), (512, 512), (2048, 3)])
+def test_the_last_strips_are_the_last_of_all(size):
+    assert last_strips(size) == list(strips(size, torch.empty(1)))[-2:]
+
+
+def test_an_image_as_large_as_a_country_costs_no_memory():
+    bill = cost(SegFormerConfig(), (np.int64(4 * 10**9), 4 * 10**9))
+    assert bill.stages[0].tokens == 10**18
+    assert bill.peak_activation_bytes > 4 * 32 * 10**18
 
 
 def test_it_takes_well_under_a_millisecond():
