@@ -73,7 +73,7 @@ class Contributions(Explorer):
 
     def __init__(self) -> None:
         for number in SCENES:
-            summands(number), answer_file(number)  # now, and not at the first touch of the slider
+            photograph_file(number), answer_file(number)  # now, not at the first touch of a slider
         super().__init__()
 
 

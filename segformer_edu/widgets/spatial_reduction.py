@@ -100,7 +100,7 @@ class SpatialReduction(Explorer):
 
     def __init__(self) -> None:
         for size in SIZES:
-            stage_inputs(size)  # now, and not at the first touch of the slider
+            photograph_file(size), stage_inputs(size)  # now, not at the first touch of a slider
         super().__init__()
 
 
