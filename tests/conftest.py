@@ -19,6 +19,20 @@ settings.load_profile("few")
 HAVE = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
 
 
+def pytest_unconfigure(config):
+    """The last line of all says whether the browser tests were skipped, and what to install."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:  # a worker of pytest-xdist, which reports to the one that has a terminal
+        return
+    skipped = [
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in reporter.stats.get("skipped", [])
+        if report.nodeid.startswith("tests/browser/")
+    ]
+    if skipped:
+        reporter.write_line(f"Browser tests skipped: {len(skipped)}. {skipped[0]}")
+
+
 @pytest.fixture(scope="session", params=["cpu", *(name for name, there in HAVE.items() if there)])
 def device(request):
     """Each device of this machine in turn."""
