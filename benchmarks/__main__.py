@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -217,11 +218,11 @@ def report(results: dict[str, Any]) -> str:
     )
 
 
-def filled(text: str, results: str) -> str:
+def filled(text: str, results: str, begin: str = BEGIN, end: str = END) -> str:
     """The text with everything between the markers replaced."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{results}{END}{after}"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{results}{end}{after}"
 
 
 def machine(options: argparse.Namespace) -> dict[str, Any]:
@@ -242,12 +243,15 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name as it is sold."""
+    """The processor's name as it is sold, and its family, which virtual machines leave as it is."""
     information = Path("/proc/cpuinfo")
     if information.exists():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        found = re.findall(
+            r"^(cpu family|model name)\s*:\s*(.*)$", information.read_text(encoding="utf-8"), re.M
+        )
+        facts = dict(found)
+        if len(facts) == 2:
+            return f"{facts['model name']}, family {facts['cpu family']}"
     return platform.processor()
 
 

@@ -1,6 +1,6 @@
 """The browser that tests and benchmarks drive: found here, or fetched.
 
-    python tools/browser.py
+    python -m tools.browser
 
 says which of Chromium, Chrome and Edge it is, and fetches a Chromium where none of them starts.
 """

@@ -1,7 +1,7 @@
 """Seeded defects: does a test turn red for each of the mistakes that people make and publish?
 
-    python tools/defects.py               # all of them: some minutes
-    python tools/defects.py 3 17 widgets  # the third, the seventeenth, and those that say "widgets"
+    python -m tools.defects               # all of them: some minutes
+    python -m tools.defects 3 17 widgets  # the third, the seventeenth, and those that say "widgets"
 
 The tracked files are copied, and one defect at a time is put into the copy, where the test that it
 names is run and, if that stays green, all the others. Run it before a release.
@@ -24,7 +24,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
-CHECK = "tools/lessons.py check"  # stands where the name of a test may stand
+CHECK = "-m tools.lessons check"  # stands where the name of a test may stand
 PYTEST = ("-m", "pytest", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider")
 NBVAL = ("--nbval", "--nbval-current-env", "--nbval-cell-timeout=120")
 NO_NBVAL = ("-p", "no:nbval")  # whose import takes as long as all others of pytest and torch

@@ -40,7 +40,7 @@ def snap_stub(folder, name="chromium"):
 
 
 def test_a_script_that_starts_no_browser_does_not_count(tmp_path):
-    found = run("tools/browser.py", CHROMIUM=snap_stub(tmp_path))
+    found = run("-m", "tools.browser", CHROMIUM=snap_stub(tmp_path))
     assert (found.returncode, found.stdout.strip()) == (0, browser.MISSING)
 
 
@@ -59,7 +59,7 @@ with sync_playwright() as playwright:
 
 def test_in_ci_a_missing_browser_is_a_failure(tmp_path):
     stub = snap_stub(tmp_path)
-    assert run("tools/browser.py", CHROMIUM=stub, CI="true").returncode == 1
+    assert run("-m", "tools.browser", CHROMIUM=stub, CI="true").returncode == 1
     tests = run("-m", "pytest", "-p", "no:cacheprovider", TEST, CHROMIUM=stub, CI="true")
     assert tests.returncode == 1 and browser.MISSING in tests.stdout.replace("\nE   ", "")
 

@@ -5,9 +5,10 @@ import json
 import tomllib
 from pathlib import Path
 
-import defects
 import pytest
-from defects import CHECK, DEFECTS, ROOT, Defect
+
+from tools import defects
+from tools.defects import CHECK, DEFECTS, ROOT, Defect
 
 PARSERS = {".py": ast.parse, ".toml": tomllib.loads, ".json": json.loads, ".ipynb": json.loads}
 PROJECT = {

@@ -1,34 +1,29 @@
-"""A Jupyter server of one's own, and a browser that drives it by keyboard."""
+"""A Jupyter server of one's own, and the page of a browser that drives it by keyboard."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Locator, Page
 
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-]
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+LIMIT = 300  # seconds in which the server starts and ends, on a machine that does much else
 # Settings that would otherwise come from the home folder of whoever runs the tests.
 OWN_FOLDERS = (
     "JUPYTER_CONFIG_DIR",
@@ -40,7 +35,7 @@ OWN_FOLDERS = (
     "MPLCONFIGDIR",
 )
 # jupyter_server lets the kernel collect small packets (Nagle's algorithm), so that every other
-# picture waits 40 ms for an acknowledgement. That is Jupyter's own delay, and not measured here.
+# picture waits 40 ms for an acknowledgement. That is Jupyter's own delay, and not ours.
 SEND_AT_ONCE = """
 from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
 
@@ -53,28 +48,15 @@ async def open(self, kernel_id):
 KernelWebsocketHandler.open = open
 """
 NO_NEWS = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
-# Milliseconds from a key press to the first frame that shows another picture.
-STOPWATCH = """([picture, before]) => {
-    window.latency = null;
-    document.addEventListener("keydown", () => {
-        const pressed = performance.now();
-        const look = () => picture.innerHTML === before ? requestAnimationFrame(look)
-            : window.latency = performance.now() - pressed;
-        requestAnimationFrame(look);
-    }, {capture: true, once: true});
-}"""
 
 
-def chromium() -> str:
-    """Where Chromium is: $CHROMIUM, or the first of its names on the path."""
-    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        raise FileNotFoundError(
-            "These tests drive Chromium: install it (Debian: apt-get install chromium), or set "
-            "CHROMIUM to its path."
-        )
-    return found
+def write_notebook(path: Path, sources: Iterable[str], run: bool = False) -> None:
+    """A notebook with a cell for each source; run and stored as the lessons are, or not yet run."""
+    cells = [new_code_cell(source) for source in sources]
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
+    if run:
+        NotebookClient(notebook, store_widget_state=False, record_timing=False).execute()
+    nbformat.write(notebook, path)
 
 
 @dataclass(frozen=True)
@@ -104,11 +86,10 @@ def serve(folder: Path, home: Path) -> Iterator[Server]:
     for name in OWN_FOLDERS:
         (home / name).mkdir()
         environment[name] = str(home / name)
-    server_config = home / "JUPYTER_CONFIG_DIR" / "jupyter_server_config.py"
-    server_config.write_text(SEND_AT_ONCE, encoding="utf-8")
+    (home / "JUPYTER_CONFIG_DIR" / "jupyter_server_config.py").write_text(SEND_AT_ONCE, "utf-8")
     news = home / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / "apputils-extension"
     news.mkdir(parents=True)
-    (news / "notification.jupyterlab-settings").write_text(json.dumps(NO_NEWS), encoding="utf-8")
+    (news / "notification.jupyterlab-settings").write_text(json.dumps(NO_NEWS), "utf-8")
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
         *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
@@ -127,18 +108,18 @@ def serve(folder: Path, home: Path) -> Iterator[Server]:
             yield server
         finally:
             process.terminate()  # the server then shuts its kernels down
-            process.wait(20)
+            process.wait(LIMIT)
 
 
 def wait_for(server: Server, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + LIMIT
     while True:
         try:
             urllib.request.urlopen(f"{server.url}/api/status?token={server.token}", timeout=5)
             return
         except (urllib.error.URLError, OSError):
             if process.poll() is not None or time.monotonic() > deadline:
-                said = log.read_text(encoding="utf-8", errors="replace")
+                said = log.read_text("utf-8", "replace")
                 raise RuntimeError(f"JupyterLab did not start:\n{said}") from None
             time.sleep(0.2)
 
@@ -150,47 +131,57 @@ def open_in_lab(page: Page, server: Server, notebook: str) -> None:
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
 
 
-def run_all_cells(page: Page) -> list[str]:
-    """Run the open notebook from top to bottom; the errors of its cells."""
+def run_cells(page: Page, cells: Iterable[int]) -> list[str]:
+    """Run these cells of the open notebook, counted from 0, one by one; their errors."""
     page.wait_for_function(
         """() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status
-            === 'idle'""",
-        timeout=90_000,
+            === 'idle'"""
     )
-    page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     return page.evaluate(
-        """() => [...window.jupyterapp.shell.currentWidget.content.model.cells]
-            .flatMap(cell => cell.outputs ? cell.outputs.toJSON() : [])
-            .filter(output => output.output_type === 'error')
-            .map(output => `${output.ename}: ${output.evalue}`)"""
+        """async cells => {
+            const {content} = window.jupyterapp.shell.currentWidget;
+            const errors = [];
+            for (const index of cells) {
+                content.activeCellIndex = index;
+                content.deselectAll();
+                await window.jupyterapp.commands.execute('notebook:run-cell');
+                errors.push(...content.model.cells.get(index).outputs.toJSON()
+                    .filter(output => output.output_type === 'error')
+                    .map(output => `${output.ename}: ${output.evalue}`));
+            }
+            return errors;
+        }""",
+        list(cells),
     )
 
 
-def scroll_to_widgets(page: Page) -> int:
-    """Bring every cell into the page, which JupyterLab fills as it is scrolled; count widgets."""
-    cells = page.evaluate("window.jupyterapp.shell.currentWidget.content.widgets.length")
-    for index in range(cells):
-        page.evaluate(
-            "index => window.jupyterapp.shell.currentWidget.content.scrollToItem(index, 'start')",
-            index,
-        )
-    return page.locator(".segformer-explorer").count()
+def scroll_to(page: Page, cell: int) -> Locator:
+    """Bring a cell into the page, which JupyterLab fills as it is scrolled."""
+    page.evaluate(
+        "index => window.jupyterapp.shell.currentWidget.content.scrollToItem(index, 'start')", cell
+    )
+    return page.locator(f'.jp-Cell[data-windowed-list-index="{cell}"]')
 
 
-def shown(explorer: Locator) -> tuple[str, str]:
-    """The picture of a widget, and the words and numbers beside it."""
-    picture = explorer.locator("svg")
-    words = picture.locator("xpath=following-sibling::*")
-    return picture.evaluate("svg => svg.innerHTML"), words.inner_text()
+def shut_down(page: Page) -> None:
+    """Stop the kernel of the open notebook: the next one needs its memory."""
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
 
 
-def press(page: Page, explorer: Locator, handle: Locator, key: str) -> float:
-    """Move a slider one step with an arrow key, and wait for the picture: the milliseconds."""
-    page.wait_for_timeout(120)  # until the kernel is idle: it is told of one change at a time
-    picture = explorer.locator(".widget-html-content").last
-    handle.focus()
-    element = picture.element_handle()
-    page.evaluate(STOPWATCH, [element, picture.inner_html()])
-    page.keyboard.press(key)
-    page.wait_for_function("window.latency !== null", timeout=10_000)
-    return page.evaluate("window.latency")
+def handles(explorer: Locator) -> list[Locator]:
+    """The sliders of a widget that stands, as they are moved by keyboard."""
+    explorer.scroll_into_view_if_needed()
+    explorer.locator("svg").wait_for()
+    explorer.locator("[role=slider]").first.wait_for()
+    return explorer.locator("[role=slider]").all()
+
+
+def keys(handle: Locator) -> list[str]:
+    """One step and back, from wherever a slider stands."""
+    at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
+    return ["ArrowLeft", "ArrowRight"] if at_end else ["ArrowRight", "ArrowLeft"]
+
+
+def picture_of(explorer: Locator) -> Locator:
+    """The part of a widget that each change writes anew."""
+    return explorer.locator(".widget-html-content").last

@@ -1,0 +1,150 @@
+"""Measure each widget in JupyterLab, from key press to new picture, and write the table.
+
+python -m benchmarks.widgets            # the second table of README.md
+python -m benchmarks.widgets --quick    # one round that writes nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median, quantiles
+
+from playwright.sync_api import Locator, Page, sync_playwright
+from tqdm import tqdm
+
+from benchmarks.__main__ import HERE, filled, processor
+from segformer_edu.widgets.explorer import Explorer
+from tools.browser import MISSING, find, start
+from tools.lab import (
+    Server,
+    handles,
+    keys,
+    open_in_lab,
+    picture_of,
+    run_cells,
+    serve,
+    shut_down,
+    write_notebook,
+)
+
+BEGIN, END = "<!-- widgets -->", "<!-- end of widgets -->"
+LIBRARIES = ("jupyterlab", "ipywidgets")
+ROUNDS = 8
+# The least that a widget can do, without anything of ours.
+PLAIN = """\
+import ipywidgets
+
+slider = ipywidgets.IntSlider(1, 0, 9)
+picture = ipywidgets.HTML("<svg><text>1</text></svg>")
+
+def draw(change):
+    picture.value = f"<svg><text>{change.new}</text></svg>"
+
+slider.observe(draw, "value")
+plain = ipywidgets.VBox([slider, picture])
+plain.add_class("plain")
+plain"""
+# Milliseconds from a key press to the first frame that shows another picture.
+STOPWATCH = """([picture, before]) => {
+    window.latency = null;
+    document.addEventListener("keydown", () => {
+        const pressed = performance.now();
+        const look = () => picture.innerHTML === before ? requestAnimationFrame(look)
+            : window.latency = performance.now() - pressed;
+        requestAnimationFrame(look);
+    }, {capture: true, once: true});
+}"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.widgets", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one round that writes nothing")
+    quick = parser.parse_args().quick
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "not told by this system"
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        path = find(playwright)
+        if path is None:
+            sys.exit(MISSING)
+        browser, home = start(playwright, path), Path(folder, "home")
+        home.mkdir()
+        page = browser.new_page(viewport={"width": 1280, "height": 1600})
+        with serve(Path(folder), home) as server:
+            rows = [
+                (widget, *measure(page, server, Path(folder), widget, 1 if quick else ROUNDS))
+                for widget in tqdm(Explorer.__subclasses__(), unit="widget")
+            ]
+        found = report(rows, f"Chromium {browser.version}", load)
+        browser.close()
+    print(found)
+    if not quick:
+        readme = HERE / "README.md"
+        text = readme.read_text(encoding="utf-8")
+        readme.write_text(filled(text, found, BEGIN, END), encoding="utf-8")
+
+
+def measure(
+    page: Page, server: Server, folder: Path, widget: type[Explorer], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Milliseconds of the plain slider, and of all sliders of a widget below it on the page; they
+    take turns, so that a machine that is busy for a while is busy for both.
+    """
+    name = f"{widget.__name__}.ipynb"
+    write_notebook(
+        folder / name, [PLAIN, f"from segformer_edu import widgets\n\nwidgets.{widget.__name__}()"]
+    )
+    open_in_lab(page, server, name)
+    if errors := run_cells(page, [0, 1]):
+        sys.exit("\n".join(errors))
+    plain, ours = [], []
+    for _ in range(rounds):
+        for handle in handles(page.locator(".segformer-explorer")):
+            ours += there_and_back(page, page.locator(".segformer-explorer"), handle)
+            plain += there_and_back(page, page.locator(".plain"), *handles(page.locator(".plain")))
+    shut_down(page)
+    return plain, ours
+
+
+def there_and_back(page: Page, explorer: Locator, handle: Locator) -> list[float]:
+    """Milliseconds from each of two key presses to the frame that shows the new picture."""
+    return [latency(page, explorer, handle, key) for key in keys(handle)]
+
+
+def latency(page: Page, explorer: Locator, handle: Locator, key: str) -> float:
+    page.wait_for_timeout(120)  # until the kernel is idle: it is told of one change at a time
+    picture = picture_of(explorer)
+    handle.focus()
+    page.evaluate(STOPWATCH, [picture.element_handle(), picture.inner_html()])
+    page.keyboard.press(key)
+    page.wait_for_function("window.latency !== null")
+    return page.evaluate("window.latency")
+
+
+def table(rows: list[tuple[type[Explorer], list[float], list[float]]]) -> str:
+    """A Markdown table: a line a widget, "median (ninth decile)" in each cell."""
+    lines = [["widget", "plain slider, ms", "ours, ms"], ["---", "---:", "---:"]]
+    for widget, *measured in rows:
+        cells = [f"{median(times):.0f} ({quantiles(times, n=10)[-1]:.0f})" for times in measured]
+        lines.append([widget.__name__, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def report(
+    rows: list[tuple[type[Explorer], list[float], list[float]]], browser: str, load: str
+) -> str:
+    """What stands between the markers of README.md."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return (
+        f"{table(rows)}\n{processor()}, {os.cpu_count()} cores; load by other programs when it "
+        f"began: {load}. {platform.system()} {platform.machine()}, Python "
+        f"{platform.python_version()}; {libraries}, {browser}.\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
