@@ -12,8 +12,8 @@ os.environ["PYTHONIOENCODING"] = "utf-8"  # what the tests read from the process
 torch.backends.cudnn.allow_tf32 = False  # all bits of float32, as on the CPU
 
 # The same cases on every machine; other ones, many, with --hypothesis-profile=many.
-settings.register_profile("few", max_examples=60, derandomize=True, deadline=None, database=None)
-settings.register_profile("many", max_examples=2000, deadline=None, database=None, print_blob=True)
+settings.register_profile("few", max_examples=40, derandomize=True, deadline=None, database=None)
+settings.register_profile("many", max_examples=600, deadline=None, database=None, print_blob=True)
 settings.load_profile("few")
 
 HAVE = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

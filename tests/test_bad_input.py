@@ -280,7 +280,11 @@ INPUT_CASES = {
         "SegFormer",
     ),
     "contributions of nothing": (lambda: contributions(None, None), "NoneType", "SegFormer"),
-    "the cost of an image of truth": (lambda: cost(CONFIG, (True, 32)), "(True, 32)", "at least"),
+    "the cost of an image of truth": (
+        lambda: cost(CONFIG.replace(reduction_ratios=(1, 1)), (True, 32)),
+        "(True, 32)",
+        "at least 1",
+    ),
     "patches of a wrong channel count": (
         lambda: OverlapPatchEmbedding(3, 8, 7, 4)(torch.zeros(1, 32, 32, 3)),
         "OverlapPatchEmbedding",

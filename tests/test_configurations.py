@@ -4,7 +4,7 @@ What is drawn is known to be possible or known not to be, by rules written here 
 possible agrees with the paper's equations as plainly as they can be written, in float64, and with
 transformers; what is not is refused by this package itself, never by what stands below it.
 
-A few hundred cases, always the same; as many more as you like, and others each time, with
+A few hundred cases, the same on every machine; over 10,000, and others each time, with
 `pytest tests/test_configurations.py --hypothesis-profile=many`.
 """
 
@@ -43,6 +43,7 @@ class Reference:
 
     def __init__(self, model):
         self.config, self.training = model.config, model.training
+        self.dtype = model.decoder.fuse.weight.dtype  # in which it draws
         self.w = {name: x.detach().double() for name, x in model.state_dict().items()}
         self.maps, self.attention = [], []  # of the stages
 
@@ -56,11 +57,11 @@ class Reference:
             x = self.norm(x, at + "patch_embedding.norm", 1e-5)
             self.attention.append([])
             for block in range(config.depths[stage]):
-                here, keep = f"{at}blocks.{block}.", 1 - next(rates) * self.training
+                here, rate = f"{at}blocks.{block}.", next(rates)
                 normed = self.norm(x, here + "norm1", config.block_norm_eps)
-                x = x + keep * self.attend(normed, here + "attention.", stage)
+                x = x + self.dropped(self.attend(normed, here + "attention.", stage), rate)
                 normed = self.norm(x, here + "norm2", config.block_norm_eps)
-                x = x + keep * self.mix_ffn(normed, here + "mix_ffn.")
+                x = x + self.dropped(self.mix_ffn(normed, here + "mix_ffn."), rate)
             x = self.norm(x, at + "norm", config.block_norm_eps).permute(0, 3, 1, 2)
             self.maps.append(x)
         return self.decode()
@@ -106,19 +107,28 @@ class Reference:
         x = x + self.w[name + "depthwise.bias"]
         return self.linear(x * (1 + torch.erf(x / math.sqrt(2))) / 2, name + "contract")
 
+    def dropped(self, branch, rate):
+        """Stochastic depth: a gate a sample, from the same random numbers as the model's."""
+        if not self.training or rate == 0:
+            return branch
+        gates = torch.rand(len(branch)) >= rate
+        return branch * (gates / (1 - rate) if rate < 1 else gates)[:, None, None, None].double()
+
     def decode(self):
         size, maps = self.maps[0].shape[2:], []
         for stage, x in enumerate(self.maps):
             x = self.linear(x.permute(0, 2, 3, 1), f"decoder.projections.{stage}")
             maps.append(F.interpolate(x.permute(0, 3, 1, 2), size, mode="bilinear"))
-        x = torch.cat(maps[::-1], dim=1).permute(0, 2, 3, 1)  # stage 4 first (FACTS: the order)
+        x = torch.cat(maps[::-1], dim=1).permute(0, 2, 3, 1)  # stage 4 first
         x = x @ self.w["decoder.fuse.weight"].flatten(1).T
         mean, variance = self.w["decoder.norm.running_mean"], self.w["decoder.norm.running_var"]
         if self.training:
             mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2), correction=0)
         x = (x - mean) / (variance + 1e-5).sqrt()
         x = (x * self.w["decoder.norm.weight"] + self.w["decoder.norm.bias"]).clamp(min=0)
-        x = x * (1 - self.config.decoder_dropout * self.training)
+        channels = torch.ones(len(x), x.shape[-1], 1, 1, dtype=self.dtype)
+        channels = F.dropout2d(channels, self.config.decoder_dropout, self.training).double()
+        x = x * channels.permute(0, 2, 3, 1)
         weight, bias = self.w["decoder.classifier.weight"], self.w["decoder.classifier.bias"]
         return (x @ weight.flatten(1).T + bias).permute(0, 3, 1, 2)
 
@@ -128,11 +138,6 @@ def drop_rates(config):
     if config.drop_path_rule == "paper":
         return [config.drop_path_rate * block / depth for block in range(1, depth + 1)]
     return np.linspace(0, config.drop_path_rate, depth).tolist()
-
-
-def chance_decides(config):
-    """Whether training draws anything: a rate of 0 or 1 does not."""
-    return any(0 < rate < 1 for rate in (*drop_rates(config), config.decoder_dropout))
 
 
 def map_sizes(config, size):
@@ -148,6 +153,9 @@ def map_sizes(config, size):
 
 
 # ---------------------------------------------------------------- what is drawn
+
+
+MOSTLY = st.sampled_from([True, True, False])
 
 
 @st.composite
@@ -187,8 +195,11 @@ def sizes(draw, config):
     least = next((side for side in range(1, 150) if map_sizes(config, (side, side))), 1)
     near = st.integers(max(least - 2, 1), least + 9 * config.strides[0])
     height, width = draw(near | st.integers(1, 3)), draw(near)
-    if draw(st.integers(0, 9)) == 0:  # wide: the model cuts such maps into strips of rows
+    shape = draw(st.integers(0, 9))
+    if shape == 0:  # wide: the model cuts such maps into strips of rows
         width = max(width, 100 * config.strides[0])
+    elif shape == 1:  # often a single token
+        height = width = least
     return draw(st.permutations([height, width]))
 
 
@@ -196,7 +207,7 @@ def sizes(draw, config):
 def images(draw, config, dtype):
     """Numbers of any layout; the values come from a seed, small, large or all the same."""
     height, width = draw(sizes(config))
-    batch = draw(st.sampled_from([1, 2, 2, 3, 0]))
+    batch = draw(st.sampled_from([1, 1, 2, 3, 0]))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
     x = torch.randn(batch, config.in_channels, height, width, generator=generator)
     x = draw(st.sampled_from([1, 1, 255, 1e-3, 0])) * x + draw(st.sampled_from([0, 0, 1]))
@@ -209,12 +220,12 @@ def images(draw, config, dtype):
         x = torch.stack([x, -x], dim=-1).flatten(3)[..., ::2]
     elif layout == "repeated":
         x = x[:, :1].expand_as(x)
-    return x.to(dtype).requires_grad_(draw(st.booleans()))
+    return x.to(dtype).requires_grad_(draw(MOSTLY))
 
 
 def build(draw, config, *dtypes):
     model = randomize(SegFormer(config), draw(st.integers(0, 99))).to(draw(st.sampled_from(dtypes)))
-    return model.train(draw(st.booleans()))
+    return model.train(draw(MOSTLY))
 
 
 # ---------------------------------------------------------------- how it is judged
@@ -245,9 +256,10 @@ def gradients(mode):
 
 
 few = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+more = settings(few, max_examples=5 * few.max_examples)  # of what takes a millisecond or two
 
 
-@few
+@more
 @given(data=st.data(), config=configs())
 def test_a_model_agrees_with_the_equations_or_refuses_the_image(data, config):
     model = build(data.draw, config, torch.float64, torch.float64, torch.float32)
@@ -256,7 +268,7 @@ def test_a_model_agrees_with_the_equations_or_refuses_the_image(data, config):
     before = x.detach().clone()
     size = tuple(x.shape[2:])
     expected_sizes = map_sizes(config, size)
-    with gradients(data.draw(st.booleans())):
+    with gradients(data.draw(MOSTLY)):
         if expected_sizes is None:
             for call in (model, model.predict, model.folded()):
                 refused(lambda call=call: call(x), f"{size[0]}×{size[1]}", "at least")
@@ -267,13 +279,13 @@ def test_a_model_agrees_with_the_equations_or_refuses_the_image(data, config):
         if model.training and tokens == 1:
             refused(lambda: model(x), "one token", "model.eval()")
             return
-        reference = Reference(model)
-        expected = reference.logits(x) if len(x) else x.new_zeros(0, 0)
         torch.manual_seed(0)
         logits = model(x)
         assert logits.shape == (len(x), config.num_classes, *expected_sizes[0])
         assert logits.dtype == dtype and logits.isfinite().all()
-        if len(x) and not (model.training and chance_decides(config)):
+        if len(x):
+            torch.manual_seed(0)
+            expected = Reference(model).logits(x)
             assert_agree(logits, expected, CLOSE if dtype == torch.float64 else ROUGH)
         assert torch.equal(x, before)  # nothing is computed in place
         if logits.requires_grad and len(x):
@@ -384,10 +396,10 @@ IMPOSSIBLE = {
 A_STAGE = [field.name for field in fields(SegFormerConfig) if "tuple[int" in str(field.type)]
 
 
-@few
+@more
 @given(data=st.data(), config=configs())
 def test_a_field_that_cannot_be_is_refused_by_its_name(data, config):
-    name = data.draw(st.sampled_from([*IMPOSSIBLE, *A_STAGE * 3, "all"]))
+    name = data.draw(st.sampled_from([*IMPOSSIBLE, *A_STAGE, "all"]))
     if name in IMPOSSIBLE:
         value = data.draw(st.sampled_from(IMPOSSIBLE[name]))
         words = [name, 151 if name == "class_names" and len(str(value)) > 99 else repr(value)]
@@ -438,7 +450,7 @@ def masks(draw, num_labels, ignore_index, shape):
     return labels.to(dtype) if fits else labels
 
 
-@few
+@more
 @given(data=st.data())
 def test_the_loss_is_the_mean_over_the_pixels_that_count_or_says_why_not(data):
     draw = data.draw
