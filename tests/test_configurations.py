@@ -8,7 +8,6 @@ A few hundred cases, the same on every machine; over 10,000, and others each tim
 `pytest tests/test_configurations.py --hypothesis-profile=many`.
 """
 
-import contextlib
 import json
 import math
 import tempfile
@@ -32,7 +31,7 @@ from tests.conftest import randomize
 from tests.oracle.conftest import make_theirs
 
 PACKAGE = str(Path(segformer_edu.__file__).parent)
-CLOSE = 1e-6  # in float64, of the largest logit
+CLOSE = 1e-5  # in float64, of the largest logit; transformers' softmax is in float32
 ROUGH = 0.05  # in float32, where two-channel norms turn rounding into a sign
 
 # ---------------------------------------------------------------- the reference
@@ -236,9 +235,7 @@ def refused(call, *words):
     with pytest.raises(ValueError) as refusal:
         call()
     message, (*_, last) = str(refusal.value), traceback.extract_tb(refusal.tb)
-    assert last.filename.startswith(PACKAGE), (
-        f"{last.filename} refuses, not this package: {message}"
-    )
+    assert last.filename.startswith(PACKAGE), f"{last.filename} refuses with: {message}"
     assert [word for word in map(str, words) if word not in message] == [], message
     assert len(message.split()) >= 7 and len(message.splitlines()) <= 5, message
 
@@ -251,10 +248,6 @@ def assert_agree(ours, theirs, tolerance=CLOSE):
         assert (ours.double() - theirs).abs().mean() <= tolerance * scale
 
 
-def gradients(mode):
-    return contextlib.nullcontext() if mode else torch.no_grad()
-
-
 few = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 more = settings(few, max_examples=5 * few.max_examples)  # of what takes a millisecond or two
 
@@ -262,13 +255,13 @@ more = settings(few, max_examples=5 * few.max_examples)  # of what takes a milli
 @more
 @given(data=st.data(), config=configs())
 def test_a_model_agrees_with_the_equations_or_refuses_the_image(data, config):
-    model = build(data.draw, config, torch.float64, torch.float64, torch.float32)
+    model = build(data.draw, config, torch.float64, torch.float32)
     dtype = next(model.parameters()).dtype
     x = data.draw(images(config, dtype))
     before = x.detach().clone()
     size = tuple(x.shape[2:])
     expected_sizes = map_sizes(config, size)
-    with gradients(data.draw(MOSTLY)):
+    with torch.set_grad_enabled(data.draw(MOSTLY)):
         if expected_sizes is None:
             for call in (model, model.predict, model.folded()):
                 refused(lambda call=call: call(x), f"{size[0]}×{size[1]}", "at least")
