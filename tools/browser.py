@@ -8,6 +8,7 @@ says which of Chromium, Chrome and Edge it is, and fetches a Chromium where none
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ MISSING = (
     "elsewhere: python -m playwright install --with-deps chromium), or set CHROMIUM to its path."
 )
 START_LIMIT = 120_000  # milliseconds, of a machine that does much else
-FETCH_LIMIT = 900  # seconds
+FETCH_LIMIT = 300  # seconds
 # Playwright tries five times; where nothing answers, it shall give up within a minute.
 FETCH_ENVIRONMENT = {
     "PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT": "10000",
@@ -105,20 +106,31 @@ def fetch(playwright: Playwright) -> str | None:
     """Try every way to get a browser until one starts."""
     for command in ways_to_fetch():
         print("No browser starts here yet. Trying:", " ".join(command[-4:]), flush=True)
-        try:
-            subprocess.run(
-                command,
-                env=FETCH_ENVIRONMENT | os.environ,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=FETCH_LIMIT,
-            )
-        except subprocess.TimeoutExpired:
-            continue
+        run_quietly(command)
         if path := find(playwright):
             return path
     return None
+
+
+def run_quietly(command: list[str], limit: float = FETCH_LIMIT) -> None:
+    """Run a command, and after so many seconds end it with all that it started."""
+    process = subprocess.Popen(
+        command,
+        env=FETCH_ENVIRONMENT | os.environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a group of its own; Windows, which has none, takes no notice
+    )
+    try:
+        process.wait(limit)
+    except subprocess.TimeoutExpired:
+        print(f"Nothing came of it in {limit:.0f} seconds.", flush=True)
+    finally:
+        if process.poll() is None and sys.platform == "win32":
+            process.kill()
+        elif process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def main() -> int:

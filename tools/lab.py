@@ -128,7 +128,12 @@ def open_in_lab(page: Page, server: Server, notebook: str) -> None:
     page.goto(server.lab(notebook))
     page.wait_for_function("window.jupyterapp !== undefined")
     page.evaluate("window.jupyterapp.restored")
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+    page.wait_for_function(
+        """() => {
+            const {context, content} = window.jupyterapp.shell.currentWidget ?? {};
+            return context?.isReady && content.widgets.length === content.model.cells.length;
+        }"""
+    )
 
 
 def run_cells(page: Page, cells: Iterable[int]) -> list[str]:
