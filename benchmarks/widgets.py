@@ -35,7 +35,6 @@ from tools.lab import (
 
 BEGIN, END = "<!-- widgets -->", "<!-- end of widgets -->"
 LIBRARIES = ("jupyterlab", "ipywidgets")
-ROUNDS = 8
 # The least that a widget can do, without anything of ours.
 PLAIN = """\
 import ipywidgets
@@ -65,7 +64,9 @@ STOPWATCH = """([picture, before]) => {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.widgets", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round that writes nothing")
-    quick = parser.parse_args().quick
+    parser.add_argument("--rounds", type=int, default=8, help="how often each slider moves (8)")
+    options = parser.parse_args()
+    rounds = 1 if options.quick else options.rounds
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "not told by this system"
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = find(playwright)
@@ -76,13 +77,13 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
         with serve(Path(folder), home) as server:
             rows = [
-                (widget, *measure(page, server, Path(folder), widget, 1 if quick else ROUNDS))
+                (widget, *measure(page, server, Path(folder), widget, rounds))
                 for widget in tqdm(Explorer.__subclasses__(), unit="widget")
             ]
-        found = report(rows, f"Chromium {browser.version}", load)
+        found = report(rows, f"Chromium {browser.version}", load, rounds)
         browser.close()
     print(found)
-    if not quick:
+    if not options.quick:
         readme = HERE / "README.md"
         text = readme.read_text(encoding="utf-8")
         readme.write_text(filled(text, found, BEGIN, END), encoding="utf-8")
@@ -135,13 +136,16 @@ def table(rows: list[tuple[type[Explorer], list[float], list[float]]]) -> str:
 
 
 def report(
-    rows: list[tuple[type[Explorer], list[float], list[float]]], browser: str, load: str
+    rows: list[tuple[type[Explorer], list[float], list[float]]],
+    browser: str,
+    load: str,
+    rounds: int,
 ) -> str:
     """What stands between the markers of README.md."""
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return (
         f"{table(rows)}\n{processor()}, {os.cpu_count()} cores; load by other programs when it "
-        f"began: {load}. {platform.system()} {platform.machine()}, Python "
+        f"began: {load}; rounds: {rounds}. {platform.system()} {platform.machine()}, Python "
         f"{platform.python_version()}; {libraries}, {browser}.\n"
     )
 
