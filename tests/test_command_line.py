@@ -284,7 +284,7 @@ def test_a_containers_quota_counts_as_its_cores(quota, expected, tmp_path, monke
     monkeypatch.setattr(doctor, "QUOTA", tmp_path / "none")
     every = doctor.cores()
     assert 1 <= every <= os.cpu_count()
-    (tmp_path / "cpu.max").write_text(quota + "\n")
+    (tmp_path / "cpu.max").write_text(quota + "\n", encoding="utf-8")
     monkeypatch.setattr(doctor, "QUOTA", tmp_path / "cpu.max")
     assert doctor.cores() == expected or every
 

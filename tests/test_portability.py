@@ -9,13 +9,13 @@ import sys
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-import lessons
 import pytest
 
 from segformer_edu.commands.segment import read_names
 from segformer_edu.data.pets import read_split
 from segformer_edu.training import Settings
 from segformer_edu.training.curves import read_log
+from tools import lessons
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("benchmarks", "experiments", "figures", "notebooks", "segformer_edu", "tests", "tools")
@@ -58,19 +58,19 @@ def unnamed_encodings(code):
             continue
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
         given = {keyword.arg for keyword in node.keywords}
-        text = (
-            name in ("read_text", "write_text")
-            or {"text", "universal_newlines"} & given
-            and (name in ("run", "Popen", "check_output"))
-        )
-        if text and "encoding" not in given:
+        if name in ("read_text", "write_text"):
+            unnamed = len(node.args) <= (name == "write_text")
+        else:
+            unnamed = name in ("run", "Popen", "check_output") and "text" in given
+        if unnamed and "encoding" not in given:
             yield node.lineno
 
 
 def test_text_names_its_encoding_wherever_it_is_read_or_written():
     """Ruff's PLW1514 sees it where it can tell that something is a path; this goes by names."""
     code = "p.write_text('a')\nrun(x, text=True)\np.read_text(encoding='utf-8')\nrun(x)"
-    assert list(unnamed_encodings(code)) == [1, 2]
+    code += "\np.write_text('a', 'utf-8')\np.read_text('utf-8')\np.read_text()"
+    assert list(unnamed_encodings(code)) == [1, 2, 7]
     found = [
         f"{path.relative_to(ROOT)}:{line}"
         for path in SCRIPTS

@@ -33,7 +33,8 @@ def snap_stub(folder, name="chromium"):
     """What Ubuntu installs as chromium-browser."""
     stub = folder / name
     stub.write_text(
-        "#!/bin/sh\necho Command requires the chromium snap to be installed >&2\nexit 1"
+        "#!/bin/sh\necho Command requires the chromium snap to be installed >&2\nexit 1",
+        encoding="utf-8",
     )
     stub.chmod(0o755)
     return str(stub)

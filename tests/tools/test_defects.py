@@ -90,7 +90,7 @@ def test_a_defect_is_taken_back_whatever_happens(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("old", ["y", " "])
 def test_what_is_not_there_once_is_refused(tmp_path: Path, old: str) -> None:
-    (tmp_path / "a.py").write_text("x = 1")
+    (tmp_path / "a.py").write_text("x = 1", encoding="utf-8")
     defect = Defect("", "a.py", old, "z", CHECK)
     with pytest.raises(ValueError, match=r"a\.py: correct"), defects.seeded(defect, tmp_path):
         pass
@@ -101,7 +101,7 @@ def test_each_defect_is_red_red_elsewhere_or_survives(
 ) -> None:
     for name, text in PROJECT.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # a third of the time
     monkeypatch.setattr(defects, "ROOT", tmp_path)
     monkeypatch.setattr(defects, "tracked", lambda root: PROJECT)
@@ -124,7 +124,9 @@ def test_each_defect_is_red_red_elsewhere_or_survives(
         ("no proof", "RED WITHOUT IT", RED_ANYWAY),
     ]
     assert last == "3 of 5 caught"
-    assert all((tmp_path / name).read_text() == text for name, text in PROJECT.items())
+    assert all(
+        (tmp_path / name).read_text(encoding="utf-8") == text for name, text in PROJECT.items()
+    )
     assert defects.main(["1", "check"]) == 0
     assert capsys.readouterr().out.endswith("2 of 2 caught\n")
 
