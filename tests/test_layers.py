@@ -124,6 +124,20 @@ def test_a_map_too_small_is_refused_in_the_name_of_the_part_that_was_called(owne
 
 
 @pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("embed_dim", lambda: OverlapPatchEmbedding(3, 0, 3, 2)),
+        ("dim", lambda: SpatialReduction(0, 2)),
+        ("dim", lambda: SpatialReductionAttention(0, 1, 1)),
+        ("dim", lambda: MixFFN(0, 4)),
+    ],
+)
+def test_a_part_of_no_width_is_refused(name, make):
+    with pytest.raises(ValueError, match=f"^{name} = 0:"):
+        make()
+
+
+@pytest.mark.parametrize(
     ("part", "words"),
     [
         (
