@@ -90,7 +90,7 @@ def test_a_recorded_gradient_or_graph_takes_the_whole_map(monkeypatch, reason):
         (64, 16, 3, 5, slice(13, 19)),  # row 3 at 3.5 · 4 − ½ = 13.5, row 4 at 17.5
         (10, 80, 1, 3, slice(0, 1)),  # both above the middle of the first source row
         (10, 80, 77, 79, slice(9, 10)),  # both below that of the last
-        (40, 80, 0, 80, slice(0, 40)),
+        (64, 16, 0, 16, slice(0, 64)),  # all of it, without arithmetic
     ],
 )
 def test_a_strip_reads_no_more_source_rows_than_it_mixes(size, resized, top, bottom, rows):
