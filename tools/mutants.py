@@ -1,6 +1,6 @@
 """How many small defects of the model, the loss and the metrics do the tests notice?
 
-    python tools/mutants.py [--processes N] [MODULE…]     # all modules, or those named: layers loss
+    python -m tools.mutants [--processes N] [MODULE…]     # all modules, or those named: layers loss
 
 mutmut makes the defects, one at a time (a number plus one, < for <=, an argument left out, …), and
 runs the tests that reach the changed function; [tool.mutmut] in pyproject.toml says where. A mutant

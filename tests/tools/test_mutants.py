@@ -5,7 +5,8 @@ import importlib
 import inspect
 
 import pytest
-from mutants import is_wording, listed, place, undecorated
+
+from tools.mutants import is_wording, listed, place, undecorated
 
 WRITTEN = """\
 class Shape:
