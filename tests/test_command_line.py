@@ -248,7 +248,7 @@ def test_the_doctor_says_which_version_is_too_old(quick, capsys, monkeypatch):
         extras, "installed_version", lambda name: "1.9" if name == "torch" else real(name)
     )
     assert main(["doctor"]) == 1
-    assert "torch>=2.6,<3 (here: 1.9)" in capsys.readouterr().out
+    assert "torch>=2.9,<3 (here: 1.9)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
