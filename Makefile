@@ -2,6 +2,11 @@ PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 # Threads of torch that wait for others give up their core: several times faster on a busy machine.
 export GOMP_SPINCOUNT ?= 1000
+# Paths and files are UTF-8, whatever the locale says; and settings have a place where there is no home.
+export PYTHONUTF8 = 1
+ifneq ($(shell test -w "$$HOME" && echo yes),yes)
+export HOME := $(CURDIR)/.venv/home
+endif
 
 .PHONY: lab test notebooks figures bench clean
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, Error, Playwright, sync_playwright
@@ -38,7 +39,7 @@ WINDOWS_FILES = (
     "Microsoft/Edge/Application/msedge.exe",
 )
 MISSING = (
-    "No Chromium, Chrome or Edge starts here. Install one (Debian: apt-get install chromium; "
+    "No Chromium, Chrome or Edge starts here. Install one (Debian: apt-get install chromium libatomic1; "
     "elsewhere: python -m playwright install --with-deps chromium), or set CHROMIUM to its path."
 )
 START_LIMIT = 120_000  # milliseconds, of a machine that does much else
@@ -94,20 +95,40 @@ def find(playwright: Playwright) -> str | None:
     return None
 
 
+@contextmanager
+def driver() -> Iterator[Playwright | None]:
+    """Playwright; or None where its own program does not start, since it lacks a library."""
+    try:
+        playwright = sync_playwright().start()
+    except Exception:  # which says no more than that a connection was closed
+        yield None
+        return
+    try:
+        yield playwright
+    finally:
+        playwright.stop()
+
+
+def found() -> str | None:
+    """The path of a browser that starts, by a Playwright that starts."""
+    with driver() as playwright:
+        return find(playwright) if playwright else None
+
+
 def ways_to_fetch() -> Iterator[list[str]]:
     """Commands that may bring a browser: Playwright's own, then the system's where we may."""
     yield [sys.executable, "-m", "playwright", "install", "--no-shell", "chromium"]
     if sys.platform == "linux" and os.geteuid() == 0 and shutil.which("apt-get"):
-        install = "apt-get install --yes --no-install-recommends chromium"
+        install = "apt-get install --yes --no-install-recommends chromium libatomic1"
         yield ["sh", "-c", f"apt-get update && {install}"]
 
 
-def fetch(playwright: Playwright) -> str | None:
+def fetch() -> str | None:
     """Try every way to get a browser until one starts."""
     for command in ways_to_fetch():
         print("No browser starts here yet. Trying:", " ".join(command[-4:]), flush=True)
         run_quietly(command)
-        if path := find(playwright):
+        if path := found():
             return path
     return None
 
@@ -134,10 +155,9 @@ def run_quietly(command: list[str], limit: float = FETCH_LIMIT) -> None:
 
 
 def main() -> int:
-    with sync_playwright() as playwright:
-        path = find(playwright)
-        if path is None and not os.environ.get("CHROMIUM"):
-            path = fetch(playwright)
+    path = found()
+    if path is None and not os.environ.get("CHROMIUM"):
+        path = fetch()
     print(f"The browser tests run in {path}." if path else MISSING)
     return 0 if path or not os.environ.get("CI") else 1
 

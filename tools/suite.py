@@ -33,8 +33,9 @@ def pytest_command(*paths: str) -> list[str]:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """A thread for each worker, and threads that give up their core while they wait."""
-    return {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "1000", **os.environ, **settings}
+    """Of the tests: a thread for each worker, which gives up its core while it waits; UTF-8."""
+    defaults = {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "1000", "PYTHONUTF8": "1"}
+    return {**defaults, **os.environ, **settings}
 
 
 def main() -> int:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.widgets import PLAIN
 from segformer_edu.widgets.explorer import Explorer
-from tools.browser import MISSING, find, start
+from tools.browser import MISSING, driver, find, start
 from tools.lab import Server, serve, write_notebook
 
 LESSONS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -25,8 +25,8 @@ for _ in progress(range(1234), "steps"):
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        path = find(playwright)
+    with driver() as playwright:
+        path = find(playwright) if playwright else None
         if path is None and os.environ.get("CI"):
             pytest.fail(MISSING)
         if path is None:

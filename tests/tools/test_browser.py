@@ -45,6 +45,14 @@ def test_a_script_that_starts_no_browser_does_not_count(tmp_path):
     assert (found.returncode, found.stdout.strip()) == (0, browser.MISSING)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no /bin/false")
+def test_where_playwrights_own_program_does_not_start_there_is_no_browser():
+    """As on a new Debian, which has no libatomic."""
+    code = "from tools import browser; print(browser.found())"
+    told = run("-c", code, PLAYWRIGHT_NODEJS_PATH=shutil.which("false"))
+    assert (told.returncode, told.stdout.split()) == (0, ["None"])
+
+
 def test_the_next_one_that_starts_is_taken(tmp_path):
     code = f"""
 from playwright.sync_api import sync_playwright
@@ -118,8 +126,8 @@ def test_every_way_is_tried_until_a_browser_starts(monkeypatch):
     ran = []
     monkeypatch.setattr(browser, "ways_to_fetch", lambda: [["one"], ["two"], ["three"]])
     monkeypatch.setattr(browser, "run_quietly", ran.append)
-    monkeypatch.setattr(browser, "find", lambda playwright: "found" if ["two"] in ran else None)
-    assert browser.fetch(None) == "found"
+    monkeypatch.setattr(browser, "found", lambda: "found" if ["two"] in ran else None)
+    assert browser.fetch() == "found"
     assert ran == [["one"], ["two"]]
 
 
