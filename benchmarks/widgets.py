@@ -15,12 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median, quantiles
 
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page
 from tqdm import tqdm
 
 from benchmarks.__main__ import HERE, filled, processor
 from segformer_edu.widgets.explorer import Explorer
-from tools.browser import MISSING, find, start
+from tools.browser import MISSING, driver, find, start
 from tools.lab import (
     Server,
     handles,
@@ -68,8 +68,8 @@ def main() -> None:
     options = parser.parse_args()
     rounds = 1 if options.quick else options.rounds
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "not told by this system"
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        path = find(playwright)
+    with tempfile.TemporaryDirectory() as folder, driver() as playwright:
+        path = find(playwright) if playwright else None
         if path is None:
             sys.exit(MISSING)
         browser, home = start(playwright, path), Path(folder, "home")

@@ -40,7 +40,8 @@ WINDOWS_FILES = (
 )
 MISSING = (
     "No Chromium, Chrome or Edge starts here. Install one (Debian: apt-get install chromium "
-    "libatomic1; elsewhere: python -m playwright install --with-deps chromium), or set CHROMIUM to its path."
+    "libatomic1; elsewhere: python -m playwright install --with-deps chromium), or set CHROMIUM "
+    "to its path."
 )
 START_LIMIT = 120_000  # milliseconds, of a machine that does much else
 FETCH_LIMIT = 300  # seconds
