@@ -69,8 +69,7 @@ def main() -> None:
     rounds = 1 if options.quick else options.rounds
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "not told by this system"
     with tempfile.TemporaryDirectory() as folder, driver() as playwright:
-        path = find(playwright) if playwright else None
-        if path is None:
+        if playwright is None or (path := find(playwright)) is None:
             sys.exit(MISSING)
         browser, home = start(playwright, path), Path(folder, "home")
         home.mkdir()
