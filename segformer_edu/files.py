@@ -18,7 +18,9 @@ def expanded(path: str | Path) -> Path:
         full = Path(path).expanduser()
         full.exists()  # which a name that is too long cannot be asked
     except RuntimeError:
-        raise ValueError(f"{path}: there is no such home folder; write the path out.") from None
+        raise ValueError(
+            f"{str(path)!r} is no path here: there is no such home folder; write the path out."
+        ) from None
     except OSError as error:
         raise ValueError(f"{str(path)!r} is no path here: {error}. Choose another.") from error
     return full
