@@ -41,8 +41,8 @@ OURS, FOLDED, SDPA, EAGER, *_ = EVERYBODY
 
 @dataclass(frozen=True)
 class Task:
-    """A task of contender.py: its heading, its unit, who takes part, whether on GPUs too, and
-    whether other programs keep every core busy meanwhile.
+    """A task of contender.py: its heading, its unit, who takes part, whether on GPUs too, whether
+    other programs keep every core busy meanwhile, and whether waiting threads give up their core.
     """
 
     heading: str
@@ -50,11 +50,15 @@ class Task:
     contenders: tuple[str, ...]
     on_cuda: bool = True
     busy: bool = False
+    yielding: bool = True
 
 
 TASKS = {
     "forward": Task("Forward pass", "ms", EVERYBODY),
     "forward, busy": Task("Forward, all cores busy", "ms", EVERYBODY, on_cuda=False, busy=True),
+    "forward, busy, spinning": Task(
+        "… without GOMP_SPINCOUNT", "ms", (OURS,), on_cuda=False, busy=True, yielding=False
+    ),
     "predict": Task("Labels at full size", "ms", (OURS, FOLDED, SDPA, EAGER)),
     "training": Task("Training step", "ms", (OURS, SDPA, EAGER)),
     "forward memory": Task("Forward, peak memory", "MB", EVERYBODY),
@@ -136,13 +140,16 @@ def on_cuda(task: Task, contender: str) -> bool:
 
 def run(job: Job) -> list[float]:
     """The numbers of one job, from a process of its own."""
-    threads = str(job.threads)
-    settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "GOMP_SPINCOUNT": "1000"}
-    with busy(cores() if job.task in TASKS and TASKS[job.task].busy else 0):
+    threads, task = str(job.threads), TASKS.get(job.task)
+    settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    if task is None or task.yielding:
+        settings["GOMP_SPINCOUNT"] = "1000"
+    inherited = {name: x for name, x in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    with busy(cores() if task and task.busy else 0):
         child = subprocess.run(
             [sys.executable, "-m", "benchmarks.contender", json.dumps(asdict(job))],
             cwd=HERE.parent,
-            env={**os.environ, **settings},
+            env=inherited | settings,
             capture_output=True,
             encoding="utf-8",
         )
@@ -275,10 +282,11 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
     title(
         figure, f"One forward pass: the slowest takes {slowest:.1f} times as long as this package"
     )
-    axes = figure.subplots(2, -(-len(TASKS) // 2), sharey=True, squeeze=False).flat
-    for ax in axes[len(TASKS) :]:
+    compared = {name: task for name, task in TASKS.items() if len(task.contenders) > 1}
+    axes = figure.subplots(2, -(-len(compared) // 2), sharey=True, squeeze=False).flat
+    for ax in axes[len(compared) :]:
         ax.axis("off")
-    for ax, (name, task) in zip(axes, TASKS.items(), strict=False):
+    for ax, (name, task) in zip(axes, compared.items(), strict=False):
         bars = {row["contender"]: row["median"] for row in rows if row["task"] == name}
         heights = [bars.get(contender, 0) for contender in contenders]
         colors = [OKABE_ITO[0] if "edu" in contender else GREY for contender in contenders]

@@ -198,6 +198,7 @@ def time_import(job: Job) -> list[float]:
 TASKS: dict[str, Callable[[Job], list[float]]] = {
     "forward": time_forward,
     "forward, busy": time_forward,
+    "forward, busy, spinning": time_forward,
     "predict": time_predict,
     "training": time_training,
     "forward memory": forward_memory,

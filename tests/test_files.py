@@ -40,7 +40,7 @@ def test_what_truly_does_not_fit_leaves_what_was_there(tmp_path):
 
 def test_a_home_that_nobody_has_is_said_so(monkeypatch):
     monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as where there is none
-    with pytest.raises(ValueError, match="'~ada/run' is no path here: there is no such home folder"):
+    with pytest.raises(ValueError, match="~ada/run' is no path here: there is no such"):
         expanded("~ada/run")
 
 

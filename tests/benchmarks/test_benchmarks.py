@@ -116,16 +116,14 @@ def test_milliseconds_leave_the_warm_up_out(monkeypatch):
     assert seconds == []
 
 
-def test_all_cores_are_busy_where_the_task_says_so(monkeypatch):
-    """By counting the programs that run beside each contender."""
-    beside = {}
+def test_cores_are_busy_and_threads_spin_where_the_task_says_so(monkeypatch):
+    """By counting the programs that run beside each contender, and reading what it is told."""
+    found, started = {}, []
 
-    def run(command, **options):
-        job = json.loads(command[-1])
-        beside[job["task"]] = len(started)
+    def run(command, env, **options):
+        task = json.loads(command[-1])["task"]
+        found[task] = len(started), env.get("GOMP_SPINCOUNT")
         return subprocess.CompletedProcess(command, 0, stdout="[1.0]")
-
-    started = []
 
     class Program:
         def __init__(self, command):
@@ -139,9 +137,16 @@ def test_all_cores_are_busy_where_the_task_says_so(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(subprocess, "Popen", Program)
-    for task in ("forward", "forward, busy"):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
+    for task in ("export", "forward", "forward, busy", "forward, busy, spinning"):
         benchmark.run(job(task))
-    assert beside == {"forward": 0, "forward, busy": cores()} and started == []
+    assert found == {
+        "export": (0, "1000"),
+        "forward": (0, "1000"),
+        "forward, busy": (cores(), "1000"),
+        "forward, busy, spinning": (cores(), None),
+    }
+    assert started == []
 
 
 def test_unequal_work_is_not_compared():
