@@ -2,7 +2,9 @@
 
 import contextlib
 import importlib.metadata
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -85,6 +87,33 @@ def test_conda_installs_what_make_lab_installs():
 
 def test_what_the_tests_install_holds_what_the_course_installs():
     assert set(extras_of("lab")) < set(extras_of("test"))
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, ["1000", "1", str(Path.home())]),
+        ({"GOMP_SPINCOUNT": "7"}, ["7", "1", str(Path.home())]),
+        ({"HOME": "/no/such/folder"}, ["1000", "1", str(ROOT / ".venv/home")]),
+        ({"HOME": ""}, ["1000", "1", str(ROOT / ".venv/home")]),
+    ],
+)
+def test_what_make_starts_yields_its_core_speaks_utf_8_and_has_a_home(given, told, tmp_path):
+    names = ("GOMP_SPINCOUNT", "PYTHONUTF8", "HOME")
+    values = " ".join(f"'$${name}'".replace("'", '"') for name in names)
+    (tmp_path / "show.mk").write_text(f"show:\n\t@printf '%s\\n' {values}\n", encoding="utf-8")
+    inherited = {name: x for name, x in os.environ.items() if name not in names}
+    home = {"HOME": str(Path.home())}
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "-f", "Makefile", "-f", tmp_path / "show.mk", "show"],
+        cwd=ROOT,
+        env=inherited | home | given,
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert shown.stdout.splitlines() == told
 
 
 def test_the_public_ci_runs_on_windows_what_make_runs_elsewhere():
