@@ -73,14 +73,11 @@ def stop(process, log, rows, number):
     return process.returncode, said
 
 
-@pytest.mark.parametrize(("rank", "times"), [(None, 1), ("0", 1), ("1", 0)])
-def test_on_a_busy_machine_it_says_once_what_to_set(rank, times, folder, capsys, monkeypatch):
-    monkeypatch.setattr("segformer_edu.commands.train.crowding", lambda: "Set FEWER=1 first.")
-    monkeypatch.delenv("RANK", raising=False)
-    if rank:
-        monkeypatch.setenv("RANK", rank)
-        monkeypatch.setattr("segformer_edu.training.train", lambda *_, **__: None)  # nor its peers
-    assert train(folder, "--steps", "1") == 0
+@pytest.mark.parametrize(("quiet", "times"), [(False, 1), (True, 0)])
+def test_on_a_busy_machine_it_says_once_what_to_set(quiet, times, folder, capsys, monkeypatch):
+    monkeypatch.setattr("segformer_edu.training.loop.crowding", lambda: "Set FEWER=1 first.")
+    options = ["--config", folder / "mine.yaml", "--steps", 2, *(["--quiet"] if quiet else [])]
+    assert command(folder, "train", "--out", folder / "run", *options) == 0
     assert capsys.readouterr().err.count("Set FEWER=1 first.") == times
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from segformer_edu.commands.parser import Parser, add_command
-from segformer_edu.doctor import crowding, pick_device
 from segformer_edu.files import expanded
 
 DESCRIPTION = """\
@@ -68,10 +65,6 @@ def run(options: argparse.Namespace) -> int:
     begun = expanded(options.out) / "settings.yaml"
     continues = options.resume and begun.exists() and not options.config_file
     settings = read_settings(options, Settings.from_yaml(begun) if continues else None)
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that accelerate starts
-    on_cpu = settings.cpu or pick_device().type == "cpu"
-    if first and on_cpu and (advice := crowding()):
-        print(advice, file=sys.stderr)
     train(settings, options.out, options.resume, progress=not options.quiet)
     processes = PartialState()
     if processes.is_main_process:

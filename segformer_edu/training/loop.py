@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from pathlib import Path
 
 import torch
 from accelerate.utils import broadcast_object_list
 from tqdm.auto import tqdm
 
+from segformer_edu.doctor import crowding
 from segformer_edu.segformer import SegFormer
 from segformer_edu.training.gradient import compute_gradient
 from segformer_edu.training.interruption import Interruption
@@ -37,7 +39,7 @@ def train(
         folder: of this run alone.
         resume: continue the run that the folder holds, if it holds one.
         data: pictures to train on and to validate on, instead of those that the settings name.
-        progress: show a bar on stderr.
+        progress: show a bar on stderr; before it, what to set on a machine that is busy.
 
     Returns:
         The model with its last weights, or their running average; in evaluation mode.
@@ -55,12 +57,15 @@ def train(
         raise ValueError("The processes have different settings: start all by the same command.")
     parts = assemble(settings, data, accelerator, state)
     run.begin(parts.validation.class_names, state)
+    speaks = progress and accelerator.is_main_process
+    if speaks and accelerator.device.type == "cpu" and (advice := crowding()):
+        print(advice, file=sys.stderr)
     bar = tqdm(
         total=settings.steps,
         initial=run.step,
         unit=" images",
         unit_scale=settings.batch_size,
-        disable=not (progress and accelerator.is_main_process),
+        disable=not speaks,
     )
     with contextlib.closing(run), bar, Interruption() as interruption:
         batches = iter(parts.loader)
