@@ -55,7 +55,7 @@ def begin(folder, out, *more):
     """Begin or continue a run in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "segformer_edu", "train", "--out", str(folder / out), *more],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",

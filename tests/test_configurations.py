@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -288,6 +288,12 @@ def test_a_model_agrees_with_the_equations_or_refuses_the_image(data, config):
             assert not x.requires_grad or x.grad.isfinite().all()
 
 
+def attention_entries(config, sizes):
+    """Of one image, over all heads and blocks."""
+    stages = zip(sizes, config.reduction_ratios, config.num_heads, config.depths, strict=True)
+    return sum(h * w * (h // r) * (w // r) * heads * depth for (h, w), r, heads, depth in stages)
+
+
 @few
 @given(data=st.data(), config=configs())
 @torch.no_grad()
@@ -303,6 +309,7 @@ def test_every_other_view_of_a_model_agrees_with_the_equations(data, config):
     if expected_sizes is None:
         refused(lambda: contributions(model, x), "64×64", "at least")
         return
+    assume(len(x) * attention_entries(config, expected_sizes) < 2**22)  # 32 MB, several times
     reference = Reference(model.eval())
     expected = reference.logits(x)
     if config.block_norm_eps == 1e-5:
