@@ -117,7 +117,8 @@ def crowding() -> str:
     free = free_cores()
     if free is None or free > threads - 0.5:
         return ""
-    busy = f"Other programs leave {free:.1f} cores free for torch's {threads} threads"
+    wanted = "torch's one thread" if threads == 1 else f"torch's {threads} threads"
+    busy = f"Other programs leave {free:.1f} cores free for {wanted}"
     if sys.platform == "linux" and "GOMP_SPINCOUNT" not in os.environ:
         return (
             f"{busy}. Set GOMP_SPINCOUNT=1000 before you start (make lab does it): threads that "
