@@ -80,13 +80,15 @@ def start(playwright: Playwright, path: str) -> Browser:
     )
 
 
-def find(playwright: Playwright) -> str | None:
-    """The path of the first browser that starts.
+def find(playwright: Playwright | None) -> str | None:
+    """The path of the first browser that starts, by a Playwright that does.
 
     Each is started, because a file alone says little: Ubuntu's `chromium-browser` is a script that
     asks for a snap, a downloaded Chromium may lack its libraries, and `--version` opens a window on
     Windows.
     """
+    if playwright is None:
+        return None
     for path in candidates(playwright):
         try:
             start(playwright, path).close()
@@ -113,7 +115,7 @@ def driver() -> Iterator[Playwright | None]:
 def found() -> str | None:
     """The path of a browser that starts, by a Playwright that starts."""
     with driver() as playwright:
-        return find(playwright) if playwright else None
+        return find(playwright)
 
 
 def ways_to_fetch() -> Iterator[list[str]]:

@@ -21,13 +21,7 @@ from segformer_edu.checkpoints.configs import (
     infer,
     to_hugging_face,
 )
-from segformer_edu.checkpoints.files import (
-    CONFIG,
-    WEIGHTS,
-    locate,
-    read_json,
-    read_tensors,
-)
+from segformer_edu.checkpoints.files import CONFIG, WEIGHTS, locate, read_json, read_tensors
 from segformer_edu.checkpoints.layouts import HUGGING_FACE, Weights, translate
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.decoder import FoldedDecoder

@@ -26,7 +26,7 @@ for _ in progress(range(1234), "steps"):
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with driver() as playwright:
-        path = find(playwright) if playwright else None
+        path = find(playwright)
         if path is None and os.environ.get("CI"):
             pytest.fail(MISSING)
         if path is None:
