@@ -21,7 +21,9 @@ def pixel_by_pixel(matrix: Tensor) -> list[float]:
     true, said = rows.repeat_interleave(pixels), columns.repeat_interleave(pixels)
     known = {*true.tolist(), *said.tolist()}
     return [
-        float(jaccard_score(true == k, said == k)) if k in known else float("nan")
+        float(jaccard_score((true == k).numpy(), (said == k).numpy()))
+        if k in known
+        else float("nan")
         for k in range(len(matrix))
     ]
 
