@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from benchmarks.contender import CONTENDERS, Job
 from segformer_edu.doctor import cores
-from segformer_edu.plots.style import GREY, OKABE_ITO, new_figure, styled, title
+from segformer_edu.plots.style import BLUE, GREY, new_figure, styled
 from tools.machines import busy
 
 HERE = Path(__file__).parent
@@ -277,11 +277,9 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
     """A panel a task, a bar a contender, on the CPU."""
     rows = [row for row in rows if row["device"] == "cpu"]
     contenders = list(dict.fromkeys(row["contender"] for row in rows))[::-1]  # the first on top
-    figure = new_figure(4.6)
     slowest = max(row["ratio"] for row in rows if row["task"] == "forward")
-    title(
-        figure, f"One forward pass: the slowest takes {slowest:.1f} times as long as this package"
-    )
+    finding = f"One forward pass: the slowest takes {slowest:.1f} times as long as this package"
+    figure = new_figure(4.6, finding)
     compared = {name: task for name, task in TASKS.items() if len(task.contenders) > 1}
     axes = figure.subplots(2, -(-len(compared) // 2), sharey=True, squeeze=False).flat
     for ax in axes[len(compared) :]:
@@ -289,7 +287,7 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
     for ax, (name, task) in zip(axes, compared.items(), strict=False):
         bars = {row["contender"]: row["median"] for row in rows if row["task"] == name}
         heights = [bars.get(contender, 0) for contender in contenders]
-        colors = [OKABE_ITO[0] if "edu" in contender else GREY for contender in contenders]
+        colors = [BLUE if "edu" in contender else GREY for contender in contenders]
         drawn = ax.barh(contenders, heights, color=colors)
         ax.bar_label(drawn, [f"{height:.0f}" if height else "–" for height in heights], padding=3)
         ax.set_title(f"{task.heading}, {task.unit}")

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from segformer_edu import SegFormer, SegFormerConfig, plots
 from segformer_edu.data.photos import normalize, sample_labels, sample_photo
 from segformer_edu.data.scenes import CLASSES, Scenes
-from segformer_edu.plots.scenes import labelled_pictures
 
 DPI = 150  # sharp on a page that is shown larger than a notebook's column
 
@@ -34,7 +33,7 @@ def scenes() -> Figure:
     drawn = Scenes(18, size=192, seed=8)
     images, labels = zip(*(drawn.picture(index) for index in range(len(drawn))), strict=True)
     finding = "Streets drawn from a seed, and the class of every pixel"
-    return labelled_pictures(images, labels, CLASSES, finding=finding)
+    return plots.labelled_pictures(images, labels, CLASSES, finding=finding)
 
 
 PICTURES: dict[str, Callable[[], Figure]] = {

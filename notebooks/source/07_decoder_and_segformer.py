@@ -34,7 +34,7 @@ from segformer_edu.analysis.receptive_field import area, receptive_field
 from segformer_edu.checkpoints.layouts import PUBLISHED
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.exercises import check, hint, solution
-from segformer_edu.plots.scenes import color_labels
+from segformer_edu.plots.labels import color_labels
 from segformer_edu.training import confusion_matrix, scores
 
 torch.set_grad_enabled(False)

@@ -3,39 +3,33 @@
 `show(figure, alt)` puts one into a notebook, with the words that stand for it.
 """
 
-from segformer_edu.plots.attention_cost import attention_matrix, attention_rows, growth
-from segformer_edu.plots.course_map import course_map
-from segformer_edu.plots.decoder import (
-    class_bars,
-    contribution_maps,
-    receptive_fields,
-    resized_rows,
-)
-from segformer_edu.plots.encoder import equal_budgets, grouped_bars, label_maps
-from segformer_edu.plots.feature_maps import feature_maps
-from segformer_edu.plots.learning import label_rows, number_grid, step_curves
-from segformer_edu.plots.patches import patches, pictures, shift_curves
-from segformer_edu.plots.photograph import photograph
-from segformer_edu.plots.position import deviations, probed_places, score_ranges, token_maps
-from segformer_edu.plots.scenes import labelled_pictures
-from segformer_edu.plots.segmentation import segmentation
-from segformer_edu.plots.show import png, show
-from segformer_edu.plots.spatial_reduction import (
-    attention_over_keys,
-    key_grids,
-    shares,
-    stacked_bars,
-)
-from segformer_edu.plots.stochastic_depth import (
+from segformer_edu.plots.bars import class_bars, grouped_bars, stacked_bars, survivors
+from segformer_edu.plots.curves import (
     bands,
-    clouds,
-    dropped_together,
-    gates,
+    equal_budgets,
+    growth,
     schedules,
-    seeds,
-    survivors,
+    shares,
+    shift_curves,
+    step_curves,
+    training_curves,
 )
-from segformer_edu.plots.training import training_curves
+from segformer_edu.plots.diagrams import course_map, resized_rows
+from segformer_edu.plots.grids import attention_matrix, dropped_together, gates, number_grid
+from segformer_edu.plots.labels import label_maps, label_rows, labelled_pictures, segmentation
+from segformer_edu.plots.maps import (
+    attention_over_keys,
+    attention_rows,
+    contribution_maps,
+    deviations,
+    feature_maps,
+    probed_places,
+    receptive_fields,
+    token_maps,
+)
+from segformer_edu.plots.photographs import key_grids, patches, photograph, pictures
+from segformer_edu.plots.points import clouds, score_ranges, seeds
+from segformer_edu.plots.show import png, show
 
 __all__ = [
     "attention_matrix",

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 Parameters = ParamSpec("Parameters")
 
 # Okabe and Ito's eight colours, chosen to stay apart in every kind of colour vision.
-OKABE_ITO = (
-    "#0072B2",  # blue
-    "#E69F00",  # orange
-    "#009E73",  # bluish green
-    "#CC79A7",  # reddish purple
-    "#D55E00",  # vermillion
-    "#56B4E9",  # sky blue
-    "#F0E442",  # yellow
-    "#000000",  # black
-)
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+VERMILLION, SKY_BLUE, YELLOW, BLACK = "#D55E00", "#56B4E9", "#F0E442", "#000000"
+OKABE_ITO = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY_BLUE, YELLOW, BLACK)
+
+INK, PAPER = "#1F2933", "#FFFFFF"  # text, background
+GREY, PALE = "#7B8794", "#D5DBE1"  # what stands back; what is empty, left out or behind a bar
+BROWN, DARK_GREEN = "#A34700", "#00664B"  # like blue, dark enough for white letters
+PALE_BLUE, PALE_BROWN, PALE_GREEN = "#E4F0F8", "#FBEDE2", "#E1F3EC"  # areas for dark letters
+PALE_ORANGE = "#F7D5A8"  # a map with the same number everywhere, which has no dark and bright
+PATCH_AND_NEIGHBOURS = (YELLOW, SKY_BLUE, ORANGE)  # a patch, the next to its right, the next below
+
 SEQUENTIAL = "magma"  # attention and every other map of one quantity: even steps, dark is little
-INK, GREY, PAPER = "#1F2933", "#7B8794", "#FFFFFF"  # text, what stands back, background
+DIVERGING = "PuOr_r"  # for and against: orange and violet, apart for all eyes, white between
+FOR, AGAINST = "#B35806", "#542788"  # the same, dark enough for a bar
+
+# For those who do not see the colours, in the order of the colours.
+MARKERS = "osD^vP"
+HATCHES = ("", "//", "..", "\\\\", "xx", "--")
+
 WIDTH, DPI = 8.0, 100  # inches, dots per inch: a picture fills a notebook's column
 
 # Black is kept out of curves, where it is the axes'; styles differ as well as colours.
@@ -71,14 +80,26 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
     return drawn
 
 
-def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure, in inches, that no pyplot knows of and that lays itself out."""
-    return Figure(figsize=(width, height), layout="constrained")
+def new_figure(height: float, finding: str = "", width: float = WIDTH) -> Figure:
+    """An empty figure, in inches, with its finding above it; pyplot does not know of it."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if finding:
+        figure.suptitle(finding, x=0.01, ha="left")
+    return figure
 
 
-def title(figure: Figure, finding: str) -> None:
-    """Write what the picture shows above it, flush left."""
-    figure.suptitle(finding, x=0.01, ha="left")
+def frame(
+    ax: Axes,
+    box: tuple[float, float, float, float],
+    color: str,
+    around: str = PAPER,
+    widths: tuple[float, float] = (3.5, 2),
+) -> None:
+    """Frame a box, `(x, y, width, height)`, in two colours, of which one is seen on any ground."""
+    for line, thickness in zip((around, color), widths, strict=True):
+        ax.add_patch(
+            Rectangle(box[:2], *box[2:], fill=False, edgecolor=line, lw=thickness, zorder=2)
+        )
 
 
 def class_colors(count: int) -> np.ndarray:
@@ -161,22 +182,3 @@ def _as_seen(colors: np.ndarray) -> np.ndarray:
 def _distance(seen: np.ndarray, color: np.ndarray) -> np.ndarray:
     """How far each colour is from one, `(4, n, 3)` and `(4, 3)` → `(n,)`, to the worst eyes."""
     return np.linalg.norm(seen - color[:, None], axis=-1).min(axis=0)
-
-
-def check_photo(photo: np.ndarray) -> None:
-    """Refuse what is not an `(H, W, 3)` uint8 photograph."""
-    if not isinstance(photo, np.ndarray) or photo.ndim != 3 or photo.shape[-1] != 3:
-        raise ValueError(
-            f"photo is an (H, W, 3) array; got {getattr(photo, 'shape', type(photo))}."
-        )
-    if photo.dtype != np.uint8:
-        raise ValueError(
-            f"photo holds whole numbers 0 … 255 (uint8); got {photo.dtype}. Draw the photograph "
-            f"itself, not what data.photos.normalize made of it."
-        )
-
-
-def check_names(names: Sequence[str], count: int) -> None:
-    """Refuse names that do not cover labels 0 … count − 1."""
-    if len(names) < count:
-        raise ValueError(f"{len(names)} names, but the labels reach {count - 1}: name {count}.")

@@ -1,10 +1,15 @@
-"""The palette: steady, and readable by eyes that the code did not see when it chose."""
+"""The palette is steady and readable by every kind of eyes; drawing leaves no trace behind."""
+
+import subprocess
+import sys
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from segformer_edu import plots
 from segformer_edu.plots import style
 from segformer_edu.plots.style import class_colors
 
@@ -75,3 +80,14 @@ def test_the_readers_own_settings_neither_show_nor_suffer():
         assert matplotlib.rcParams["axes.titlesize"] == 40
     assert ax.title.get_size() == style.SETTINGS["axes.titlesize"]
     assert ax.get_facecolor() == (1, 1, 1, 1)
+
+
+def test_drawing_changes_no_array_and_opens_no_pyplot_figure():
+    photo, labels = np.full((40, 60, 3), 7, dtype=np.uint8), np.eye(40, 60, dtype=int)
+    assert isinstance(plots.segmentation(photo, labels), Figure)
+    assert (photo == 7).all() and np.array_equal(labels, np.eye(40, 60))
+    code = (
+        "import sys, segformer_edu.plots; "
+        "sys.exit('matplotlib.pyplot' in sys.modules or 'IPython' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The map of the course: the architecture, with the lesson that builds each part of it."""
+"""Diagrams: the architecture with its lessons, and how a row of numbers is enlarged."""
 
 from __future__ import annotations
 
@@ -9,12 +9,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from segformer_edu.plots.feature_maps import check_maps, liveliest
-from segformer_edu.plots.segmentation import check_labels, overlay
-from segformer_edu.plots.style import INK, OKABE_ITO, PAPER, new_figure, styled, title
+from segformer_edu.plots.checks import check_labels, check_stages
+from segformer_edu.plots.labels import overlay
+from segformer_edu.plots.maps import liveliest
+from segformer_edu.plots.style import (
+    BLUE,
+    BROWN,
+    DARK_GREEN,
+    GREY,
+    INK,
+    PALE_BLUE,
+    PALE_BROWN,
+    PALE_GREEN,
+    PAPER,
+    VERMILLION,
+    new_figure,
+    styled,
+)
 
-ENCODER, DECODER, SKILL = OKABE_ITO[0], "#A34700", "#00664B"  # each dark enough for white letters
-PALE = {ENCODER: "#E4F0F8", DECODER: "#FBEDE2", SKILL: "#E1F3EC"}
+ENCODER, DECODER, SKILL = BLUE, BROWN, DARK_GREEN
+PALER = {ENCODER: PALE_BLUE, DECODER: PALE_BROWN, SKILL: PALE_GREEN}
 CENTRES, SIDES = (27.2, 42.4, 54.7, 65.2), (14, 11, 8.5, 6.5)  # of the stages' maps
 MIDDLE = 40.5  # the height at which photograph, stages and labels stand
 HEIGHT = 57
@@ -36,9 +50,8 @@ def course_map(photo: np.ndarray, maps: Sequence[np.ndarray], labels: np.ndarray
     if len(maps) != len(CENTRES):
         raise ValueError(f"The map shows {len(CENTRES)} stages; got {len(maps)} feature maps.")
     check_labels(photo, labels)
-    check_maps(maps)
-    figure = new_figure(5.8, width=9.5)
-    title(figure, "What you will build, and the lesson that builds it")
+    check_stages(maps)
+    figure = new_figure(5.8, "What you will build, and the lesson that builds it", width=9.5)
     ax = figure.subplots()
     ax.set(xlim=(0, 100), ylim=(0, HEIGHT), aspect="equal")
     ax.axis("off")
@@ -130,7 +143,7 @@ def _box(
     style = "round,pad=0,rounding_size=1"
     ax.add_patch(
         FancyBboxPatch(
-            (x, y), width, height, style, facecolor=face or PALE[color], edgecolor=color, lw=0.8
+            (x, y), width, height, style, facecolor=face or PALER[color], edgecolor=color, lw=0.8
         )
     )
 
@@ -163,3 +176,54 @@ def _draw_picture(ax: Axes, picture: np.ndarray, x: float, side: float) -> None:
     ax.imshow(picture, extent=extent, interpolation="antialiased", zorder=2)
     ax.add_patch(Rectangle(extent[::2], width, height, fill=False, edgecolor=INK, lw=0.6, zorder=3))
     ax.set(xlim=(0, 100), ylim=(0, HEIGHT))  # imshow moves them
+
+
+def sample_positions(small: int, large: int, align_corners: bool) -> np.ndarray:
+    """Where each of `large` new samples lies on a row of `small` old ones, 0 to small − 1.
+
+    With aligned corners the first and last samples coincide, and steps are (small − 1) /
+    (large − 1). Otherwise pixels are squares, whose centres are mapped, and kept inside.
+    """
+    index = np.arange(large)
+    if align_corners:
+        return index * (small - 1) / (large - 1)
+    return np.clip((index + 0.5) * small / large - 0.5, 0, small - 1)
+
+
+@styled
+def resized_rows(values: Sequence[float], large: int, finding: str = "") -> Figure:
+    """A row of numbers enlarged in both ways: where each new sample looks, and what it gets.
+
+    Old pixels are squares of `large / len(values)` new ones. A line leads from each new pixel to
+    the point of the old row that it reads.
+
+    Args:
+        values: the old row.
+        large: new samples.
+        finding: the title.
+
+    Raises:
+        ValueError: fewer than two values, or a row that would shrink.
+    """
+    small = len(values)
+    if small < 2 or large <= small:
+        raise ValueError(f"{small} values to {large}: give two or more, and enlarge them.")
+    figure = new_figure(2.6, finding)
+    scale = large / small
+    new = np.arange(large) + 0.5
+    for ax, aligned in zip(figure.subplots(1, 2), (False, True), strict=True):
+        read = (sample_positions(small, large, aligned) + 0.5) * scale
+        for old in range(small):
+            square = Rectangle((old * scale, 1), scale, 0.28, facecolor=PALE_BLUE, edgecolor=BLUE)
+            ax.add_patch(square)
+            ax.text((old + 0.5) * scale, 1.14, f"{values[old]:g}", ha="center", va="center")
+        for x, there in zip(new, read, strict=True):
+            ax.plot([x, there], [0.3, 1], color=VERMILLION if aligned else GREY, lw=1, ls="-")
+            ax.add_patch(Rectangle((x - 0.5, 0), 1, 0.28, facecolor=PAPER, edgecolor=INK, lw=0.6))
+        result = np.interp(sample_positions(small, large, aligned), np.arange(small), values)
+        for x, value in zip(new, result, strict=True):
+            ax.text(x, 0.14, f"{value:.1f}".removeprefix("0"), ha="center", va="center", fontsize=6)
+        ax.set(xlim=(-0.2, large + 0.2), ylim=(-0.05, 1.35))
+        ax.set_title(f"align_corners={aligned}", fontsize=9)
+        ax.axis("off")
+    return figure

@@ -1,0 +1,368 @@
+"""Maps: a number for each token, drawn as a colour, in a row or beside the photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from segformer_edu.plots.checks import check_photo, check_stages
+from segformer_edu.plots.style import (
+    BLUE,
+    DIVERGING,
+    GREY,
+    INK,
+    ORANGE,
+    PAPER,
+    SKY_BLUE,
+    WIDTH,
+    frame,
+    new_figure,
+    styled,
+)
+
+FAINTEST = 1e-3  # of a receptive field's strongest pixel: what is weaker is drawn black
+
+
+@styled
+def token_maps(
+    maps: Sequence[np.ndarray],
+    captions: Sequence[str],
+    finding: str = "",
+    mark: Sequence[tuple[int, int] | None] = (),
+    numbered: bool = False,
+) -> Figure:
+    """A number for each token, one panel a map, each drawn on its own scale.
+
+    Args:
+        maps: `(H, W)` each.
+        captions: what stands above each panel.
+        finding: the title.
+        mark: for each panel the row and column of a token to be framed, or None.
+        numbered: whether the number, a whole one, is also written on its token.
+
+    Raises:
+        ValueError: an array of another rank, or another number of captions or marks.
+    """
+    _check_maps(maps, captions)
+    if mark and len(mark) != len(maps):
+        raise ValueError(f"{len(mark)} marks for {len(maps)} maps: give one for each, or none.")
+    figure, axes = _panels(maps, captions, finding)
+    for ax, values in zip(axes, maps, strict=True):
+        ax.imshow(values)
+        bright = values - values.min() > 0.6 * np.ptp(values)
+        for (row, column), value in np.ndenumerate(values) if numbered else ():
+            color = INK if bright[row, column] else PAPER
+            ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize=7)
+    for ax, token in zip(axes, mark, strict=False):
+        if token:
+            frame(ax, (token[1] - 0.5, token[0] - 0.5, 1, 1), BLUE, widths=(4, 2))
+    return figure
+
+
+@styled
+def deviations(
+    maps: Sequence[np.ndarray], captions: Sequence[str], finding: str = "", least: float = 1e-8
+) -> Figure:
+    """How far each token is from the middle one, on one logarithmic scale for all panels.
+
+    Tokens that do not differ from the middle one are left white and crossed out.
+
+    Args:
+        maps: `(H, W)` each, as `analysis.position.deviation` gives them.
+        captions: what stands above each panel.
+        finding: the title.
+        least: where the scale begins; what is smaller is drawn as this.
+
+    Raises:
+        ValueError: an array of another rank, a negative number, or another number of captions.
+    """
+    _check_maps(maps, captions)
+    if any((values < 0).any() for values in maps):
+        raise ValueError("a deviation is a distance: give numbers of at least 0.")
+    figure, axes = _panels(maps, captions, finding)
+    scale = LogNorm(least, max(1.0, *(values.max() for values in maps)))
+    for ax, values in zip(axes, maps, strict=True):
+        shown = np.ma.masked_where(values == 0, np.maximum(values, least))
+        image = ax.imshow(shown, norm=scale)
+        row, column = np.nonzero(values == 0)
+        size = 60 / max(values.shape)
+        ax.plot(column, row, "x", color=GREY, markersize=size, markeredgewidth=size / 6)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="distance from the middle token")
+    return figure
+
+
+@styled
+def probed_places(
+    believed: Sequence[np.ndarray], captions: Sequence[str], finding: str = ""
+) -> Figure:
+    """Where a probe believes every token to be: neighbours are joined, so truth is a square grid.
+
+    Args:
+        believed: `(H, W, 2)` each, rows and columns, from 0 to 1 where the probe is right.
+        captions: what stands above each panel.
+        finding: the title.
+
+    Raises:
+        ValueError: an array of another shape, or another number of captions.
+    """
+    _check_maps([places[..., 0] for places in believed], captions)
+    if any(places.shape[-1] != 2 for places in believed):
+        raise ValueError(f"shapes {[places.shape for places in believed]}: give (H, W, 2) arrays.")
+    figure, axes = _panels([np.zeros((1, 1))] * len(believed), captions, finding)
+    for ax, places in zip(axes, believed, strict=True):
+        rows, columns = places[..., 0], places[..., 1]
+        for x, y in ((columns, rows), (columns.T, rows.T)):
+            ax.plot(x, y, color=GREY, lw=0.6, ls="-")
+        ax.plot(columns.ravel(), rows.ravel(), "o", color=BLUE, markersize=2.5)
+        ax.set(xlim=(-0.15, 1.15), ylim=(1.15, -0.15), aspect="equal")
+        ax.plot([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], color=ORANGE, lw=1, ls="-")
+    return figure
+
+
+def _panels(
+    maps: Sequence[np.ndarray], captions: Sequence[str], finding: str
+) -> tuple[Figure, list[Axes]]:
+    """A row of square-celled panels without axes, and the figure that holds them."""
+    shapes = [values.shape[1] / values.shape[0] for values in maps]
+    side = WIDTH / max(sum(shapes), 3)  # inches: a map alone takes a third of the page
+    figure = new_figure(side + 0.6, finding, side * sum(shapes))
+    axes = figure.subplots(1, len(maps), squeeze=False, width_ratios=shapes)[0]
+    for ax, caption in zip(axes, captions, strict=True):
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(caption, fontsize=9)
+        ax.spines[:].set(visible=True, color=INK, linewidth=0.5)
+    return figure, list(axes)
+
+
+def _check_maps(maps: Sequence[np.ndarray], captions: Sequence[str]) -> None:
+    """Refuse what is not a row of `(H, W)` arrays with a caption each."""
+    if not len(maps) or len(maps) != len(captions) or any(values.ndim != 2 for values in maps):
+        raise ValueError(
+            f"maps of shapes {[values.shape for values in maps]} and {len(captions)} captions: "
+            f"give (H, W) arrays, and a caption for each."
+        )
+
+
+@styled
+def receptive_fields(
+    rows: Mapping[str, Sequence[np.ndarray]], captions: Mapping[str, Sequence[str]], finding: str
+) -> Figure:
+    """Receptive fields, a row for each network and a column for each stage.
+
+    Colours are logarithmic, each panel's own: from a thousandth of its strongest pixel up.
+
+    Args:
+        rows: name → one `(H, W)` array a stage.
+        captions: name → what stands above each panel of its row.
+        finding: the title.
+
+    Raises:
+        ValueError: rows of different lengths, or captions that do not fit.
+    """
+    columns = {len(fields) for fields in rows.values()}
+    lengths = {name: len(texts) for name, texts in captions.items()}
+    if len(columns) != 1 or lengths != {name: len(fields) for name, fields in rows.items()}:
+        raise ValueError("give every row as many fields as the others, and a caption for each.")
+    (count,) = columns
+    side = (WIDTH - 1) / count
+    figure = new_figure(len(rows) * (side + 0.2) + 0.4, finding)
+    axes = figure.subplots(len(rows), count, squeeze=False)
+    for row, (name, fields) in zip(axes, rows.items(), strict=True):
+        for ax, field, caption in zip(row, fields, captions[name], strict=True):
+            strongest = float(field.max())
+            shown = np.clip(field, FAINTEST * strongest, None)
+            ax.imshow(shown, norm=LogNorm(FAINTEST * strongest, strongest))
+            ax.set_title(caption, fontsize=8, loc="center")
+            ax.set(xticks=[], yticks=[])
+        row[0].set_ylabel(name, fontsize=9)
+    return figure
+
+
+@styled
+def feature_maps(maps: Sequence[np.ndarray], finding: str = "", channels: int = 5) -> Figure:
+    """The liveliest channels of each stage, one row a stage.
+
+    Each channel is drawn on its own scale, from its least value to its greatest.
+
+    Args:
+        maps: for each stage a `(C, H, W)` array, the finest first.
+        finding: the title.
+        channels: how many channels to draw, those that vary most over the picture.
+
+    Raises:
+        ValueError: arrays of other shapes, or no maps.
+    """
+    check_stages(maps)
+    height, width = maps[0].shape[1:]
+    cell = 1.25 * height / width  # inches
+    figure = new_figure(len(maps) * (cell + 0.2) + 0.35 * bool(finding), finding)
+    axes = figure.subplots(len(maps), channels + 1, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for stage, (row, stage_map) in enumerate(zip(axes, maps, strict=True), start=1):
+        count, rows, columns = stage_map.shape
+        row[0].text(
+            1,
+            0.5,
+            f"stage {stage}\n{rows} × {columns} tokens\n{count} channels",
+            ha="right",
+            va="center",
+            transform=row[0].transAxes,
+            linespacing=1.6,
+        )
+        for ax, channel in zip(row[1:], liveliest(stage_map, channels), strict=False):
+            ax.imshow(stage_map[channel])
+            ax.set_title(f"channel {channel}", fontsize=7, color=GREY, pad=2)
+    return figure
+
+
+def liveliest(stage_map: np.ndarray, count: int) -> np.ndarray:
+    """The channels that vary most over the picture, in their own order."""
+    spread = stage_map.std(axis=(1, 2))
+    return np.sort(np.argsort(-spread, kind="stable")[:count])
+
+
+@styled
+def attention_rows(
+    photo: np.ndarray,
+    maps: np.ndarray,
+    queries: Sequence[tuple[int, int]],
+    names: Sequence[str],
+    finding: str = "",
+) -> Figure:
+    """Rows of an attention matrix, each laid out as the map that it is, beside the photograph.
+
+    Each map is drawn on its own scale, from its least weight to its greatest; a frame marks the
+    query's own token.
+
+    Args:
+        photo: `(H, W, 3)` uint8.
+        maps: `(n, h, w)`, the weights of one query over all keys, n times.
+        queries: for each map the row and column of its query.
+        names: for each map what to write above it.
+        finding: the title.
+
+    Raises:
+        ValueError: arrays of other shapes, or numbers that differ.
+    """
+    check_photo(photo)
+    if maps.ndim != 3 or not len(maps) == len(queries) == len(names):
+        raise ValueError(
+            f"maps of shape {maps.shape}, {len(queries)} queries, {len(names)} names: give an "
+            f"(n, h, w) array and as many queries and names as maps."
+        )
+    figure, first, others = _beside_photo(photo, len(maps), finding)
+    extent = (0, maps.shape[2], maps.shape[1], 0)
+    first.imshow(photo, extent=extent)
+    first.set_title("photograph")
+    for number, (ax, weights, (row, column), name) in enumerate(
+        zip(others, maps, queries, names, strict=True)
+    ):
+        ax.imshow(weights, extent=extent)
+        ax.set_title(name)
+        for panel in (first, ax):
+            frame(panel, (column - 0.5, row - 0.5, 2, 2), SKY_BLUE, widths=(3, 1.5))
+        if queries.index((row, column)) == number:  # a query named once, however many maps it has
+            first.annotate(
+                name if len(set(queries)) > 1 else "query",
+                (column + 1.5, row - 0.5),
+                color="white",
+                fontsize=8,
+                weight="bold",
+                bbox={"facecolor": "black", "alpha": 0.6, "pad": 1.5, "linewidth": 0},
+            )
+    return figure
+
+
+@styled
+def attention_over_keys(
+    photo: np.ndarray,
+    maps: Sequence[np.ndarray],
+    query: tuple[float, float],
+    captions: Sequence[str],
+    finding: str = "",
+) -> Figure:
+    """The attention of one query over keys of different sizes, beside the photograph.
+
+    Each map is drawn on its own scale, from its least weight to its greatest.
+
+    Args:
+        photo: `(H, W, 3)` uint8.
+        maps: `(h, w)` each, a weight for each key.
+        query: where it stands, in fractions of the height and of the width.
+        captions: one for each map.
+        finding: the title.
+
+    Raises:
+        ValueError: an array of another shape or type, or another number of captions.
+    """
+    check_photo(photo)
+    if len(maps) != len(captions) or any(weights.ndim != 2 for weights in maps):
+        raise ValueError(
+            f"maps of shapes {[weights.shape for weights in maps]} and {len(captions)} captions: "
+            f"give (h, w) arrays, and a caption for each."
+        )
+    figure, first, others = _beside_photo(photo, len(maps), finding)
+    for ax, shown, caption in zip(
+        (first, *others), (photo, *maps), ("photograph", *captions), strict=True
+    ):
+        ax.imshow(shown, extent=(0, 1, 1, 0), aspect=photo.shape[0] / photo.shape[1])
+        ax.set_title(caption, fontsize=9)
+        for color, size in ((PAPER, 11), (BLUE, 8)):
+            ax.plot(query[1], query[0], "s", color=color, ms=size, mew=2, fillstyle="none")
+    return figure
+
+
+@styled
+def contribution_maps(
+    photo: np.ndarray, parts: np.ndarray, captions: Sequence[str], finding: str = ""
+) -> Figure:
+    """What each stage adds to one class's logit, everywhere, beside the photograph.
+
+    All maps share one scale: orange speaks for the class, violet against it, white is silent.
+
+    Args:
+        photo: `(H, W, 3)` uint8.
+        parts: `(n, h, w)`, n summands.
+        captions: one for each.
+        finding: the title.
+
+    Raises:
+        ValueError: arrays of other shapes, or another number of captions.
+    """
+    check_photo(photo)
+    if parts.ndim != 3 or len(parts) != len(captions):
+        raise ValueError(f"parts of shape {parts.shape} and {len(captions)} captions: give (n, …).")
+    figure, first, others = _beside_photo(photo, len(parts), finding, room=WIDTH - 0.5)
+    first.imshow(photo, interpolation="antialiased")
+    first.set_title("scene", fontsize=9)
+    limit = np.abs(parts).max()
+    for ax, part, caption in zip(others, parts, captions, strict=True):
+        image = ax.imshow(part, cmap=DIVERGING, vmin=-limit, vmax=limit)
+        ax.set_title(caption, fontsize=9)
+    bar = figure.colorbar(image, ax=others[-1], fraction=0.05)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("added to the logit", fontsize=7)
+    return figure
+
+
+def signed_colors(values: np.ndarray, limit: float) -> np.ndarray:
+    """Numbers as colours, −limit violet, 0 white, limit orange: `(H, W)` → `(H, W, 3)` uint8."""
+    return matplotlib.colormaps[DIVERGING](0.5 + values / (2 * limit), bytes=True)[..., :3]
+
+
+def _beside_photo(
+    photo: np.ndarray, count: int, finding: str, room: float = WIDTH
+) -> tuple[Figure, Axes, list[Axes]]:
+    """A row of panels as wide as `room`: one for the photograph, and `count` for its maps."""
+    side = room / (count + 1)
+    figure = new_figure(side * photo.shape[0] / photo.shape[1] + 0.6, finding)
+    first, *others = figure.subplots(1, count + 1)
+    for ax in (first, *others):
+        ax.axis("off")
+    return figure, first, others

@@ -1,0 +1,110 @@
+"""Points: every result a dot, alone, over the range of its seeds, or in a cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from segformer_edu.plots.checks import shared_names
+from segformer_edu.plots.style import GREY, INK, MARKERS, OKABE_ITO, new_figure, styled
+
+Points = tuple[Sequence[float], Sequence[float]]  # x and y
+
+
+@styled
+def seeds(panels: Mapping[str, Mapping[str, Sequence[float]]], finding: str = "") -> Figure:
+    """Every seed as a dot, those of one number joined; beside them mean and standard deviation.
+
+    Args:
+        panels: what is measured → name → one value a seed, in the order of the seeds.
+        finding: the title.
+
+    Raises:
+        ValueError: names with different numbers of seeds.
+    """
+    figure = new_figure(3.2, finding)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for ax, (label, by_name) in zip(axes, panels.items(), strict=True):
+        if len({len(values) for values in by_name.values()}) != 1:
+            raise ValueError(f"{label}: every name has a value for every seed; got {by_name}.")
+        places = np.arange(len(by_name))
+        ax.plot(places, list(by_name.values()), color=GREY, lw=0.7, ls="-", alpha=0.7, zorder=1)
+        for place, values in zip(places, by_name.values(), strict=True):
+            color = OKABE_ITO[place % 6]
+            marker = MARKERS[place % len(MARKERS)]
+            ax.plot([place] * len(values), values, marker, color=color, markersize=4)
+            middle, deviation = np.mean(values), np.std(values, ddof=1)
+            ax.errorbar(place + 0.2, middle, deviation, fmt="_", color=INK, capsize=4, ms=12)
+        ax.set_xticks(places, list(by_name))
+        ax.set(title=label, xlim=(-0.4, len(by_name) - 0.5))
+        ax.set_ylim(bottom=0)
+    return figure
+
+
+@styled
+def score_ranges(
+    scores: Mapping[str, Mapping[str, Sequence[float]]],
+    y_label: str,
+    finding: str = "",
+    chance: float = 0.0,
+) -> Figure:
+    """Groups of scores, every seed a dot, and a line from the least to the greatest.
+
+    Args:
+        scores: group → name → one value a seed; every group has the same names.
+        y_label: what is scored.
+        finding: the title.
+        chance: the score of guessing; a line is drawn there.
+
+    Raises:
+        ValueError: groups of different names.
+    """
+    names = shared_names(scores)
+    figure = new_figure(3.2, finding)
+    ax = figure.subplots()
+    ax.axhline(chance, color=GREY, lw=0.8, ls="-", zorder=0)
+    step = 0.7 / len(names)
+    for number, name in enumerate(names):
+        color, marker = OKABE_ITO[number % 6], MARKERS[number % len(MARKERS)]
+        for place, group in enumerate(scores.values()):
+            x = place + step * (number - (len(names) - 1) / 2)
+            values = group[name]
+            ax.plot([x, x], [min(values), max(values)], color=color, lw=1.2, ls="-")
+            label = name if place == 0 else "_"
+            ax.plot([x] * len(values), values, marker, color=color, ms=5, label=label)
+    ax.set_xticks(range(len(scores)), list(scores))
+    ax.set(ylabel=y_label, xlim=(-0.5, len(scores) - 0.5))
+    figure.legend(loc="outside lower center", ncols=len(names))
+    return figure
+
+
+@styled
+def clouds(
+    panels: Mapping[str, Mapping[str, Points]],
+    labels: tuple[str, str],
+    finding: str = "",
+    log: bool = False,
+) -> Figure:
+    """Points of several kinds, a panel for each caption, all on the same axes.
+
+    Args:
+        panels: caption → name → x and y.
+        labels: of the horizontal and of the vertical axis.
+        finding: the title.
+        log: whether both axes are logarithmic.
+    """
+    figure = new_figure(3.4, finding)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
+    for ax, (caption, kinds) in zip(axes, panels.items(), strict=True):
+        for number, (name, (x, y)) in enumerate(kinds.items()):
+            marker = MARKERS[number]
+            ax.plot(x, y, marker, markersize=4, alpha=0.6, markeredgewidth=0, label=name)
+        ax.set(xlabel=labels[0], title=caption)
+        if len(kinds) > 1:
+            ax.legend()
+    axes[0].set_ylabel(labels[1])
+    if log:
+        axes[0].set(xscale="log", yscale="log")
+    return figure

@@ -1,0 +1,126 @@
+"""Curves go through the points that they were given, on the axes that they name."""
+
+import numpy as np
+import pytest
+
+from segformer_edu import plots
+from segformer_edu.plots.curves import rolling_mean
+
+
+def test_a_power_law_is_a_straight_line_of_that_slope():
+    tokens = [4, 16, 64]
+    curves = {"square": (tokens, [n**2 for n in tokens]), "linear": (tokens, tokens)}
+    figure = plots.growth({"seconds": curves}, "tokens N", {4: "2²", 64: "8²"}, "finding")
+    (ax,) = figure.axes
+    for line, power in zip(ax.lines, (2, 1), strict=True):
+        points = ax.transData.transform(line.get_xydata())
+        steps = np.diff(points, axis=0)
+        assert steps[0] == pytest.approx(steps[1])
+        unit = ax.transData.transform([[1, 1], [10, 10]])
+        scale = np.diff(unit, axis=0)[0]
+        assert (steps[0, 1] / scale[1]) / (steps[0, 0] / scale[0]) == pytest.approx(power)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["2²", "8²"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["square", "linear"]
+
+
+def test_budgets_stand_on_logarithmic_axes_with_their_numbers():
+    points = {"column": ([4, 16], [27, 158]), "pyramid": ([4, 8], [32, 64])}
+    (ax,) = plots.equal_budgets(points, ("pixels", "channels")).axes
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    for line, (x, y) in zip(ax.lines, points.values(), strict=True):
+        assert (list(line.get_xdata()), list(line.get_ydata())) == (x, y)
+    assert [text.get_text() for text in ax.texts] == ["27", "158", "32", "64"]
+    assert [text.xy for text in ax.texts] == [(4, 27), (16, 158), (4, 32), (8, 64)]
+    above = [text.xyann[1] > 0 for text in ax.texts]  # 27 lies below 32, the others alone
+    assert above == [False, True, True, True]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["4", "8", "16"]
+    assert len({line.get_marker() for line in ax.lines}) == 2
+
+
+def test_shift_curves_mark_whole_tokens():
+    figure = plots.shift_curves(range(6), {"a": [0, 1, 2, 1, 0, 1]}, what="change", stride=4)
+    (ax,) = figure.axes
+    *marks, curve = ax.lines
+    assert [mark.get_xdata()[0] for mark in marks] == [0, 4]
+    assert curve.get_ydata().tolist() == [0, 1, 2, 1, 0, 1] and curve.get_label() == "a"
+
+
+def test_shares_are_percent_and_multiples_are_marked():
+    ax = plots.shares([31, 32, 33], {"stage 1": [1.0, 1.0, 0.5]}, multiple=32).axes[0]
+    *marks, curve = ax.lines
+    assert [mark.get_xdata()[0] for mark in marks] == [32] == list(ax.get_xticks())
+    assert list(curve.get_xdata()) == [31, 32, 33] and list(curve.get_ydata()) == [100, 100, 50]
+
+
+def test_drop_and_survival_are_the_same_points_on_two_axes():
+    ax, survival = plots.schedules({"linspace": [0.0, 0.1], "paper": [0.05, 0.1]}).axes
+    assert [list(line.get_ydata()) for line in ax.lines] == [[0, 0.1], [0.05, 0.1]]
+    assert list(ax.lines[0].get_xdata()) == [1, 2]
+    for drop in (0.0, 0.07):
+        height = ax.transData.transform((1, drop))[1]
+        assert survival.transData.transform((1, 1 - drop))[1] == pytest.approx(height)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_band_is_one_deviation_around_the_mean(log):
+    values = np.array([[1.0, 10.0], [4.0, 10.0]])
+    figure = plots.bands([0, 1], {"runs": values, "one": values[:1]}, ("x", "y"), log=log)
+    (ax,) = figure.axes
+    first, second = ax.lines
+    if log:
+        middle, deviation = 2.0, np.exp(np.std(np.log([1, 4]), ddof=1))
+        edges = middle / deviation, middle * deviation
+    else:
+        middle, deviation = 2.5, np.std([1, 4], ddof=1)
+        edges = middle - deviation, middle + deviation
+    assert first.get_ydata() == pytest.approx([middle, 10])
+    assert second.get_ydata() == pytest.approx([1, 10])
+    (band,) = ax.collections  # a single run has none
+    points = band.get_paths()[0].vertices
+    at_zero = points[points[:, 0] == 0, 1]
+    assert (at_zero.min(), at_zero.max()) == pytest.approx(edges)
+    assert ax.get_yscale() == ("log" if log else "linear")
+
+
+def test_a_rolling_mean_is_the_mean_of_its_window():
+    values = np.random.default_rng(2).random(30)
+    assert np.allclose(rolling_mean(values, 7), [values[i : i + 7].mean() for i in range(24)])
+
+
+def test_curves_have_their_own_panels_and_only_the_first_is_smoothed():
+    steps = list(range(1, 31))
+    values = [step**2 for step in steps]
+    figure = plots.step_curves(
+        {"loss": {"a": (steps, values)}, "score": {"b": (steps, values), "c": ([0, 30], [1, 2])}},
+        levels={"ceiling": 500.0},
+        finding="Down",
+        smooth=5,
+    )
+    losses, score = figure.axes
+    x, y = losses.lines[0].get_data()
+    assert x[0] == 5 and y[0] == np.mean(values[:5]) and len(x) == 26
+    assert np.array_equal(score.lines[0].get_ydata(), values)
+    assert [line.get_ydata()[0] for line in score.lines[2:]] == [500.0]
+    assert [each.get_text() for each in score.texts] == [" ceiling"]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["loss", "score"]
+    assert figure.get_suptitle() == "Down"
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda: plots.growth({"s": {"a": ([1, 2], [0, 1])}}, "", {1: "1"}), "a: .* above zero"),
+        (lambda: plots.growth({"s": {"a": ([-1, 2], [1, 1])}}, "", {1: "1"}), "a: .* above zero"),
+        (lambda: plots.equal_budgets({"a": ([1], [0])}, ("", "")), "above zero"),
+        (lambda: plots.shift_curves(range(3), {"a": [0, 1]}, "", 4), "a has 2 values for 3 shifts"),
+        (lambda: plots.shares([1, 2], {"stage 1": [1.0]}, 2), "1 values for 2 sides"),
+        (lambda: plots.schedules({"a": [0.1], "b": [0.1, 0.2]}), "one depth"),
+        (lambda: plots.bands([1, 2], {"a": np.ones((3, 4))}, ("", "")), r"a: give an \(n, 2\)"),
+        (lambda: plots.bands([1, 2], {"a": np.ones(2)}, ("", "")), r"a: give an \(n, 2\)"),
+        (lambda: plots.step_curves({}), "give a panel"),
+        (lambda: plots.step_curves({"a": {"b": ([1], [1, 2])}}), "b has 1 steps and 2 values"),
+    ],
+)
+def test_curves_that_cannot_be_drawn_are_refused(draw, words):
+    with pytest.raises(ValueError, match=words):
+        draw()

@@ -1,0 +1,180 @@
+"""Maps show the numbers that they were given, and mark the tokens that they were told."""
+
+import numpy as np
+import pytest
+from matplotlib.patches import Rectangle
+
+from segformer_edu import plots
+from segformer_edu.data.photos import sample_photo
+from segformer_edu.plots.maps import liveliest, signed_colors
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+MAPS = [np.arange(12.0).reshape(3, 4), np.eye(3)]
+
+
+def test_token_maps_draw_each_map_and_frame_the_marked_token():
+    figure = plots.token_maps(MAPS, ["one", "two"], "Found", mark=[(2, 1), None])
+    first, second = figure.axes
+    for ax, values, caption in zip(figure.axes, MAPS, ["one", "two"], strict=True):
+        assert np.array_equal(ax.images[0].get_array(), values)
+        assert ax.get_title(loc="left") == caption
+    frames = [each for each in first.patches if isinstance(each, Rectangle)]
+    assert {each.get_bbox().bounds for each in frames} == {(0.5, 1.5, 1, 1)}
+    assert not [each for each in second.patches if isinstance(each, Rectangle)]
+
+
+def test_numbered_tokens_carry_their_number_where_they_stand():
+    (ax,) = plots.token_maps([MAPS[0]], ["one"], numbered=True).axes
+    written = {each.get_position(): each.get_text() for each in ax.texts}
+    assert written == {(c, r): str(4 * r + c) for r in range(3) for c in range(4)}
+    assert not plots.token_maps([MAPS[0]], ["one"]).axes[0].texts
+
+
+def test_deviations_share_a_scale_and_cross_out_what_is_zero():
+    maps = [np.array([[1e-2, 0.0], [1e-20, 1.0]]), np.array([[2.0, 1e-4], [1e-4, 0.0]])]
+    figure = plots.deviations(maps, ["one", "two"], least=1e-8)
+    first, second = figure.axes[:2]
+    assert first.images[0].norm is second.images[0].norm
+    assert (first.images[0].norm.vmin, first.images[0].norm.vmax) == (1e-8, 2.0)
+    shown = first.images[0].get_array()
+    assert shown.mask.tolist() == [[False, True], [False, False]]
+    assert shown[1, 0] == 1e-8
+    assert [tuple(point) for point in first.lines[0].get_xydata()] == [(1, 0)]
+    assert [tuple(point) for point in second.lines[0].get_xydata()] == [(1, 1)]
+
+
+def test_every_token_stands_where_it_is_believed_to_be():
+    places = np.random.default_rng(0).uniform(size=(3, 4, 2))
+    (ax,) = plots.probed_places([places], ["stage 1"]).axes
+    (dots,) = [line for line in ax.lines if line.get_marker() == "o"]
+    expected = places.reshape(-1, 2)[:, ::-1]  # x is the column
+    assert np.array_equal(dots.get_xydata(), expected)
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # rows count downward
+    joined = [line.get_xydata() for line in ax.lines if line.get_marker() == "None"]
+    assert any(np.array_equal(line, places[1, :, ::-1]) for line in joined)  # a row of tokens
+    assert any(np.array_equal(line, places[:, 2, ::-1]) for line in joined)  # a column
+
+
+def test_fields_keep_their_places_and_captions():
+    field = np.full((6, 6), 1e-9)
+    field[2, 3] = 1
+    figure = plots.receptive_fields(
+        {"one": [field, field.T], "two": [field.T, field]},
+        {"one": ["a", "b"], "two": ["c", "d"]},
+        "finding",
+    )
+    assert [ax.get_title() for ax in figure.axes] == ["a", "b", "c", "d"]
+    shown = [ax.images[0].get_array() for ax in figure.axes]
+    assert [np.unravel_index(each.argmax(), each.shape) for each in shown] == [
+        (2, 3),
+        (3, 2),
+        (3, 2),
+        (2, 3),
+    ]
+    assert shown[0].min() == 1e-3  # drawn as dark as can be
+    assert [figure.axes[i].get_ylabel() for i in (0, 2)] == ["one", "two"]
+
+
+def test_feature_maps_draws_the_channels_that_vary_most():
+    stage_map = np.random.default_rng(0).random((6, 8, 12))
+    stage_map[[1, 4]] *= 10
+    stage_map[2] += 100  # bright is not lively
+    assert liveliest(stage_map, 2).tolist() == [1, 4]
+    figure = plots.feature_maps([stage_map, stage_map[:3, ::2, ::2]], channels=2)
+    drawn = [ax.images[0].get_array() for ax in figure.axes if ax.images]
+    assert len(drawn) == 4
+    assert np.array_equal(drawn[0], stage_map[1]) and np.array_equal(drawn[1], stage_map[4])
+    beside = figure.axes[3].texts  # of the second row
+    assert [text.get_text() for text in beside] == ["stage 2\n4 × 6 tokens\n3 channels"]
+
+
+def test_each_row_is_drawn_as_its_map_with_a_frame_around_its_query():
+    maps = np.random.default_rng(0).random((2, 6, 8))
+    queries = [(1, 2), (4, 7)]
+    photo_ax, *axes = plots.attention_rows(PHOTO, maps, queries, ["sky", "sea"]).axes
+    assert len(photo_ax.patches) == 4 and [note.get_text() for note in photo_ax.texts] == [
+        "sky",
+        "sea",
+    ]
+    for ax, each, (row, column), name in zip(axes, maps, queries, ["sky", "sea"], strict=True):
+        assert np.array_equal(ax.images[0].get_array(), each)
+        assert ax.get_title(loc="left") == name
+        for frame in ax.patches:  # the token (row, column) fills the unit square from there
+            assert frame.get_center() == pytest.approx((column + 0.5, row + 0.5))
+
+
+def test_one_query_in_several_maps_is_named_once():
+    maps = np.ones((3, 6, 8))
+    figure = plots.attention_rows(PHOTO, maps, [(1, 2)] * 3, ["head 1", "head 2", "head 3"])
+    assert [note.get_text() for note in figure.axes[0].texts] == ["query"]
+
+
+def test_the_photograph_is_as_tall_as_it_is():
+    wide = plots.attention_rows(PHOTO, np.ones((1, 6, 8)), [(0, 0)], ["a"])
+    square = plots.attention_rows(sample_photo(), np.ones((1, 8, 8)), [(0, 0)], ["a"])
+    assert wide.get_figheight() < square.get_figheight()
+
+
+def test_attention_over_keys_draws_each_map_and_marks_the_query_in_all():
+    maps = [np.eye(4), np.eye(2)]
+    figure = plots.attention_over_keys(PHOTO, maps, (0.25, 0.75), ["16 keys", "4 keys"], "Found")
+    photo, *panels = figure.axes
+    assert np.array_equal(photo.images[0].get_array(), PHOTO)
+    for ax, weights, caption in zip(panels, maps, ["16 keys", "4 keys"], strict=True):
+        assert np.array_equal(ax.images[0].get_array(), weights)
+        assert ax.get_title(loc="left") == caption
+    for ax in figure.axes:
+        assert {tuple(line.get_xydata()[0]) for line in ax.lines} == {(0.75, 0.25)}
+
+
+def test_maps_share_one_scale_with_zero_in_its_middle():
+    parts = np.zeros((2, 3, 3))
+    parts[0, 0, 0], parts[1, 2, 2] = 2, -5
+    figure = plots.contribution_maps(PHOTO, parts, ["stage 1", "stage 2"])
+    limits = [ax.images[0].get_clim() for ax in figure.axes[1:3]]
+    assert limits == [(-5, 5)] * 2
+
+
+def test_colours_are_for_and_against():
+    white, orange, violet = signed_colors(np.array([[0.0, 2.0, -2.0]]), 2.0)[0].astype(int)
+    assert white.min() > 240
+    assert orange[0] > orange[2] and violet[2] > violet[1]
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda: plots.token_maps([], []), "0 captions"),
+        (lambda: plots.token_maps(MAPS, ["one"]), "1 captions"),
+        (lambda: plots.token_maps([np.ones(3)], [""]), r"\[\(3,\)\]"),
+        (lambda: plots.token_maps(MAPS, ["", ""], mark=[(0, 0)]), "1 marks for 2 maps"),
+        (lambda: plots.deviations([np.array([[-1.0, 1.0]])], [""]), "at least 0"),
+        (lambda: plots.probed_places([np.ones((2, 2, 3))], [""]), r"give \(H, W, 2\)"),
+        (lambda: plots.feature_maps([]), r"\(C, H, W\)"),
+        (lambda: plots.feature_maps([np.ones((4, 4))]), r"\(C, H, W\)"),
+        (lambda: plots.feature_maps([np.ones((1, 3, 4, 4))]), r"\(C, H, W\)"),
+        (lambda: plots.attention_rows(PHOTO, np.ones((6, 8)), [(0, 0)], ["a"]), "maps of shape"),
+        (lambda: plots.attention_rows(PHOTO, np.ones((2, 6, 8)), [(0, 0)], ["a"]), "maps of shape"),
+        (lambda: plots.attention_rows(PHOTO / 255, np.ones((1, 6, 8)), [(0, 0)], ["a"]), "uint8"),
+        (lambda: plots.attention_over_keys(PHOTO, [np.eye(2)], (0, 0), []), "0 captions"),
+        (lambda: plots.attention_over_keys(PHOTO, [np.ones(4)], (0, 0), [""]), r"\(4,\)"),
+        (lambda: plots.contribution_maps(PHOTO, np.ones((2, 3, 3)), ["a"]), "captions"),
+        (lambda: plots.contribution_maps(PHOTO / 255, np.ones((1, 3, 3)), ["a"]), "uint8"),
+    ],
+)
+def test_maps_that_cannot_be_drawn_are_refused(draw, words):
+    with pytest.raises(ValueError, match=words):
+        draw()
+
+
+@pytest.mark.parametrize(
+    ("rows", "captions"),
+    [
+        ({"a": [np.ones((2, 2))] * 2, "b": [np.ones((2, 2))]}, {"a": ["", ""], "b": [""]}),
+        ({"a": [np.ones((2, 2))]}, {"a": []}),
+        ({"a": [np.ones((2, 2))]}, {"b": [""]}),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused(rows, captions):
+    with pytest.raises(ValueError, match="caption for each"):
+        plots.receptive_fields(rows, captions, "")

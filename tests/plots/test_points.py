@@ -1,0 +1,52 @@
+"""Every result is a dot, at its own height."""
+
+import pytest
+
+from segformer_edu import plots
+
+
+def test_seeds_are_dots_with_their_mean_and_deviation():
+    (ax,) = plots.seeds({"error, %": {"before": [1.0, 3.0], "after": [2.0, 2.5]}}).axes
+    joined = [line.get_ydata().tolist() for line in ax.lines if line.get_linestyle() == "-"]
+    assert [1.0, 2.0] in joined and [3.0, 2.5] in joined
+    dots = [line.get_ydata() for line in ax.lines if line.get_marker() in "os"]
+    assert [list(values) for values in dots] == [[1.0, 3.0], [2.0, 2.5]]
+    middle = ax.containers[0].lines[0].get_ydata()[0]
+    ((_, low), (_, high)) = ax.containers[0].lines[2][0].get_segments()[0]
+    assert (low, middle, high) == pytest.approx((2 - 2**0.5, 2, 2 + 2**0.5))
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["before", "after"]
+
+
+def test_each_score_is_a_dot_and_groups_stand_apart():
+    scores = {"a": {"x": [0.1, 0.3], "y": [0.5]}, "b": {"x": [0.2], "y": [0.9, 0.7]}}
+    figure = plots.score_ranges(scores, "R²", chance=0.25)
+    (ax,) = figure.axes
+    dots = [line for line in ax.lines if line.get_marker() != "None"]
+    heights = [line.get_ydata() for line in dots]
+    assert [list(each) for each in heights] == [[0.1, 0.3], [0.2], [0.5], [0.9, 0.7]]
+    centres = [line.get_xdata()[0] for line in dots]
+    assert centres[0] < 0 < centres[2] and centres[1] < 1 < centres[3]
+    assert ax.lines[0].get_ydata() == [0.25, 0.25]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["a", "b"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["x", "y"]
+
+
+def test_clouds_share_their_axes():
+    figure = plots.clouds({"left": {"a": ([1, 2], [3, 4])}, "right": {"b": ([9], [9])}}, ("x", "y"))
+    left, right = figure.axes
+    assert left.lines[0].get_xydata().tolist() == [[1, 3], [2, 4]]
+    assert left.get_xlim() == right.get_xlim() and left.get_ylim() == right.get_ylim()
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["left", "right"]
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda: plots.seeds({"error": {"a": [1.0], "b": [1.0, 2.0]}}), "error: every name"),
+        (lambda: plots.score_ranges({}, ""), "the same names"),
+        (lambda: plots.score_ranges({"a": {"x": [1]}, "b": {"y": [1]}}, ""), "the same names"),
+    ],
+)
+def test_results_that_do_not_fit_together_are_refused(draw, words):
+    with pytest.raises(ValueError, match=words):
+        draw()
