@@ -13,7 +13,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -123,8 +123,28 @@ def seeds(quick: bool) -> Iterator[Row]:
         at = training_run.STEPS if seed == 0 and not quick else ()
         row, found = run(96, 3 if quick else STEPS, seed, at=at)
         if at:
-            training_run.save(found, unseen(96)[1], row["losses"])
+            save_run(found, unseen(96)[1], row["losses"])
         yield row
+
+
+def save_run(predicted: Mapping[int, Tensor], labels: Tensor, losses: Sequence[float]) -> None:
+    """Write what the widget shows into the package.
+
+    Args:
+        predicted: after each of the widget's steps, the classes of all unseen scenes, `(N, H, W)`.
+        labels: what they are, `(N, H, W)`.
+        losses: of every step.
+    """
+    of_steps = [predicted[step] for step in training_run.STEPS]
+    shown = list(training_run.SHOWN)
+    run = training_run.Run(
+        predictions=np.stack([each[shown].numpy() for each in of_steps], 1).astype(np.uint8),
+        confusions=np.stack(
+            [confusion_matrix(each, labels, CONFIG.num_classes).numpy() for each in of_steps]
+        ),
+        losses=np.array(losses, dtype=np.float32),
+    )
+    np.savez_compressed(training_run.RUN, **run._asdict())
 
 
 def optimizers(quick: bool) -> Iterator[Row]:

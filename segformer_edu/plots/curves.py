@@ -204,7 +204,7 @@ def schedules(rates: Mapping[str, Sequence[float]], finding: str = "") -> Figure
         ValueError: rules of different depths.
     """
     if len({len(values) for values in rates.values()}) != 1:
-        raise ValueError(f"rules of one depth are compared; got {rates}.")
+        raise ValueError(f"all rules must have one depth; got {rates}.")
     figure = new_figure(3.0, finding)
     ax = figure.subplots()
     for number, (name, values) in enumerate(rates.items()):

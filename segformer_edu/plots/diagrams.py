@@ -192,10 +192,10 @@ def sample_positions(small: int, large: int, align_corners: bool) -> np.ndarray:
 
 @styled
 def resized_rows(values: Sequence[float], large: int, finding: str = "") -> Figure:
-    """A row of numbers enlarged in both ways: where each new sample looks, and what it gets.
+    """A row of numbers enlarged with and without aligned corners.
 
     Old pixels are squares of `large / len(values)` new ones. A line leads from each new pixel to
-    the point of the old row that it reads.
+    the point of the old row that it reads; the new pixel holds what it reads there.
 
     Args:
         values: the old row.

@@ -100,7 +100,9 @@ def deviations(
 def probed_places(
     believed: Sequence[np.ndarray], captions: Sequence[str], finding: str = ""
 ) -> Figure:
-    """Where a probe believes every token to be: neighbours are joined, so truth is a square grid.
+    """Where a probe places every token.
+
+    Neighbours are joined, so a probe that is always right draws a square grid.
 
     Args:
         believed: `(H, W, 2)` each, rows and columns, from 0 to 1 where the probe is right.
@@ -235,7 +237,7 @@ def attention_rows(
     names: Sequence[str],
     finding: str = "",
 ) -> Figure:
-    """Rows of an attention matrix, each laid out as the map that it is, beside the photograph.
+    """Rows of an attention matrix, each laid out as a map, beside the photograph.
 
     Each map is drawn on its own scale, from its least weight to its greatest; a frame marks the
     query's own token.
@@ -324,7 +326,7 @@ def contribution_maps(
 ) -> Figure:
     """What each stage adds to one class's logit, everywhere, beside the photograph.
 
-    All maps share one scale: orange speaks for the class, violet against it, white is silent.
+    All maps share one scale: orange counts for the class, violet against it, white for neither.
 
     Args:
         photo: `(H, W, 3)` uint8.

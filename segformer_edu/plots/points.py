@@ -1,4 +1,4 @@
-"""Points: every result a dot, alone, over the range of its seeds, or in a cloud."""
+"""Points: a dot for every result, seed by seed or in a cloud."""
 
 from __future__ import annotations
 

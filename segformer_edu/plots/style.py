@@ -95,7 +95,7 @@ def frame(
     around: str = PAPER,
     widths: tuple[float, float] = (3.5, 2),
 ) -> None:
-    """Frame a box, `(x, y, width, height)`, in two colours, of which one is seen on any ground."""
+    """Frame a box, `(x, y, width, height)`, in two colours, to be seen on any background."""
     for line, thickness in zip((around, color), widths, strict=True):
         ax.add_patch(
             Rectangle(box[:2], *box[2:], fill=False, edgecolor=line, lw=thickness, zorder=2)

@@ -11,9 +11,10 @@ from PIL import Image
 
 from segformer_edu.data.photos import sample_photo
 from segformer_edu.doctor import main_memory
-from segformer_edu.plots.style import INK, OKABE_ITO, PAPER
+from segformer_edu.plots.style import BLUE, INK, PALE, PAPER, VERMILLION
 from segformer_edu.widgets.explorer import Choices, Explorer, choice
 from segformer_edu.widgets.picture import Lines, Picture, Raster, Rectangle, Shape, Text, grid, jpeg
+from segformer_edu.widgets.words import plural
 
 SIDES = (64, 128, 224, 256, 384, 512, 768, 1024, 1536, 2048)  # pixels; every patch divides them
 PATCHES = (1, 2, 4, 8, 16, 32)
@@ -25,7 +26,6 @@ UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 PHOTO, TOP, HEIGHT = 256, 62, 356  # side of the photograph, where it begins, of the whole picture
 LEFT, RULER = 300, 400  # where the ruler begins, and its length
 SMALLEST, LARGEST = 14, 52  # ends of the ruler, powers of two: 16 KiB to 4 PiB
-BLUE, RED = OKABE_ITO[0], OKABE_ITO[4]
 TASK = (
     "Patch size 4 and one head is stage 1 of SegFormer B1, if nothing were reduced. Find the "
     "largest image for which all the bars end before your machine's memory does. Then double the "
@@ -71,14 +71,13 @@ Row = tuple[str, int]  # what, and its bytes
 
 def rows_of(state: State) -> list[Row]:
     """The bars."""
-    heads = f"{state.heads} head" + "s" * (state.heads > 1)
     return [
         (
             f"queries, keys, values, output ({HEAD_CHANNELS} channels a head): fused, all it takes",
             state.fused_bytes,
         ),
         ("the attention matrix of one head", state.matrix_bytes // state.heads),
-        (f"the matrices of {heads}, one layer", state.matrix_bytes),
+        (f"the matrices of {plural(state.heads, 'head')}, one layer", state.matrix_bytes),
         ("scores and their softmax side by side, as plain code has them", 2 * state.matrix_bytes),
     ]
 
@@ -122,7 +121,7 @@ class AttentionBill(Explorer):
 
 
 def nearest_memory(size: int | None) -> int:
-    """The slider's value that is the fewest doublings away; its first one if nothing is known."""
+    """The slider's value that is the fewest doublings away; its default if nothing is known."""
     if size is None:
         return State().memory
     return min(MEMORIES, key=lambda memory: abs(math.log2(memory * 2**30 / size)))
@@ -154,7 +153,7 @@ def ruler(state: State) -> list[Shape]:
     memory = LEFT + place(state.memory_bytes)
     units = [(LEFT + place(2**power), f"1 {UNITS[power // 10]}") for power in (20, 30, 40, 50)]
     return [
-        Lines([(x, 86, x, bottom) for x, _ in units], "#D5DBE1"),
+        Lines([(x, 86, x, bottom) for x, _ in units], PALE),
         *(Text(x, bottom + 15, name, 11, anchor="middle") for x, name in units),
         Lines([(memory, 86, memory, bottom + 20)], INK, 2),
         Text(memory, bottom + 33, f"memory: {state.memory} GiB", 11, bold=True, anchor="middle"),
@@ -171,7 +170,7 @@ def bars(state: State) -> list[Shape]:
             Rectangle(LEFT - 2, y - 12, 470, 16, PAPER),
             Text(LEFT, y, label),
             Rectangle(end + 3, y + 6, 8 * len(words), 16, PAPER),
-            Rectangle(LEFT, y + 7, end - LEFT, 14, BLUE if fits else RED),
+            Rectangle(LEFT, y + 7, end - LEFT, 14, BLUE if fits else VERMILLION),
             Text(end + 6, y + 19, words, bold=not fits),
         ]
     return shapes
@@ -181,10 +180,10 @@ def bars(state: State) -> list[Shape]:
 
 
 def finding(state: State) -> str:
-    heads = f"{state.heads} head" + "s" * (state.heads > 1)
     return (
-        f"{state.tokens:,} tokens, {heads}: matrices of {binary(state.matrix_bytes)}, "
-        f"{share(state, state.matrix_bytes)} {state.memory} GiB."
+        f"{state.tokens:,} tokens, {plural(state.heads, 'head')}: "
+        f"matrices of {binary(state.matrix_bytes)}, {share(state, state.matrix_bytes)} "
+        f"{state.memory} GiB."
     )
 
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
-from PIL import Image
 
 from segformer_edu.analysis.contributions import contributions
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import CLASSES, scene
 from segformer_edu.plots.labels import overlay
 from segformer_edu.plots.maps import signed_colors
-from segformer_edu.plots.style import INK, OKABE_ITO, PAPER
+from segformer_edu.plots.style import AGAINST, BLUE, FOR, INK
 from segformer_edu.segformer import SegFormer, labels_from_logits
-from segformer_edu.widgets.explorer import Choices, Explorer, choice
-from segformer_edu.widgets.picture import Lines, Picture, Raster, Rectangle, Shape, Text, jpeg
+from segformer_edu.widgets.explorer import Choices, Explorer, choice, token_at
+from segformer_edu.widgets.picture import (
+    Lines,
+    Picture,
+    Raster,
+    Rectangle,
+    Shape,
+    Text,
+    frame,
+    jpeg,
+    png,
+)
+from segformer_edu.widgets.words import percent
 
 SEED, SCENES, SIZE = 707, (3, 4, 6, 10, 11, 23), 128  # among those of the lesson
 PERCENTS = tuple(range(0, 101, 4))
@@ -26,7 +35,6 @@ PARTS = ("stage 1", "stage 2", "stage 3", "stage 4", "biases")
 SIDE, TOP, HEIGHT = 196, 62, 432  # of a panel, where the first row begins, of the whole picture
 BARS, ZERO, NUMBERS = 444, 652, 836  # where the bars' names, their zero and their numbers stand
 REACH = 128  # of the longest bar
-FOR, AGAINST = "#B35806", "#542788"  # the dark ends of the colour map
 TASK = (
     "Find a pixel on which the stages quarrel: stage 1 speaks against the class that wins there, "
     "and the other stages outvote it. Then put the point on a pole. Which stage speaks loudest for "
@@ -40,41 +48,8 @@ class State(Choices):
 
     scene: int = choice("Scene", SCENES, 4)
     label: int = choice("Class", tuple(range(len(CLASSES))), 7, CLASSES.__getitem__)
-    down: int = choice("Point, from the top", PERCENTS, 72, lambda percent: f"{percent} %")
-    across: int = choice("Point, from the left", PERCENTS, 92, lambda percent: f"{percent} %")
-
-
-def draw(state: State) -> Picture:
-    """The picture of a state."""
-    sums = summands(state.scene)  # (stages + 1, K, h, w)
-    point = token_at(sums.shape[2:], state.down, state.across)
-    here = sums[:, :, *point]  # (stages + 1, K)
-    chosen, total = here[:, state.label], here.sum(0)
-    winner = int(total.argmax())
-    right = SIDE + 16
-    shapes = [
-        Text(4, 20, finding(state, chosen, winner), 15, bold=True),
-        *panel(4, TOP, "scene", photograph_file(state.scene), point, sums.shape),
-        *panel(right, TOP, "the model's answer", answer_file(state.scene), point, sums.shape),
-        Text(BARS, 50, f"logit of “{CLASSES[state.label]}” here, part by part", bold=True),
-        *bars(chosen),
-        *runners_up(state, total),
-        *stage_maps(state, sums, point),
-    ]
-    return Picture(
-        HEIGHT, shapes, finding(state, chosen, winner), description(state, here), table(here)
-    )
-
-
-class Contributions(Explorer):
-    """Scene, class and point; the logit there as a sum over the stages, and the same everywhere."""
-
-    first, draw, task = State(), staticmethod(draw), TASK
-
-    def __init__(self) -> None:
-        for number in SCENES:
-            photograph_file(number), answer_file(number)  # now, not at the first touch of a slider
-        super().__init__()
+    down: int = choice("Point, from the top", PERCENTS, 72, percent)
+    across: int = choice("Point, from the left", PERCENTS, 92, percent)
 
 
 # What the model says: computed once for each scene.
@@ -113,19 +88,36 @@ def answer_file(number: int) -> bytes:
 def map_file(number: int, label: int, part: int) -> bytes:
     """One summand of one class, everywhere, in colours; one scale for all parts of the class."""
     values = summands(number)[:, label]
-    file = io.BytesIO()
-    colors = signed_colors(values[part], float(np.abs(values).max()))
-    Image.fromarray(colors).save(file, "png", compress_level=1)
-    return file.getvalue()
+    return png(signed_colors(values[part], float(np.abs(values).max())))
 
 
-def token_at(size: tuple[int, ...], down: int, across: int) -> tuple[int, int]:
-    """Row and column of the pixel of the logits at a point given in percent."""
-    row, column = (
-        min(percent * side // 100, side - 1)
-        for percent, side in zip((down, across), size, strict=True)
+def draw(state: State) -> Picture:
+    """The picture of a state."""
+    sums = summands(state.scene)  # (stages + 1, K, h, w)
+    point = token_at(sums.shape[2:], state.down, state.across)
+    here = sums[:, :, *point]  # (stages + 1, K)
+    chosen, total = here[:, state.label], here.sum(0)
+    winner = int(total.argmax())
+    right = SIDE + 16
+    shapes = [
+        Text(4, 20, finding(state, chosen, winner), 15, bold=True),
+        *panel(4, TOP, "scene", photograph_file(state.scene), point, sums.shape),
+        *panel(right, TOP, "the model's answer", answer_file(state.scene), point, sums.shape),
+        Text(BARS, 50, f"logit of “{CLASSES[state.label]}” here, part by part", bold=True),
+        *bars(chosen),
+        *runners_up(state, total),
+        *stage_maps(state, sums, point),
+    ]
+    return Picture(
+        HEIGHT, shapes, finding(state, chosen, winner), description(state, here), table(here)
     )
-    return row, column
+
+
+class Contributions(Explorer):
+    """Scene, class and point; the logit there as a sum over the stages, and the same everywhere."""
+
+    first, draw, task = State(), staticmethod(draw), TASK
+    slow = {photograph_file: ["scene"], answer_file: ["scene"]}
 
 
 # Panels.
@@ -148,11 +140,7 @@ def marker(
     row, column = (
         (index + 0.5) * side / count for index, count in zip(point, shape[2:], strict=True)
     )
-    box = x + column - 5, y + row - 5, 10, 10
-    return [
-        Rectangle(*box, stroke=PAPER, thickness=4),
-        Rectangle(*box, stroke=OKABE_ITO[0], thickness=2),
-    ]
+    return frame(x + column - 5, y + row - 5, 10, 10, BLUE)
 
 
 def bars(chosen: np.ndarray) -> list[Shape]:

@@ -8,13 +8,13 @@ from functools import cache
 
 from segformer_edu.analysis import Cost, cost
 from segformer_edu.config import LARGE, SMALL, SegFormerConfig
-from segformer_edu.plots.style import GREY, INK, OKABE_ITO, PAPER
+from segformer_edu.plots.style import BLUE, GREY, INK, PALE
 from segformer_edu.widgets.explorer import Choices, Explorer, choice
-from segformer_edu.widgets.picture import Lines, Picture, Rectangle, Shape, Text
+from segformer_edu.widgets.picture import Lines, Picture, Rectangle, Shape, Text, frame
+from segformer_edu.widgets.words import short
 
 PUBLISHED = ("b0", "b1", "b2", "b3", "b4", "b5")
 HEIGHT, RIGHT = 372, 452  # of the picture; where the map of sizes begins
-BLUE, PALE = OKABE_ITO[0], "#D5DBE1"
 PLOT = (510, 300, 96, 316)  # left edge, width, top and bottom of the map of sizes
 PARAMETERS, MULTIPLY_ADDS = (3e5, 3e8), (1e8, 1e13)  # what its axes span: every design
 TASK = (
@@ -235,8 +235,7 @@ def size_map(state: State, bill: Cost) -> list[Shape]:
     x, y = place(bill)
     return [
         *shapes,
-        Rectangle(x - 7, y - 7, 14, 14, stroke=PAPER, thickness=5),
-        Rectangle(x - 7, y - 7, 14, 14, stroke=BLUE, thickness=3),
+        *frame(x - 7, y - 7, 14, 14, BLUE, thickness=(5, 3)),
         Text(x - 11, y - 11, "yours", bold=True, anchor="end", fill=BLUE),
     ]
 
@@ -297,11 +296,3 @@ def nearest(state: State, bill: Cost) -> str:
 
 def megabytes(bill: Cost) -> str:
     return f"{bill.peak_activation_bytes / 1e6:.0f} MB"
-
-
-def short(count: float) -> str:
-    """A count in three digits: 3.20 G, 16.4 k, 256."""
-    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= factor:
-            return f"{count / factor:#.3g}".rstrip(".") + f" {letter}"
-    return f"{count:.0f}"

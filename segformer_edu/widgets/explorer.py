@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -72,14 +73,21 @@ class Explorer(ipywidgets.VBox):
         first: the state to begin with.
         draw: state → picture, pure. A ValueError becomes the sentence that is shown instead.
         task: what to find out with the sliders, in a sentence or two.
+        slow: cached function → the sliders whose values it is called with, in order. It is called
+            with all of them as the widget is made, so that no slider waits when it first moves.
     """
 
     first: Choices
     draw: Callable[[Any], Picture]
     task: str
+    slow: Mapping[Callable[..., object], Sequence[str]] = {}
 
     def __init__(self) -> None:
         fields = dataclasses.fields(self.first)
+        values = {field.name: field.metadata["values"] for field in fields}
+        for function, names in self.slow.items():
+            for arguments in itertools.product(*(values[name] for name in names)):
+                function(*arguments)
         self.sliders = {field.name: slider(field) for field in fields}
         self.picture = ipywidgets.HTML(self._page(self.first))
         for each in self.sliders.values():
@@ -138,6 +146,9 @@ def slider(field: dataclasses.Field) -> ipywidgets.SelectionSlider:
     )
 
 
-def pixels(size: tuple[int, int]) -> str:
-    """A height and a width as a slider shows them."""
-    return f"{size[0]} × {size[1]}"
+def token_at(size: tuple[int, ...], down: int, across: int) -> tuple[int, int]:
+    """Row and column of the token, of a map of `size`, at a point that sliders give in percent."""
+    row, column = (
+        min(part * side // 100, side - 1) for part, side in zip((down, across), size, strict=True)
+    )
+    return row, column

@@ -10,21 +10,29 @@ from PIL import Image, ImageOps
 
 from segformer_edu.analysis.patches import PatchRow
 from segformer_edu.data.photos import sample_photo
-from segformer_edu.plots.style import INK, OKABE_ITO, PAPER, SEQUENTIAL
-from segformer_edu.widgets.explorer import Choices, Explorer, choice, pixels
+from segformer_edu.plots.style import (
+    INK,
+    PALE,
+    PALE_ORANGE,
+    PAPER,
+    PATCH_AND_NEIGHBOURS,
+    SEQUENTIAL,
+)
+from segformer_edu.widgets.explorer import Choices, Explorer, choice
 from segformer_edu.widgets.picture import (
     Lines,
     Picture,
     Raster,
     Rectangle,
+    Segment,
     Shape,
     Text,
+    frame,
     hatch,
     heat_map,
     jpeg,
 )
-
-Segment = tuple[float, float, float, float]  # x and y of its ends
+from segformer_edu.widgets.words import pixels, plural
 
 SIZES = ((32, 32), (33, 47), (50, 30), (64, 64), (128, 128), (256, 256))
 KERNELS = (1, 2, 3, 4, 5, 7, 8, 16)
@@ -32,8 +40,6 @@ STRIDES = (1, 2, 3, 4, 5, 7, 8, 16)
 PADDINGS = (0, 1, 2, 3, 4, 8)
 SIDE, TOP, HEIGHT = 280, 62, 400  # of a photograph's panel, where it begins, of the whole picture
 CLOSEST = 5  # units between the outlines of two patches; nearer than that they would be a blur
-GREY, PLAIN = "#D5DBE1", "#F7D5A8"  # padding; pixels that all lie in as many patches
-MARKED = (OKABE_ITO[6], OKABE_ITO[5], OKABE_ITO[1])  # a patch, its neighbours right and below
 TASK = (
     "Cut 32 × 32 pixels into 8 × 8 tokens so that neighbours share exactly 3 pixels. Then keep the "
     "kernel and the stride, take 33 × 47, and lower the padding until some pixel is lost: where "
@@ -58,6 +64,15 @@ class State(Choices):
             PatchRow(side, self.kernel, self.stride, self.padding) for side in self.size
         )
         return down, across
+
+
+@cache
+def photograph_file(size: tuple[int, int]) -> bytes:
+    """The face of the sample photograph in so many pixels, each large enough to be seen."""
+    face = Image.fromarray(sample_photo()).crop((128, 0, 328, 200))
+    small = ImageOps.fit(face, size[::-1])
+    scale = max(1, SIDE // max(size))
+    return jpeg(np.array(small.resize((size[1] * scale, size[0] * scale), Image.Resampling.BOX)))
 
 
 def draw(state: State) -> Picture:
@@ -88,26 +103,13 @@ class Patches(Explorer):
     """Kernel, stride, padding and image size; patches on a photograph, overlap and coverage."""
 
     first, draw, task = State(), staticmethod(draw), TASK
-
-    def __init__(self) -> None:
-        for size in SIZES:
-            photograph_file(size)  # now, and not at the first touch of the slider
-        super().__init__()
+    slow = {photograph_file: ["size"]}
 
 
 def coverage(state: State) -> np.ndarray:
     """In how many patches each pixel lies, `(H, W)`: a product, as rows and columns do not mix."""
     down, across = state.rows
     return down.coverage[:, None] * across.coverage
-
-
-@cache
-def photograph_file(size: tuple[int, int]) -> bytes:
-    """The face of the sample photograph in so many pixels, each large enough to be seen."""
-    face = Image.fromarray(sample_photo()).crop((128, 0, 328, 200))
-    pixels = ImageOps.fit(face, size[::-1])
-    scale = max(1, SIDE // max(size))
-    return jpeg(np.array(pixels.resize((size[1] * scale, size[0] * scale), Image.Resampling.BOX)))
 
 
 # Panels.
@@ -120,9 +122,9 @@ def scale_of(state: State) -> float:
 
 def photograph_with_patches(x: float, state: State) -> list[Shape]:
     unit, (height, width) = scale_of(state), state.size
-    frame = 2 * state.padding
+    around = 2 * state.padding
     shapes: list[Shape] = [
-        Rectangle(x, TOP, unit * (width + frame), unit * (height + frame), GREY),
+        Rectangle(x, TOP, unit * (width + around), unit * (height + around), PALE),
         Raster(
             x + unit * state.padding,
             TOP + unit * state.padding,
@@ -177,9 +179,8 @@ def neighbours(x: float, state: State) -> list[Shape]:
     shapes: list[Shape] = [
         Lines(hatch(*area, gap=5), PAPER, 1.2) for area in common if min(area[2:]) > 0
     ]
-    for (a, b), color in reversed(list(zip(placed, MARKED, strict=False))):
-        shapes.append(Rectangle(a, b, size, size, stroke=INK, thickness=3.5))
-        shapes.append(Rectangle(a, b, size, size, stroke=color, thickness=2))
+    for (a, b), color in reversed(list(zip(placed, PATCH_AND_NEIGHBOURS, strict=False))):
+        shapes += frame(a, b, size, size, color, around=INK, thickness=(3.5, 2))
     return shapes
 
 
@@ -188,7 +189,7 @@ def coverage_panel(x: float, state: State, counts: np.ndarray) -> list[Shape]:
     place = x + unit * state.padding, TOP + unit * state.padding, unit * width, unit * height
     least, most = counts.min(), counts.max()
     if least == most:
-        shapes: list[Shape] = [Rectangle(*place, PLAIN, INK)]
+        shapes: list[Shape] = [Rectangle(*place, PALE_ORANGE, INK)]
     else:
         heat = heat_map(counts, SEQUENTIAL)
         shapes = [Raster(*place, heat, map_=True), Rectangle(*place, stroke=INK)]
@@ -241,10 +242,10 @@ def seen(counts: np.ndarray) -> str:
 
 def finding(state: State) -> str:
     down, across = state.rows
-    tokens = down.count * across.count
+    tokens = plural(down.count * across.count, "token")
     return (
-        f"{pixels(state.size)} pixels become {down.count} × {across.count} = {tokens:,} "
-        f"token{'s' * (tokens != 1)}; neighbours {overlap(state)}."
+        f"{pixels(state.size)} pixels become {down.count} × {across.count} = {tokens}; "
+        f"neighbours {overlap(state)}."
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import matplotlib
 import numpy as np
@@ -28,6 +28,8 @@ FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 UNSEEN = (
     "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
 )
+
+Segment = tuple[float, float, float, float]  # x and y of one end, x and y of the other
 
 
 class Shape(Protocol):
@@ -77,9 +79,9 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class Lines:
-    """Straight segments `(x1, y1, x2, y2)` of one colour."""
+    """Straight segments of one colour."""
 
-    segments: Sequence[tuple[float, float, float, float]]
+    segments: Sequence[Segment]
     stroke: str = INK
     thickness: float = 1
 
@@ -121,8 +123,8 @@ class Text:
 
 @dataclass(frozen=True)
 class Raster:
-    """An image file, from `jpeg` or `png` below, stretched over a rectangle; cells of a `map_` keep
-    their edges.
+    """An image file, from one of the functions below, stretched over a rectangle; cells of a `map_`
+    keep their edges.
     """
 
     x: float
@@ -210,10 +212,8 @@ class Picture:
         canvas = Canvas(WIDTH, self.height, PNG_SCALE)
         for shape in self.shapes:
             shape.paint(canvas)
-        file = io.BytesIO()
         small = canvas.image.reduce(SMOOTHING)
-        small.quantize(256, dither=Image.Dither.NONE).save(file, "png", optimize=True)
-        return file.getvalue()
+        return _file(small.quantize(256, dither=Image.Dither.NONE), "png", optimize=True)
 
 
 def sentence(text: str) -> Picture:
@@ -226,9 +226,21 @@ def sentence(text: str) -> Picture:
 
 def jpeg(photo: np.ndarray) -> bytes:
     """A photograph, `(H, W, 3)` uint8, as a file for a `Raster`."""
-    file = io.BytesIO()
-    Image.fromarray(photo).save(file, "jpeg", quality=85)
-    return file.getvalue()
+    return _file(Image.fromarray(photo), "jpeg", quality=85)
+
+
+def png(colors: np.ndarray) -> bytes:
+    """Colours that must not change, `(H, W, 3)` uint8, as a file for a `Raster`."""
+    return _file(Image.fromarray(colors), "png", compress_level=1)
+
+
+def paletted(numbers: np.ndarray, palette: np.ndarray) -> bytes:
+    """Numbers, `(h, w)` uint8, as a file for a `Raster`: each in its colour of the palette,
+    `(256, 3)` uint8.
+    """
+    image = Image.fromarray(numbers, "P")
+    image.putpalette(palette.tobytes())
+    return _file(image, "png", compress_level=1)
 
 
 def heat_map(values: np.ndarray, color_map: str) -> bytes:
@@ -237,16 +249,32 @@ def heat_map(values: np.ndarray, color_map: str) -> bytes:
     """
     low, high = values.min(), values.max()
     steps = (values - low) * (255 / (high - low if high > low else 1))
-    image = Image.fromarray(steps.round().astype(np.uint8), "P")
-    image.putpalette(_palette(color_map))
+    return paletted(steps.round().astype(np.uint8), _palette(color_map))
+
+
+def _file(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    image.save(file, "png", compress_level=1)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
-def grid(
-    x: float, y: float, rows: int, columns: int, cell: tuple[float, float]
-) -> list[tuple[float, float, float, float]]:
+def frame(
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    color: str,
+    around: str = PAPER,
+    thickness: tuple[float, float] = (4, 2),
+) -> list[Shape]:
+    """A frame in two colours, to be seen on any background."""
+    return [
+        Rectangle(x, y, width, height, stroke=stroke, thickness=each)
+        for stroke, each in zip((around, color), thickness, strict=True)
+    ]
+
+
+def grid(x: float, y: float, rows: int, columns: int, cell: tuple[float, float]) -> list[Segment]:
     """The segments of a grid of `rows` × `columns` cells, each `cell` = (height, width)."""
     bottom, right = y + rows * cell[0], x + columns * cell[1]
     across = [(x, y + row * cell[0], right, y + row * cell[0]) for row in range(rows + 1)]
@@ -254,9 +282,7 @@ def grid(
     return across + down
 
 
-def hatch(
-    x: float, y: float, width: float, height: float, gap: float = 6
-) -> list[tuple[float, float, float, float]]:
+def hatch(x: float, y: float, width: float, height: float, gap: float = 6) -> list[Segment]:
     """The segments of a diagonal hatching that fills a rectangle."""
     segments = []
     for start in np.arange(gap / 2, width + height, gap):  # lines u + v = start, cut at the edges
@@ -271,5 +297,5 @@ def _font(bold: bool, size: float) -> ImageFont.FreeTypeFont:
 
 
 @cache
-def _palette(color_map: str) -> bytes:
-    return matplotlib.colormaps[color_map](np.arange(256), bytes=True)[:, :3].tobytes()
+def _palette(color_map: str) -> np.ndarray:
+    return matplotlib.colormaps[color_map](np.arange(256), bytes=True)[:, :3]

@@ -12,7 +12,7 @@ from torch import nn
 
 from segformer_edu.analysis.position import PADDING_MODES, PaddingMode, deviation, travelled
 from segformer_edu.encoder import EncoderBlock
-from segformer_edu.plots.style import INK, OKABE_ITO, SEQUENTIAL
+from segformer_edu.plots.style import BLUE, INK, PALE, SEQUENTIAL
 from segformer_edu.widgets.explorer import Choices, Explorer, choice
 from segformer_edu.widgets.picture import (
     Lines,
@@ -25,6 +25,7 @@ from segformer_edu.widgets.picture import (
     hatch,
     heat_map,
 )
+from segformer_edu.widgets.words import plural
 
 KERNELS = (1, 3, 5, 7)
 DEPTHS = tuple(range(9))
@@ -33,7 +34,6 @@ DIM, HEADS, RATIO = 8, 2, 2  # of the blocks: small, so that all states are comp
 FAINTEST = 14  # powers of ten below the middle token's size that the scale goes down
 SIDE, TOP, HEIGHT = 340, 62, 446  # of the map, where it begins, of the whole picture
 CHART, BARS = 400, 220  # where the bars begin, and how long the longest is
-BLUE, PALE = OKABE_ITO[0], "#D5DBE1"
 TASK = (
     "Take 16 × 16 tokens. How many blocks does it take until no token inside is like the middle "
     "one? Get there with 3. Does attention get there sooner? Last, look for a padding other than "
@@ -56,6 +56,37 @@ class State(Choices):
     attention: bool = choice(
         "Attention between", (False, True), False, lambda there: "yes" if there else "no"
     )
+
+
+@cache
+def deviations(
+    padding: PaddingMode, kernel: int, side: int, attention: bool
+) -> tuple[np.ndarray, ...]:
+    """How far each token is from the middle one after 0, 1, 2, … blocks, `(side, side)` each.
+
+    In float64, in which what arrives eight blocks inside is still more than rounding.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        x = torch.randn(DIM).double().expand(1, side, side, DIM).contiguous()
+        maps = [x]
+        for block in (block_of(padding, kernel, attention) for _ in DEPTHS[1:]):
+            x = block(x)
+            maps.append(x)
+    return tuple(deviation(tokens[0].numpy()) for tokens in maps)
+
+
+def block_of(padding: PaddingMode, kernel: int, attention: bool) -> EncoderBlock:
+    """A block whose convolution has this kernel and padding; its attention adds nothing if off."""
+    block = EncoderBlock(DIM, HEADS, reduction_ratio=1, mlp_ratio=RATIO)
+    hidden = RATIO * DIM
+    block.mix_ffn.depthwise = nn.Conv2d(
+        hidden, hidden, kernel, padding=kernel // 2, groups=hidden, padding_mode=padding
+    )
+    if not attention:
+        nn.init.zeros_(block.attention.output.weight)
+        nn.init.zeros_(block.attention.output.bias)
+    return block.double()
 
 
 def draw(state: State) -> Picture:
@@ -81,45 +112,7 @@ class Position(Explorer):
     """Padding, kernel, depth, size and attention; how far the border of a flat map is heard."""
 
     first, draw, task = State(), staticmethod(draw), TASK
-
-    def __init__(self) -> None:
-        for padding in PADDING_MODES:  # now, and not at the first touch of a slider
-            for kernel in KERNELS:
-                for side in SIDES:
-                    for attention in (False, True):
-                        deviations(padding, kernel, side, attention)
-        super().__init__()
-
-
-@cache
-def deviations(
-    padding: PaddingMode, kernel: int, side: int, attention: bool
-) -> tuple[np.ndarray, ...]:
-    """How far each token is from the middle one after 0, 1, 2, … blocks, `(side, side)` each.
-
-    In float64, in which what arrives eight blocks inside is still more than rounding.
-    """
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        x = torch.randn(DIM).double().expand(1, side, side, DIM).contiguous()
-        maps = [x]
-        for block in (block_of(padding, kernel, attention) for _ in DEPTHS[1:]):
-            x = block(x)
-            maps.append(x)
-    return tuple(deviation(tokens[0].numpy()) for tokens in maps)
-
-
-def block_of(padding: PaddingMode, kernel: int, attention: bool) -> EncoderBlock:
-    """A block whose convolution has this kernel and padding, and whose attention may be silent."""
-    block = EncoderBlock(DIM, HEADS, reduction_ratio=1, mlp_ratio=RATIO)
-    hidden = RATIO * DIM
-    block.mix_ffn.depthwise = nn.Conv2d(
-        hidden, hidden, kernel, padding=kernel // 2, groups=hidden, padding_mode=padding
-    )
-    if not attention:
-        nn.init.zeros_(block.attention.output.weight)
-        nn.init.zeros_(block.attention.output.bias)
-    return block.double()
+    slow = {deviations: ["padding", "kernel", "side", "attention"]}
 
 
 # Panels.
@@ -188,7 +181,7 @@ def shown(value: float) -> str:
 
 def finding(state: State, tokens: np.ndarray) -> str:
     reach, half = travelled(tokens > 0), state.side // 2
-    blocks = f"{state.depth} block{'s' * (state.depth != 1)}"
+    blocks = plural(state.depth, "block")
     if reach == 0:
         return f"After {blocks} no token knows where the border is."
     if reach == half:

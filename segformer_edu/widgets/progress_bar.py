@@ -1,4 +1,4 @@
-"""A bar above what takes a while, which leaves a sentence where no kernel runs."""
+"""A progress bar, which leaves a sentence where no kernel runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ BETWEEN = 0.2  # seconds from one picture of the bar to the next
 
 
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
-    """The items as they come, under a bar that says how many were asked for and how long it takes.
+    """Yield the items under a bar that says how many are done, and how long they took.
 
     Args:
-        items: what is gone through; each counts when the next is asked for.
-        what: the items' name, "steps" or "pictures".
-        total: for which the bar is full; `len(items)` if it is not given.
+        items: what to go through; an item is done when the next one is asked for.
+        what: what the items are called, such as "steps" or "pictures".
+        total: how many items fill the bar; `len(items)` if it is not given.
     """
     total = len(items) if total is None else total  # type: ignore[arg-type]
     bar = ProgressBar(total, what)
@@ -41,7 +41,7 @@ class ProgressBar(ipywidgets.HTML):
         self.show(0, 0.0)
 
     def show(self, done: int, seconds: float) -> None:
-        """So many are through, after so many seconds."""
+        """Show how many items are done, and after how many seconds."""
         words = f"{done:,} of {self.total:,} {self.what}, {seconds:.0f} s"
         if 0 < done < self.total:
             words += f", about {seconds / done * (self.total - done):.0f} s left"
@@ -51,5 +51,5 @@ class ProgressBar(ipywidgets.HTML):
         )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """What a notebook stores: the live bar, and one word on what was done."""
+        """What a notebook stores: the live bar, and what was done in words."""
         return super()._repr_mimebundle_(**kwargs) | {"text/plain": f"{self.total:,} {self.what}"}

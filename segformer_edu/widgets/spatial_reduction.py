@@ -16,9 +16,9 @@ from segformer_edu.analysis import Cost, StageCost, cost
 from segformer_edu.analysis.attention_maps import attentions_of
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.data.photos import normalize, sample_photo
-from segformer_edu.plots.style import INK, OKABE_ITO, PAPER, SEQUENTIAL
+from segformer_edu.plots.style import BLUE, INK, PALE, PAPER, SEQUENTIAL
 from segformer_edu.segformer import SegFormer
-from segformer_edu.widgets.explorer import Choices, Explorer, choice, pixels
+from segformer_edu.widgets.explorer import Choices, Explorer, choice, token_at
 from segformer_edu.widgets.picture import (
     Lines,
     Picture,
@@ -26,22 +26,27 @@ from segformer_edu.widgets.picture import (
     Rectangle,
     Shape,
     Text,
+    frame,
     grid,
     hatch,
     heat_map,
     jpeg,
 )
+from segformer_edu.widgets.words import percent, pixels, plural, short
 
 CONFIG = SegFormerConfig.named("b0")
 SIZES = ((512, 512), (384, 512), (500, 300), (250, 250), (124, 124), (64, 64))
 RATIOS = (1, 2, 4, 8, 16)
 PERCENTS = tuple(range(0, 101, 5))
 SIDE, TOP, HEIGHT = 272, 62, 400  # of a photograph's panel, where it begins, of the whole picture
-BLUE, ORANGE, PALE = OKABE_ITO[0], OKABE_ITO[1], "#D5DBE1"
 TASK = (
     "Find the cheapest ratios with which every token of every stage is seen by some key and every "
     "query still has 100 keys to look at, for a photograph of 384 × 512. Then do it for 500 × 300: "
     "what does it cost there, and what would you do to the photograph instead?"
+)
+HONESTY = (
+    "Hatched: seen by no key. Weights of an untrained B0 (seed 0): first block of the stage, mean "
+    "of its heads; a key is the mean of r × r tokens."
 )
 
 
@@ -51,8 +56,8 @@ class State(Choices):
 
     size: tuple[int, int] = choice("Height × width", SIZES, (512, 512), pixels)
     stage: int = choice("Stage shown", (1, 2, 3, 4), 1)
-    down: int = choice("Query, from the top", PERCENTS, 20, lambda percent: f"{percent} %")
-    across: int = choice("Query, from the left", PERCENTS, 45, lambda percent: f"{percent} %")
+    down: int = choice("Query, from the top", PERCENTS, 20, percent)
+    across: int = choice("Query, from the left", PERCENTS, 45, percent)
     ratio_1: int = choice("Ratio r of stage 1", RATIOS, 8)
     ratio_2: int = choice("Ratio r of stage 2", RATIOS, 4)
     ratio_3: int = choice("Ratio r of stage 3", RATIOS, 2)
@@ -63,65 +68,9 @@ class State(Choices):
         return self.ratio_1, self.ratio_2, self.ratio_3, self.ratio_4
 
 
-def draw(state: State) -> Picture:
-    """The picture of a state.
-
-    Raises:
-        ValueError: ratios that leave a stage without a key.
-    """
-    chosen, full = bill(state.size, state.ratios), bill(state.size, (1, 1, 1, 1))
-    stage = chosen.stages[state.stage - 1]
-    query = token_at(stage, state.down, state.across)
-    weights = attention_of(state.size, state.stage, stage.reduction_ratio, query)
-
-    left, right, bars = 4, SIDE + 24, 2 * SIDE + 48
-    return Picture(
-        HEIGHT,
-        [
-            Text(left, 20, finding(state, stage), 15, bold=True),
-            Text(left, 50, f"One key for each cell: {pixels(stage.key_size)} keys"),
-            *photograph_with_keys(left, state, stage, query),
-            Text(right, 50, f"What the query attends to: {weights.size:,} weights"),
-            *attention_panel(right, state, stage, query, weights),
-            *bar_chart(bars, rows_of(state, chosen, full)),
-            *stage_list(bars, state, chosen),
-            Text(left, HEIGHT - 8, HONESTY, 11),
-        ],
-        finding(state, stage),
-        description(state, stage, query, weights, chosen, full),
-        table_of(state, chosen, full),
-    )
-
-
-class SpatialReduction(Explorer):
-    """Reduction ratios, the grid of keys they leave, the attention of one query, and the bill."""
-
-    first, draw, task = State(), staticmethod(draw), TASK
-
-    def __init__(self) -> None:
-        for size in SIZES:
-            photograph_file(size), stage_inputs(size)  # now, not at the first touch of a slider
-        super().__init__()
-
-
-HONESTY = (
-    "Hatched: seen by no key. Weights of an untrained B0 (seed 0): first block of the stage, mean "
-    "of its heads; a key is the mean of r × r tokens."
-)
-
-
 @cache
 def bill(size: tuple[int, int], ratios: tuple[int, ...]) -> Cost:
     return cost(CONFIG.replace(reduction_ratios=ratios), size)
-
-
-def token_at(stage: StageCost, down: int, across: int) -> tuple[int, int]:
-    """Row and column of the token at a point given in percent."""
-    row, column = (
-        min(percent * side // 100, side - 1)
-        for percent, side in zip((down, across), stage.size, strict=True)
-    )
-    return row, column
 
 
 # What the model sees: computed once for each photograph, stage and ratio.
@@ -189,6 +138,43 @@ def attention_of(
     q = queries[:, :, query[0] * geometry[1] + query[1], None]  # (1, heads, 1, d)
     weights = (q @ keys.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1)
     return weights.mean(1).reshape(geometry[0] // ratio, geometry[1] // ratio).numpy()
+
+
+def draw(state: State) -> Picture:
+    """The picture of a state.
+
+    Raises:
+        ValueError: ratios that leave a stage without a key.
+    """
+    chosen, full = bill(state.size, state.ratios), bill(state.size, (1, 1, 1, 1))
+    stage = chosen.stages[state.stage - 1]
+    query = token_at(stage.size, state.down, state.across)
+    weights = attention_of(state.size, state.stage, stage.reduction_ratio, query)
+
+    left, right, bars = 4, SIDE + 24, 2 * SIDE + 48
+    return Picture(
+        HEIGHT,
+        [
+            Text(left, 20, finding(state, stage), 15, bold=True),
+            Text(left, 50, f"One key for each cell: {pixels(stage.key_size)} keys"),
+            *photograph_with_keys(left, state, stage, query),
+            Text(right, 50, f"What the query attends to: {weights.size:,} weights"),
+            *attention_panel(right, state, stage, query, weights),
+            *bar_chart(bars, rows_of(state, chosen, full)),
+            *stage_list(bars, state, chosen),
+            Text(left, HEIGHT - 8, HONESTY, 11),
+        ],
+        finding(state, stage),
+        description(state, stage, query, weights, chosen, full),
+        table_of(state, chosen, full),
+    )
+
+
+class SpatialReduction(Explorer):
+    """Reduction ratios, the grid of keys they leave, the attention of one query, and the bill."""
+
+    first, draw, task = State(), staticmethod(draw), TASK
+    slow = {photograph_file: ["size"], stage_inputs: ["size"]}
 
 
 # Panels.
@@ -259,10 +245,7 @@ def marker(x: float, token: tuple[float, float], query: tuple[int, int]) -> list
     side = max(9.0, *token)
     left = x + (query[1] + 0.5) * token[1] - side / 2
     top = TOP + (query[0] + 0.5) * token[0] - side / 2
-    return [
-        Rectangle(left - 1, top - 1, side + 2, side + 2, stroke=PAPER, thickness=4),
-        Rectangle(left - 1, top - 1, side + 2, side + 2, stroke=BLUE, thickness=2),
-    ]
+    return frame(left - 1, top - 1, side + 2, side + 2, BLUE)
 
 
 # The bill.
@@ -334,10 +317,9 @@ def table_of(state: State, chosen: Cost, full: Cost) -> list[tuple[str, ...]]:
 
 
 def finding(state: State, stage: StageCost) -> str:
-    keys = f"{stage.keys:,} key" + "s" * (stage.keys != 1)
     return (
-        f"Stage {state.stage}, r = {stage.reduction_ratio}: {stage.tokens:,} queries share {keys}, "
-        f"made from {share(stage)} of the tokens."
+        f"Stage {state.stage}, r = {stage.reduction_ratio}: {stage.tokens:,} queries share "
+        f"{plural(stage.keys, 'key')}, made from {share(stage)} of the tokens."
     )
 
 
@@ -362,13 +344,5 @@ def description(
 
 def share(stage: StageCost) -> str:
     """The share of the tokens that some key sees; 100 % only where it is all of them."""
-    percent = 100 * stage.share_of_tokens_seen
-    return f"{percent:.1f} %" if percent < 100 else "100 %"
-
-
-def short(count: float, unit: str = "") -> str:
-    """A count in three digits: 3.20 G, 16.4 k, 256."""
-    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= factor:
-            return f"{count / factor:#.3g}".rstrip(".") + f" {letter}{unit}"
-    return f"{count:.0f} {unit}".rstrip()
+    seen = 100 * stage.share_of_tokens_seen
+    return f"{seen:.1f} %" if seen < 100 else "100 %"

@@ -11,18 +11,17 @@ import torch
 
 from segformer_edu.analysis.depth import surviving_blocks
 from segformer_edu.config import RULES
-from segformer_edu.plots.style import GREY, INK, OKABE_ITO
+from segformer_edu.plots.style import BLUE, GREY, INK, ORANGE, PALE
 from segformer_edu.stochastic_depth import MODES, DropPath, drop_rates
 from segformer_edu.widgets.explorer import Choices, Explorer, choice
-from segformer_edu.widgets.picture import Lines, Picture, Rectangle, Shape, Text
+from segformer_edu.widgets.picture import Lines, Picture, Rectangle, Segment, Shape, Text
+from segformer_edu.widgets.words import plural
 
 DEPTHS = (1, 2, 4, 8, 12, 24, 52)
 RATES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 BATCHES = (1, 2, 4, 8, 16)
 LEFT, WIDE = 66, 470  # where the blocks begin, and how much room they have
 CHART, BARS = 596, 200  # where the law is drawn, and how wide
-Segment = tuple[float, float, float, float]
-BLUE, ORANGE, PALE = OKABE_ITO[0], OKABE_ITO[1], "#D5DBE1"
 TASK = (
     "For 4 blocks, find the smallest rate that leaves out a quarter of the blocks on average, "
     "under each of the two rules. Which rule can leave out block 1? Then draw one gate for the "
@@ -189,9 +188,8 @@ def table_of(
 
 
 def finding(state: State, survival: Sequence[float]) -> str:
-    blocks = f"{state.depth} block{'s' * (state.depth != 1)}"
     average = f"{sum(survival):.2f} survive on average"
-    return f"Of {blocks}, {average}; one gate for each {state.mode}."
+    return f"Of {plural(state.depth, 'block')}, {average}; one gate for each {state.mode}."
 
 
 def description(state: State, survival: Sequence[float], kept: np.ndarray) -> str:

@@ -1,9 +1,7 @@
-"""Lesson 08's widget: what a model says of street scenes, step by step of its training."""
+"""Lesson 08's widget: what a model predicts for street scenes, step by step of its training."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,12 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
 from segformer_edu.data.scenes import CLASSES, scene
-from segformer_edu.plots.style import GREY, INK, OKABE_ITO, class_colors
-from segformer_edu.training.metrics import Scores, confusion_matrix, scores
+from segformer_edu.plots.style import BLUE, GREY, INK, ORANGE, PALE, class_colors
+from segformer_edu.training.metrics import Scores, scores
 from segformer_edu.training.pictures import VALIDATION_SEED
 from segformer_edu.widgets.explorer import Choices, Explorer, choice
 from segformer_edu.widgets.picture import (
@@ -27,6 +23,7 @@ from segformer_edu.widgets.picture import (
     Shape,
     Text,
     jpeg,
+    paletted,
 )
 
 STEPS = (0, 10, 25, 50, 100, 150, 250, 400, 550, 700, 850, 1000)
@@ -35,7 +32,6 @@ SIDE, GAP, TOP = 198, 12, 58  # of a panel, between panels, where they begin
 CHART, CHART_WIDTH, CHART_TOP, CHART_HEIGHT = 34, 400, 312, 150
 HIGHEST_LOSS = 2.5  # in the chart
 BARS = 500  # where the classes are listed
-BLUE, ORANGE, PALE = OKABE_ITO[0], OKABE_ITO[1], "#D5DBE1"
 RUN = Path(__file__).with_suffix(".npz")
 TASK = (
     "Find the first step at which three fifths of all pixels are right, 60 %. Which class does the "
@@ -53,7 +49,7 @@ class State(Choices):
 
 
 class Run(NamedTuple):
-    """A run as it was saved.
+    """A run as `experiments/training.py` saves it.
 
     Attributes:
         predictions: `(scenes, steps, 96, 96)` uint8.
@@ -64,24 +60,6 @@ class Run(NamedTuple):
     predictions: np.ndarray
     confusions: np.ndarray
     losses: np.ndarray
-
-
-def save(predicted: Mapping[int, Tensor], labels: Tensor, losses: Sequence[float]) -> None:
-    """Write the run that the widget shows (`experiments/training.py` does).
-
-    Args:
-        predicted: after each of `STEPS`, the classes of all unseen scenes, `(N, 96, 96)`.
-        labels: what they are, `(N, 96, 96)`.
-        losses: of every step.
-    """
-    kept = np.stack([predicted[step][list(SHOWN)].numpy() for step in STEPS], axis=1)
-    matrices = [confusion_matrix(predicted[step], labels, len(CLASSES)) for step in STEPS]
-    np.savez_compressed(
-        RUN,
-        predictions=kept.astype(np.uint8),
-        confusions=torch.stack(matrices).numpy(),
-        losses=np.array(losses, dtype=np.float32),
-    )
 
 
 @cache
@@ -98,7 +76,7 @@ def unseen(number: int) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def found_at(step: int) -> Scores:
-    """What the model is worth after a step, on all unseen scenes."""
+    """The scores of the model after a step, on all unseen scenes."""
     return scores(torch.from_numpy(saved().confusions[STEPS.index(step)]))
 
 
@@ -150,22 +128,14 @@ class TrainingRun(Explorer):
     """The steps of a run, an unseen scene, and the curves and scores that go with them."""
 
     first, draw, task = State(), staticmethod(draw), TASK
-
-    def __init__(self) -> None:
-        for number in SHOWN:
-            unseen_files(number)  # now, and not at the first touch of the slider
-        super().__init__()
+    slow = {unseen_files: ["scene"]}
 
 
 def label_map(labels: np.ndarray) -> bytes:
     """Labels in the colours of their classes, 255 in white, as a file for a `Raster`."""
-    image = Image.fromarray(labels.astype(np.uint8), "P")
     colors = class_colors(256)
     colors[255] = 255
-    image.putpalette(colors.tobytes())
-    file = io.BytesIO()
-    image.save(file, "png", compress_level=1)
-    return file.getvalue()
+    return paletted(labels.astype(np.uint8), colors)
 
 
 # Panels.

@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 
 from experiments import training
 from experiments.training import (
@@ -13,6 +15,7 @@ from experiments.training import (
     STEPS,
     fresh,
     run,
+    save_run,
     sgd,
     text_of,
 )
@@ -20,6 +23,7 @@ from segformer_edu import SegFormerConfig
 from segformer_edu.data.scenes import Scenes
 from segformer_edu.training import Settings
 from segformer_edu.training.minute import in_memory
+from segformer_edu.widgets import training_run
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +73,17 @@ def test_predictions_are_kept_where_they_are_asked_for():
     _, found = run(32, 4, at=(0, 2))
     assert sorted(found) == [0, 2, 4]
     assert {tuple(each.shape) for each in found.values()} == {(6, 32, 32)}
+
+
+def test_the_widget_reads_the_run_that_is_saved(tmp_path, monkeypatch):
+    labels = torch.randint(0, 8, (7, 96, 96))
+    predicted = {step: torch.randint(0, 8, (7, 96, 96)) for step in training_run.STEPS}
+    monkeypatch.setattr(training_run, "RUN", tmp_path / "run.npz")
+    save_run(predicted, labels, [0.5] * 1000)
+    stored = training_run.saved.__wrapped__()  # not the one that is kept
+    assert np.array_equal(stored.predictions[3, 5], predicted[training_run.STEPS[5]][3].numpy())
+    assert stored.confusions[4].trace() == (predicted[training_run.STEPS[4]] == labels).sum()
+    assert stored.losses.tolist() == [0.5] * 1000
 
 
 def test_sgd_follows_the_schedule_too():

@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from segformer_edu.data.scenes import CLASSES, Scenes
@@ -75,18 +74,6 @@ def test_the_marker_stands_at_the_step() -> None:
 
     assert places(0) == {module.CHART}
     assert places(1000) == {module.CHART + module.CHART_WIDTH}
-
-
-def test_what_is_saved_is_read_again(tmp_path, monkeypatch) -> None:
-    labels = torch.randint(0, 8, (7, 96, 96))
-    predicted = {step: torch.randint(0, 8, (7, 96, 96)) for step in module.STEPS}
-    monkeypatch.setattr(module, "RUN", tmp_path / "run.npz")
-    module.save(predicted, labels, [0.5] * 1000)
-    module.saved.cache_clear()
-    run = module.saved()
-    module.saved.cache_clear()
-    assert np.array_equal(run.predictions[3, 5], predicted[module.STEPS[5]][3].numpy())
-    assert run.confusions[4].trace() == (predicted[module.STEPS[4]] == labels).sum()
 
 
 def test_the_task_has_the_answer_that_the_lesson_gives() -> None:
