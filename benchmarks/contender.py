@@ -28,7 +28,7 @@ class Job:
 
     Args:
         task: a name in TASKS, or "export".
-        contender: a name in CONTENDERS.
+        contender: a name in CONTENDERS, or in TRICKS: the model without that one.
         device: "cpu" or "cuda".
         size: side of the image, in pixels.
         repeats: how many passes are timed.
@@ -137,6 +137,68 @@ class OpenVino:
         return self.model(images.numpy(), share_inputs=True, share_outputs=True)[0]
 
 
+class MatrixProducts(Ours):
+    """This package's model, its Linears over maps computed as `F.linear` does."""
+
+    def prepared(self, model: Any) -> Any:
+        from segformer_edu import decoder, layers
+
+        layers.linear = decoder.linear = F.linear
+        return model
+
+
+class WholeMaps(Ours):
+    """This package's model, every map computed at once."""
+
+    def prepared(self, model: Any) -> Any:
+        from segformer_edu import decoder, segformer, strips
+
+        def whole(size: Any, x: Tensor, *_: Any) -> Any:
+            yield 0, size[0]
+
+        strips.strips = decoder.strips = segformer.strips = whole
+        return model
+
+
+class PublishedOrder(Ours):
+    """This package's model, its decoder in the published order: project, concatenate, fuse."""
+
+    def prepared(self, model: Any) -> Any:
+        decoder = model.decoder
+
+        def decode(maps: list[Tensor]) -> Tensor:
+            projected = [
+                F.interpolate(
+                    project(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+                    maps[0].shape[2:],
+                    mode="bilinear",
+                )
+                for project, x in zip(decoder.projections, maps, strict=True)
+            ]
+            fused = decoder.norm(decoder.fuse(torch.cat(projected[::-1], dim=1)))
+            return decoder.classifier(decoder.dropout(F.relu(fused)))
+
+        decoder.forward = decode
+        return model
+
+
+class MemoryHandedBack(Ours):
+    """This package's model in a process that hands freed memory back to the system."""
+
+    def prepared(self, model: Any) -> Any:
+        from segformer_edu import memory
+
+        memory.keep_freed_memory = lambda: None
+        return model
+
+
+# What the model does to be fast, and the contender that does without it.
+TRICKS: dict[str, type] = {
+    "Linears over maps as 1×1 convolutions": MatrixProducts,
+    "maps in strips of rows": WholeMaps,
+    "one composed matrix a stage in the decoder": PublishedOrder,
+    "freed memory kept by the process": MemoryHandedBack,
+}
 CONTENDERS: dict[str, type] = {
     "segformer_edu": Ours,
     "segformer_edu, folded": Folded,
@@ -147,9 +209,13 @@ CONTENDERS: dict[str, type] = {
 }
 
 
+def made(job: Job) -> Any:
+    return (CONTENDERS | TRICKS)[job.contender](job)
+
+
 def time_forward(job: Job) -> list[float]:
     """Milliseconds from an image to logits at a quarter of its size."""
-    contender, images = CONTENDERS[job.contender](job), images_for(job)
+    contender, images = made(job), images_for(job)
     quarter = job.size // 4
     with torch.inference_mode():
         check_shape(contender.forward(images), (1, CLASSES, quarter, quarter))
@@ -158,7 +224,7 @@ def time_forward(job: Job) -> list[float]:
 
 def time_predict(job: Job) -> list[float]:
     """Milliseconds from an image to labels at its own size."""
-    contender, images = CONTENDERS[job.contender](job), images_for(job)
+    contender, images = made(job), images_for(job)
     with torch.inference_mode():
         check_shape(contender.predict(images), (1, job.size, job.size))
         return milliseconds(lambda: contender.predict(images), job)
@@ -166,12 +232,12 @@ def time_predict(job: Job) -> list[float]:
 
 def time_training(job: Job) -> list[float]:
     """Milliseconds of forward pass, loss and backward pass, two images."""
-    return milliseconds(training_step(CONTENDERS[job.contender](job), job), job)
+    return milliseconds(training_step(made(job), job), job)
 
 
 def forward_memory(job: Job) -> list[float]:
     """Megabytes that a forward pass adds, at its peak, to what the loaded model takes."""
-    contender, images = CONTENDERS[job.contender](job), images_for(job)
+    contender, images = made(job), images_for(job)
     with torch.inference_mode():
         if hasattr(contender, "model") and isinstance(contender.model, nn.Module):
             contender.forward(images[..., :64, :64])  # libraries load at the first pass, not now
@@ -180,7 +246,7 @@ def forward_memory(job: Job) -> list[float]:
 
 def training_memory(job: Job) -> list[float]:
     """Megabytes that a training step adds, gradients included."""
-    contender = CONTENDERS[job.contender](job)
+    contender = made(job)
     training_step(contender, job, side=64)()
     return peak_megabytes(training_step(contender, job), job)
 
@@ -232,6 +298,9 @@ def check_shape(answer: Any, expected: tuple[int, ...]) -> None:
 
 def milliseconds(run: Callable[[], Any], job: Job) -> list[float]:
     """How long each of job.repeats passes takes, warm."""
+    from segformer_edu.memory import keep_freed_memory  # only here: an import is measured, too
+
+    keep_freed_memory()
     times = []
     for _ in range(WARM_UP + job.repeats):
         synchronize(job)

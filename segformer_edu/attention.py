@@ -9,7 +9,8 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer_edu.layers import Linear, check_heads, check_map, check_positive
+from segformer_edu.checks import check_heads, check_map, check_positive
+from segformer_edu.layers import Linear
 
 
 class SpatialReduction(nn.Module):
@@ -36,7 +37,7 @@ class SpatialReduction(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_map(x, self.dim, "SpatialReduction", min_size=self.reduction_ratio)
+        check_map(x, self.projection.weight, self.dim, "SpatialReduction", self.reduction_ratio)
         blocks = self.projection(x.permute(0, 3, 1, 2))  # (B, C, H/r, W/r)
         return self.norm(blocks.permute(0, 2, 3, 1))  # (B, H/r, W/r, C)
 
@@ -61,28 +62,37 @@ class SpatialReductionAttention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, reduction_ratio: int) -> None:
         super().__init__()
-        check_heads(dim, num_heads, reduction_ratio)
+        check_heads(dim, num_heads)
+        check_positive(reduction_ratio=reduction_ratio)
         self.dim, self.num_heads, self.reduction_ratio = dim, num_heads, reduction_ratio
-        self.query, self.key, self.value, self.output = (Linear(dim, dim) for _ in range(4))
+        self.query = Linear(dim, dim)
+        self.key = Linear(dim, dim)
+        self.value = Linear(dim, dim)
+        self.output = Linear(dim, dim)
         self.reduce = (
             SpatialReduction(dim, reduction_ratio) if reduction_ratio > 1 else nn.Identity()
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        check_map(x, self.dim, "SpatialReductionAttention", min_size=self.reduction_ratio)
-        reduced = self.reduce(x)  # (B, H/r, W/r, C)
-        q, k, v = map(self.heads, (self.query(x), self.key(reduced), self.value(reduced)))
+        q, k, v = self.queries_keys_values(x)
         mixed = F.scaled_dot_product_attention(q, k, v)  # softmax(q kᵀ / √d) v: (B, heads, H·W, d)
         return self.output(mixed.transpose(1, 2).reshape(x.shape))
 
     def weights(self, x: Tensor) -> Tensor:
         """softmax(q kᵀ / √d), each query's attention to each key: `(B, heads, H, W, H/r, W/r)`."""
-        check_map(x, self.dim, "SpatialReductionAttention", min_size=self.reduction_ratio)
-        reduced = self.reduce(x)
-        q, k = self.heads(self.query(x)), self.heads(self.key(reduced))
+        q, k, _ = self.queries_keys_values(x)
         weights = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1)
-        return weights.unflatten(-1, reduced.shape[1:3]).unflatten(2, x.shape[1:3])
+        key_size = [side // self.reduction_ratio for side in x.shape[1:3]]
+        return weights.unflatten(-1, key_size).unflatten(2, x.shape[1:3])
+
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q of every token, `(B, heads, H·W, d)`, k and v of the reduced map, r² times fewer."""
+        weight, name = next(self.parameters()), "SpatialReductionAttention"
+        check_map(x, weight, self.dim, name, self.reduction_ratio)
+        reduced = self.reduce(x)  # (B, H/r, W/r, C)
+        q, k, v = self.query(x), self.key(reduced), self.value(reduced)
+        return self.heads(q), self.heads(k), self.heads(v)
 
     def heads(self, x: Tensor) -> Tensor:
-        """`(B, H, W, C)` → `(B, heads, H·W, C / heads)`."""
+        """`(B, H, W, C)` → `(B, heads, H·W, d)`."""
         return x.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from numbers import Integral
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
-RULES = (
-    "linspace",
-    "paper",
-)  # how drop-path rates grow from block to block
-LARGEST = 10**6  # whole number in a config: what is larger was not meant
+from segformer_edu.checks import (
+    check_choice,
+    check_heads,
+    check_per_stage,
+    check_positive,
+    check_rate,
+    is_real,
+)
+from segformer_edu.stochastic_depth import RULES, drop_rates
+
 SMALLEST = 1e-37  # epsilon that float32 holds in full
 MOST_PARAMETERS = 10**10  # 40 GB; B5, the largest published, has 8.5e7
 
@@ -32,6 +37,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "num_classes": 8,
     },
 }
+
+
+class Stage(NamedTuple):
+    """The numbers of one stage of the encoder; `drop_path_rates` has one for each of its blocks."""
+
+    in_channels: int
+    embed_dim: int
+    depth: int
+    num_heads: int
+    reduction_ratio: int
+    mlp_ratio: int
+    patch_size: int
+    stride: int
+    drop_path_rates: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -105,12 +124,31 @@ class SegFormerConfig:
         return len(self.embed_dims)
 
     @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The fields that hold one value a stage, stage by stage."""
+        rates = iter(drop_rates(self.drop_path_rate, sum(self.depths), self.drop_path_rule))
+        in_channels = (self.in_channels, *self.embed_dims[:-1])
+        return tuple(
+            Stage(
+                in_channels[stage],
+                self.embed_dims[stage],
+                depth,
+                self.num_heads[stage],
+                self.reduction_ratios[stage],
+                self.mlp_ratios[stage],
+                self.patch_sizes[stage],
+                self.strides[stage],
+                tuple(islice(rates, depth)),
+            )
+            for stage, depth in enumerate(self.depths)
+        )
+
+    @property
     def min_image_size(self) -> int:
         """The smallest side, in pixels, that leaves every stage at least one key."""
         side = 1
-        stages = zip(self.patch_sizes, self.strides, self.reduction_ratios, strict=True)
-        for patch_size, stride, reduction_ratio in reversed(list(stages)):
-            side = (max(side, reduction_ratio) - 1) * stride + patch_size - 2 * (patch_size // 2)
+        for stage in reversed(self.stages):
+            side = (max(side, stage.reduction_ratio) - 1) * stage.stride + stage.patch_size % 2
             side = max(side, 1)
         return side
 
@@ -119,48 +157,38 @@ class SegFormerConfig:
         """Weights of the convolutions and Linears, nearly all that a model has."""
         d = self.decoder_dim
         weights = d * (self.num_stages * d + sum(self.embed_dims) + self.num_classes)
-        for stage, dim in enumerate(self.embed_dims):
-            before = (self.in_channels, *self.embed_dims)[stage]
-            r, mlp_ratio = self.reduction_ratios[stage], self.mlp_ratios[stage]
-            weights += self.patch_sizes[stage] ** 2 * before * dim
-            weights += self.depths[stage] * (r**2 + 2 * mlp_ratio + 4) * dim**2
+        for stage in self.stages:
+            weights += stage.patch_size**2 * stage.in_channels * stage.embed_dim
+            block = stage.reduction_ratio**2 + 2 * stage.mlp_ratio + 4
+            weights += stage.depth * block * stage.embed_dim**2
         return weights
 
     def __post_init__(self) -> None:
         for name in PER_STAGE:
-            object.__setattr__(self, name, positive_integers(name, getattr(self, name)))
-        for name in PER_STAGE:
+            check_per_stage(**{name: getattr(self, name)})
+            object.__setattr__(self, name, tuple(map(int, getattr(self, name))))
             if len(getattr(self, name)) != self.num_stages:
                 raise ValueError(
                     f"{name} = {getattr(self, name)} has {len(getattr(self, name))} entries but "
                     f"embed_dims has {self.num_stages}: give one value for each stage."
                 )
-        for dim, heads in zip(self.embed_dims, self.num_heads, strict=True):
-            if dim % heads:
-                raise ValueError(
-                    f"num_heads = {self.num_heads}: {heads} heads do not divide embed_dim {dim}; "
-                    f"each entry of embed_dims must be a multiple of its number of heads."
-                )
         for name in ("num_classes", "in_channels", "decoder_dim"):
-            object.__setattr__(self, name, positive_integers(name, [getattr(self, name)])[0])
+            check_positive(**{name: getattr(self, name)})
+            object.__setattr__(self, name, int(getattr(self, name)))
+        for dim, heads in zip(self.embed_dims, self.num_heads, strict=True):
+            check_heads(dim, heads)
+        check_rate(drop_path_rate=self.drop_path_rate, decoder_dropout=self.decoder_dropout)
+        check_choice(RULES, drop_path_rule=self.drop_path_rule)
+        if not is_real(self.block_norm_eps) or not SMALLEST <= self.block_norm_eps < 1:
+            raise ValueError(
+                f"block_norm_eps = {self.block_norm_eps!r}: give a small positive number, such as "
+                f"1e-6, and none below {SMALLEST}, which float32 would round to 0."
+            )
         if self.approximate_parameters > MOST_PARAMETERS:
             raise ValueError(
                 f"This config asks for about {self.approximate_parameters:.0e} parameters, and at "
                 f"most {MOST_PARAMETERS:.0e} are allowed: lower embed_dims, depths, the ratios, "
                 f"patch_sizes, decoder_dim or num_classes."
-            )
-        for name in ("drop_path_rate", "decoder_dropout"):
-            rate = getattr(self, name)
-            if not _is_real(rate) or not 0 <= rate <= 1:
-                raise ValueError(f"{name} = {rate!r} is no probability: give a number from 0 to 1.")
-        if not isinstance(self.drop_path_rule, str) or self.drop_path_rule not in RULES:
-            raise ValueError(
-                f"drop_path_rule = {self.drop_path_rule!r}: choose one of {', '.join(RULES)}."
-            )
-        if not _is_real(self.block_norm_eps) or not SMALLEST <= self.block_norm_eps < 1:
-            raise ValueError(
-                f"block_norm_eps = {self.block_norm_eps!r}: give a small positive number, as "
-                f"1e-6, and none below {SMALLEST}, of which float32 would make 0."
             )
         self._check_class_names()
         if not isinstance(self.gradient_checkpointing, bool):
@@ -191,19 +219,10 @@ PER_STAGE = (
 )
 
 
-def positive_integers(name: str, values: Any) -> tuple[int, ...]:
-    """The values as a tuple, or a ValueError that names the field."""
-    if not isinstance(values, (list, tuple)) or not values:
-        raise ValueError(f"{name} = {values!r}: give one value for each stage, as in (2, 2, 2, 2).")
-    for value in values:
-        whole = isinstance(value, Integral) and not isinstance(value, bool)  # NumPy's are, too
-        if not whole or not 1 <= value <= LARGEST:
-            raise ValueError(
-                f"{name} holds {value!r}: whole numbers of at least 1, and at most {LARGEST:,}, "
-                f"are allowed."
-            )
-    return tuple(map(int, values))
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def check_config(config: SegFormerConfig) -> None:
+    """Refuse what is not a config."""
+    if not isinstance(config, SegFormerConfig):
+        raise ValueError(
+            f"config = {config!r} is not a SegFormerConfig: make one, for example with "
+            f"SegFormerConfig.named('b0')."
+        )

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer_edu.config import positive_integers
-from segformer_edu.layers import (
-    check_maps,
-    check_positive,
-    initialize,
-    linear,
-    row_weights,
-    strips,
-    widen,
-)
-from segformer_edu.stochastic_depth import check_rate
+from segformer_edu.checks import check_maps, check_per_stage, check_positive, check_rate
+from segformer_edu.layers import initialize, linear
+from segformer_edu.strips import add_resized, joined, strips, widen
 
 
 class AllMLPDecoder(nn.Module):
@@ -29,7 +22,8 @@ class AllMLPDecoder(nn.Module):
     and fuses 4D to D channels (W_i for the slice of stage i). A resize mixes pixels and a Linear
     mixes channels, so they commute: Σ W_i resize(A_i x_i) = Σ resize((W_i A_i) x_i). The right-hand
     side composes two small matrices and never makes the 4D-channel map. In evaluation the BatchNorm
-    joins the product.
+    joins the product. So `projections` and `fuse`, and in evaluation `norm`, only hold their
+    parameters, under the published names: they are never called, and a hook on them never fires.
 
     Args:
         embed_dims: channels C_i of the stages, the finest first.
@@ -48,9 +42,9 @@ class AllMLPDecoder(nn.Module):
         self, embed_dims: Sequence[int], decoder_dim: int, num_classes: int, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        positive_integers("embed_dims", embed_dims)
+        check_per_stage(embed_dims=embed_dims)
         check_positive(decoder_dim=decoder_dim, num_classes=num_classes)
-        check_rate(dropout)
+        check_rate(dropout=dropout)
         self.projections = nn.ModuleList(nn.Linear(dim, decoder_dim) for dim in embed_dims)
         self.fuse = nn.Conv2d(len(embed_dims) * decoder_dim, decoder_dim, 1, bias=False)
         self.norm = nn.BatchNorm2d(decoder_dim)
@@ -60,6 +54,9 @@ class AllMLPDecoder(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         return decode(maps, *self.composed(), self.classify, whole=self.training)
+
+    def extra_repr(self) -> str:
+        return "projections, fuse and (in evaluation) norm hold parameters and are not called"
 
     def composed(self) -> tuple[list[Tensor], Tensor]:
         """The composed weights and bias; in evaluation the BatchNorm is part of them."""
@@ -111,6 +108,19 @@ class FoldedDecoder(nn.Module):
         self.weights = nn.ParameterList(weights)
         self.bias = nn.Parameter(bias)
         self.classifier = copy.deepcopy(decoder.classifier)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set evaluation mode, the only one there is.
+
+        Raises:
+            ValueError: training.
+        """
+        if mode:
+            raise ValueError(
+                "A folded model is for evaluation: train the model from which folded() made it."
+            )
+        return super().train(mode)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         return decode(maps, list(self.weights), self.bias, self.classify)
@@ -128,20 +138,17 @@ def decode(
 ) -> Tensor:
     """classify(Σ resize(weight_i x_i) + bias), a strip of rows at a time, or the `whole` at once.
 
-    Coarse maps are widened while they have few rows; mixing their rows is then one small matrix
-    product, which also adds.
+    Coarse maps are widened first, while they have few rows.
     """
-    check_maps(maps, [weight.shape[1] for weight in weights], training=whole)
+    check_maps(maps, weights, training=whole)
     finest, *coarser = [x.permute(0, 2, 3, 1) for x in maps]  # (B, H_i, W_i, C_i)
-    batch, height, width, _ = finest.shape
-    coarser = [linear(x, w) for x, w in zip(coarser, weights[1:], strict=True)]  # D channels each
-    coarser = [widen(x, width).flatten(2) for x in coarser]  # (B, H_i, W_1·D)
-    decoded = []
+    height, width = finest.shape[1:3]
+    coarser = [linear(x, weight) for x, weight in zip(coarser, weights[1:], strict=True)]
+    coarser = [widen(x, width) for x in coarser]  # (B, H_i, W_1, D)
+    logits = []
     for top, bottom in strips((height, width), finest, whole):
-        fused = linear(finest[:, top:bottom], weights[0], bias).flatten(2)  # (B, rows, W_1·D)
+        fused = linear(finest[:, top:bottom], weights[0], bias)  # (B, rows, W_1, D)
         for x in coarser:
-            rows, mix = row_weights(x.shape[1], height, top, bottom, x)
-            fused = torch.baddbmm(fused, mix.expand(batch, -1, -1), x[:, rows])
-        fused = fused.unflatten(2, (width, -1)).permute(0, 3, 1, 2)  # (B, D, rows, W_1)
-        decoded.append(classify(fused))
-    return decoded[0] if len(decoded) == 1 else torch.cat(decoded, dim=2)
+            fused = add_resized(fused, x, height, top)
+        logits.append(classify(fused.permute(0, 3, 1, 2)))  # (B, K, rows, W_1)
+    return joined(logits, dim=2)

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from segformer_edu.attention import SpatialReductionAttention
-from segformer_edu.config import SegFormerConfig
-from segformer_edu.layers import check_images, check_map, initialize
+from segformer_edu.checks import check_images, check_map
+from segformer_edu.config import SegFormerConfig, check_config
+from segformer_edu.layers import initialize
 from segformer_edu.mix_ffn import MixFFN
 from segformer_edu.patch_embedding import OverlapPatchEmbedding
-from segformer_edu.stochastic_depth import DropPath, drop_rates, residual
+from segformer_edu.stochastic_depth import DropPath, residual
 
 
 class EncoderBlock(nn.Module):
@@ -50,9 +51,10 @@ class EncoderBlock(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_map(x, self.attention.dim, "EncoderBlock", self.attention.reduction_ratio)
-        x = residual(x, lambda x: self.attention(self.norm1(x)), self.drop_path)
-        return residual(x, lambda x: self.mix_ffn(self.norm2(x)), self.drop_path)
+        dim, reduction_ratio = self.attention.dim, self.attention.reduction_ratio
+        check_map(x, self.norm1.weight, dim, "EncoderBlock", reduction_ratio)
+        x = residual(x, lambda kept: self.attention(self.norm1(kept)), self.drop_path)
+        return residual(x, lambda kept: self.mix_ffn(self.norm2(kept)), self.drop_path)
 
 
 class EncoderStage(nn.Module):
@@ -68,17 +70,19 @@ class EncoderStage(nn.Module):
 
     def __init__(self, config: SegFormerConfig, stage: int) -> None:
         super().__init__()
-        _check_config(config, stage)
-        in_channels = (config.in_channels, *config.embed_dims)[stage]
-        dim, eps = config.embed_dims[stage], config.block_norm_eps
-        heads, reduction_ratio = config.num_heads[stage], config.reduction_ratios[stage]
-        before, depth = sum(config.depths[:stage]), config.depths[stage]
-        rates = drop_rates(config.drop_path_rate, sum(config.depths), config.drop_path_rule)
-        patch_size, stride = config.patch_sizes[stage], config.strides[stage]
-        self.patch_embedding = OverlapPatchEmbedding(in_channels, dim, patch_size, stride)
+        check_config(config)
+        if stage not in range(config.num_stages):
+            raise ValueError(
+                f"stage = {stage!r}: give a whole number from 0 to {config.num_stages - 1}."
+            )
+        sizes, eps = config.stages[stage], config.block_norm_eps
+        dim = sizes.embed_dim
+        self.patch_embedding = OverlapPatchEmbedding(
+            sizes.in_channels, dim, sizes.patch_size, sizes.stride
+        )
         self.blocks = nn.ModuleList(
-            EncoderBlock(dim, heads, reduction_ratio, config.mlp_ratios[stage], rate, eps)
-            for rate in rates[before : before + depth]
+            EncoderBlock(dim, sizes.num_heads, sizes.reduction_ratio, sizes.mlp_ratio, rate, eps)
+            for rate in sizes.drop_path_rates
         )
         self.norm = nn.LayerNorm(dim, eps=eps)
         self.gradient_checkpointing = config.gradient_checkpointing
@@ -109,28 +113,19 @@ class MixTransformer(nn.Module):
 
     def __init__(self, config: SegFormerConfig) -> None:
         super().__init__()
-        _check_config(config)
-        self.config = config
+        check_config(config)
+        self.config, self.min_image_size = config, config.min_image_size
         self.stages = nn.ModuleList(
             EncoderStage(config, stage) for stage in range(config.num_stages)
         )
         self.apply(initialize)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        check_images(images, self.config.in_channels, "The model", self.config.min_image_size)
+        weight, channels = next(self.parameters()), self.config.in_channels
+        check_images(images, weight, channels, "The model", self.min_image_size)
         maps = []
         x = images
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
         return maps
-
-
-def _check_config(config: SegFormerConfig, stage: int = 0) -> None:
-    """Refuse what is no config, or a stage that it does not have."""
-    if not isinstance(config, SegFormerConfig):
-        raise ValueError(
-            f"config = {config!r} is no SegFormerConfig: make one, as SegFormerConfig.named('b0')."
-        )
-    if stage not in range(config.num_stages):
-        raise ValueError(f"stage = {stage!r}: give a whole number, 0 to {config.num_stages - 1}.")

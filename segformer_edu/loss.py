@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segformer_edu.layers import row_weights, strips, widen
+from segformer_edu.checks import check_class_weights, check_labels, check_logits_and_labels
+from segformer_edu.strips import row_weights, strips, widen
 
 FEW_CLASSES = 16  # numbers of 32 bits in the widest vector of a CPU
 NARROW = 256  # columns of logits up to which a matrix product resizes them faster
@@ -64,12 +65,12 @@ def summed_loss(
     The mean over a batch in parts, on several devices or in turn, is the sum of this over the parts
     divided by the sum of `pixel_weight`.
     """
-    check_shapes(logits, labels, ignore_index)
+    check_logits_and_labels(logits, labels, ignore_index)
     labels = labels.long()  # before any comparison: −100 in uint8 would be 156
     num_labels = max(logits.shape[1], 2)
-    check_range(labels, num_labels, ignore_index)
+    check_labels(labels, num_labels, ignore_index)
     if class_weights is not None:
-        class_weights = check_weights(class_weights, num_labels, logits.device)
+        class_weights = check_class_weights(class_weights, num_labels, logits.device)
     with torch.autocast(logits.device.type, enabled=False):  # float32 throughout
         return _StripLoss.apply(logits, labels, ignore_index, class_weights)
 
@@ -83,11 +84,11 @@ def pixel_weight(
     """What segmentation_loss divides by: the valid pixels, each counted with its class's weight."""
     num_labels = max(num_classes, 2)
     labels = labels.long()
-    check_range(labels, num_labels, ignore_index)
+    check_labels(labels, num_labels, ignore_index)
     valid = labels != ignore_index
     counts = labels.where(valid, num_labels).flatten().bincount(minlength=num_labels + 1)[:-1]
     if class_weights is not None:
-        counts = counts * check_weights(class_weights, num_labels, labels.device)
+        counts = counts * check_class_weights(class_weights, num_labels, labels.device)
     return counts.sum()
 
 
@@ -158,63 +159,3 @@ def _sum_over_pixels(
     return F.binary_cross_entropy_with_logits(
         logit, label.float(), None if weights is None else weights[label], reduction="sum"
     )
-
-
-def check_shapes(logits: Tensor, labels: Tensor, ignore_index: int) -> None:
-    """Refuse logits and labels that do not belong together, in shape, type or device."""
-    for name, x in (("logits", logits), ("labels", labels)):
-        if not isinstance(x, Tensor):
-            raise ValueError(f"{name} are a tensor; got {type(x).__name__}: use torch.as_tensor.")
-    if logits.ndim != 4 or not logits.is_floating_point() or 0 in logits.shape[1:]:
-        raise ValueError(
-            f"logits are floating point (B, K, h, w), none of K, h, w zero; got {logits.dtype} "
-            f"{tuple(logits.shape)}. Give what the model returns, not its argmax."
-        )
-    if labels.ndim != 3 or len(labels) != len(logits) or 0 in labels.shape[1:]:
-        raise ValueError(
-            f"labels are (B, H, W), B = {len(logits)} as in the logits, H and W not zero; got "
-            f"{tuple(labels.shape)}. Remove a channel axis with labels[:, 0]."
-        )
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(
-            f"labels are integers, one a pixel; got {labels.dtype}. Use labels.long()."
-        )
-    if labels.device != logits.device:
-        raise ValueError(
-            f"labels are on {labels.device}, logits on {logits.device}: move one with .to(...)."
-        )
-    whole = isinstance(ignore_index, int) and not isinstance(ignore_index, bool)
-    if not whole or not -(2**63) <= ignore_index < 2**63:  # what a label can be
-        raise ValueError(f"ignore_index = {ignore_index!r}: give a whole number, 255 or −100.")
-
-
-def check_range(labels: Tensor, num_labels: int, ignore_index: int) -> None:
-    """Refuse a label that is no class."""
-    wrong = (labels != ignore_index) & ((labels < 0) | (labels >= num_labels))
-    if wrong.any():
-        raise ValueError(
-            f"labels hold {labels[wrong].unique().tolist()[:5]}, outside 0 … {num_labels - 1} and "
-            f"not ignore_index = {ignore_index}. Map the classes of your masks to 0 … K − 1 first."
-        )
-
-
-def check_weights(weights: Tensor, num_labels: int, device: torch.device) -> Tensor:
-    """Weights of classes in float32, or a refusal of what cannot be weights."""
-    if not isinstance(weights, Tensor) or not weights.is_floating_point():
-        got = weights.dtype if isinstance(weights, Tensor) else type(weights).__name__
-        raise ValueError(f"class_weights are a tensor of real numbers; got {got}: torch.tensor(…).")
-    if weights.shape != (num_labels,):
-        raise ValueError(
-            f"class_weights have shape {tuple(weights.shape)}, and there are {num_labels} classes: "
-            f"give one number for each, ({num_labels},)."
-        )
-    if weights.device != device:
-        raise ValueError(
-            f"class_weights are on {weights.device}, the batch on {device}: use .to(...)."
-        )
-    if not (weights.isfinite() & (weights >= 0)).all():
-        raise ValueError(
-            f"class_weights = {weights.tolist()}: give finite numbers of at least 0; a class that "
-            f"never occurs has no frequency to divide by."
-        )
-    return weights.float()

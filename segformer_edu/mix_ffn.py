@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer_edu.layers import Linear, check_map, check_positive, strips
+from segformer_edu.checks import check_map, check_positive
+from segformer_edu.layers import Linear
+from segformer_edu.strips import in_strips
 
 
 class MixFFN(nn.Module):
@@ -37,13 +38,13 @@ class MixFFN(nn.Module):
         self.contract = Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_map(x, self.dim, "MixFFN")
-        mixed = [self.mix(x, top, bottom) for top, bottom in strips(x.shape[1:3], x)]
-        return mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=1)
+        check_map(x, self.expand.weight, self.dim, "MixFFN")
+        halo = self.depthwise.kernel_size[0] // 2
+        inward = self.depthwise.padding_mode != "zeros"  # it pads with rows that a strip lacks
+        return in_strips(self.mix, x, halo, whole=self.training or inward)
 
-    def mix(self, x: Tensor, top: int, bottom: int) -> Tensor:
-        """Rows `top` to `bottom` of the result; the convolution looks one row further each way."""
-        first, last = max(top - 1, 0), min(bottom + 1, x.shape[1])
-        hidden = self.expand(x[:, first:last])  # (B, rows + 2, W, hidden)
+    def mix(self, x: Tensor) -> Tensor:
+        """Eq. 3 on a map, or on some rows of it."""
+        hidden = self.expand(x)  # (B, H, W, hidden)
         hidden = self.depthwise(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return self.contract(F.gelu(hidden[:, top - first : bottom - first]))  # (B, rows, W, C)
+        return self.contract(F.gelu(hidden))  # (B, H, W, C)

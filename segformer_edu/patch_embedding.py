@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from segformer_edu.layers import check_images, check_positive
+from segformer_edu.checks import check_images, check_positive
 
 
 class OverlapPatchEmbedding(nn.Module):
@@ -36,7 +36,7 @@ class OverlapPatchEmbedding(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        channels, weight = self.projection.in_channels, self.projection.weight
-        check_images(x, channels, "OverlapPatchEmbedding", weight=weight)
+        projection = self.projection
+        check_images(x, projection.weight, projection.in_channels, "OverlapPatchEmbedding")
         tokens = self.projection(x)  # (B, C, H', W')
         return self.norm(tokens.permute(0, 2, 3, 1))  # (B, H', W', C)

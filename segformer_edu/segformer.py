@@ -6,21 +6,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.decoder import AllMLPDecoder, FoldedDecoder
 from segformer_edu.encoder import MixTransformer
-from segformer_edu.layers import resize, strips
-from segformer_edu.pretrained import Pretrained
+from segformer_edu.layers import evaluation
+from segformer_edu.strips import joined, resize, strips
 
 
-class SegFormer(Pretrained):
+class SegFormer(nn.Module):
     """Semantic segmentation: one of K classes for every pixel of an image.
 
-    >>> model = SegFormer(SegFormerConfig.named("b0", num_classes=19)).eval()
+    >>> model = SegFormer(SegFormerConfig.named("b0", num_classes=19))
     >>> model.predict(torch.rand(1, 3, 65, 97)).shape
     torch.Size([1, 65, 97])
 
@@ -36,7 +38,6 @@ class SegFormer(Pretrained):
 
     def __init__(self, config: SegFormerConfig) -> None:
         super().__init__()
-        _keep_freed_memory()
         self.config = config
         self.encoder = MixTransformer(config)
         self.decoder: AllMLPDecoder | FoldedDecoder = AllMLPDecoder(
@@ -50,10 +51,11 @@ class SegFormer(Pretrained):
     def predict(self, images: Tensor) -> Tensor:
         """The class of every pixel, `(B, H, W)` int64: logits resized to the image, then argmax.
 
-        A binary model (one class) answers 1 where its probability is above one half. Runs in the
-        mode that the model is in: call `model.eval()` first.
+        A binary model (one class) answers 1 where its probability is above one half. The model is
+        evaluated, in whichever mode it is; afterwards it is in that mode again.
         """
-        return labels_from_logits(self(images), images.shape[-2:])
+        with evaluation(self):
+            return labels_from_logits(self(images), images.shape[-2:])
 
     def folded(self) -> SegFormer:
         """An evaluation-only copy, its decoder's matrices composed: for export, same labels."""
@@ -61,6 +63,75 @@ class SegFormer(Pretrained):
         if isinstance(model.decoder, AllMLPDecoder):
             model.decoder = FoldedDecoder(model.decoder)
         return model
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode, as torch does.
+
+        Raises:
+            ValueError: training, of a folded model.
+        """
+        self.decoder.train(mode)  # first, so that a refusal leaves everything as it was
+        return super().train(mode)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_hub_id: str | Path,
+        config: SegFormerConfig | None = None,
+        num_classes: int | None = None,
+    ) -> SegFormer:
+        """A model with published weights, or yours: float32, on the CPU, in evaluation mode.
+
+        The names of the paper's code, of transformers (in files and in memory), of
+        segmentation_models_pytorch and of this package are understood. Loading is strict, and
+        nothing in a file is ever executed.
+
+        Args:
+            path_or_hub_id: a .safetensors, .pth, .pt or .bin file, the .index.json of one in
+                shards, a folder that holds one, "nano" for the weights that come with this package
+                (trained on its street scenes), or "owner/name" on the Hugging Face hub (extra
+                "hub").
+            config: which SegFormer this is. Otherwise config.json beside the weights tells, or the
+                published variant that the weights fit: its block_norm_eps is then 1e-5 for weights
+                from transformers and 1e-6 for others.
+            num_classes: classes of a decoder that starts from random weights if the file holds an
+                encoder only, or of such a classifier if the file has another number (warned of).
+
+        Raises:
+            ValueError: nothing there, a damaged or hostile file, weights that lack a tensor, hold
+                another or one of another shape (all are named), or a config that cannot be found.
+        """
+        from segformer_edu import checkpoints  # only here: building a model reads no files
+
+        config, weights = checkpoints.read(path_or_hub_id, config, num_classes)
+        with torch.device("meta"):
+            model = cls(config)  # shapes and names, without memory
+        tensors = checkpoints.fitting(weights, model.state_dict())
+        if len(tensors) < len(model.state_dict()):  # a decoder or classifier not in the file
+            tensors = {**cls(config).state_dict(), **tensors}
+        model.load_state_dict(tensors, assign=True)
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write model.safetensors and config.json as transformers does, each in one step.
+
+        transformers has one epsilon, 1e-5, for all its norms: it gives the same logits for a model
+        whose block_norm_eps is 1e-5. For the paper's 1e-6 its norms differ by the fraction
+        9e-6 / 2v, where v is the variance of a token: little unless tokens are nearly constant.
+        `from_pretrained` gives back the same model either way.
+
+        Args:
+            folder: made if it is not there; other files in it stay.
+
+        Raises:
+            ValueError: a folded model, or a folder that is a file.
+            OSError: it cannot be written; what was there is unchanged.
+        """
+        from segformer_edu import checkpoints
+
+        if isinstance(self.decoder, FoldedDecoder):
+            raise ValueError("A folded model cannot be saved: save the model that folded() copied.")
+        checkpoints.write(self.config, self.state_dict(), folder)
 
 
 def labels_from_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
@@ -74,14 +145,4 @@ def labels_from_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
     for top, bottom in strips(size, x):
         strip = resize(x, size, top, bottom).permute(0, 3, 1, 2)  # (B, K, rows, W)
         labels.append(strip.max(dim=1).indices if strip.shape[1] > 1 else (strip[:, 0] > 0).long())
-    return torch.cat(labels, dim=1)
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library keep the memory that one forward pass frees, for the next to use.
-
-    glibc hands large blocks back to the system at once, and each then costs a page fault every
-    4 KiB when it is asked for again. Freeing one block of just under 32 MiB, never written to,
-    raises the size from which it does so; where the C library is another, nothing happens.
-    """
-    torch.empty(2**25 - 2**16, dtype=torch.uint8)
+    return joined(labels, dim=1)

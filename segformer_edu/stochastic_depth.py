@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from segformer_edu.config import RULES
-from segformer_edu.layers import check_positive
+from segformer_edu.checks import check_choice, check_positive, check_rate
 
-MODES = ("sample", "batch")
+RULES = ("linspace", "paper")  # how drop rates grow from block to block
+MODES = ("sample", "batch")  # what one gate is drawn for
 
 
 def drop_rates(rate: float, depth: int, rule: str = "linspace") -> list[float]:
@@ -26,10 +26,9 @@ def drop_rates(rate: float, depth: int, rule: str = "linspace") -> list[float]:
     Raises:
         ValueError: a rate outside [0, 1], a depth below 1, an unknown rule.
     """
-    check_rate(rate)
+    check_rate(rate=rate)
     check_positive(depth=depth)
-    if rule not in RULES:
-        raise ValueError(f"rule = {rule!r}: choose one of {', '.join(RULES)}.")
+    check_choice(RULES, rule=rule)
     if rule == "paper":
         return [rate * block / depth for block in range(1, depth + 1)]
     return [rate * block / max(depth - 1, 1) for block in range(depth)]
@@ -50,14 +49,20 @@ class DropPath(nn.Module):
 
     def __init__(self, rate: float, mode: str = "sample") -> None:
         super().__init__()
-        check_rate(rate)
-        if mode not in MODES:
-            raise ValueError(f"mode = {mode!r}: choose one of {', '.join(MODES)}.")
+        check_rate(rate=rate)
+        check_choice(MODES, mode=mode)
         self.rate, self.mode = float(rate), mode
 
     @property
     def active(self) -> bool:
         return self.training and self.rate > 0
+
+    @property
+    def scale(self) -> float:
+        """By how much a kept branch is multiplied, so that its mean over the draws stays the same:
+        1 / (1 − rate), and 0 where none is kept.
+        """
+        return 1 / (1 - self.rate) if self.rate < 1 else 0.0
 
     def kept(self, batch_size: int) -> Tensor:
         """Which samples keep the branch, drawn on the CPU in float32: the same rate in every
@@ -69,8 +74,8 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.active:
             return x
-        scale = self.kept(len(x)) / (1 - self.rate) if self.rate < 1 else torch.zeros(len(x))
-        return x * scale.to(x).view(-1, *[1] * (x.ndim - 1))
+        kept = self.kept(len(x)).to(x.device).view(-1, *[1] * (x.ndim - 1))
+        return torch.where(kept, self.scale * x, 0)  # whatever a dropped branch holds, inf included
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.4g}, mode={self.mode!r}"
@@ -90,11 +95,4 @@ def residual(x: Tensor, branch: Callable[[Tensor], Tensor], drop_path: DropPath)
     if not drop_path.active:
         return x + branch(x)
     rows = drop_path.kept(len(x)).nonzero().flatten().to(x.device)
-    scale = 1 / (1 - drop_path.rate) if drop_path.rate < 1 else 0.0
-    return x.index_add(0, rows, branch(x[rows]).to(x.dtype), alpha=scale)
-
-
-def check_rate(rate: float) -> None:
-    """Refuse a rate that is no probability."""
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
-        raise ValueError(f"rate = {rate!r} is not a probability: give a number from 0 to 1.")
+    return x.index_add(0, rows, branch(x[rows]).to(x.dtype), alpha=drop_path.scale)

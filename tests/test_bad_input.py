@@ -118,7 +118,7 @@ CONFIG_CASES = {
     "no step": (config(strides=(0, 2)), "strides", "0", "at least 1"),
     "reduction to nothing": (config(reduction_ratios=(2, 0)), "reduction_ratios", "0"),
     "a missing ratio": (config(reduction_ratios=(2, None)), "reduction_ratios", "None"),
-    "heads that do not divide": (config(num_heads=(3, 2)), "3 heads", "embed_dim 4", "multiple"),
+    "heads that do not divide": (config(num_heads=(3, 2)), "3 heads", "4 channels", "multiple"),
     "drop path above 1": (config(drop_path_rate=1.5), "drop_path_rate", "1.5", "0 to 1"),
     "drop path below 0": (config(drop_path_rate=-0.1), "drop_path_rate", "-0.1", "0 to 1"),
     "drop path not a number": (config(drop_path_rate=NAN), "drop_path_rate", "nan", "0 to 1"),
@@ -165,8 +165,8 @@ PART_CASES = {
     "heads that do not divide a dim": (
         lambda: SpatialReductionAttention(8, 3, 1),
         "num_heads = 3",
-        "dim = 8",
-        "choose one",
+        "8 channels",
+        "multiple",
     ),
     "attention without reduction ratio": (
         lambda: SpatialReductionAttention(8, 2, 0),

@@ -62,6 +62,12 @@ def test_replace_validates_again():
         SegFormerConfig().replace(num_classes=0)
 
 
+def test_the_stages_hold_the_fields_stage_by_stage():
+    first, *_, last = SegFormerConfig.named("b2").stages
+    assert first == (3, 64, 3, 1, 8, 4, 7, 4, pytest.approx((0, 1 / 150, 2 / 150)))
+    assert last == (320, 512, 3, 8, 1, 4, 3, 2, pytest.approx((13 / 150, 14 / 150, 0.1)))
+
+
 def test_a_probability_may_be_0_or_1():
     for rate in (0, 0.0, 1, 1.0):
         config = SegFormerConfig(drop_path_rate=rate, decoder_dropout=rate)

@@ -107,6 +107,17 @@ def test_folding_shares_nothing_with_the_decoder(decoder):
     assert own.isdisjoint(x.data_ptr() for x in folded.parameters())
 
 
+@pytest.mark.parametrize(("mode", "called"), [(True, ["norm"]), (False, [])])
+def test_printing_a_decoder_says_which_of_its_parts_are_never_called(decoder, mode, called):
+    seen = []
+    for name in ("projections.0", "fuse", "norm"):
+        decoder.get_submodule(name).register_forward_hook(lambda *_, name=name: seen.append(name))
+    decoder.train(mode)([torch.randn(2, dim, 8, 8) for dim in DIMS])
+    assert seen == called
+    words = "projections, fuse and (in evaluation) norm hold parameters and are not called"
+    assert words in repr(decoder)
+
+
 def test_dropout_drops_whole_channels_in_training_only(randomized, device):
     decoder = randomized(AllMLPDecoder(DIMS, 64, 5, dropout=0.5)).to(device)
     maps = maps_of(SIZES["square"], device)
@@ -139,5 +150,5 @@ def test_as_many_maps_in_one_tensor_are_refused():
 
 
 def test_the_refusal_of_a_width_names_it():
-    with pytest.raises(ValueError, match="^embed_dims holds 0:"):
+    with pytest.raises(ValueError, match=r"^embed_dims\[1\] = 0:"):
         AllMLPDecoder((4, 0), 6, 3)

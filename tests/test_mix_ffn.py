@@ -43,3 +43,34 @@ def test_a_token_hears_its_eight_neighbours_and_no_others(randomized):
     heard = (x.grad[0] != 0).any(-1)
     assert heard[2:5, 2:5].all()
     assert heard.sum() == 9
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", ["circular", "reflect", "replicate"])
+def test_another_padding_sees_the_other_rows_of_the_map(randomized, mode):
+    ffn = randomized(MixFFN(6, 10))
+    ffn.depthwise.padding_mode = mode
+    x = torch.randn(1, 100, 60, 6)  # in three strips, were the padding zeros
+    hidden = F.pad(ffn.expand(x).permute(0, 3, 1, 2), (1, 1, 1, 1), mode)
+    mixed = F.conv2d(hidden, ffn.depthwise.weight, ffn.depthwise.bias, groups=10)
+    expected = ffn.contract(F.gelu(mixed).permute(0, 2, 3, 1))
+    torch.testing.assert_close(ffn(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_larger_kernel_gets_as_many_rows_as_it_looks_at(randomized):
+    ffn = randomized(MixFFN(6, 10))
+    ffn.depthwise = torch.nn.Conv2d(10, 10, 7, padding=3, groups=10)
+    x = torch.randn(1, 100, 60, 6)
+    torch.testing.assert_close(ffn(x), ffn.mix(x), rtol=1e-4, atol=1e-5)
+
+
+def test_training_takes_the_whole_map_and_evaluation_strips():
+    heights = []
+    ffn = MixFFN(6, 10)
+    ffn.expand.register_forward_hook(lambda module, inputs, output: heights.append(len(output[0])))
+    x = torch.randn(1, 100, 60, 6)
+    ffn.train()(x)
+    assert heights == [100]
+    ffn.eval()(x)
+    assert heights[1:] == [35, 36, 33]  # 34 rows of 60 pixels, and those that they look at

@@ -99,6 +99,20 @@ def test_predict_is_the_argmax_of_the_resized_logits(small_model, device, size):
     assert labels.unique().numel() > 1
 
 
+def test_predict_evaluates_and_leaves_the_model_in_its_modes(small_config, randomized):
+    model = randomized(SegFormer(small_config)).train()
+    model.decoder.norm.eval()  # frozen, while the rest trains
+    modes = [module.training for module in model.modules()]
+    state = copy.deepcopy(model.state_dict())
+    images = torch.randn(2, 3, 65, 97)
+    labels = model.predict(images)
+    assert [module.training for module in model.modules()] == modes
+    for name, x in model.state_dict().items():
+        assert torch.equal(x, state[name]), name  # BatchNorm's statistics among them
+    assert torch.equal(labels, model.eval().predict(images))  # no dropout, no dropped branch
+    assert labels.unique().numel() > 1
+
+
 def test_predict_of_a_binary_model_is_a_probability_above_one_half(small_config, randomized):
     model = randomized(SegFormer(small_config.replace(num_classes=1)), seed=1).eval()
     images = torch.randn(2, 3, 65, 97)
@@ -205,6 +219,15 @@ def test_folding_leaves_the_model_as_it_was(small_model):
     assert model.training and not folded.training
     nn.init.zeros_(folded.decoder.classifier.weight)
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_folded_model_refuses_to_train_and_stays_as_it_was(small_model):
+    folded = small_model.folded()
+    for part in (folded, folded.decoder):
+        with pytest.raises(ValueError, match="is for evaluation: train the model from which"):
+            part.train()
+    assert not any(module.training for module in folded.modules())
+    assert folded.train(False) is folded
 
 
 def test_a_copy_and_a_reloaded_state_give_the_same_logits(small_model, small_config):

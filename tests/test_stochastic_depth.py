@@ -111,6 +111,16 @@ def test_a_branch_of_another_precision_is_added_in_that_of_the_input(device):
 
 
 @pytest.mark.parametrize("mode", ["sample", "batch"])
+def test_a_dropped_branch_is_not_there_whatever_it_holds(device, mode):
+    x = torch.full((64, 3), torch.inf, device=device, requires_grad=True)
+    drop_path = training(0.5, mode)
+    outcomes = torch.cat([drop_path(x) for _ in range(20)])
+    assert set(outcomes.flatten().tolist()) == {0.0, torch.inf}  # 0 · inf would be no number
+    outcomes.sum().backward()
+    assert not x.grad.isnan().any()
+
+
+@pytest.mark.parametrize("mode", ["sample", "batch"])
 def test_rate_one_gives_zeros_and_no_nan(device, mode):
     x = torch.randn(4, 3, device=device, requires_grad=True)
     drop_path = training(1.0, mode)

@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from segformer_edu import SegFormerConfig, plots
 from segformer_edu.analysis.patches import PatchRow
+from segformer_edu.checks import check_images, check_positive
 from segformer_edu.data.photos import IMAGENET_MEAN, IMAGENET_STD, normalize, sample_photo
 from segformer_edu.exercises import check, hint, solution
-from segformer_edu.layers import check_images, check_positive
 from segformer_edu.widgets import Patches
 
 torch.set_grad_enabled(False)  # nothing is trained in this lesson

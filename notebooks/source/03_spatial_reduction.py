@@ -24,9 +24,10 @@ from torch.nn import functional as F
 
 from segformer_edu import OverlapPatchEmbedding, SegFormerConfig, plots, widgets
 from segformer_edu.analysis import cost
+from segformer_edu.checks import check_heads, check_map, check_positive
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.exercises import check, hint, solution
-from segformer_edu.layers import Linear, check_heads, check_map, check_positive
+from segformer_edu.layers import Linear
 
 torch.set_grad_enabled(False)  # nothing is trained in this lesson
 photo = sample_photo("astronaut")

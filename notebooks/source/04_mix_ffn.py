@@ -17,6 +17,7 @@
 
 # %%
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +40,12 @@ from segformer_edu.analysis.position import (
     pad_with,
     travelled,
 )
+from segformer_edu.checks import check_map, check_positive
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.data.scenes import Scenes
 from segformer_edu.exercises import check, hint, solution
-from segformer_edu.layers import Linear, check_map, check_positive, strips
+from segformer_edu.layers import Linear
+from segformer_edu.strips import joined, strips
 
 # %%
 torch.set_grad_enabled(False)  # until section 9, nothing is trained
@@ -217,7 +220,13 @@ print("a 1×1 convolution is a Linear on the channels of each token")
 #
 # ### Build it
 #
-# The package's class computes the same, a few rows at a time: the widened map is four times as large as the one that comes in, and in strips it never exists as a whole (in training it does: the gradient wants all of it). A strip needs one more row above and below, since that is how far the convolution looks.
+# The package's class computes the same, a few rows at a time: the widened map is four times as large as the one that comes in, and in strips it never exists as a whole. A strip needs one more row above and below, since that is how far the convolution looks; what comes out of those rows is cut off.
+
+# %% tags=["mirror"]
+# segformer_edu.strips.in_strips
+
+# %% [markdown]
+# Two cases take the whole map at once. In training the gradient wants all of it anyway. And a convolution that pads with the map's own rows, as one in section 3 does, would find the wrong ones in a strip.
 
 # %% tags=["mirror"]
 # segformer_edu.mix_ffn.MixFFN
@@ -226,7 +235,7 @@ print("a 1×1 convolution is a Linear on the channels of each token")
 # **Check it** against equation 3 written out by hand: nine shifted copies of the padded map, each times its number of the kernel, and GELU as x·Φ(x), with the error function. The map is tall enough for several strips.
 
 # %%
-ffn = MixFFN(dim=8, hidden_dim=32)
+ffn = MixFFN(dim=8, hidden_dim=32).eval()
 tall = torch.randn(1, 300, 40, 8, generator=generator)
 padded = F.pad(tall @ ffn.expand.weight.T + ffn.expand.bias, (0, 0, 1, 1, 1, 1))  # a ring of zeros
 hidden = ffn.depthwise.bias + sum(

@@ -38,11 +38,11 @@ from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
 import segformer_edu
 from segformer_edu import MixFFN, OverlapPatchEmbedding, SegFormer, SegFormerConfig, plots, widgets
-from segformer_edu.config import RULES
+from segformer_edu.checks import check_choice, check_positive, is_real
 from segformer_edu.encoder import EncoderBlock
 from segformer_edu.exercises import check, hint, solution
-from segformer_edu.layers import check_positive, initialize
-from segformer_edu.stochastic_depth import MODES
+from segformer_edu.layers import initialize
+from segformer_edu.stochastic_depth import MODES, RULES
 
 torch.set_num_threads(1)
 experiments = Path(segformer_edu.__file__).parents[1] / "experiments"
@@ -492,10 +492,10 @@ class MaskedDropPath(nn.Module):
 
 
 # %% [markdown]
-# It is right, until somebody asks for something unusual. At rate 1 it computes 0/0. At rate `1.5` it drops everything, at `-0.1` it drops nothing and shrinks the branch, and neither says a word. A probability can be checked:
+# It is right, until somebody asks for something unusual. At rate 1 it computes 0/0. A branch that has overflowed to infinity is not dropped at all, since 0 · ∞ is no number. At rate `1.5` it drops everything, at `-0.1` it drops nothing and shrinks the branch, and neither says a word. A probability can be checked:
 
 # %% tags=["mirror"]
-# segformer_edu.stochastic_depth.check_rate
+# segformer_edu.checks.check_rate
 
 # %% tags=["mirror"]
 # segformer_edu.stochastic_depth.DropPath

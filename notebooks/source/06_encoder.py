@@ -34,17 +34,17 @@ from segformer_edu import (
     SegFormer,
     SegFormerConfig,
     SpatialReductionAttention,
-    drop_rates,
     plots,
     residual,
     widgets,
 )
 from segformer_edu.analysis import cost
+from segformer_edu.checks import check_images, check_map
+from segformer_edu.config import check_config
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.data.scenes import CLASSES, Scenes
-from segformer_edu.encoder import _check_config
 from segformer_edu.exercises import check, hint, solution
-from segformer_edu.layers import check_images, check_map, initialize
+from segformer_edu.layers import initialize
 from segformer_edu.training import confusion_matrix, scores
 
 # %%
@@ -303,7 +303,7 @@ for number, stage in enumerate(nano.encoder.stages, start=1):
 # segformer_edu.encoder.EncoderStage
 
 # %% [markdown]
-# - `drop_rates(…, sum(config.depths), …)` makes **one list for all stages**, and each stage takes its piece. The first block of stage 2 does not start anew at zero.
+# - `config.stages[stage]` holds the numbers of this stage. Its drop rates are its piece of **one list for all stages** (lesson 05): the first block of stage 2 does not start anew at zero.
 # - `checkpoint` forgets what is inside a block and computes it again for the gradient: less memory, more time. It changes no number.
 # - `permute` turns the map from `(B, H, W, C)` into `(B, C, H, W)`, which the next patch embedding and the decoder expect.
 #
@@ -314,11 +314,8 @@ prediction = ...  # four numbers
 
 # %%
 b2 = SegFormerConfig.named("b2")
-rates = drop_rates(b2.drop_path_rate, sum(b2.depths), b2.drop_path_rule)
-before = 0
-for number, depth in enumerate(b2.depths, start=1):
-    print(f"stage {number}:", [round(rate, 3) for rate in rates[before : before + depth]])
-    before += depth
+for number, stage in enumerate(b2.stages, start=1):
+    print(f"stage {number}:", [round(rate, 3) for rate in stage.drop_path_rates])
 
 # %% [markdown]
 # And the encoder is a loop. Each stage gets the map of the one before; all four are kept.

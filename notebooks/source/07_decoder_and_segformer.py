@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 import transformers
@@ -302,29 +303,40 @@ prediction = ...  # yes or no, and what about the bias?
 # segformer_edu.decoder.fold_norm
 
 # %% [markdown]
-# Then the sum. It goes by strips of rows, so that no map of D channels at the finest size is ever held either; where a gradient is recorded, the strip is the whole map. The coarse maps are widened first, while they have few rows. What mixes their rows is a small matrix, and `baddbmm` multiplies by it and adds, in one call.
+# With these matrices the decoder is the right-hand side, as one reads it: a sum of resized products.
+
 
 # %%
-from segformer_edu.layers import (
-    check_maps,
-    check_positive,
-    initialize,
-    linear,
-    resize,
-    row_weights,
-    strips,
-    widen,
-)
+def commuted(decoder, maps):
+    """ReLU(Σ resize(W_i A_i x_i) + b), classified."""
+    weights, bias = fold_norm(decoder.norm, *compose(decoder.projections, decoder.fuse))
+    size = maps[0].shape[2:]
+    fused = sum(
+        F.interpolate(F.conv2d(x, weight[:, :, None, None]), size, mode="bilinear")
+        for weight, x in zip(weights, maps, strict=True)
+    )
+    return decoder.classifier(F.relu(fused + bias[:, None, None]))
+
+
+assert torch.allclose(commuted(published, maps), published(maps), atol=1e-4)
+print("the sum of resized products gives the logits of the published form")
+
+# %% [markdown]
+# The package computes this sum by strips of rows, so that in evaluation no map of D channels at the finest size is ever held either. The coarse maps are widened first, while they have few rows. What mixes the rows of one is a small matrix: multiplying by it and adding is one call.
+
+# %%
+from segformer_edu.checks import check_maps, check_per_stage, check_positive, check_rate
+from segformer_edu.layers import evaluation, initialize, linear
+from segformer_edu.strips import joined, resize, row_weights, strips, widen
+
+# %% tags=["mirror"]
+# segformer_edu.strips.add_resized
 
 # %% tags=["mirror"]
 # segformer_edu.decoder.decode
 
 # %% [markdown]
-# And the class. The parameters have the names and shapes of the published form, so its weights load as they are.
-
-# %%
-from segformer_edu.config import positive_integers
-from segformer_edu.stochastic_depth import check_rate
+# And the class. The parameters have the names and shapes of the published form, so its weights load as they are. The modules that hold them are never called, and whoever prints the decoder is told so.
 
 # %% tags=["mirror"]
 # segformer_edu.decoder.AllMLPDecoder
@@ -570,15 +582,11 @@ for name, predicted in {
 # %% tags=["mirror"]
 # segformer_edu.segformer.labels_from_logits
 
-# %%
-from segformer_edu.pretrained import Pretrained
-from segformer_edu.segformer import _keep_freed_memory
-
 # %% tags=["mirror"]
 # segformer_edu.segformer.SegFormer
 
 # %% [markdown]
-# `Pretrained` adds `from_pretrained` and `save_pretrained`; the next section is about them. `_keep_freed_memory` asks the C library not to hand memory back between two passes.
+# `predict` evaluates, in whichever mode the model is, and `folded` gives the form for export. How `from_pretrained` finds its way through other people's names is the subject of the next section.
 #
 # **Check it against somebody else's model.** `transformers` has a SegFormer that nobody here wrote. Save nano in its layout, let it load, and compare the logits on a batch.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
 
 from segformer_edu.attention import SpatialReductionAttention
+from segformer_edu.layers import evaluation
 from segformer_edu.segformer import SegFormer
 
 
@@ -58,15 +58,3 @@ def check_model(model: SegFormer) -> None:
 def attentions_of(stage: nn.Module) -> list[SpatialReductionAttention]:
     """The attention of each block, in order."""
     return [part for part in stage.modules() if isinstance(part, SpatialReductionAttention)]
-
-
-@contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; afterwards each of its modules in the mode it was in."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segformer_edu.analysis.attention_maps import check_model, evaluation
+from segformer_edu.analysis.attention_maps import check_model
 from segformer_edu.decoder import AllMLPDecoder
+from segformer_edu.layers import evaluation
 from segformer_edu.segformer import SegFormer
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import NamedTuple
 
 import torch
 
-from segformer_edu.config import SegFormerConfig
-from segformer_edu.layers import strips
+from segformer_edu.checks import is_whole
+from segformer_edu.config import SegFormerConfig, Stage, check_config
+from segformer_edu.strips import strips
 
 FLOAT_BYTES = 4  # float32
 ONE_IMAGE = torch.empty(1, device="cpu")  # a batch of one, whatever it shows
@@ -97,15 +97,15 @@ class Cost:
 
     Multiply-adds are those of convolutions, Linears and the two products of attention, as in the
     paper's "FLOPs" (Table 1); biases, norms, activations and resizes are left out. So are the rows
-    that two neighbouring strips of Mix-FFN both compute where no gradient is recorded.
+    that two neighbouring strips of Mix-FFN both compute in evaluation.
 
     Args:
         stages: the stages of the encoder.
         decoder: the decoder.
-        peak_activation_bytes: the most that the tensors made by one forward pass take at one time:
-            one image, float32, evaluation without gradients, on a CPU. Maps, temporaries and
-            composed matrices count; the image, the parameters and the kernels' own workspace do
-            not. The fused attention kernel stores no attention matrix.
+        peak_activation_bytes: the most that the tensors made by one forward pass take at one time,
+            to within 5 %: one image, float32, evaluation without gradients, on a CPU. Maps,
+            temporaries and composed matrices count; the image, the parameters and the kernels' own
+            workspace do not. The fused attention kernel stores no attention matrix.
     """
 
     stages: tuple[StageCost, ...]
@@ -153,37 +153,27 @@ def cost(config: SegFormerConfig, size: Sequence[int]) -> Cost:
     check_size(size, config.min_image_size)
     stages: list[StageCost] = []
     height, width = map(int, size)
-    for index in range(config.num_stages):
-        stages.append(stage_cost(config, index, (height, width)))
+    for stage in config.stages:
+        stages.append(stage_cost(stage, (height, width)))
         height, width = stages[-1].size
     return Cost(tuple(stages), decoder_cost(config, stages), peak_activation_bytes(config, stages))
-
-
-def check_config(config: SegFormerConfig) -> None:
-    if not isinstance(config, SegFormerConfig):
-        raise ValueError(
-            f"cost takes a SegFormerConfig; got {config!r}. Use SegFormerConfig.named('b0')."
-        )
 
 
 def check_size(size: Sequence[int], smallest: int) -> None:
     if not isinstance(size, Sequence) or len(size) != 2:
         raise ValueError(f"size = {size!r}: give height and width of the image, as (512, 512).")
     for side in size:
-        if not isinstance(side, Integral) or isinstance(side, bool) or side < smallest:
+        if not is_whole(side) or side < smallest:
             raise ValueError(
                 f"size = {size!r}: whole numbers of at least {smallest} pixels are allowed here, "
                 f"or attention has no key left. Enlarge the image or lower the reduction ratios."
             )
 
 
-def stage_cost(config: SegFormerConfig, index: int, size: Size) -> StageCost:
-    """The cost of stage `index`, from 0, whose input is `size` pixels or tokens (section 3.1)."""
-    c_in, c = (config.in_channels, *config.embed_dims)[index : index + 2]
-    depth, heads = config.depths[index], config.num_heads[index]
-    r, hidden = config.reduction_ratios[index], config.mlp_ratios[index] * c
-    patch, stride = config.patch_sizes[index], config.strides[index]
-
+def stage_cost(stage: Stage, size: Size) -> StageCost:
+    """The cost of a stage whose input is `size` pixels or tokens (section 3.1)."""
+    c_in, c, depth, heads, r, mlp_ratio, patch, stride, _ = stage
+    hidden = mlp_ratio * c
     height, width = ((side + 2 * (patch // 2) - patch) // stride + 1 for side in size)
     n, m = height * width, (height // r) * (width // r)  # tokens and keys
     multiply_adds = StageMultiplyAdds(
@@ -238,10 +228,11 @@ def peak_activation_bytes(config: SegFormerConfig, stages: Sequence[StageCost]) 
 def mix_ffn_peak(size: Size, c: int, hidden: int) -> int:
     """The most floats that Mix-FFN makes at one time: in its last strips, when most is there.
 
-    Without the row on each side that a strip's convolution also looks at.
+    A strip has a row more on each side inside the map, at which its convolution also looks.
     """
     return max(
-        size[1] * (top * c + (bottom - top) * (2 * hidden + c)) for top, bottom in last_strips(size)
+        size[1] * (top * c + (min(bottom + 1, size[0]) - max(top - 1, 0)) * (2 * hidden + c))
+        for top, bottom in last_strips(size)
     )
 
 
@@ -268,7 +259,6 @@ def last_strips(size: Size) -> list[Size]:
 
     All strips but the last have the rows of the first: of a giant map nobody has to list them.
     """
-    with torch.no_grad():
-        _, rows = next(strips(size, ONE_IMAGE))
+    _, rows = next(strips(size, ONE_IMAGE))
     last = (size[0] - 1) // rows * rows
     return [(last - rows, last), (last, size[0])] if last else [(last, size[0])]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segformer_edu.layers import check_positive
+from segformer_edu.checks import check_positive
 
 
 @dataclass(frozen=True)

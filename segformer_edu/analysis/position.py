@@ -41,11 +41,8 @@ def encoder_maps(encoder: MixTransformer, images: Tensor) -> list[np.ndarray]:
 
     Shape: `(B, C, H, W)` → a list of `(B, H_i, W_i, C_i)` float64.
     """
-    few = []
-    for part in images.split(8):  # a gradient is recorded, and would fill the memory
-        with torch.enable_grad():  # only so does Mix-FFN see whole maps: a strip cannot wrap around
-            few.append([x.detach().permute(0, 2, 3, 1).double() for x in encoder(part)])
-    return [torch.cat(maps).numpy() for maps in zip(*few, strict=True)]
+    with torch.no_grad():
+        return [x.permute(0, 2, 3, 1).double().numpy() for x in encoder(images)]
 
 
 def deviation(tokens: np.ndarray) -> np.ndarray:

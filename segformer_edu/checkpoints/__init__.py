@@ -1,7 +1,7 @@
 """Published weights in, our weights out.
 
 `layouts` knows who calls a weight what, `files` reads bytes, `configs` finds out which SegFormer
-they belong to.
+they belong to. No model is built here: `SegFormer.from_pretrained` and `save_pretrained` do that.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 import os
 import tempfile
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
@@ -23,20 +25,18 @@ from segformer_edu.checkpoints.configs import (
 )
 from segformer_edu.checkpoints.files import CONFIG, WEIGHTS, locate, read_json, read_tensors
 from segformer_edu.checkpoints.layouts import HUGGING_FACE, Weights, translate
-from segformer_edu.config import SegFormerConfig
-from segformer_edu.decoder import FoldedDecoder
+from segformer_edu.config import SegFormerConfig, check_config
 from segformer_edu.files import expanded
-from segformer_edu.segformer import SegFormer
 
 
-def load(
+def read(
     path_or_hub_id: str | Path,
     config: SegFormerConfig | None = None,
     num_classes: int | None = None,
-) -> SegFormer:
-    """What `SegFormer.from_pretrained` does, and describes."""
-    if config is not None and not isinstance(config, SegFormerConfig):
-        raise ValueError(f"config = {config!r}: give a SegFormerConfig, or leave it out.")
+) -> tuple[SegFormerConfig, Weights]:
+    """The config and the weights of what `SegFormer.from_pretrained` is given, and describes."""
+    if config is not None:
+        check_config(config)
     path = locate(path_or_hub_id)
     weights = translate(read_tensors(path), str(path))
     if num_classes is None and not weights.has_decoder:
@@ -48,24 +48,22 @@ def load(
     if num_classes is not None:
         names = config.class_names if len(config.class_names) == num_classes else ()
         config = config.replace(num_classes=num_classes, class_names=names)
-    fresh: tuple[str, ...] = ()  # beginnings of the names that start from random weights
+    if sum(config.depths) > len(weights.tensors):
+        raise ValueError(
+            f"{path} holds {len(weights.tensors)} tensors and its config asks for "
+            f"{sum(config.depths)} blocks: they do not belong together. Correct the config or pass "
+            f"config=…."
+        )
     if not weights.has_decoder:
-        fresh = ("decoder.",)
+        weights = replace(weights, random="decoder.")
     elif num_classes is not None and weights.num_classes not in (None, num_classes):
-        fresh = ("decoder.classifier.",)
+        weights = replace(weights, random="decoder.classifier.")
         warnings.warn(
             f"{path} has {weights.num_classes} classes and num_classes = {num_classes}: the "
             f"classifier starts from random weights, everything else is loaded. Train it.",
             stacklevel=3,
         )
-    _refuse_giant(config, weights)
-    model = SegFormer(config)
-    state = model.state_dict()
-    tensors = {name: x for name, x in weights.tensors.items() if not name.startswith(fresh)}
-    expected = {name: x for name, x in state.items() if not name.startswith(fresh)}
-    _compare(tensors, expected, weights)
-    model.load_state_dict({**state, **tensors})
-    return model.eval()
+    return config, weights
 
 
 def _described(path: Path, weights: Weights) -> SegFormerConfig | None:
@@ -78,19 +76,21 @@ def _described(path: Path, weights: Weights) -> SegFormerConfig | None:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _refuse_giant(config: SegFormerConfig, weights: Weights) -> None:
-    """Refuse a config that asks for far more parameters than a file holds, before taking memory."""
-    wanted = config.approximate_parameters
-    held = sum(x.numel() for x in weights.tensors.values())
-    if wanted > 10 * held + 10**8:
-        raise ValueError(
-            f"{weights.source} holds {held} numbers and its config asks for about {wanted}: they "
-            f"do not belong together. Correct the config or pass config=…."
-        )
+def fitting(weights: Weights, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights for a model whose `state` has these names, shapes and types.
 
+    They are copies, in the types of the state; what starts from random weights is not among them.
 
-def _compare(tensors: dict[str, Tensor], expected: dict[str, Tensor], weights: Weights) -> None:
-    """Refuse anything missing, unexpected or of another shape or type, each by both its names."""
+    Raises:
+        ValueError: a tensor is missing, unexpected, or of another shape or type (all are named), or
+            what starts from random weights is far larger than all the others.
+    """
+
+    def given(name: str) -> bool:
+        return weights.random is None or not name.startswith(weights.random)
+
+    tensors = {name: x for name, x in weights.tensors.items() if given(name)}
+    expected = {name: x for name, x in state.items() if given(name)}
     problems = [f"  unexpected: {name}" for name in weights.unexpected]
     problems += [
         f"  unexpected: {weights.their_name(name)} (ours: {name})"
@@ -116,28 +116,29 @@ def _compare(tensors: dict[str, Tensor], expected: dict[str, Tensor], weights: W
                 ]
             )
         )
-
-
-def save(model: SegFormer, folder: str | Path) -> None:
-    """What `SegFormer.save_pretrained` does, and describes."""
-    if isinstance(model.decoder, FoldedDecoder):
+    held, wanted = (sum(x.numel() for x in each.values()) for each in (tensors, state))
+    if wanted > 10 * held + 10**8:
         raise ValueError(
-            "A folded model has no separate decoder matrices to save: save the model from which "
-            "folded() made it, and fold after loading."
+            f"{weights.source} holds {held} numbers, and with the decoder of its config the model "
+            f"would hold {wanted}: they do not belong together. Correct it or pass config=…."
         )
+    return {name: x.to(expected[name].dtype, copy=True) for name, x in tensors.items()}
+
+
+def write(config: SegFormerConfig, state: Mapping[str, Tensor], folder: str | Path) -> None:
+    """What `SegFormer.save_pretrained` does, and describes, with a model's config and state."""
     folder = expanded(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: give the name of a folder to write.")
-    stages = model.config.num_stages
     tensors = {
-        str(HUGGING_FACE.theirs(name, stages)): x.detach().cpu().contiguous()
-        for name, x in model.state_dict().items()
+        str(HUGGING_FACE.theirs(name, config.num_stages)): x.detach().cpu().contiguous()
+        for name, x in state.items()
     }
-    dtype = next(model.parameters()).dtype
-    config = json.dumps(to_hugging_face(model.config, dtype), indent=2, ensure_ascii=False)
+    dtype = state["decoder.classifier.weight"].dtype
+    description = json.dumps(to_hugging_face(config, dtype), indent=2, ensure_ascii=False)
     weights = safetensors.torch.save(tensors, {"format": "pt"})
     try:
-        _replace_files(folder, (config + "\n").encode(), weights)
+        _replace_files(folder, (description + "\n").encode(), weights)
     except OSError as error:
         raise OSError(
             f"The model could not be written to {folder} ({error}); what was there is unchanged. "

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from segformer_edu.checkpoints.layouts import Weights
-from segformer_edu.config import VARIANTS, SegFormerConfig, positive_integers
+from segformer_edu.checks import check_positive
+from segformer_edu.config import VARIANTS, SegFormerConfig
 
 FIELDS = {  # theirs → ours
     "num_channels": "in_channels",
@@ -50,7 +51,7 @@ def from_hugging_face(description: dict[str, Any], weights: Weights) -> SegForme
     if unknown := sorted(set(block) - set(IN_BLOCK)):
         raise ValueError(f"{BLOCK} holds {unknown[0]!r}; it may hold {', '.join(IN_BLOCK)}.")
     if (stages := description.get("num_encoder_blocks")) is not None:
-        positive_integers("num_encoder_blocks", [stages])
+        check_positive(num_encoder_blocks=stages)
     fields: dict[str, Any] = {
         ours: value[:stages] if isinstance(value, list) else value  # lists may be longer there
         for theirs, ours in FIELDS.items()

@@ -192,6 +192,7 @@ class Weights:
         tensors: our name → tensor.
         origins: our name → theirs.
         unexpected: names of theirs that the layout does not explain.
+        random: the beginning of our names of what starts from random weights instead.
     """
 
     source: str
@@ -199,6 +200,7 @@ class Weights:
     tensors: Mapping[str, Tensor]
     origins: Mapping[str, str]
     unexpected: tuple[str, ...]
+    random: str | None = None
 
     @property
     def num_stages(self) -> int:

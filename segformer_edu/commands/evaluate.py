@@ -14,6 +14,7 @@ from torch import Tensor
 
 from segformer_edu.commands.parser import Parser, add_command, add_weights, check_out
 from segformer_edu.files import write_atomically
+from segformer_edu.memory import keep_freed_memory
 from segformer_edu.segformer import SegFormer
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
         check_out(options.out, ".json")
     settings = read_settings(options).replace(precision="fp32")
     accelerator = start(settings)
+    keep_freed_memory()
     model = SegFormer.from_pretrained(options.weights).to(accelerator.device)
     with accelerator.local_main_process_first():  # it may have to fetch the data for all
         _, pictures = open_data(settings)

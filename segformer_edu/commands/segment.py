@@ -16,6 +16,7 @@ from segformer_edu.commands.parser import (
 from segformer_edu.data.photos import normalize, read_photo
 from segformer_edu.doctor import pick_device
 from segformer_edu.files import write_atomically
+from segformer_edu.memory import keep_freed_memory
 from segformer_edu.segformer import SegFormer
 
 DESCRIPTION = """\
@@ -64,7 +65,8 @@ def run(options: argparse.Namespace) -> int:
     photo = read_photo(options.image)
     names = read_names(options.classes) if options.classes is not None else ()
     device = pick_device(options.device)
-    model = SegFormer.from_pretrained(options.weights).to(device).eval()
+    keep_freed_memory()
+    model = SegFormer.from_pretrained(options.weights).to(device)
     names = names or model.config.class_names
     if names and len(names) != model.config.num_classes:
         raise ValueError(

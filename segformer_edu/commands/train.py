@@ -60,11 +60,13 @@ def run(options: argparse.Namespace) -> int:
     from accelerate import PartialState
 
     from segformer_edu.commands.settings import Settings, read_settings
+    from segformer_edu.memory import keep_freed_memory
     from segformer_edu.training import train
 
     begun = expanded(options.out) / "settings.yaml"
     continues = options.resume and begun.exists() and not options.config_file
     settings = read_settings(options, Settings.from_yaml(begun) if continues else None)
+    keep_freed_memory()
     train(settings, options.out, options.resume, progress=not options.quiet)
     processes = PartialState()
     if processes.is_main_process:

@@ -41,12 +41,9 @@ def evaluate(
     num_classes = len(dataset.class_names)
     device = next(model.parameters()).device
     total = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
-    was_training = model.training
-    model.eval()
     loader = validation_loader(dataset, batch_size, workers, rank, processes)
     for batches in tqdm(loader, unit=" batches", disable=rank > 0 or not progress):
         for images, labels in batches:
             predicted = model.predict(images.to(device))
             total += confusion_matrix(predicted, labels.to(device), num_classes)
-    model.train(was_training)
     return accelerator.reduce(total, "sum") if accelerator else total

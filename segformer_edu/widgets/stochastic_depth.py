@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from segformer_edu.analysis.depth import surviving_blocks
-from segformer_edu.config import RULES
 from segformer_edu.plots.style import BLUE, GREY, INK, ORANGE, PALE
-from segformer_edu.stochastic_depth import MODES, DropPath, drop_rates
+from segformer_edu.stochastic_depth import MODES, RULES, DropPath, drop_rates
 from segformer_edu.widgets.explorer import Choices, Explorer, choice
 from segformer_edu.widgets.picture import Lines, Picture, Rectangle, Segment, Shape, Text
 from segformer_edu.widgets.words import plural

@@ -176,6 +176,13 @@ def test_a_long_cell_is_refused(notebooks, lines, refused):
     assert any("31 lines of code" in said for said in lessons.check(notebooks)) is refused
 
 
+@pytest.mark.parametrize(("lines", "refused"), [(60, False), (61, True)])
+def test_a_definition_of_the_package_may_be_longer(lines, refused):
+    cell = nbformat.v4.new_code_cell("1\n" * lines, execution_count=1)
+    cell.metadata["tags"] = ["mirror"]
+    assert any("61 lines of code" in said for said in lessons.cell_problems(cell)) is refused
+
+
 @pytest.mark.parametrize(("ignored", "refused"), [(3, False), (4, True)])
 def test_many_outputs_that_are_not_compared_are_refused(notebooks, ignored, refused):
     write(notebooks, GOOD + '\n# %% tags=["nbval-ignore-output"]\nprint()\n' * ignored)

@@ -1,0 +1,116 @@
+"""Maps computed a strip of rows at a time, and bilinear resizing of such a strip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def strips(
+    size: Sequence[int], x: Tensor, whole: bool = False, pixels: int = 2048
+) -> Iterator[tuple[int, int]]:
+    """First and last row of each strip in which a map of `size`, computed from `x`, is made.
+
+    The temporaries of a strip stay in the cache of a CPU, and memory does not grow with the image.
+    A compiled or exported graph has no loop over rows: there, one strip is the whole map.
+
+    Args:
+        size: `(H, W)`.
+        x: its device and batch size count.
+        whole: make the map in one strip. In training this is the faster way: what the backward
+            pass needs is kept anyway.
+        pixels: of a strip on a CPU, all images together; a GPU, which computes many more at once,
+            takes 2¹⁷.
+    """
+    height, width = size
+    if whole or torch.compiler.is_compiling():
+        yield 0, height  # without arithmetic, which would fix an exported graph to one size
+        return
+    if x.device.type != "cpu":
+        pixels = 2**17
+    rows = max(pixels // (width * len(x)), 4) if len(x) else height
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)
+
+
+def in_strips(
+    function: Callable[[Tensor], Tensor], x: Tensor, halo: int = 0, whole: bool = False
+) -> Tensor:
+    """function(x), a strip of rows at a time or the `whole` map at once: the same numbers.
+
+    Args:
+        function: maps `(B, rows, W, C_in)` to `(B, rows, W, C)`.
+        x: the map, `(B, H, W, C_in)`.
+        halo: how many rows above and below a row `function` looks at. Each strip gets so many more,
+            and what comes out of them is cut off; outside the map it sees its own padding.
+    """
+    height, made = x.shape[1], []
+    for top, bottom in strips(x.shape[1:3], x, whole):
+        first, last = max(top - halo, 0), min(bottom + halo, height)
+        made.append(function(x[:, first:last])[:, top - first : bottom - first])
+    return joined(made, dim=1)
+
+
+def joined(made: list[Tensor], dim: int) -> Tensor:
+    """The strips along `dim` as one tensor; a single one is not copied."""
+    return made[0] if len(made) == 1 else torch.cat(made, dim)
+
+
+def resize(x: Tensor, size: Sequence[int], top: int = 0, bottom: int | None = None) -> Tensor:
+    """Rows `top` to `bottom` of a map resized bilinearly, `(B, h, w, C)` → `(B, rows, W, C)`.
+
+    The same numbers as `F.interpolate(..., mode="bilinear", align_corners=False)` for those rows;
+    the rest of the large map is never computed.
+    """
+    rows, weights = row_weights(x.shape[1], size[0], top, size[0] if bottom is None else bottom, x)
+    tall = weights @ x[:, rows].flatten(2)  # (B, rows, w·C)
+    return widen(tall.unflatten(2, x.shape[2:]), size[1])
+
+
+def add_resized(total: Tensor, x: Tensor, height: int, top: int = 0) -> Tensor:
+    """`total` plus the rows from `top` on of `x`, resized bilinearly to `height` rows.
+
+    One batched matrix product mixes the rows of `x` and adds them.
+
+    Shape: total `(B, rows, W, C)`, x `(B, h, W, C)` → `(B, rows, W, C)`.
+    """
+    rows, weights = row_weights(x.shape[1], height, top, top + total.shape[1], x)
+    weights = weights.expand(x.shape[0], -1, -1)  # (B, rows, n)
+    return torch.baddbmm(total.flatten(2), weights, x[:, rows].flatten(2)).view(total.shape)
+
+
+def widen(x: Tensor, width: int) -> Tensor:
+    """A map resized bilinearly along its width alone, `(B, h, w, C)` → `(B, h, width, C)`."""
+    x = F.interpolate(x.permute(0, 3, 1, 2), (x.shape[1], width), mode="bilinear")
+    return x.permute(0, 2, 3, 1)
+
+
+def row_weights(
+    size: int, resized: int, top: int, bottom: int, like: Tensor
+) -> tuple[slice, Tensor]:
+    """Bilinear resizing of rows is a matrix product: which source rows, and the matrix.
+
+    Pixel centres lie at half-integers (align_corners=False): row i looks at (i + ½) · size /
+    resized − ½, kept inside the map, and a source row counts 1 minus its distance from there.
+
+    Args:
+        size, resized: rows before and after.
+        top, bottom: the rows wanted.
+        like: a map whose device and dtype the matrix gets.
+
+    Returns:
+        A slice of n source rows, and weights `(bottom − top, n)` that sum to one in every row.
+    """
+    scale = size / resized
+    first = 0 if top == 0 else max(math.floor((top + 0.5) * scale - 0.5), 0)
+    last = size if bottom == resized else min(math.floor((bottom - 0.5) * scale + 1.5), size)
+    precision = torch.promote_types(like.dtype, torch.float32)
+    wanted = torch.arange(top, bottom, device=like.device, dtype=precision)
+    position = ((wanted + 0.5) * scale - 0.5).clamp(0, size - 1)
+    source = torch.arange(first, last, device=like.device, dtype=precision)
+    weights = (1 - (position[:, None] - source).abs()).clamp(min=0)
+    return slice(first, last), weights.to(like.dtype)

@@ -1,0 +1,65 @@
+"""What the parts of the model refuse, in the name of the part that was called."""
+
+import pytest
+import torch
+
+from segformer_edu import (
+    AllMLPDecoder,
+    EncoderBlock,
+    MixFFN,
+    MixTransformer,
+    OverlapPatchEmbedding,
+    SegFormerConfig,
+    SpatialReductionAttention,
+)
+from segformer_edu.attention import SpatialReduction
+
+TOO_SMALL = [
+    ("OverlapPatchEmbedding", lambda x: OverlapPatchEmbedding(8, 8, 3, 2)(x), (1, 8, 0, 3)),
+    ("SpatialReduction", lambda x: SpatialReduction(8, 4)(x), (1, 3, 9, 8)),
+    ("SpatialReductionAttention", lambda x: SpatialReductionAttention(8, 2, 4)(x), (1, 9, 3, 8)),
+    (
+        "SpatialReductionAttention",
+        lambda x: SpatialReductionAttention(8, 2, 4).weights(x),
+        (1, 9, 3, 8),
+    ),
+    ("MixFFN", lambda x: MixFFN(8, 8)(x), (1, 0, 3, 8)),
+    ("EncoderBlock", lambda x: EncoderBlock(8, 2, 4)(x), (1, 3, 9, 8)),
+    ("The model", lambda x: MixTransformer(SegFormerConfig(in_channels=8))(x), (1, 8, 28, 29)),
+    ("The decoder's map 1", lambda x: AllMLPDecoder([8], 8, 2)([x]), (1, 8, 0, 3)),
+]
+
+
+@pytest.mark.parametrize(("owner", "call", "shape"), TOO_SMALL)
+def test_a_map_too_small_is_refused_in_the_name_of_the_part_that_was_called(owner, call, shape):
+    with pytest.raises(ValueError, match=rf"^{owner} needs at least \d+×\d+ here"):
+        call(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("embed_dim", lambda: OverlapPatchEmbedding(3, 0, 3, 2)),
+        ("dim", lambda: SpatialReduction(0, 2)),
+        ("dim", lambda: SpatialReductionAttention(0, 1, 1)),
+        ("dim", lambda: MixFFN(0, 4)),
+    ],
+)
+def test_a_part_of_no_width_is_refused(name, make):
+    with pytest.raises(ValueError, match=f"^{name} = 0:"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (
+            OverlapPatchEmbedding(8, 8, 3, 2),
+            r"OverlapPatchEmbedding takes a tensor \(B, C, H, W\);",
+        ),
+        (MixFFN(8, 8), r"MixFFN takes a tensor \(B, H, W, C\);"),
+    ],
+)
+def test_what_is_no_tensor_is_refused_with_the_axes_that_it_should_have(part, words):
+    with pytest.raises(ValueError, match=f"^{words} got list"):
+        part([1.0])
