@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from segformer_edu.commands.parser import Parser, lacking
 
 try:
     import yaml
 
-    from segformer_edu.training.settings import Settings
+    from segformer_edu.training.settings import TYPES, Settings
 except ModuleNotFoundError as error:
     raise lacking(error, "To train or evaluate", "train") from None
 
@@ -30,10 +30,10 @@ def add_settings(parser: Parser, names: Collection[str] = ()) -> None:
         if not names or each.name in names:
             name = each.metadata["group"]
             group = groups.get(name) or groups.setdefault(name, parser.add_argument_group(name))
-            _add_setting(group, each.name, str(each.type), each.metadata["help"])
+            _add_setting(group, each.name, TYPES[each.name], each.metadata["help"])
 
 
-def _add_setting(group: Any, name: str, kind: str, text: str) -> None:
+def _add_setting(group: Any, name: str, hint: Any, text: str) -> None:
     default = getattr(Settings(), name)
     flag = f"--{name.replace('_', '-')}"
     if name == MANY:
@@ -48,10 +48,10 @@ def _add_setting(group: Any, name: str, kind: str, text: str) -> None:
         return
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{text} [{shown}]"}
-    if kind == "bool":
+    if hint is bool:
         options["action"] = argparse.BooleanOptionalAction
     else:
-        options["metavar"] = "A,B,…" if kind.startswith("tuple") else kind[0].upper()
+        options["metavar"] = "A,B,…" if get_origin(hint) is tuple else hint.__name__[0].upper()
     group.add_argument(flag, **options)
 
 
@@ -65,23 +65,23 @@ def read_settings(options: argparse.Namespace, base: Settings | None = None) -> 
         base = Settings.from_yaml(options.config_file)
     base = base or Settings()
     given = vars(options)
-    types = {each.name: str(each.type) for each in fields(Settings)}
-    changes = {name: value_of(name, types[name], given[name]) for name in types if name in given}
+    changes = {name: value_of(hint, given[name]) for name, hint in TYPES.items() if name in given}
     if MANY in changes:
         changes[MANY] = {**base.config, **changes[MANY]}
     return base.replace(**changes)
 
 
-def value_of(name: str, kind: str, given: Any) -> Any:
+def value_of(hint: Any, given: Any) -> Any:
     """What was typed, as what the setting is; what cannot be read is left for it to refuse."""
-    if name == MANY:
+    kind = get_origin(hint) or hint
+    if kind is tuple:
+        part = get_args(hint)[0]
+        return [value_of(part, each.strip()) for each in given.split(",") if each.strip()]
+    if kind is dict:
         return dict(_field(text) for text in given)
-    if kind in ("str", "bool", "float"):
-        return given
-    if kind.startswith("tuple"):
-        part = kind.removeprefix("tuple[").partition(",")[0]
-        return [value_of(name, part, each.strip()) for each in given.split(",") if each.strip()]
-    return int(given) if given.removeprefix("-").isdecimal() else given
+    if kind is int and given.removeprefix("-").isdecimal():
+        return int(given)
+    return given
 
 
 def _field(text: str) -> tuple[str, Any]:

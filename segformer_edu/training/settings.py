@@ -6,7 +6,7 @@ import contextlib
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -78,8 +78,8 @@ class Settings:
     save_every: int = setting(230, "steps between checkpoints; 0 for one at the end", "run")
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            self._check_type(each.name, str(each.type))
+        for name, hint in TYPES.items():
+            object.__setattr__(self, name, checked(name, getattr(self, name), hint))
         for name, least in LEAST.items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} = {getattr(self, name)}: give at least {least}.")
@@ -100,17 +100,6 @@ class Settings:
                 f"accumulation = {self.accumulation} does not divide batch_size = "
                 f"{self.batch_size}: all parts hold as many pictures."
             )
-
-    def _check_type(self, name: str, wanted: str) -> None:
-        value = getattr(self, name)
-        if wanted.startswith("tuple"):
-            if not isinstance(value, list | tuple):
-                raise ValueError(f"{name} = {value!r}: give a list.")
-            part = wanted.removeprefix("tuple[").partition(",")[0]
-            value = tuple(checked(name, each, part) for each in value)
-        else:
-            value = checked(name, value, wanted.partition("[")[0])
-        object.__setattr__(self, name, value)
 
     def replace(self, **changes: Any) -> Settings:
         """A copy with some settings changed, validated again."""
@@ -152,12 +141,13 @@ class Settings:
 
 
 FREE = ("workers", "cache_mb", "save_every")  # a run continues the same with others
+TYPES = get_type_hints(Settings)  # of every setting, by its name
 KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "a word or a path",
-    "dict": "a mapping from names to values",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a word or a path",
+    dict: "a mapping from names to values",
 }
 LEAST = {
     "size": 1,
@@ -182,11 +172,16 @@ LEAST = {
 }
 
 
-def checked(name: str, value: Any, kind: str) -> Any:
-    """A value of that kind, or a refusal of another."""
-    if kind == "float" and type(value) in (int, str):  # YAML takes 6e-5 for a word
+def checked(name: str, value: Any, hint: Any) -> Any:
+    """A value of the type that the hint names, or a refusal of another."""
+    kind = get_origin(hint) or hint
+    if kind is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{name} = {value!r}: give a list.")
+        return tuple(checked(name, each, get_args(hint)[0]) for each in value)
+    if kind is float and type(value) in (int, str):  # YAML takes 6e-5 for a word
         with contextlib.suppress(ValueError):
             value = float(value)
-    if type(value).__name__ != kind or (kind == "float" and not math.isfinite(value)):
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
         raise ValueError(f"{name} = {value!r}: give {KINDS[kind]}.")
     return value
