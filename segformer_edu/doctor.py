@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from segformer_edu.config import SegFormerConfig
-from segformer_edu.extras import CORE, Requirement, install_command, requirements
+from segformer_edu.extras import CORE, Dependency, dependencies, install_command
 from segformer_edu.segformer import SegFormer
 
 NEEDED = (CORE, "lab")  # what the lessons stand on
@@ -33,10 +33,10 @@ def examine() -> tuple[str, bool]:
         _line("load", crowding() or "each of torch's threads has a core to itself"),
         _line("memory", f"{size / 2**30:.0f} GiB" if size else "not told by this system"),
     ]
-    every = requirements()
+    every = dependencies()
     healthy = True
-    for extra in dict.fromkeys(requirement.extra for requirement in every):
-        asked = [requirement for requirement in every if requirement.extra == extra]
+    for extra in dict.fromkeys(each.extra for each in every):
+        asked = [each for each in every if each.extra == extra]
         here = ", ".join(f"{each.name} {each.installed}" for each in asked if each.met)
         report.append(_line(extra or "packages", here or "nothing yet"))
         if missing := ", ".join(_lack(each) for each in asked if not each.met):
@@ -140,9 +140,9 @@ def milliseconds(device: torch.device) -> float:
     return statistics.median(times[1:])
 
 
-def _lack(requirement: Requirement) -> str:
-    wanted = f"{requirement.name}{requirement.specifier}"
-    return f"{wanted} (here: {requirement.installed})" if requirement.installed else wanted
+def _lack(dependency: Dependency) -> str:
+    wanted = f"{dependency.name}{dependency.specifier}"
+    return f"{wanted} (here: {dependency.installed})" if dependency.installed else wanted
 
 
 def _line(name: str, text: str) -> str:

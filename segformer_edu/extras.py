@@ -3,52 +3,57 @@
 from __future__ import annotations
 
 import importlib.metadata
-import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
 PACKAGE = "segformer_edu"
 CORE = ""  # the name, among the extras, of what every use needs
-LISTED = re.compile(r"""([\w.-]+)\s*([^;\s]*)\s*(?:;\s*extra\s*==\s*["'](.+)["'])?""")
-CLAUSE = re.compile(r"(>=|<)(\d+(?:\.\d+)*)")
+PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
 @dataclass(frozen=True)
-class Requirement:
+class Dependency:
     """A package that this one asks for, and the version that is installed, if any."""
 
     name: str
-    specifier: str
+    specifier: SpecifierSet
     extra: str
     installed: str | None
 
     @property
     def met(self) -> bool:
-        return self.installed is not None and satisfies(self.installed, self.specifier)
+        """Whether the installed version lies within the bounds; a nightly build may, too."""
+        if self.installed is None:
+            return False
+        return self.specifier.contains(self.installed, prereleases=True)
 
 
-def requirements() -> list[Requirement]:
+def dependencies() -> list[Dependency]:
     """All that pyproject.toml lists: the core first, then every extra."""
-    found = []
-    for line in _listed():
-        match = LISTED.fullmatch(line.strip())
-        if match is None:
-            raise ValueError(f"{line!r} is no requirement of the form 'name>=1.0,<2'.")
-        name, specifier, extra = match.groups()
-        found.append(Requirement(name, specifier, extra or CORE, installed_version(name)))
-    return found
+    return [
+        Dependency(each.name, each.specifier, extra, installed_version(each.name))
+        for extra, requirements in _listed().items()
+        for each in requirements
+    ]
 
 
-def _listed() -> list[str]:
-    """Requirements as pyproject.toml has them, read from it or from what pip made of it."""
-    path = Path(__file__).parent.parent / "pyproject.toml"
-    if not path.exists():
-        return importlib.metadata.requires(PACKAGE) or []
-    project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    optional = [f'{line}; extra == "{extra}"' for extra in extras for line in extras[extra]]
-    return [*project["dependencies"], *optional]
+def _listed() -> dict[str, list[Requirement]]:
+    """The requirements of each extra, from pyproject.toml or from what pip made of it."""
+    if PROJECT.exists():
+        project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+        listed = {CORE: project["dependencies"], **project["optional-dependencies"]}
+        return {extra: list(map(Requirement, lines)) for extra, lines in listed.items()}
+    every = list(map(Requirement, importlib.metadata.requires(PACKAGE) or []))
+    extras = importlib.metadata.metadata(PACKAGE).get_all("Provides-Extra") or []
+    core = [each for each in every if each.marker is None]
+    return {CORE: core} | {
+        extra: [each for each in every if each.marker and each.marker.evaluate({"extra": extra})]
+        for extra in extras
+    }
 
 
 def installed_version(name: str) -> str | None:
@@ -56,31 +61,6 @@ def installed_version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def satisfies(version: str, specifier: str) -> bool:
-    """Whether a version lies within bounds such as ">=2.6,<3"; those two operators are all we use.
-
-    >>> satisfies("2.13.0+cpu", ">=2.6,<3")
-    True
-    """
-    for clause in filter(None, specifier.split(",")):
-        match = CLAUSE.fullmatch(clause.strip())
-        if match is None:
-            raise ValueError(f"{clause!r} is no bound of the form >=1.0 or <2.")
-        reached = _release(version) >= _release(match[2])
-        if reached != (match[1] == ">="):
-            return False
-    return True
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """The numbers of a version, without zeros at its end: 2.0 and 2.0.0 are the same."""
-    numbers = re.match(r"\d+(?:\.\d+)*", version)
-    parts = [int(part) for part in numbers[0].split(".")] if numbers else [0]
-    while len(parts) > 1 and parts[-1] == 0:
-        parts.pop()
-    return tuple(parts)
 
 
 def install_command(extra: str) -> str:
