@@ -150,14 +150,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:
     """A dict of tensors that torch saved, alone or under "state_dict"; code in it is refused."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever bytes can do to a parser
-        raise ValueError(
-            f"{path} is no readable file of weights: missing, cut short, another format under this "
-            f"name, or more than tensors inside. Nothing in it was run. If you trust where it came "
-            f"from, save its state dict alone with torch.save(model.state_dict(), path)."
-        ) from error
+    content = load_pickled(
+        path,
+        "is no readable file of weights: missing, cut short, another format under this name, or "
+        "more than tensors inside. Nothing in it was run. If you trust where it came from, save "
+        "its state dict alone with torch.save(model.state_dict(), path).",
+    )
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):
@@ -169,6 +167,18 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
                 f"name are allowed. Save the state dict alone."
             )
     return dict(content)
+
+
+def load_pickled(path: Path, refusal: str) -> Any:
+    """What torch saved in a file, on the CPU; nothing in it is ever executed.
+
+    Raises:
+        ValueError: the file cannot be read; the message is its path, followed by the refusal.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever bytes can do to a parser
+        raise ValueError(f"{path} {refusal}") from error
 
 
 def _is_dense(tensor: Tensor) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from PIL import Image
@@ -158,15 +159,19 @@ def recolour(
     return np.clip(np.rint(mixed + np.float32(shift)), 0, 255).astype(np.uint8)
 
 
-def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
-    """A size, one whole number for a square or two, as a height and a width."""
+def height_and_width(size: int | Sequence[int], least: int = 1) -> tuple[int, int]:
+    """The height and the width that a size means: a whole number for a square, or two.
+
+    Raises:
+        ValueError: something else, or a side below the least that is allowed.
+    """
     sides = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
-    whole = (isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
-    if len(sides) != 2 or not all(whole):
+    whole = all(isinstance(side, Integral) and not isinstance(side, bool) for side in sides)
+    if len(sides) != 2 or not whole or min(sides) < least:
         raise ValueError(
-            f"size = {size!r}: give a whole number of at least 1, or a pair (height, width)."
+            f"size = {size!r}: give a whole number of at least {least}, or a pair (height, width)."
         )
-    return sides
+    return int(sides[0]), int(sides[1])
 
 
 def check_pair(image: np.ndarray, labels: np.ndarray) -> None:

@@ -22,7 +22,7 @@ class ClassBalance(NamedTuple):
 
 
 def class_balance(dataset: SegmentationDataset, n: int | None = None) -> ClassBalance:
-    """Count the labels of a data set's first `n` pictures, or of all.
+    """How often the classes occur in a data set's first `n` pictures, or in all.
 
     Raises:
         ValueError: no pictures to count, or no pixel that has a class.
@@ -31,9 +31,17 @@ def class_balance(dataset: SegmentationDataset, n: int | None = None) -> ClassBa
     if not 0 < n <= len(dataset):
         raise ValueError(f"n = {n}: the data set has {len(dataset)} pictures; count 1 or more.")
     classes = len(dataset.class_names)
-    counts = np.stack(
-        [np.bincount(dataset.picture(i)[1].ravel(), minlength=256)[:classes] for i in range(n)]
-    )
+    counts = np.stack([count_classes(dataset.picture(i)[1], classes) for i in range(n)])
     if not counts.any():
-        raise ValueError(f"None of {n} pictures has a pixel with a class: all are to be ignored.")
+        raise ValueError(
+            f"No pixel of the first {n} pictures has a class, all are ignored: look at the masks."
+        )
     return ClassBalance(counts.sum(axis=0) / counts.sum(), (counts > 0).mean(axis=0))
+
+
+def count_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """How many pixels each class has; those that are ignored do not count.
+
+    Shape: `(H, W)` uint8 → `(K,)` int64.
+    """
+    return np.bincount(labels.ravel(), minlength=256)[:num_classes]

@@ -12,6 +12,7 @@ from PIL import ExifTags, ImageFile
 from tqdm import tqdm
 
 from segformer_edu.data.augment import IGNORE, fit, height_and_width
+from segformer_edu.data.balance import count_classes
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.data.masks import Fault, check_kind, label_table, opened, read_mask
 from segformer_edu.data.photos import read_photo
@@ -99,14 +100,13 @@ class Folder(SegmentationDataset):
         Raises:
             ValueError: lists the files that are damaged or hold a number that is no class.
         """
-        counts = np.zeros(256, dtype=np.int64)
+        counts = np.zeros(len(self.class_names), dtype=np.int64)
 
         def count(image_path: Path, mask_path: Path) -> None:
             _, labels = self._read(image_path, mask_path)
-            counts[:] += np.bincount(labels.ravel(), minlength=256)
+            counts[:] += count_classes(labels, len(counts))
 
         self._refuse(self._faults(count, "reading pixels"))
-        counts = counts[: len(self.class_names)]
         if absent := [self.class_names[label] for label in np.flatnonzero(counts == 0)]:
             warnings.warn(
                 f"No pixel in {self.masks} is of class {', '.join(absent)}. If the masks have "

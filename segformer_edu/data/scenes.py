@@ -6,6 +6,7 @@ import operator
 
 import numpy as np
 
+from segformer_edu.data.augment import height_and_width
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.data.street.classes import CLASSES
 from segformer_edu.data.street.layout import draw_street_scene
@@ -37,7 +38,7 @@ def scene(
         ValueError: a seed, index or size that is not such a number.
     """
     seed, index = _whole("seed", seed), _whole("index", index)
-    height, width = _height_and_width(size)
+    height, width = height_and_width(size, MIN_SIZE)
     rng = np.random.default_rng([seed, index])
     weather = draw_weather(rng)
     canvas = draw_street_scene(rng, weather)
@@ -60,7 +61,7 @@ class Scenes(SegmentationDataset):
 
     def __init__(self, n: int, size: int | tuple[int, int] = 96, seed: int = 0) -> None:
         self.n, self.seed = _whole("n", n), _whole("seed", seed)
-        self.size = _height_and_width(size)
+        self.size = height_and_width(size, MIN_SIZE)
 
     def __len__(self) -> int:
         return self.n
@@ -91,17 +92,3 @@ def _whole(name: str, value: int) -> int:
     if not 0 <= number < LIMIT or isinstance(value, bool):
         raise ValueError(f"{name} = {value!r}: give a whole number from 0 to {LIMIT - 1}.")
     return number
-
-
-def _height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
-    try:
-        height, width = size if isinstance(size, (tuple, list)) else (size, size)
-        height, width = operator.index(height), operator.index(width)
-    except (TypeError, ValueError):
-        height = width = 0
-    if min(height, width) < MIN_SIZE:
-        raise ValueError(
-            f"size = {size!r}: give a whole number of pixels, or (height, width); {MIN_SIZE} is "
-            f"the least in which anything can be recognised."
-        )
-    return height, width

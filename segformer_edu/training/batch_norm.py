@@ -12,7 +12,10 @@ from segformer_edu.segformer import SegFormer
 
 
 class SumOverProcesses(torch.autograd.Function):
-    """The sum of every process's tensor; a gradient flows back to all of them."""
+    """The sum of every process's tensor; a gradient flows back to all of them.
+
+    torch's own, torch.distributed.nn.functional.all_reduce, is deprecated in torch 2.13.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -30,8 +33,9 @@ class SumOverProcesses(torch.autograd.Function):
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """A BatchNorm2d whose mean and variance are those of the whole batch, whoever holds its parts.
 
-    torch's own SyncBatchNorm does the same on GPUs only. Every process must hold as many samples
-    of the same size. Parameters and buffers have the names of BatchNorm2d's.
+    torch's own SyncBatchNorm refuses a CPU ("expected input tensor to be on GPU or XPU"), where a
+    run must follow the same curve. Every process must hold equally many samples of the same size.
+    Parameters and buffers have the same names as those of BatchNorm2d.
     """
 
     def forward(self, x: Tensor) -> Tensor:

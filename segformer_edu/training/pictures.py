@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segformer_edu.data.balance import class_balance
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.training.settings import Settings
 
@@ -112,14 +113,10 @@ def balanced_weights(dataset: SegmentationDataset, pictures: int = 500) -> Tenso
     the weight of the rarest that is.
 
     Shape: → `(K,)` float32.
+
+    Raises:
+        ValueError: no pixel of these pictures has a class.
     """
-    counts = np.zeros(256, dtype=np.int64)
-    for index in range(min(pictures, len(dataset))):
-        counts += np.bincount(dataset.picture(index)[1].ravel(), minlength=256)
-    counts = counts[: len(dataset.class_names)]
-    if not counts.any():
-        raise ValueError(
-            f"The first {pictures} pictures have no labelled pixel: look at the masks."
-        )
-    weights = 1 / np.sqrt(np.maximum(counts, counts[counts > 0].min()))
+    frequency = class_balance(dataset, min(pictures, len(dataset))).of_pixels
+    weights = 1 / np.sqrt(np.maximum(frequency, frequency[frequency > 0].min()))
     return torch.tensor(weights / weights.mean(), dtype=torch.float32)

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from segformer_edu.checkpoints.files import load_pickled
 from segformer_edu.files import expanded, write_atomically
 from segformer_edu.segformer import SegFormer
 from segformer_edu.training.curves import draw_curves
@@ -75,7 +76,11 @@ class RunFolder:
         if (self.path / SETTINGS).exists():
             self._compare(Settings.from_yaml(self.path / SETTINGS))
         if (self.path / STATE).exists():
-            self.state = read_state(self.path / STATE)
+            self.state = load_pickled(
+                self.path / STATE,
+                "is no readable checkpoint: damaged, or another kind of file. Remove it, and "
+                "--resume begins the run anew.",
+            )
 
     def _compare(self, begun_with: Settings) -> None:
         if names := begun_with.differences(self.settings):
@@ -168,19 +173,3 @@ class RunFolder:
                 f"At step {step} the run could not be written to {self.path} ({error}). Make room, "
                 f"or see who may write there. {self.standing()}"
             ) from error
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """A checkpoint, on the CPU; nothing in it is ever executed.
-
-    Raises:
-        ValueError: a damaged file, or another kind of file.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever bytes can do to a parser
-        raise ValueError(
-            f"{path} is no readable checkpoint: damaged, or another kind of file. Remove it, and "
-            f"--resume begins the run anew."
-        ) from error
-    return state
