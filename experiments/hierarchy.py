@@ -22,7 +22,7 @@ from segformer_edu import SegFormerConfig
 from segformer_edu.analysis import cost
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.training import Settings, evaluate, scores, train
-from segformer_edu.training.pictures import VALIDATION_SEED, Remembered
+from segformer_edu.training.pictures import VALIDATION_SEED, CachedDataset
 
 RESULTS = Path(__file__).parent / "hierarchy.json"
 SIDE = 64  # pixels
@@ -61,8 +61,8 @@ NETWORKS = {
     "column at 1/16": widest(16, 1),
 }
 
-SCENES = Remembered(Scenes(1000, SIDE, seed=0), megabytes=50)
-UNSEEN = Remembered(Scenes(300, SIDE, VALIDATION_SEED), megabytes=50)
+SCENES = CachedDataset(Scenes(1000, SIDE, seed=0), megabytes=50)
+UNSEEN = CachedDataset(Scenes(300, SIDE, VALIDATION_SEED), megabytes=50)
 
 
 def run(name: str, seed: int, steps: int) -> dict[str, Any]:

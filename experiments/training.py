@@ -29,7 +29,7 @@ from segformer_edu.data.scenes import Scenes
 from segformer_edu.training import Settings, balanced_weights, make_optimizer, scores, train
 from segformer_edu.training.curves import read_log
 from segformer_edu.training.metrics import confusion_matrix
-from segformer_edu.training.minute import in_memory, learn, predictions
+from segformer_edu.training.minute import in_memory, predictions, training_steps
 from segformer_edu.training.pictures import VALIDATION_SEED
 from segformer_edu.widgets import training_run
 
@@ -80,7 +80,7 @@ def run(
     """Train one model; its row, and its predictions of the unseen scenes after the steps `at`."""
     model = fresh(seed)
     method = optimizer(model, learning_rate)
-    training = learn(
+    training = training_steps(
         model,
         method,
         *pictures(size),

@@ -17,7 +17,7 @@ from segformer_edu import SegFormer
 from segformer_edu.__main__ import main
 from segformer_edu.training import Settings, confusion_matrix, open_data, scores
 from segformer_edu.training.parts import make_loader
-from segformer_edu.training.pictures import Remembered
+from segformer_edu.training.pictures import CachedDataset
 from tests.training.rectangles import TINY, Rectangles, write_files
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,7 +109,7 @@ def test_what_workers_are_sent_gives_the_same_samples(folder, kind):
     """Windows and macOS start them anew, with a pickled copy of the data set."""
     settings = Settings.from_yaml(folder / "mine.yaml").replace(data=kind)
     pictures, _ = open_data(settings)
-    sent = make_loader(settings, Remembered(pictures, settings.cache_mb), done=1).dataset
+    sent = make_loader(settings, CachedDataset(pictures, settings.cache_mb), done=1).dataset
     for expected, found in zip(sent[5], pickle.loads(pickle.dumps(sent))[5], strict=True):
         assert torch.equal(expected, found)
 

@@ -291,7 +291,7 @@ DEFECTS = (
     Defect(
         "the best weights are saved, and not their average that scored",
         "segformer_edu/training/loop.py",
-        "parts.judged if better else None",
+        "parts.evaluated if better else None",
         "parts.network if better else None",
         "tests/training/test_loop.py::test_what_it_logs_is_what_the_saved_weights_score",
     ),

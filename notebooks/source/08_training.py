@@ -411,7 +411,7 @@ print("image and labels always turn together")
 
 
 # %% tags=["mirror"]
-# segformer_edu.training.minute.learn
+# segformer_edu.training.minute.training_steps
 
 # %% [markdown]
 # `clip_grad_norm_` shortens a gradient that is longer than 1 and keeps its direction, against the odd batch that would throw the model far off. `yield` makes the loop a generator: it trains for as long as somebody asks for the next loss. So the minute can be taken in four parts, with a look at the pictures in between.
@@ -424,7 +424,7 @@ print("image and labels always turn together")
 
 # %%
 model = fresh(0)
-run = learn(model, make_optimizer(model, 8e-3), images, labels, class_weights, steps=STEPS)
+run = training_steps(model, make_optimizer(model, 8e-3), images, labels, class_weights, steps=STEPS)
 losses, said, found, seconds = [], {}, {}, 0.0  # the dicts have the number of steps as keys
 
 
@@ -769,7 +769,7 @@ def grown(seed=0):
 
 nine = balanced_weights(cones)
 tuned = grown()
-run = learn(
+run = training_steps(
     tuned, make_optimizer(tuned, 1e-3, head_lr_factor=5), cone_images, cone_labels, nine,
     steps=100, warmup_steps=10,
 )  # fmt: skip
@@ -777,11 +777,11 @@ tuning = list(progress(run, "steps", 100))
 
 
 # %%
-def judged(model):
+def cone_scores(model):
     return scores(confusion_matrix(predictions(model, test_images), test_labels, 9))
 
 
-after = judged(tuned)
+after = cone_scores(tuned)
 without_cones = scores(confusion_matrix(predictions(tuned, unseen_images), unseen_labels, 9))
 assert after.iou[8] > 0.6
 assert np.mean(without_cones.iou[:8]) > theirs.miou - 0.04
@@ -812,9 +812,11 @@ def after_tuning(model, learning_rate, frozen=False):
         model.requires_grad_(False)
         model.decoder.classifier.requires_grad_(True)
     optimizer = make_optimizer(model, learning_rate)
-    run = learn(model, optimizer, cone_images, cone_labels, nine, steps=100, warmup_steps=10)
+    run = training_steps(
+        model, optimizer, cone_images, cone_labels, nine, steps=100, warmup_steps=10
+    )
     list(progress(run, "steps", 100))
-    return judged(model)
+    return cone_scores(model)
 
 
 torch.manual_seed(0)

@@ -65,12 +65,12 @@ def fill(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     from segformer_edu.commands.settings import read_settings
     from segformer_edu.training import evaluate, open_data, scores
-    from segformer_edu.training.parts import start
+    from segformer_edu.training.parts import start_accelerator
 
     if options.out:
         check_out(options.out, ".json")
     settings = read_settings(options).replace(precision="fp32")
-    accelerator = start(settings)
+    accelerator = start_accelerator(settings)
     keep_freed_memory()
     model = SegFormer.from_pretrained(options.weights).to(accelerator.device)
     with accelerator.local_main_process_first():  # it may have to fetch the data for all

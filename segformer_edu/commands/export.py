@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segformer_edu.commands.parser import add_command, add_weights, check_out, lacking
+from segformer_edu.commands.parser import add_command, add_weights, check_out, missing_package
 from segformer_edu.data.photos import IMAGENET_MEAN, IMAGENET_STD
 from segformer_edu.extras import install_command
 from segformer_edu.files import write_atomically
@@ -85,7 +85,7 @@ def to_onnx(model: SegFormer) -> bytes:
     try:
         import onnxscript  # noqa: F401, which torch needs, and asks for after minutes of work
     except ModuleNotFoundError as error:
-        raise lacking(error, "To export", "export") from None
+        raise missing_package(error, "To export", "export") from None
     dynamic = torch.export.Dim.DYNAMIC
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, unneeded here
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):

@@ -69,7 +69,7 @@ def check_out(path: Path, suffix: str) -> None:
         raise ValueError(f"--out {path}: {path.parent} may not be written to; choose another.")
 
 
-def lacking(error: ModuleNotFoundError, purpose: str, extra: str) -> ValueError:
+def missing_package(error: ModuleNotFoundError, purpose: str, extra: str) -> ValueError:
     """What to say where a package of an extra is missing."""
     return ValueError(
         f"{purpose}, {error.name} is needed: run {install_command(extra)} in the course's folder."

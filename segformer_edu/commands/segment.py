@@ -11,7 +11,7 @@ from segformer_edu.commands.parser import (
     add_device,
     add_weights,
     check_out,
-    lacking,
+    missing_package,
 )
 from segformer_edu.data.photos import normalize, read_photo
 from segformer_edu.doctor import pick_device
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from segformer_edu import plots
     except ModuleNotFoundError as error:
-        raise lacking(error, "To draw", "lab") from None
+        raise missing_package(error, "To draw", "lab") from None
     check_out(options.out, ".png")
     photo = read_photo(options.image)
     names = read_names(options.classes) if options.classes is not None else ()

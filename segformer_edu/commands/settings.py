@@ -8,14 +8,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from segformer_edu.commands.parser import Parser, lacking
+from segformer_edu.commands.parser import Parser, missing_package
 
 try:
     import yaml
 
     from segformer_edu.training.settings import TYPES, Settings
 except ModuleNotFoundError as error:
-    raise lacking(error, "To train or evaluate", "train") from None
+    raise missing_package(error, "To train or evaluate", "train") from None
 
 MANY = "config"  # the field that is set piece by piece, with --set
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from segformer_edu.data.augment import IGNORE, fit, height_and_width
 from segformer_edu.data.balance import count_classes
 from segformer_edu.data.dataset import SegmentationDataset
-from segformer_edu.data.masks import Fault, check_kind, label_table, opened, read_mask
+from segformer_edu.data.masks import Fault, check_kind, label_table, open_image, read_mask
 from segformer_edu.data.photos import read_photo
 from segformer_edu.files import expanded
 
@@ -74,7 +74,7 @@ class Folder(SegmentationDataset):
         self.upright = upright
         self._labels, self._known = label_table(len(self.class_names), values, ignore_index)
         self.images, self.masks = expanded(images), expanded(masks)
-        self.pairs, faults = matched(self.images, self.masks, names)
+        self.pairs, faults = match_files(self.images, self.masks, names)
         self._refuse(faults + self._faults(self._compare_headers, "comparing sizes"))
 
     def __len__(self) -> int:
@@ -136,10 +136,10 @@ class Folder(SegmentationDataset):
         raise ValueError("\n".join([*lines, *dict.fromkeys(fault.remedy for fault in faults)]))
 
     def _compare_headers(self, image_path: Path, mask_path: Path) -> None:
-        with opened(mask_path) as mask:
+        with open_image(mask_path) as mask:
             check_kind(mask_path, mask)
             mask_size = mask.size
-        with opened(image_path) as image:
+        with open_image(image_path) as image:
             # PNG may keep its note after the pixels; if the sizes agree, those are left unread.
             late = image.format == "PNG" and "exif" not in image.info and image.size == mask_size
             turned = self.upright and not late and is_turned(image)
@@ -186,7 +186,7 @@ class Folder(SegmentationDataset):
         return image, self._labels[numbers]
 
 
-def matched(
+def match_files(
     images: Path, masks: Path, names: Sequence[str] | None
 ) -> tuple[list[tuple[Path, Path]], list[Fault]]:
     """Photographs and masks that share a name, in order, and what is wrong with other names."""

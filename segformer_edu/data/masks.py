@@ -28,7 +28,7 @@ class Fault(ValueError):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+def open_image(path: Path) -> Iterator[ImageFile.ImageFile]:
     """An image file, its header read; whatever is wrong with it is a Fault that names it."""
     try:
         with Image.open(path) as file:
@@ -52,7 +52,7 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         Fault: no PNG, colours, 16 bits, or damaged.
     """
-    with opened(path) as file:
+    with open_image(path) as file:
         check_kind(path, file)
         step = GREY_STEPS.get(str(file.tile[0][3]), 1)
         return np.array(file, dtype=np.uint8) // step

@@ -7,10 +7,10 @@ from segformer_edu.training.evaluation import evaluate
 from segformer_edu.training.loop import train
 from segformer_edu.training.metrics import Scores, confusion_matrix, scores
 from segformer_edu.training.optimizer import (
-    follow,
     learning_rate_factor,
     make_optimizer,
     set_learning_rate,
+    update_average,
 )
 from segformer_edu.training.pictures import balanced_weights, open_data
 from segformer_edu.training.samples import Samples
@@ -23,7 +23,7 @@ __all__ = [
     "balanced_weights",
     "confusion_matrix",
     "evaluate",
-    "follow",
+    "update_average",
     "learning_rate_factor",
     "make_optimizer",
     "open_data",

@@ -15,8 +15,8 @@ from segformer_edu.doctor import crowding
 from segformer_edu.segformer import SegFormer
 from segformer_edu.training.gradient import compute_gradient
 from segformer_edu.training.interruption import Interruption
-from segformer_edu.training.optimizer import follow, learning_rate_factor, set_learning_rate
-from segformer_edu.training.parts import assemble, start, step_seed
+from segformer_edu.training.optimizer import learning_rate_factor, set_learning_rate, update_average
+from segformer_edu.training.parts import assemble, start_accelerator, step_seed
 from segformer_edu.training.pictures import Datasets
 from segformer_edu.training.run_folder import RunFolder
 from segformer_edu.training.settings import Settings
@@ -50,7 +50,7 @@ def train(
         OSError: a full disk, an unwritable folder. What was saved before is whole.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, and a checkpoint.
     """
-    accelerator = start(settings)
+    accelerator = start_accelerator(settings)
     run = RunFolder(folder, settings, resume, owner=accelerator.is_main_process)
     state, same = broadcast_object_list([run.state, settings])  # others may not see the folder
     if same != settings:
@@ -89,7 +89,8 @@ def train(
 
             validating = last or is_due(step, settings.validate_every)
             if validating or settings.ema_decay:
-                follow(parts.judged, parts.network, min(settings.ema_decay, step / (step + 9)))
+                decay = min(settings.ema_decay, step / (step + 9))
+                update_average(parts.evaluated, parts.network, decay)
             row, better = [step, loss, settings.learning_rate * share, norm], False
             if validating:
                 found = parts.validate()
@@ -98,15 +99,15 @@ def train(
                 parts.best = max(found.miou, parts.best)
             run.log(row)
             if last or stop or better or is_due(step, settings.save_every):
-                run.save(parts.state(step), parts.judged if better else None)
+                run.save(parts.state(step), parts.evaluated if better else None)
             score = f", mIoU {parts.best:.3f}" if parts.best >= 0 else ""
             bar.set_postfix_str(f"loss {loss:.3f}, rate {row[2]:.1e}{score}", refresh=False)
             bar.update()
             if stop and not last:
-                raise KeyboardInterrupt(f"Stopped after step {step}. {run.standing()}")
-    run.finish(parts.judged)
+                raise KeyboardInterrupt(f"Stopped after step {step}. {run.how_to_resume()}")
+    run.finish(parts.evaluated)
     accelerator.wait_for_everyone()  # until the weights are written
-    return parts.judged.eval()
+    return parts.evaluated.eval()
 
 
 def is_due(step: int, every: int) -> bool:

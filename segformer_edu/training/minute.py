@@ -2,7 +2,7 @@
 
 A run is a generator, which trains as far as it is asked to:
 
-    run = learn(model, make_optimizer(model, 8e-3), images, labels, weights, steps=1000)
+    run = training_steps(model, make_optimizer(model, 8e-3), images, labels, weights, steps=1000)
     losses = list(itertools.islice(run, 250))  # the first 250 steps
 """
 
@@ -53,7 +53,7 @@ def some_flipped(images: Tensor, labels: Tensor, chance: torch.Generator) -> tup
     return images, torch.where(flip[:, None, None], labels.flip(-1), labels)
 
 
-def learn(
+def training_steps(
     model: SegFormer,
     optimizer: torch.optim.Optimizer,
     images: Tensor,

@@ -68,7 +68,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 @torch.no_grad()
-def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Move an average of the weights towards the model's: average · decay + model · (1 − decay).
 
     Args:

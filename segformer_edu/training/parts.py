@@ -24,8 +24,8 @@ from segformer_edu.training.evaluation import evaluate
 from segformer_edu.training.metrics import Scores, scores
 from segformer_edu.training.optimizer import make_optimizer
 from segformer_edu.training.pictures import (
+    CachedDataset,
     Datasets,
-    Remembered,
     balanced_weights,
     open_data,
 )
@@ -40,7 +40,7 @@ class Parts:
     Attributes:
         network: the model that learns.
         model: the same, as accelerate wrapped it: for the forward pass in training.
-        judged: a copy that is validated and saved: the weights, or their running average.
+        evaluated: a copy that is validated and saved: the weights, or their running average.
         best: the best mIoU so far; −1 before the first validation.
     """
 
@@ -50,7 +50,7 @@ class Parts:
     validation: SegmentationDataset
     class_weights: Tensor | None
     network: SegFormer
-    judged: SegFormer
+    evaluated: SegFormer
     model: nn.Module
     optimizer: AcceleratedOptimizer
     loader: DataLoader
@@ -61,7 +61,7 @@ class Parts:
         settings = self.settings
         return scores(
             evaluate(
-                self.judged,
+                self.evaluated,
                 self.validation,
                 settings.batch_size,
                 settings.workers,
@@ -79,7 +79,7 @@ class Parts:
             "pictures": len(self.pictures),
             "best": self.best,
             "network": self.network.state_dict(),
-            "average": self.judged.state_dict() if self.settings.ema_decay else {},
+            "average": self.evaluated.state_dict() if self.settings.ema_decay else {},
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler else {},
         }
@@ -93,7 +93,7 @@ class Parts:
             )
         self.best = state["best"]
         self.network.load_state_dict(state["network"])
-        self.judged.load_state_dict(state["average"] or state["network"])
+        self.evaluated.load_state_dict(state["average"] or state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if scaler := self.accelerator.scaler:
             scaler.load_state_dict(state["scaler"])
@@ -112,11 +112,11 @@ def assemble(
     """
     with accelerator.local_main_process_first():  # it may have to fetch the data for all
         datasets = data or open_data(settings)
-    pictures, validation = (Remembered(each, settings.cache_mb) for each in datasets)
+    pictures, validation = (CachedDataset(each, settings.cache_mb) for each in datasets)
     check_shares(settings, accelerator.num_processes, len(pictures))
     network = build_model(settings, pictures.class_names)
     check_precision(settings, network.config, accelerator.device)
-    judged = copy.deepcopy(network).to(accelerator.device)
+    evaluated = copy.deepcopy(network).to(accelerator.device)
     if accelerator.num_processes > 1:
         warnings.filterwarnings("ignore", "Grad strides do not match")  # a depthwise kernel's: fine
         synchronize_batch_norm(network)
@@ -126,7 +126,9 @@ def assemble(
     loader = make_loader(settings, pictures, state["step"] if state else 0)
     weights = balanced_weights(pictures).to(accelerator.device) if settings.class_weights else None
     wrapped = accelerator.prepare(network, optimizer, loader)
-    parts = Parts(settings, accelerator, pictures, validation, weights, network, judged, *wrapped)
+    parts = Parts(
+        settings, accelerator, pictures, validation, weights, network, evaluated, *wrapped
+    )
     if state:
         parts.restore(state)
     return parts
@@ -146,7 +148,7 @@ def make_loader(settings: Settings, pictures: SegmentationDataset, done: int) ->
     return DataLoader(samples, part, num_workers=settings.workers)
 
 
-def start(settings: Settings) -> Accelerator:
+def start_accelerator(settings: Settings) -> Accelerator:
     """The accelerator of this process: alone, or one of those that `accelerate launch` started."""
     return Accelerator(
         cpu=settings.cpu,

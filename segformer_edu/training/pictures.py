@@ -31,7 +31,7 @@ class Selection(SegmentationDataset):
         return self.dataset.picture(self.indices[index])
 
 
-class Remembered(SegmentationDataset):
+class CachedDataset(SegmentationDataset):
     """A data set whose pictures are drawn or read once and then kept, as far as memory is given.
 
     Args:

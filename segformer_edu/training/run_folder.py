@@ -158,7 +158,7 @@ class RunFolder:
                 model.save_pretrained(self.path / "last")
                 draw_curves(self.path / LOG, self.path / "curves.png")
 
-    def standing(self) -> str:
+    def how_to_resume(self) -> str:
         """What a run that stopped can go on from, in a sentence."""
         if not self.step:
             return f"There is no checkpoint yet: --resume begins the run in {self.path} anew."
@@ -171,5 +171,5 @@ class RunFolder:
         except OSError as error:
             raise OSError(
                 f"At step {step} the run could not be written to {self.path} ({error}). Make room, "
-                f"or see who may write there. {self.standing()}"
+                f"or see who may write there. {self.how_to_resume()}"
             ) from error

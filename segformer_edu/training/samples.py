@@ -67,11 +67,14 @@ def validation_loader(
         for first in range(0, len(dataset), batch_size)
     ]
     return DataLoader(
-        dataset, batch_sampler=batches[rank::processes], collate_fn=by_size, num_workers=workers
+        dataset,
+        batch_sampler=batches[rank::processes],
+        collate_fn=stack_by_size,
+        num_workers=workers,
     )
 
 
-def by_size(samples: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+def stack_by_size(samples: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
     """Stack the pictures that have the same size."""
     groups: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
     for image, labels in samples:

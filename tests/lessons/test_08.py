@@ -16,7 +16,7 @@ from segformer_edu import SegFormer, segmentation_loss
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.training import confusion_matrix, make_optimizer, scores
-from segformer_edu.training.minute import in_memory, learn, predictions
+from segformer_edu.training.minute import in_memory, predictions, training_steps
 from segformer_edu.training.pictures import VALIDATION_SEED
 from tests.lessons.written import code_cells, written_out
 
@@ -144,7 +144,7 @@ def test_adams_first_step_is_as_long_for_every_weight(unseen):
 def test_thirty_steps_find_the_sky_before_any_pole(unseen):
     images, labels = in_memory(Scenes(120, 64), workers=0)
     model = fresh(0)
-    run = learn(model, make_optimizer(model, 8e-3), images, labels, None, steps=200)
+    run = training_steps(model, make_optimizer(model, 8e-3), images, labels, None, steps=200)
     losses = list(itertools.islice(run, 30))
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     found = scores(confusion_matrix(predictions(model, unseen[0]), unseen[1], 8))

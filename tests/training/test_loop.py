@@ -16,7 +16,7 @@ from segformer_edu import SegFormer
 from segformer_edu.training import evaluate, run_folder, scores, train
 from segformer_edu.training import loop as loop_module
 from segformer_edu.training.gradient import compute_gradient
-from segformer_edu.training.parts import assemble, start, step_seed
+from segformer_edu.training.parts import assemble, start_accelerator, step_seed
 from tests.training import rectangles
 from tests.training.rectangles import Rectangles
 
@@ -142,7 +142,7 @@ def test_the_last_weights_of_an_averaged_run_are_the_average(settings, data, tmp
 
 def gradient_of(settings, batch, data, device):
     """Loss and gradient of one batch, in parts or at once, BatchNorm as it is in evaluation."""
-    parts = assemble(settings, data, start(settings), None)
+    parts = assemble(settings, data, start_accelerator(settings), None)
     parts.network.eval()  # statistics of a part are not those of the whole
     pieces = [
         (images.to(device), labels.to(device))
@@ -163,7 +163,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(settings, data, class_we
     whole = settings.replace(
         clip_norm=0, class_weights=class_weights, config={**settings.config, "drop_path_rate": 0}
     )
-    device = start(whole).device
+    device = start_accelerator(whole).device
     expected = gradient_of(whole, (images, labels), data, device)
     found = gradient_of(whole.replace(accumulation=4), (images, labels), data, device)
     assert found[0] == pytest.approx(expected[0], rel=1e-6)
@@ -174,7 +174,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(settings, data, class_we
 
 def test_a_long_gradient_is_clipped_and_logged_as_it_was(settings, data):
     batch = torch.randn(4, 3, 32, 32), torch.zeros(4, 32, 32, dtype=torch.long)
-    device = start(settings).device
+    device = start_accelerator(settings).device
     _, norm, gradient = gradient_of(settings.replace(clip_norm=0), batch, data, device)
     _, same, clipped = gradient_of(settings.replace(clip_norm=0.01), batch, data, device)
     assert same == pytest.approx(norm) and norm > 0.1

@@ -12,9 +12,9 @@ from segformer_edu.training import confusion_matrix, make_optimizer, scores
 from segformer_edu.training.minute import (
     batches,
     in_memory,
-    learn,
     predictions,
     some_flipped,
+    training_steps,
 )
 
 CONFIG = SegFormerConfig.named("nano", depths=(1,) * 4, drop_path_rate=0.0, decoder_dropout=0.0)
@@ -56,8 +56,8 @@ def test_about_half_are_flipped_each_with_its_labels() -> None:
 def test_a_run_in_parts_is_the_run_in_one() -> None:
     images, labels = in_memory(Scenes(8, 32), workers=0)
     whole, parts = fresh(), fresh()
-    losses = list(learn(whole, make_optimizer(whole, 8e-3), images, labels, None, 6, 4, 2))
-    run = learn(parts, make_optimizer(parts, 8e-3), images, labels, None, 6, 4, 2)
+    losses = list(training_steps(whole, make_optimizer(whole, 8e-3), images, labels, None, 6, 4, 2))
+    run = training_steps(parts, make_optimizer(parts, 8e-3), images, labels, None, 6, 4, 2)
     again = []
     for count in (1, 3, 2):
         again += itertools.islice(run, count)
@@ -74,7 +74,9 @@ def test_the_first_loss_is_the_cross_entropy_of_the_first_batch() -> None:
     logits = F.interpolate(fresh().train()(images), size=(32, 32), mode="bilinear")
     expected = F.cross_entropy(logits, labels, weights)
     model = fresh()
-    run = learn(model, make_optimizer(model, 8e-3), images, labels, weights, 5, batch_size=5)
+    run = training_steps(
+        model, make_optimizer(model, 8e-3), images, labels, weights, 5, batch_size=5
+    )
     assert next(run) == pytest.approx(expected.item(), rel=1e-4)
 
 
@@ -83,7 +85,7 @@ def test_the_rate_follows_the_schedule() -> None:
     model = fresh()
     optimizer = make_optimizer(model, 0.01)
     rates = []
-    for _ in learn(model, optimizer, images, labels, None, 6, 2, warmup_steps=2):
+    for _ in training_steps(model, optimizer, images, labels, None, 6, 2, warmup_steps=2):
         rates.append(optimizer.param_groups[0]["lr"])
     shares = [1 / 2, 1 * 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
     assert rates == pytest.approx([0.01 * share for share in shares])
@@ -98,6 +100,8 @@ def test_a_few_steps_learn_a_few_scenes_by_heart() -> None:
         return scores(confusion_matrix(predictions(model, images), labels, 8)).pixel_accuracy
 
     before = accuracy()
-    losses = list(learn(model, make_optimizer(model, 8e-3), images, labels, None, 80, 4, 10))
+    losses = list(
+        training_steps(model, make_optimizer(model, 8e-3), images, labels, None, 80, 4, 10)
+    )
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
     assert accuracy() > 0.75 > before

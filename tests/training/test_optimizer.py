@@ -8,10 +8,10 @@ from torch import nn
 
 from segformer_edu import SegFormer, SegFormerConfig, segmentation_loss
 from segformer_edu.training import (
-    follow,
     learning_rate_factor,
     make_optimizer,
     set_learning_rate,
+    update_average,
 )
 
 
@@ -83,10 +83,10 @@ def test_an_average_is_the_weighted_mean_that_it_says():
             model.get_parameter(name).fill_(step)
         model.decoder.norm.running_mean.fill_(step)
         model.decoder.norm.num_batches_tracked.fill_(step)
-        follow(average, model, decay=0.9)
+        update_average(average, model, decay=0.9)
         expected = 0.9 * expected + 0.1 * step
     assert torch.allclose(average.get_parameter(name), expected)
     assert average.decoder.norm.running_mean[0].item() == pytest.approx(expected[0].item() - 0.9**4)
     assert average.decoder.norm.num_batches_tracked == 3
-    follow(average, model, decay=0)
+    update_average(average, model, decay=0)
     assert torch.equal(average.get_parameter(name), model.get_parameter(name))

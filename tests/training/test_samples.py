@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from segformer_edu.data.augment import Augment
 from segformer_edu.training import Samples, balanced_weights
-from segformer_edu.training.pictures import Remembered, Selection
+from segformer_edu.training.pictures import CachedDataset, Selection
 from segformer_edu.training.samples import validation_loader
 from tests.training.rectangles import Rectangles
 
@@ -96,7 +96,7 @@ def test_a_remembered_picture_is_made_once_and_memory_is_kept_to():
             return super().picture(index)
 
     source = Counting(5, size=500)  # one megabyte each
-    pictures = Remembered(source, megabytes=3)
+    pictures = CachedDataset(source, megabytes=3)
     for _ in range(2):
         for index in range(5):
             assert np.array_equal(pictures.picture(index)[0], Rectangles(5, 500).picture(index)[0])
