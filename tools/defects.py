@@ -563,7 +563,7 @@ DEFECTS = (
     # Lessons and what makes them
     Defect(
         "a claim has millions of bytes where the text says MiB",
-        "notebooks/source/claims.py",
+        "notebooks/source/claims/03.py",
         "_unreduced(512, 512).stages[0].attention_entries_per_block / 2**20",
         "_unreduced(512, 512).stages[0].attention_entries_per_block / 1e6",
         CHECK,

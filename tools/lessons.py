@@ -23,7 +23,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from tools.mirror import definition, public_definitions
-from tools.prose import CLAIM, Claims, bare_numbers, fill, load_claims
+from tools.prose import CLAIM, Claims, bare_numbers, claims_of, fill, load_claims
 
 ROOT = Path(__file__).resolve().parent.parent
 METADATA = {
@@ -127,21 +127,33 @@ def outputs(notebook: NotebookNode) -> Iterator[NotebookNode]:
 
 def check(notebooks: Path) -> list[str]:
     """All that is wrong with the lessons of a folder, one sentence each."""
-    claims = load_claims(notebooks / "source" / "claims.py")
     found: list[str] = []
     for source in sources(notebooks):
         found += source_problems(source)
         try:
-            found += notebook_problems(notebooks / f"{source.stem}.ipynb", assemble(source, claims))
+            expected = assemble(source, claims_for(source))
+            found += notebook_problems(notebooks / f"{source.stem}.ipynb", expected)
         except LessonError as error:
             found.append(str(error))
     lessons = {source.stem for source in sources(notebooks)}
     strays = sorted(path.name for path in notebooks.glob("*.ipynb") if path.stem not in lessons)
     found += [f"{name}: has no source in notebooks/source" for name in strays]
-    written = "".join(source.read_text(encoding="utf-8") for source in sources(notebooks))
-    unused = sorted(claims.keys() - set(CLAIM.findall(written)))
-    found += [f"claims.py: no lesson uses {name}()" for name in unused]
-    return [*found, *mirror_problems(notebooks)]
+    return [*found, *claim_problems(notebooks), *mirror_problems(notebooks)]
+
+
+def claims_for(source: Path) -> Claims:
+    """What the lesson of a source may state."""
+    return load_claims(source.parent / "claims", source.name[:2])
+
+
+def claim_problems(notebooks: Path) -> Iterator[str]:
+    """Every claim is stated: by its own lesson or, if it is shared, by any."""
+    texts = {each.name[:2]: each.read_text(encoding="utf-8") for each in sources(notebooks)}
+    texts["shared"] = "".join(texts.values())
+    for path in sorted((notebooks / "source" / "claims").glob("*.py")):
+        stated = CLAIM.findall(texts.get(path.stem, ""))
+        for name in sorted(claims_of(path).keys() - set(stated)):
+            yield f"claims/{path.name}: {name}() is stated nowhere"
 
 
 def source_problems(source: Path) -> Iterator[str]:
@@ -244,10 +256,9 @@ def main() -> int:
     arguments = parser.parse_args()
     notebooks = ROOT / "notebooks"
     if arguments.command == "build":
-        claims = load_claims(notebooks / "source" / "claims.py")
         for source in chosen(sources(notebooks), arguments.names):
             start = time.perf_counter()
-            path = build(source, claims)
+            path = build(source, claims_for(source))
             print(f"{path.name}: {time.perf_counter() - start:.0f} s", flush=True)
     found = check(notebooks)
     print("\n".join(found) or f"lessons that agree with their sources: {len(sources(notebooks))}")

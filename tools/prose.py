@@ -36,8 +36,13 @@ NUMBER = re.compile(
 )
 
 
-def load_claims(path: Path) -> Claims:
-    """The public functions that claims.py defines: each computes a number, as text."""
+def load_claims(folder: Path, lesson: str) -> Claims:
+    """What a lesson may state: the claims of its own file, 03.py for lesson 03, and the shared."""
+    return claims_of(folder / "shared.py") | claims_of(folder / f"{lesson}.py")
+
+
+def claims_of(path: Path) -> Claims:
+    """The public functions of a file that take nothing: each computes a number, as text."""
     if not path.exists():
         return {}
     names: dict[str, Any] = {"__name__": "claims"}
@@ -45,7 +50,10 @@ def load_claims(path: Path) -> Claims:
     return {
         name: value
         for name, value in names.items()
-        if inspect.isfunction(value) and value.__module__ == "claims" and not name.startswith("_")
+        if inspect.isfunction(value)
+        and value.__module__ == "claims"  # and not imported
+        and not name.startswith("_")
+        and not inspect.signature(value).parameters
     }
 
 
@@ -55,10 +63,10 @@ def fill(text: str, claims: Claims) -> str:
     def value(match: re.Match[str]) -> str:
         name = match[1]
         if name not in claims:
-            raise LookupError(f"claims.py has no function {name}()")
+            raise LookupError(f"there is no claim {name}()")
         answer = claims[name]()
         if not isinstance(answer, str):
-            raise TypeError(f"{name}() in claims.py returns {answer!r}: a claim returns its text")
+            raise TypeError(f"the claim {name}() returns {answer!r}, and should return a text")
         return answer
 
     return CLAIM.sub(value, text)

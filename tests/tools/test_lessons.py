@@ -27,16 +27,16 @@ STEM = "00_lesson"
 
 @pytest.fixture
 def notebooks(tmp_path: Path) -> Path:
-    (tmp_path / "source").mkdir()
+    (tmp_path / "source/claims").mkdir(parents=True)
     return tmp_path
 
 
 def write(notebooks: Path, source: str = GOOD, claims: str = CLAIMS, stem: str = STEM) -> None:
     """A lesson whose notebook is what its source makes, every cell run and silent."""
-    (notebooks / "source" / "claims.py").write_text(claims, encoding="utf-8")
+    (notebooks / f"source/claims/{stem[:2]}.py").write_text(claims, encoding="utf-8")
     path = notebooks / "source" / f"{stem}.py"
     path.write_text(source, encoding="utf-8")
-    notebook = lessons.assemble(path, lessons.load_claims(notebooks / "source" / "claims.py"))
+    notebook = lessons.assemble(path, lessons.claims_for(path))
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.execution_count = 1
@@ -77,7 +77,7 @@ def test_the_build_fills_in_claims_and_mirrors(notebooks):
 def test_two_builds_give_the_same_bytes(notebooks):
     write(notebooks, NO_MIRROR + '# %% tags=["raises-exception"]\nraise ValueError("r = 0")\n')
     source = notebooks / "source" / f"{STEM}.py"
-    claims = lessons.load_claims(notebooks / "source" / "claims.py")
+    claims = lessons.claims_for(source)
     first, second = (lessons.build(source, claims).read_bytes() for _ in range(2))
     assert first == second
     assert b'"2\\n"' in first
@@ -108,7 +108,7 @@ def test_an_inserted_cell_leaves_the_ids_of_the_others(notebooks):
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
-        (markdown("{{values}} values"), "cell 4: claims.py has no function values()"),
+        (markdown("{{values}} values"), "cell 4: there is no claim values()"),
         (markdown("256 keys"), "cell 4: 256 is neither a claim nor cited"),
         (GOOD.replace("mix_ffn.MixFFN", "mix_ffn.MixFFM"), "cell 3: there is no segformer_edu.mix"),
         (GOOD.replace("# segformer_edu.mix_ffn.MixFFN", "x = 1"), "a mirror cell holds one line"),
@@ -128,15 +128,35 @@ def test_a_source_is_refused(notebooks, source, problem):
 @pytest.mark.parametrize(
     ("claims", "problem"),
     [
-        ("def keys():\n    return 256\n", "cell 1: keys() in claims.py returns 256"),
-        (CLAIMS + "def values():\n    return '1'\n", "claims.py: no lesson uses values()"),
+        ("def keys():\n    return 256\n", "cell 1: the claim keys() returns 256"),
+        (
+            CLAIMS + "def values():\n    return '1'\n",
+            "claims/00.py: values() is stated nowhere",
+        ),
         (CLAIMS.replace("256", "64"), "00_lesson.ipynb, cell 1: differs from its source"),
     ],
 )
 def test_claims_are_refused(notebooks, claims, problem):
     write(notebooks)
-    (notebooks / "source" / "claims.py").write_text(claims, encoding="utf-8")
+    (notebooks / "source/claims/00.py").write_text(claims, encoding="utf-8")
     assert any(problem in said for said in lessons.check(notebooks))
+
+
+def test_a_lesson_states_its_own_claims_and_those_that_are_shared(notebooks):
+    write(notebooks)
+    folder = notebooks / "source/claims"
+    (folder / "00.py").rename(folder / "01.py")
+    missing, unused = lessons.check(notebooks)
+    assert missing.endswith("cell 1: there is no claim keys()")
+    assert unused == "claims/01.py: keys() is stated nowhere"
+    (folder / "01.py").rename(folder / "shared.py")
+    assert lessons.check(notebooks) == []
+
+
+def test_what_takes_an_argument_or_is_imported_or_hidden_is_no_claim(notebooks):
+    helpers = "def side(r):\n    return r\ndef _r():\n    return 8\n"
+    write(notebooks, claims=CLAIMS + helpers + "from tempfile import gettempdir\n")
+    assert lessons.check(notebooks) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""The numbers that lesson 03 states: each function computes one from the package."""
+
+from itertools import accumulate
+from operator import mul
+
+import torch
+
+from notebooks.source.claims.shared import b0, unreduced_stage_1
+from segformer_edu import SegFormerConfig, SpatialReductionAttention
+from segformer_edu.analysis import Cost, cost
+
+
+def keys_per_stage() -> str:
+    (keys,) = {stage.keys for stage in b0(512).stages}
+    return str(keys)
+
+
+def stride_times_r() -> str:
+    config = SegFormerConfig.named("b0")
+    strides = accumulate(config.strides, mul)
+    (pixels,) = {s * r for s, r in zip(strides, config.reduction_ratios, strict=True)}
+    return str(pixels)
+
+
+def reduction_over_linears() -> str:
+    attention = SpatialReductionAttention(32, 1, 8)
+    reduction = sum(weight.numel() for weight in attention.reduce.projection.parameters())
+    linears = sum(weight.numel() for weight in SpatialReductionAttention(32, 1, 1).parameters())
+    return f"{reduction / linears:.0f}"
+
+
+def reduction_parameters() -> str:
+    full = cost(SegFormerConfig(reduction_ratios=(1, 1, 1, 1)), (512, 512))
+    return f"{(b0(512).parameters - full.parameters) / 1e6:.2f}"
+
+
+def stage_1_full_over_r4() -> str:
+    reduced = cost(SegFormerConfig(reduction_ratios=(4, 4, 2, 1)), (512, 512)).stages[0]
+    return f"{unreduced_stage_1(512, stride=4).multiply_adds / reduced.multiply_adds:.0f}"
+
+
+def saved_in_stage_1() -> str:
+    full, reduced = _unreduced(512, 512), b0(512)
+    saved = full.stages[0].multiply_adds - reduced.stages[0].multiply_adds
+    return f"{saved / (full.encoder_multiply_adds - reduced.encoder_multiply_adds):.0%}"
+
+
+def encoder_factor() -> str:
+    return f"{_unreduced(512, 512).encoder_multiply_adds / b0(512).encoder_multiply_adds:.0f}"
+
+
+def layer_factor() -> str:
+    full, reduced = (bill.stages[0].multiply_adds_of for bill in (_unreduced(512, 512), b0(512)))
+    whole, part = (
+        each.projections + each.reduction + each.attention_matmuls for each in (full, reduced)
+    )
+    return f"{whole / part:.0f}"
+
+
+def stored_full() -> str:
+    return f"{4 * _unreduced(512, 512).stages[0].attention_entries_per_block / 2**20:,.0f}"
+
+
+def stored_reduced() -> str:
+    return f"{4 * b0(512).stages[0].attention_entries_per_block / 2**20:,.0f}"
+
+
+def window_numbers() -> str:
+    return f"{_window()[1]:,}"
+
+
+def blind_directions() -> str:
+    key, window = _window()
+    return f"{window - key:,}"
+
+
+def seen_31() -> str:
+    return f"{b0(124).stages[0].share_of_tokens_seen:.1%}"
+
+
+def smallest_side() -> str:
+    return str(SegFormerConfig.named("b0").min_image_size)
+
+
+def task_keys() -> str:
+    (keys,) = {stage.keys for stage in cost(SegFormerConfig.named("b0"), (384, 512)).stages}
+    return str(keys)
+
+
+def task_padded_keys() -> str:
+    (keys,) = {stage.keys for stage in cost(SegFormerConfig.named("b0"), (512, 320)).stages}
+    return str(keys)
+
+
+def task_factor() -> str:
+    published = cost(SegFormerConfig.named("b0"), (500, 300))
+    return f"{_unreduced(500, 300).encoder_multiply_adds / published.encoder_multiply_adds:.1f}"
+
+
+def task_padded() -> str:
+    padded = cost(SegFormerConfig.named("b0"), (512, 320))
+    return f"{padded.encoder_multiply_adds / _unreduced(500, 300).encoder_multiply_adds:.0%}"
+
+
+def _unreduced(height: int, width: int) -> Cost:
+    """B0 in which every token asks every other, in all stages."""
+    return cost(SegFormerConfig(reduction_ratios=(1, 1, 1, 1)), (height, width))
+
+
+def _window() -> torch.Size:
+    """Numbers in a key of B0's stage 1, and in the window that it is made from."""
+    return SpatialReductionAttention(32, 1, 8).reduce.projection.weight.flatten(1).shape

@@ -1,0 +1,62 @@
+"""The numbers that lesson 04 states: each function computes one from the package."""
+
+from operator import mul
+
+import torch
+
+from segformer_edu import MixFFN, MixTransformer, SegFormerConfig
+from segformer_edu.analysis.position import deviation, encoder_maps
+
+
+def stage_1_hidden() -> str:
+    config = SegFormerConfig.named("b0")
+    return str(config.mlp_ratios[0] * config.embed_dims[0])
+
+
+def stage_3_channels() -> str:
+    return str(SegFormerConfig.named("b0").embed_dims[2])
+
+
+def depthwise_share_stage_4() -> str:
+    counts = _mix_ffn_parameters(256)
+    return f"{counts['depthwise'] / sum(counts.values()):.1%}"
+
+
+def depthwise_parameters() -> str:
+    return f"{_b0_depthwise():,}"
+
+
+def depthwise_share() -> str:
+    encoder = MixTransformer(SegFormerConfig.named("b0"))
+    return f"{_b0_depthwise() / sum(weight.numel() for weight in encoder.parameters()):.1%}"
+
+
+def b0_pixels_from_the_top() -> str:
+    return str(_b0_knows_of_the_border()[0])
+
+
+def b0_pixels_from_the_bottom() -> str:
+    return str(_b0_knows_of_the_border()[1])
+
+
+def _b0_knows_of_the_border() -> tuple[int, int]:
+    """How many pixels from the top, and from the bottom, stage 4 of an untrained B0 knows of it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = MixTransformer(SegFormerConfig.named("b0")).double().eval()
+    grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 512, 512)
+    tokens = encoder_maps(encoder, grey.contiguous())[-1][0]
+    differs = deviation(tokens)[:, len(tokens) // 2] > 0
+    step = 512 // len(tokens)
+    return step * int(differs.argmin()), step * int(differs[::-1].argmin())
+
+
+def _b0_depthwise() -> int:
+    config = SegFormerConfig.named("b0")
+    per_block = (_mix_ffn_parameters(dim)["depthwise"] for dim in config.embed_dims)
+    return sum(map(mul, config.depths, per_block))
+
+
+def _mix_ffn_parameters(dim: int) -> dict[str, int]:
+    parts = MixFFN(dim, 4 * dim).named_children()
+    return {name: sum(weight.numel() for weight in part.parameters()) for name, part in parts}

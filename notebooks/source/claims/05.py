@@ -1,0 +1,138 @@
+"""The numbers that lesson 05 states: each function computes one from the package."""
+
+import json
+import math
+from functools import cache
+from statistics import mean, stdev
+
+import numpy as np
+
+from experiments.stochastic_depth import HERE as EXPERIMENTS
+from experiments.stochastic_depth import digits
+from segformer_edu import drop_rates
+from segformer_edu.widgets.stochastic_depth import RATES
+
+
+def first_block_missing() -> str:
+    return f"{1 / drop_rates(0.5, 18, 'paper')[0]:.0f}"
+
+
+def expected_54() -> str:
+    return f"{54 - sum(drop_rates(0.5, 54, 'paper')):.2f}"
+
+
+def networks_54() -> str:
+    exponent = math.floor(math.log10(2**54))
+    return f"about {2**54 / 10**exponent:.1f}·10{str(exponent).translate(_SUPERSCRIPT)}"
+
+
+def loss_factor() -> str:
+    """Of the means that the picture shows, at the last epoch."""
+    return f"{_last('losses'):.0f}"
+
+
+def gradient_factor() -> str:
+    return f"{_last('gradients'):.0f}"
+
+
+def loss_factors() -> str:
+    return _range_of_last("losses")
+
+
+def gradient_factors() -> str:
+    return _range_of_last("gradients")
+
+
+def constant_error() -> str:
+    return _spread("constant depth", "error")
+
+
+def stochastic_error() -> str:
+    return _spread("stochastic depth", "error")
+
+
+def error_difference() -> str:
+    stochastic, constant = (mean(_measured(f"{kind} depth", "error")) for kind in _KINDS)
+    return f"{stochastic - constant:.2f}"
+
+
+def error_difference_images() -> str:
+    return f"{float(error_difference()) / 100 * len(digits()[2]):.0f}"
+
+
+def digits_tested() -> str:
+    return str(len(digits()[2]))
+
+
+def blocks_computed() -> str:
+    return f"{1 - mean(drop_rates(0.5, 18, 'paper')):.0%}"
+
+
+def without_p_l_factor() -> str:
+    without, right = (
+        mean(_measured("stochastic depth", e)) for e in ("error without p_l", "error")
+    )
+    return f"{without / right:.1f}"
+
+
+def b0_complete() -> str:
+    kept = math.prod((1 - rate) ** 2 for rate in drop_rates(0.1, 8))  # two branches a block
+    return f"{kept:.0%}"
+
+
+def layerdrop_cost() -> str:
+    dropped, plain = (mean(_measured(name, "error")) for name in ("LayerDrop", "nothing dropped"))
+    return f"{dropped - plain:.1f}"
+
+
+def unpractised_factor() -> str:
+    """How much the error grows when 3 of 6 blocks go, after training with nothing dropped."""
+    after = _measured("nothing dropped", "errors after cuts").mean(axis=0)
+    return f"{after[3] / after[0]:.0f}"
+
+
+def drop_path_mean() -> str:
+    return f"{mean(drop_rates(0.5, 6)):.2f}"
+
+
+def task_paper() -> str:
+    return _least_rate("paper")
+
+
+def task_linspace() -> str:
+    return _least_rate("linspace")
+
+
+_KINDS = "stochastic", "constant"
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@cache
+def _results() -> list[dict]:
+    return json.loads((EXPERIMENTS / "stochastic_depth.json").read_text(encoding="utf-8"))["runs"]
+
+
+def _measured(network: str, what: str) -> np.ndarray:
+    return np.array([run[what] for run in _results() if run["network"] == network])
+
+
+def _spread(network: str, what: str) -> str:
+    values = _measured(network, what).tolist()
+    return f"{mean(values):.2f} ± {stdev(values):.2f}"
+
+
+def _last(what: str) -> float:
+    """Stochastic over constant depth in the last epoch, geometric means over the seeds."""
+    stochastic, constant = (np.log(_measured(f"{kind} depth", what)[:, -1]) for kind in _KINDS)
+    return math.exp(stochastic.mean() - constant.mean())
+
+
+def _range_of_last(what: str) -> str:
+    """Stochastic over constant depth in the last epoch, seed by seed: the least and the most."""
+    stochastic, constant = (_measured(f"{kind} depth", what)[:, -1] for kind in _KINDS)
+    ratios = stochastic / constant
+    return f"{ratios.min():.0f} to {ratios.max():.0f}"
+
+
+def _least_rate(rule: str) -> str:
+    return str(min(r for r in RATES if mean(drop_rates(r, 4, rule)) >= 0.25 - 1e-9))

@@ -1,0 +1,114 @@
+"""The numbers that lesson 06 states: each function computes one from the package."""
+
+import math
+from dataclasses import fields
+from itertools import product
+
+import torch
+
+from experiments import hierarchy
+from notebooks.source.claims.shared import b0
+from segformer_edu import SegFormer, SegFormerConfig
+from segformer_edu.analysis import cost
+from segformer_edu.data.photos import normalize
+from segformer_edu.data.scenes import scene
+from segformer_edu.widgets.encoder import State as PyramidState
+
+
+def flops_gap() -> str:
+    """The widest of the gaps between the paper's Table 1 and ours; rounded up."""
+    printed = {"b0": 8.4, "b1": 15.9, "b2": 62.4, "b3": 79.0, "b4": 95.7, "b5": 183.3}
+    gaps = []
+    for name, giga in printed.items():
+        side = 640 if name == "b5" else 512
+        bill = cost(SegFormerConfig.named(name), (side, side))
+        gaps.append(abs(1 - 1e9 * giga / bill.reference_multiply_adds))
+    return f"{math.ceil(1000 * max(gaps)) / 10:.1f} %"
+
+
+def one_channel_products() -> str:
+    column = SegFormerConfig(
+        embed_dims=(1,),
+        depths=(8,),
+        num_heads=(1,),
+        reduction_ratios=(1,),
+        mlp_ratios=(4,),
+        patch_sizes=(7,),
+        strides=(4,),
+    )
+    products = cost(column, (512, 512)).stages[0].multiply_adds_of.attention_matmuls
+    return f"{products / 1e9:.1f}"
+
+
+def stage_4_side() -> str:
+    return str(cost(SegFormerConfig.named("nano"), (256, 256)).stages[-1].size[0])
+
+
+def trial_steps() -> str:
+    return str(hierarchy.STEPS)
+
+
+def column_factor() -> str:
+    """What section 8's column costs over its pyramid, at 1024×1024."""
+    pyramid = SegFormerConfig.named("nano", depths=(1, 1, 1, 1))
+    column = SegFormerConfig(
+        num_classes=8,
+        embed_dims=(18,),
+        depths=(4,),
+        num_heads=(1,),
+        reduction_ratios=(4,),
+        mlp_ratios=(4,),
+        patch_sizes=(7,),
+        strides=(4,),
+        decoder_dim=64,
+    )
+    dear, cheap = (cost(each, (1024, 1024)).multiply_adds for each in (column, pyramid))
+    return f"{dear / cheap:.1f}"
+
+
+def nano_growth() -> str:
+    """By what factor the last stage's blocks spread x, on the scene that the lesson shows."""
+    x = normalize(scene(6, 256, index=3)[0])
+    with torch.no_grad():
+        for stage in SegFormer.from_pretrained("nano").encoder.stages:
+            begun = stage.patch_embedding(x)
+            ended = begun
+            for block in stage.blocks:
+                ended = block(ended)
+            x = stage.norm(ended).permute(0, 3, 1, 2)
+    return f"{ended.std() / begun.std():.0f}"
+
+
+def decoder_parameters_share() -> str:
+    return f"{b0(512).decoder.parameters / b0(512).parameters:.0%}"
+
+
+def decoder_work_share() -> str:
+    bill = b0(512)
+    return f"{bill.decoder.reference_multiply_adds / bill.reference_multiply_adds:.0%}"
+
+
+def play_blocks() -> str:
+    return str(sum(_deepest_within_b1().depths))
+
+
+def play_width() -> str:
+    return str(_deepest_within_b1().embed_dims[-1])
+
+
+def b1_last_channels() -> str:
+    return str(SegFormerConfig.named("b1").embed_dims[-1])
+
+
+def _deepest_within_b1() -> SegFormerConfig:
+    """What lesson 06's task asks for; heads cost nothing, so one in each stage stands for any."""
+    b1 = cost(SegFormerConfig.named("b1"), (512, 512))
+    values = {field.name: field.metadata["values"] for field in fields(PyramidState)}
+    fitting = []
+    for dims, depths in product(values["embed_dims"], values["depths"]):
+        config = SegFormerConfig(embed_dims=dims, depths=depths, num_heads=(1, 1, 1, 1))
+        bill = cost(config, (512, 512))
+        dearer = bill.reference_multiply_adds > b1.reference_multiply_adds
+        if bill.parameters <= b1.parameters and not dearer:
+            fitting.append(config)
+    return max(fitting, key=lambda config: sum(config.depths))
