@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from segformer_edu import AllMLPDecoder
 from segformer_edu.decoder import FoldedDecoder
+from tests.published import published_decoder
 
 DIMS = (6, 10, 14, 18)
 SIZES = {
@@ -27,28 +28,6 @@ def maps_of(sizes, device, batch=2):
     ]
 
 
-def published(decoder, maps):
-    """Project, resize, concatenate from stage 4 to stage 1, fuse, BatchNorm, ReLU, classify."""
-    projected = [
-        F.interpolate(
-            torch.einsum("bchw,dc->bdhw", x, projection.weight) + projection.bias[:, None, None],
-            maps[0].shape[2:],
-            mode="bilinear",
-            align_corners=False,
-        )
-        for x, projection in zip(maps, decoder.projections, strict=True)
-    ]
-    fused = F.conv2d(torch.cat(projected[::-1], dim=1), decoder.fuse.weight)
-    norm = decoder.norm
-    if norm.training:
-        mean, variance = fused.mean((0, 2, 3)), fused.var((0, 2, 3), correction=0)
-    else:
-        mean, variance = norm.running_mean, norm.running_var
-    scale = norm.weight / (variance + norm.eps).sqrt()
-    normed = (fused - mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None]
-    return F.conv2d(F.relu(normed), decoder.classifier.weight, decoder.classifier.bias)
-
-
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("mode", ["training", "evaluation", "training, BatchNorm frozen"])
 def test_equals_the_published_form(decoder, device, sizes, mode):
@@ -57,7 +36,7 @@ def test_equals_the_published_form(decoder, device, sizes, mode):
     decoder.double().train(mode != "evaluation")
     decoder.norm.train(mode == "training")
     outcomes = []
-    for form in (decoder, lambda maps: published(decoder, maps)):
+    for form in (decoder, lambda maps: published_decoder(decoder, maps)):
         torch.manual_seed(0)
         maps = [x.double().requires_grad_() for x in maps_of(sizes, device)]
         logits = form(maps)
@@ -78,7 +57,7 @@ def test_strips_give_the_same_as_the_whole_map(decoder, device, sizes, batch):
     with torch.enable_grad():  # a recorded gradient takes the map in one piece
         whole = decoder(maps)
     torch.testing.assert_close(in_strips, whole, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(in_strips, published(decoder, maps), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(in_strips, published_decoder(decoder, maps), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -86,7 +65,7 @@ def test_training_mode_takes_the_statistics_of_the_whole_map_without_a_gradient_
     decoder, device
 ):
     maps = maps_of(SIZES["tall"], device)  # in evaluation more than one strip
-    expected = published(decoder.train(), maps)
+    expected = published_decoder(decoder.train(), maps)
     torch.testing.assert_close(decoder(maps), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -141,7 +120,9 @@ def test_any_number_of_stages(randomized, device, stages):
         torch.randn(2, dim, 18 >> stage, 30 >> stage, device=device)
         for stage, dim in enumerate(dims)
     ]
-    torch.testing.assert_close(decoder(maps), published(decoder, maps), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        decoder(maps), published_decoder(decoder, maps), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_as_many_maps_in_one_tensor_are_refused():

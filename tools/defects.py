@@ -407,7 +407,7 @@ DEFECTS = (
         "segformer_edu/data/photos.py",
         "(0.229, 0.224, 0.225)",
         "(0.229, 0.225, 0.224)",
-        "tests/test_photos.py::test_normalize_equals_that_of_transformers",
+        "tests/data/test_photos.py::test_normalize_equals_that_of_transformers",
     ),
     Defect(
         "pets and their background have each other's name",
@@ -659,21 +659,21 @@ DEFECTS = (
         "segformer_edu/__main__.py",
         "return say(error, 1)",
         "return say(error, 0)",
-        "tests/test_command_line_training.py::test_a_loss_that_is_no_number_is_one_line_and_exit_code_one",
+        "tests/commands/test_train_and_evaluate.py::test_a_loss_that_is_no_number_is_one_line_and_exit_code_one",
     ),
     Defect(
         "the doctor calls every machine healthy",
         "segformer_edu/doctor.py",
         "healthy = healthy and extra not in NEEDED",
         "healthy = healthy or extra not in NEEDED",
-        "tests/test_command_line.py::test_the_doctor_says_what_is_missing_and_what_to_type",
+        "tests/commands/test_doctor.py::test_the_doctor_says_what_is_missing_and_what_to_type",
     ),
     Defect(
         "recall stands under precision",
         "segformer_edu/commands/evaluate.py",
         "iou, recall, precision, share = (",
         "iou, precision, recall, share = (",
-        "tests/test_command_line_training.py::test_evaluate_prints_and_writes_what_the_weights_score",
+        "tests/commands/test_train_and_evaluate.py::test_evaluate_prints_and_writes_what_the_weights_score",
     ),
     Defect(
         "flags give way to the file of settings",
@@ -687,7 +687,7 @@ DEFECTS = (
         "segformer_edu/commands/export.py",
         "std=json.dumps(IMAGENET_STD)",
         "std=json.dumps(IMAGENET_MEAN)",
-        "tests/test_command_line_export.py::test_the_file_says_how_images_are_prepared_and_what_classes_are_called",
+        "tests/commands/test_export.py::test_the_file_says_how_images_are_prepared_and_what_classes_are_called",
     ),
     # What installs it
     Defect(

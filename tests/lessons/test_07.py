@@ -16,6 +16,7 @@ from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.decoder import FoldedDecoder
 from segformer_edu.training import confusion_matrix, scores
 from tests.lessons.written import written_out
+from tests.published import resized_projections
 
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/07_decoder_and_segformer.py"
 DIMS, SIZES = (6, 10, 14, 18), [(17, 25), (9, 13), (5, 7), (3, 4)]
@@ -97,17 +98,7 @@ def test_training_widens_the_field_in_every_stage_beyond_the_twins_reach_in_the_
 def test_norm_and_relu_and_the_order_of_stages_matter_to_trained_weights(lesson, nano, seen):
     images, _, score = seen
     maps, d = nano.encoder(images), nano.decoder
-    size = maps[0].shape[2:]
-    resized = [
-        F.interpolate(torch.einsum("bchw,dc->bdhw", x, a.weight) + a.bias[:, None, None], size)
-        if x.shape[2:] == size
-        else F.interpolate(
-            torch.einsum("bchw,dc->bdhw", x, a.weight) + a.bias[:, None, None],
-            size,
-            mode="bilinear",
-        )
-        for x, a in zip(maps, d.projections, strict=True)
-    ]
+    resized = resized_projections(d, maps)
 
     def miou(fused):
         logits = d.classifier(fused)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from segformer_edu import SpatialReductionAttention, segmentation_loss
+from segformer_edu import segmentation_loss
+from segformer_edu.analysis import attention_maps
 
 TOLERANCE = 1e-5  # of the largest value: the last bits of float32 are free, all others agree
 
@@ -47,19 +48,12 @@ def test_hidden_maps(twins):
 def test_attention_maps(twins):
     ours, theirs = twins
     images = images_for(ours, 2, 65, 97)
-    maps = []
-    hooks = [
-        part.register_forward_pre_hook(lambda part, inputs: maps.append(part.weights(*inputs)))
-        for part in ours.modules()
-        if isinstance(part, SpatialReductionAttention)
-    ]
-    ours(images)
-    for hook in hooks:
-        hook.remove()
+    maps = attention_maps(ours, images)
+    assert [len(stage) for stage in maps] == list(ours.config.depths)
     theirs.set_attn_implementation("eager")  # the only one of theirs that has the maps
     their_maps = theirs(images, output_attentions=True).attentions
     theirs.set_attn_implementation("sdpa")
-    for our_map, their_map in zip(maps, their_maps, strict=True):  # (B, heads, H, W, h, w)
+    for our_map, their_map in zip(sum(maps, []), their_maps, strict=True):  # (B, heads, H, W, h, w)
         assert_equal_to_scale(our_map.flatten(4).flatten(2, 3), their_map)
 
 

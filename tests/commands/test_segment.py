@@ -1,10 +1,8 @@
-"""The command line: what it makes, and one sentence with exit code 2 for whatever is wrong."""
+"""segment: what it writes, and one sentence with exit code 2 for whatever is wrong."""
 
 import errno
-import importlib.metadata
 import os
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -12,10 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from segformer_edu import SegFormer, doctor
+from segformer_edu import SegFormer
 from segformer_edu.__main__ import main
 from segformer_edu.checkpoints import files
-from segformer_edu.extras import dependencies
 
 
 @pytest.fixture
@@ -131,17 +128,6 @@ def test_whatever_is_wrong_is_said_in_one_line_with_exit_code_two(folder, capsys
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["fly"], ["segment"], ["doctor", "now"], ["segment", "--fast"]]
-)
-def test_a_command_line_that_makes_no_sense_points_to_help(arguments, capsys):
-    with pytest.raises(SystemExit) as leaving:
-        main(arguments)
-    assert leaving.value.code == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "--help" in err
-
-
 @pytest.mark.parametrize("name", ["cuda", "mps"])
 def test_a_device_that_is_not_here_is_refused(name, folder, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -178,121 +164,3 @@ def test_without_matplotlib_segment_says_what_to_type(folder, capsys, monkeypatc
     assert segment(folder) == 2
     err = capsys.readouterr().err
     assert "matplotlib is needed" in err and 'pip install --editable ".[lab]"' in err
-
-
-def test_asking_for_help_imports_no_matplotlib_and_gives_examples():
-    code = (
-        "import sys\nfrom segformer_edu.__main__ import main\n"
-        "try: main(['segment', '--help'])\nexcept SystemExit: pass\n"
-        "sys.exit('matplotlib' in sys.modules or 'transformers' in sys.modules)"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert "examples:" in run.stdout and "--classes pet,background,border" in run.stdout
-
-
-def test_python_dash_m_works():
-    command = [sys.executable, "-m", "segformer_edu", "segment"]
-    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    assert run.returncode == 2 and "IMAGE" in run.stderr
-
-
-# ---- doctor ----
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    monkeypatch.setattr(doctor, "milliseconds", lambda device: 123.4)
-
-
-def test_the_doctor_names_every_requirement_with_its_version(quick, capsys):
-    code = main(["doctor"])
-    report = capsys.readouterr().out
-    assert "123 ms" in report and f"torch {importlib.metadata.version('torch')}" in report
-    for each in dependencies():
-        if each.met:
-            assert f"{each.name} {each.installed}" in " ".join(report.split())
-    lacking = [each for each in dependencies() if not each.met and each.extra in ("", "lab")]
-    assert code == (1 if lacking else 0)
-
-
-@pytest.mark.parametrize(
-    ("missing", "code", "words"),
-    [
-        ("numpy", 1, 'the lessons need numpy<3,>=2.0; type python -m pip install --editable "."'),
-        ("ipywidgets", 1, '--editable ".[lab]"'),
-        ("onnxscript", 0, '--editable ".[export]"'),
-    ],
-)
-def test_the_doctor_says_what_is_missing_and_what_to_type(
-    missing, code, words, quick, capsys, monkeypatch
-):
-    from segformer_edu import extras
-
-    real = extras.installed_version
-    monkeypatch.setattr(
-        extras, "installed_version", lambda name: None if name == missing else real(name) or "1"
-    )
-    met = property(lambda dependency: dependency.installed is not None)
-    monkeypatch.setattr(extras.Dependency, "met", met)
-    assert main(["doctor"]) == code
-    assert words in " ".join(capsys.readouterr().out.split())
-
-
-def test_the_doctor_says_which_version_is_too_old(quick, capsys, monkeypatch):
-    from segformer_edu import extras
-
-    real = extras.installed_version
-    monkeypatch.setattr(
-        extras, "installed_version", lambda name: "1.9" if name == "torch" else real(name)
-    )
-    assert main(["doctor"]) == 1
-    assert "torch<3,>=2.9 (here: 1.9)" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("threads", "available", "free", "variable", "words"),
-    [
-        (2, 2, 2.0, None, "each of torch's threads has a core to itself"),
-        (2, 2, 1.6, None, "each of torch's threads has a core to itself"),
-        (16, 4, 4.0, None, "Set OMP_NUM_THREADS=4"),
-        (2, 2, 0.3, None, "leave 0.3 cores free for torch's 2 threads. Set GOMP_SPINCOUNT=1000"),
-        (2, 2, 0.3, "1000", "leave 0.3 cores free for torch's 2 threads, so everything takes"),
-        (2, 2, None, None, "each of torch's threads has a core to itself"),  # without psutil
-    ],
-)
-def test_the_doctor_says_when_threads_will_share_a_core_and_what_to_set(
-    threads, available, free, variable, words, quick, capsys, monkeypatch
-):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(doctor, "cores", lambda: available)
-    monkeypatch.setattr(doctor, "free_cores", lambda: free)
-    monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    if variable:
-        monkeypatch.setenv("GOMP_SPINCOUNT", variable)
-    main(["doctor"])
-    assert words in " ".join(capsys.readouterr().out.split())
-
-
-@pytest.mark.parametrize(
-    ("quota", "expected"),
-    [("max 100000", None), ("50000 100000", 1), ("150000 100000", 1), ("9900000 100000", None)],
-)
-def test_a_containers_quota_counts_as_its_cores(quota, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "QUOTA", tmp_path / "none")
-    every = doctor.cores()
-    assert 1 <= every <= os.cpu_count()
-    (tmp_path / "cpu.max").write_text(quota + "\n", encoding="utf-8")
-    monkeypatch.setattr(doctor, "QUOTA", tmp_path / "cpu.max")
-    assert doctor.cores() == expected or every
-
-
-def test_no_more_cores_are_free_than_there_are():
-    assert 0 <= doctor.free_cores(0.05) <= os.cpu_count()
-
-
-def test_the_doctor_measures_a_forward_pass():
-    assert 0.1 < doctor.milliseconds(torch.device("cpu")) < 60_000

@@ -20,7 +20,7 @@ from segformer_edu.training.parts import make_loader
 from segformer_edu.training.pictures import CachedDataset
 from tests.training.rectangles import TINY, Rectangles, write_files
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture
@@ -174,7 +174,10 @@ REFUSED = {
         "3 classes",
     ),
     "scores as text": (["evaluate", "--weights", "begun/last", "--out", "s.txt"], "not a .json"),
-    "scores in no folder": (["evaluate", "--weights", "begun/last", "--out", "no/s.json"], "no"),
+    "scores in no folder": (
+        ["evaluate", "--weights", "begun/last", "--out", "no/s.json"],
+        "no folder",
+    ),
 }
 
 
@@ -215,21 +218,6 @@ def test_without_the_train_extra_it_says_what_to_type(name, capsys, monkeypatch)
     assert command(None, name, "--help") == 2
     err = capsys.readouterr().err
     assert "accelerate is needed" in err and 'pip install --editable ".[train]"' in err
-
-
-@pytest.mark.parametrize("name", ["train", "evaluate", "export", "segment", "doctor"])
-def test_help_needs_no_other_extra_and_gives_examples(name):
-    code = (
-        "import sys\nfrom segformer_edu.__main__ import main\n"
-        f"try: main([{name!r}, '--help'])\nexcept SystemExit: pass\n"
-        "sys.exit(bool({'matplotlib', 'transformers', 'onnx', 'pooch'} & set(sys.modules)))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert name == "doctor" or "example" in run.stdout
-    assert max(map(len, run.stdout.splitlines())) <= 100
 
 
 def test_the_best_weights_are_kept_where_later_ones_are_worse(folder):

@@ -29,7 +29,7 @@ STEPS = 4
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
 def test_two_processes_stay_equal_when_whole_batches_are_dropped(tmp_path):
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parent.parent.parent
     environment = os.environ | {"PYTHONPATH": str(root)}
     workers = [
         subprocess.Popen(
