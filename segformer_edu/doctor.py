@@ -23,7 +23,7 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, and of h
 
 
 def examine() -> tuple[str, bool]:
-    """The doctor's report, and whether all that the lessons need is here."""
+    """The doctor's report, and whether everything that the lessons need is here."""
     device = pick_device()
     size = main_memory()
     report = [
@@ -74,7 +74,7 @@ def describe(device: torch.device) -> str:
 
 
 def main_memory() -> int | None:
-    """The bytes of memory of this machine, where the system tells them to everyone."""
+    """The bytes of memory of this machine, if the system tells."""
     if not hasattr(os, "sysconf"):
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -103,7 +103,7 @@ def free_cores(seconds: float = 0.3) -> float | None:
 
 
 def crowding() -> str:
-    """What to do where torch's threads will have to share a core; empty where they will not.
+    """Advice for when torch's threads will have to share a core; empty if they will not.
 
     Threads wait for one another many times in a forward pass. One that has lost its core to another
     program holds up all of them, and by default they spin meanwhile, which keeps the core from it.

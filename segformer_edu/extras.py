@@ -1,4 +1,4 @@
-"""What this package asks for, what is installed of it, and the command that brings the rest."""
+"""What this package requires, what of it is installed, and the command that installs the rest."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 PACKAGE = "segformer_edu"
-CORE = ""  # the name, among the extras, of what every use needs
+CORE = ""  # the name, among the extras, of what is always required
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
 @dataclass(frozen=True)
 class Dependency:
-    """A package that this one asks for, and the version that is installed, if any."""
+    """A package that this one requires, and the version that is installed, if any."""
 
     name: str
     specifier: SpecifierSet
@@ -64,5 +64,5 @@ def installed_version(name: str) -> str | None:
 
 
 def install_command(extra: str) -> str:
-    """What to type, in the folder of the course, to get an extra."""
+    """What to type in the folder of the course to install an extra."""
     return f'python -m pip install --editable ".{f"[{extra}]" if extra else ""}"'

@@ -1,4 +1,4 @@
-"""`python -m segformer_edu evaluate`: how well weights do on a data set, class by class."""
+"""`python -m segformer_edu evaluate`: how good weights are on a data set, class by class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from segformer_edu.segformer import SegFormer
 if TYPE_CHECKING:
     from segformer_edu.training import Scores
 
-SETTINGS = (  # those that say which pictures, and how to go through them
+SETTINGS = (  # which pictures are scored, and how they are read
     *("data", "size", "validation", "images", "masks", "classes", "values", "ignore"),
     *("root", "border", "fit", "workers", "batch_size", "cpu", "seed"),
 )
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     accelerator = start_accelerator(settings)
     keep_freed_memory()
     model = SegFormer.from_pretrained(options.weights).to(accelerator.device)
-    with accelerator.local_main_process_first():  # it may have to fetch the data for all
+    with accelerator.local_main_process_first():  # it may have to download the data for all
         _, pictures = open_data(settings)
     if max(model.config.num_classes, 2) != len(pictures.class_names):
         raise ValueError(
@@ -97,8 +97,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def table(found: Scores, confusion: Tensor, names: Sequence[str]) -> str:
-    """A line for each class: IoU; recall, the part of it that was found; precision, the part of
-    what was called by its name that is it; its share of the pixels.
+    """A line for each class: IoU; recall, the part of its pixels that was found; precision, the
+    part of the pixels called by its name that are its own; its share of all pixels.
     """
     width = max(map(len, ("class", *names)))
     both = confusion.diagonal()
@@ -119,7 +119,7 @@ def table(found: Scores, confusion: Tensor, names: Sequence[str]) -> str:
 
 
 def summary(found: Scores, confusion: Tensor, names: Sequence[str]) -> dict[str, Any]:
-    """The scores as JSON has them; null for a class that occurs nowhere."""
+    """The scores, ready for JSON; null for a class that occurs nowhere."""
     return {
         "miou": found.miou,
         "pixel_accuracy": found.pixel_accuracy,

@@ -1,4 +1,4 @@
-"""`python -m segformer_edu export`: a model as ONNX, checked before it is kept."""
+"""`python -m segformer_edu export`: write a model as ONNX, checked before it is kept."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class LogitsAndLabels(nn.Module):
-    """What the exported graph computes; an engine leaves out what it is not asked for."""
+    """What the exported graph computes; an engine skips the output that it is not asked for."""
 
     def __init__(self, model: SegFormer) -> None:
         super().__init__()
@@ -83,11 +83,11 @@ def to_onnx(model: SegFormer) -> bytes:
         ValueError: a package is missing.
     """
     try:
-        import onnxscript  # noqa: F401, which torch needs, and asks for after minutes of work
+        import onnxscript  # noqa: F401, because torch asks for it only after minutes of work
     except ModuleNotFoundError as error:
         raise missing_package(error, "To export", "export") from None
     dynamic = torch.export.Dim.DYNAMIC
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, unneeded here
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns: there is no torchvision
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         graph = torch.export.export(
             LogitsAndLabels(model).eval(),
@@ -115,7 +115,7 @@ def compare(content: bytes, model: SegFormer) -> float:
 
     Raises:
         ModuleNotFoundError: ONNX Runtime is not installed.
-        ValueError: it says something else than PyTorch.
+        ValueError: its answers are not those of PyTorch.
     """
     import onnxruntime
 

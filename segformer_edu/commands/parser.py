@@ -16,8 +16,8 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence; --help has the rest.
 
     Attributes:
-        fill: adds arguments when they are first needed, for a command whose arguments are told by
-            packages that other commands do without.
+        fill: adds a command's arguments when they are first needed, if they come from packages that
+            other commands do without.
     """
 
     fill: Callable[[Parser], None] | None = None
@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
 def add_command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str, **texts: str
 ) -> Parser:
-    """A parser for one command: `help` in the list of all, the rest on its own page."""
+    """A parser for one command: `help` for the list of commands, the rest for its own page."""
     parser = commands.add_parser(
         name, help=help, formatter_class=argparse.RawDescriptionHelpFormatter, **texts
     )
@@ -58,7 +58,7 @@ def add_device(parser: Parser) -> None:
 
 
 def check_out(path: Path, suffix: str) -> None:
-    """Refuse, before any work is done, a place where no such file can be written."""
+    """Refuse, before any work is done, a path where no such file can be written."""
     if path.suffix.lower() != suffix:
         raise ValueError(f"--out {path} is not a {suffix}: only such a file is written.")
     if not path.parent.is_dir():
@@ -70,7 +70,7 @@ def check_out(path: Path, suffix: str) -> None:
 
 
 def missing_package(error: ModuleNotFoundError, purpose: str, extra: str) -> ValueError:
-    """What to say where a package of an extra is missing."""
+    """The error that names a missing package, and the extra that brings it."""
     return ValueError(
         f"{purpose}, {error.name} is needed: run {install_command(extra)} in the course's folder."
     )

@@ -21,7 +21,7 @@ MANY = "config"  # the field that is set piece by piece, with --set
 
 
 def add_settings(parser: Parser, names: Collection[str] = ()) -> None:
-    """A flag for each of these settings, or for all. What is not given is not in the options."""
+    """A flag for each of these settings, or for all. The options hold only those that are given."""
     parser.add_argument(
         "--config", dest="config_file", type=Path, metavar="YAML", help="a file of settings"
     )
@@ -43,7 +43,7 @@ def _add_setting(group: Any, name: str, hint: Any, text: str) -> None:
             action="append",
             default=argparse.SUPPRESS,
             metavar="FIELD=VALUE",
-            help=f"{text}; as often as wanted, as --set depths=[1,1,1,1]",
+            help=f"{text}; may be repeated; for example --set depths=[1,1,1,1]",
         )
         return
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
@@ -56,10 +56,10 @@ def _add_setting(group: Any, name: str, hint: Any, text: str) -> None:
 
 
 def read_settings(options: argparse.Namespace, base: Settings | None = None) -> Settings:
-    """The settings of --config, or `base`, with those of the flags in their places.
+    """The settings of --config, or `base`, changed as the flags say.
 
     Raises:
-        ValueError: a file that cannot be read, or a setting that cannot be.
+        ValueError: a file that cannot be read, or an impossible setting.
     """
     if options.config_file:
         base = Settings.from_yaml(options.config_file)
@@ -72,7 +72,7 @@ def read_settings(options: argparse.Namespace, base: Settings | None = None) -> 
 
 
 def value_of(hint: Any, given: Any) -> Any:
-    """What was typed, as what the setting is; what cannot be read is left for it to refuse."""
+    """What was typed, in the setting's type; what cannot be converted is left for it to refuse."""
     kind = get_origin(hint) or hint
     if kind is tuple:
         part = get_args(hint)[0]
@@ -91,5 +91,5 @@ def _field(text: str) -> tuple[str, Any]:
     except yaml.YAMLError:
         content = None
     if not name.strip() or content is None:
-        raise ValueError(f"--set {text}: write FIELD=VALUE, as --set depths=[1,1,1,1].")
+        raise ValueError(f"--set {text}: write FIELD=VALUE, such as --set depths=[1,1,1,1].")
     return name.strip(), content

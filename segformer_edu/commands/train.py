@@ -1,4 +1,4 @@
-"""`python -m segformer_edu train`: a SegFormer that learns, and survives being killed."""
+"""`python -m segformer_edu train`: train a SegFormer, in a run that survives being killed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from segformer_edu.files import expanded
 
 DESCRIPTION = """\
 Train a SegFormer, with a progress bar. The folder named by --out then holds settings.yaml (every
-setting), log.csv (a row for each step), curves.png, last.pt (from which --resume continues, as if
-nothing had been), and best/ and last/, weights for evaluate, segment and export.
+setting), log.csv (a row for each step), curves.png, last.pt (from which --resume continues as if
+the run had not stopped), and best/ and last/, weights for evaluate, segment and export.
 
 Settings come from --config, a YAML file, and from flags, which win. Names in YAML have an
 underscore where flags have a hyphen."""

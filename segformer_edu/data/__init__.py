@@ -1,1 +1,1 @@
-"""What goes into a model: photographs, and labels for them."""
+"""What goes into a model: photographs and their labels."""

@@ -1,4 +1,4 @@
-"""A new picture from an old one: resized, cropped, flipped and recoloured, its labels with it."""
+"""New pictures from old ones: resized, cropped, flipped, recoloured, and their labels with them."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ TURN = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
 class Augment:
     """Random resize, crop, flip and colour, as in section 4.1 of the paper; colour is our addition.
 
-    Called as `augment(image, labels, rng)`. All chance comes from `rng`: the same generator state
-    gives the same result. A crop in which every pixel is ignored is drawn again, ten times at most.
+    Called as `augment(image, labels, rng)`. All randomness comes from `rng`, so the same generator
+    state gives the same result. A crop without a labelled pixel is drawn again, up to ten times.
 
     Args:
         size: of the result: a whole number for a square, or (height, width).
         scale: bounds of the factor by which the picture is resized, before the crop. What is then
             smaller than `size` is placed at random in a frame of the mean colour, labelled 255.
-        flip: how probable it is that left and right change places.
-        colour: the most by which brightness, contrast and saturation change, as a share, 0 … 1; the
-            hue turns by up to colour × 45°.
+        flip: the probability that left and right are exchanged.
+        colour: by how much brightness, contrast and saturation change at most, as a share, 0 … 1;
+            the hue turns by up to colour × 45°.
 
     Shape: `(H, W, 3)` uint8, `(H, W)` uint8 → `(*size, 3)` uint8, `size` uint8. The arguments are
         not changed.
 
     Raises:
-        ValueError: names the field, its value and the rule that it breaks; or an image and labels
-            that do not belong together.
+        ValueError: names the field, its value and the rule that it breaks; or says that image and
+            labels do not belong together.
     """
 
     size: int | Sequence[int]
@@ -56,7 +56,7 @@ class Augment:
         height_and_width(self.size)
         bounds = self.scale
         if not isinstance(bounds, (list, tuple)) or len(bounds) != 2 or not all(map(_real, bounds)):
-            raise ValueError(f"scale = {bounds!r}: give two numbers, as in (0.5, 2.0).")
+            raise ValueError(f"scale = {bounds!r}: give two numbers, such as (0.5, 2.0).")
         if not 0 < bounds[0] <= bounds[1] < math.inf:
             raise ValueError(f"scale = {bounds!r}: give the smaller factor first, both above 0.")
         for name in ("flip", "colour"):
@@ -69,7 +69,9 @@ class Augment:
     ) -> tuple[np.ndarray, np.ndarray]:
         check_pair(image, labels)
         if not isinstance(rng, np.random.Generator):
-            raise ValueError(f"rng = {rng!r}: give a generator, as numpy.random.default_rng(0).")
+            raise ValueError(
+                f"rng = {rng!r}: give a generator, such as numpy.random.default_rng(0)."
+            )
         for _ in range(TRIES):
             new_image, new_labels = self._crop(image, labels, rng)
             if (new_labels != IGNORE).any():
@@ -85,7 +87,7 @@ class Augment:
     def _crop(
         self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A window of a random place in the picture at a random scale."""
+        """A window at a random place of the picture, at a random scale."""
         size, factor = height_and_width(self.size), rng.uniform(*self.scale)
         scaled = [max(1, round(side * factor)) for side in labels.shape]
         spare = [have - want for have, want in zip(scaled, size, strict=True)]
@@ -102,9 +104,9 @@ def resize_and_crop(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The picture resized to `scaled`, seen through a window of `size` with its corner at `corner`.
 
-    Only what the window shows is computed. Images are averaged (bilinear, antialiased), labels are
-    picked (nearest): a class between two others would be an invention. Where the window looks past
-    the picture, the image has the mean colour and the labels are 255.
+    Only what the window shows is computed. Images are averaged (bilinear, antialiased). Labels are
+    picked (nearest), because a mean of two class numbers would be a third class. Outside the
+    picture, the image has the mean colour and the labels are 255.
 
     Shape: `(H, W, 3)`, `(H, W)` → `(*size, 3)`, `size`; uint8.
     """
@@ -130,9 +132,9 @@ def resize_and_crop(
 def fit(
     image: np.ndarray, labels: np.ndarray, size: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The whole picture, undistorted, as large as `size` can hold and in its middle.
+    """The whole picture, undistorted, as large as fits into `size`, and centred there.
 
-    Shape: `(H, W, 3)`, `(H, W)` → `(*size, 3)`, `size`; uint8. What is left over is ignored.
+    Shape: `(H, W, 3)`, `(H, W)` → `(*size, 3)`, `size`; uint8. The margins are labelled 255.
     """
     factor = min(want / have for want, have in zip(size, labels.shape, strict=True))
     scaled = [max(1, round(have * factor)) for have in labels.shape]
@@ -143,12 +145,12 @@ def fit(
 def recolour(
     image: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float
 ) -> np.ndarray:
-    """All colours changed at once: each of the four is linear, so one 3 × 3 matrix does them all.
+    """Change all colours at once: each of the four changes is linear, so one 3 × 3 matrix does it.
 
     Args:
-        brightness: factor of every value.
-        contrast: factor of the distance from the picture's mean grey.
-        saturation: factor of the distance of each pixel from its own grey.
+        brightness: multiplies every value.
+        contrast: multiplies the distance from the picture's mean grey.
+        saturation: multiplies the distance of each pixel from its own grey.
         hue: angle in radians by which colours turn about grey; 2π/3 turns red into green.
 
     Shape: `(H, W, 3)` uint8 → the same.

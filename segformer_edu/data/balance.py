@@ -1,4 +1,4 @@
-"""How much of a data set each class is, and in how many pictures it is seen."""
+"""How much of a data set belongs to each class, and how many pictures show it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from segformer_edu.data.dataset import SegmentationDataset
 
 
 class ClassBalance(NamedTuple):
-    """Two numbers a class, 0 … 1.
+    """Two numbers for each class, 0 … 1.
 
     Attributes:
-        of_pixels: `(K,)` its share of all labelled pixels.
+        of_pixels: `(K,)` the share of all labelled pixels that are of the class.
         of_pictures: `(K,)` the share of the pictures in which at least one pixel is of the class.
     """
 

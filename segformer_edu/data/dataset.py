@@ -1,4 +1,4 @@
-"""What every data set of this package is: pictures with labels, as arrays and as tensors."""
+"""What all data sets of this package share: pictures and labels, as arrays and as tensors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SegmentationDataset(Dataset, ABC):
         """
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """One picture and its labels as the model wants them.
+        """One picture and its labels as the model expects them.
 
         Shape: → `(3, H, W)` float32, normalised, and `(H, W)` int64.
         """

@@ -22,7 +22,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 QUARTER_TURNS = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
 SHOWN = 10  # faults that a message names, of however many there are
 
-PARTNERS = "Photograph and mask share a name up to the ending, as cat.jpg and cat.png."
+PARTNERS = "A photograph and its mask share a name up to the ending, such as cat.jpg and cat.png."
 RESIZED = (
     "A mask has one number for each pixel of its photograph: make it again at that size. Resized "
     "by anything but nearest-neighbour, it shows classes that are not there."
@@ -32,28 +32,29 @@ RESIZED = (
 class Folder(SegmentationDataset):
     """Photographs from one folder, with masks from another: cat.jpg goes with cat.png.
 
-    Names, sizes and kinds of all files are compared when it is made, which takes about three
-    seconds for 20,000 pictures on a local disk; all that does not fit is listed in one error. The
-    pixels are read when a picture is asked for; `check()` reads them all beforehand.
+    The names, sizes and kinds of all files are compared at the start, which takes about three
+    seconds for 20,000 pictures on a local disk; one error lists all that does not fit. The pixels
+    are read when a picture is asked for; `check()` reads all of them beforehand.
 
     Args:
-        images: the folder of photographs. Hidden files, files that are no image, and folders in it
+        images: the folder of photographs. Hidden files, files other than images, and folders in it
             do not count.
         masks: the folder of masks: PNG files of their photograph's size, grey or with a palette,
             whose numbers (not colours) are the classes.
         classes: names of classes 0, 1, 2, …, or how many there are.
         values: the number of each class in the masks; 0, 1, 2, … if left out. For a mask in black
             and white: classes=("rest", "cat"), values=(0, 255), ignore_index=().
-        ignore_index: the number, or numbers, in the masks that are no class.
+        ignore_index: the number, or numbers, in the masks that do not stand for a class.
         size: fit every picture into this size, a whole number or (height, width), undistorted; what
             it does not fill is ignored. If left out, pictures keep their own sizes.
-        names: use only these, without endings, as a split has them; all if left out.
-        upright: whether the masks were drawn over photographs turned by their EXIF note, as viewers
-            show them, or (False) over what the files store. A quarter turn shows in the sizes, and
-            is refused if it does not fit; a half turn does not show. TIFF always comes upright.
+        names: use only these, without endings, as in the list of a split; all if left out.
+        upright: whether the masks were drawn over photographs that were turned as their EXIF tag
+            says, which is how viewers show them, or (False) over what the files store. A quarter
+            turn shows in the sizes, and is refused if it does not fit; a half turn does not show.
+            TIFF files are always upright.
 
     Raises:
-        ValueError: an argument that cannot be, or files that do not fit together: the first ten by
+        ValueError: an impossible argument, or files that do not fit together: the first ten by
             name, the number of all, and what to do.
     """
 
@@ -86,7 +87,7 @@ class Folder(SegmentationDataset):
         Shape: → `(H, W, 3)` uint8, and `(H, W)` uint8: classes 0 … K − 1, or 255 to ignore.
 
         Raises:
-            ValueError: names the file that is damaged or holds a number that is no class.
+            ValueError: names the file that is damaged or holds a number without a meaning.
         """
         image, labels = self._read(*self.pairs[index])
         return (image, labels) if self.size is None else fit(image, labels, self.size)
@@ -95,10 +96,10 @@ class Folder(SegmentationDataset):
         """Read every photograph and mask to the last pixel, with a progress bar.
 
         Returns:
-            How many pixels each class has, `(K,)` int64. A class that has none is warned of.
+            How many pixels each class has, `(K,)` int64, with a warning of classes that have none.
 
         Raises:
-            ValueError: lists the files that are damaged or hold a number that is no class.
+            ValueError: lists the files that are damaged or hold a number without a meaning.
         """
         counts = np.zeros(len(self.class_names), dtype=np.int64)
 
@@ -116,7 +117,7 @@ class Folder(SegmentationDataset):
         return counts
 
     def _faults(self, look: Callable[[Path, Path], None], description: str) -> list[Fault]:
-        """What turns out to be wrong when every pair is looked at."""
+        """Everything that is wrong, found by looking at every pair."""
         faults = []
         for pair in tqdm(self.pairs, description, unit=" pictures", delay=1, leave=False):
             try:
@@ -126,7 +127,7 @@ class Folder(SegmentationDataset):
         return faults
 
     def _refuse(self, faults: list[Fault]) -> None:
-        """One error for all that is wrong, if anything is."""
+        """Raise one error for all faults, if there are any."""
         if not faults:
             return
         lines = [f"{len(faults)} of the pictures cannot be used:"]
@@ -140,7 +141,7 @@ class Folder(SegmentationDataset):
             check_kind(mask_path, mask)
             mask_size = mask.size
         with open_image(image_path) as image:
-            # PNG may keep its note after the pixels; if the sizes agree, those are left unread.
+            # PNG may store its EXIF data after the pixels; if the sizes agree, it stays unread.
             late = image.format == "PNG" and "exif" not in image.info and image.size == mask_size
             turned = self.upright and not late and is_turned(image)
             image_size = image.size[::-1] if turned else image.size
@@ -157,8 +158,8 @@ class Folder(SegmentationDataset):
         if image_size == mask_size:
             return
         swapped = (
-            f"Where height and width are swapped, the photograph carries a note that turns it, and "
-            f"the mask was drawn {'without' if self.upright else 'with'} heeding it: give "
+            f"Where height and width are swapped, an EXIF tag turns the photograph, and the mask "
+            f"was drawn {'without' if self.upright else 'after'} that turn: give "
             f"upright={not self.upright} if that is so for all."
         )
         raise Fault(
@@ -189,10 +190,12 @@ class Folder(SegmentationDataset):
 def match_files(
     images: Path, masks: Path, names: Sequence[str] | None
 ) -> tuple[list[tuple[Path, Path]], list[Fault]]:
-    """Photographs and masks that share a name, in order, and what is wrong with other names."""
+    """The photographs and masks that share a name, in order, and the faults of all others."""
     for what, folder in (("images", images), ("masks", masks)):
         if not folder.is_dir():
-            raise ValueError(f"{what} = {folder} is no folder: give the path of one that exists.")
+            raise ValueError(
+                f"{what} = {folder} is not a folder: give the path of one that exists."
+            )
     if images.resolve() == masks.resolve():
         raise ValueError(f"images and masks are both {images}: give each a folder of its own.")
     photographs, drawn = by_name(images), by_name(masks)
@@ -222,7 +225,7 @@ def match_files(
 
 
 def by_name(folder: Path) -> defaultdict[str, list[Path]]:
-    """The image files of a folder that are not hidden, by their names without endings."""
+    """The image files of a folder, except hidden ones, by their names without endings."""
     files = defaultdict(list)
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
@@ -246,7 +249,7 @@ def class_names_of(classes: int | Sequence[str]) -> tuple[str, ...]:
 
 
 def is_turned(image: ImageFile.ImageFile) -> bool:
-    """Whether its EXIF note asks for a quarter turn that Pillow has not made yet."""
+    """Whether the EXIF tag asks for a quarter turn that Pillow has not made yet."""
     if image.format == "TIFF":  # of which Pillow gives the upright size, and pixels
         return False
     return image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS

@@ -1,4 +1,4 @@
-"""Masks: files whose numbers are classes, read as they are, or refused by name."""
+"""Masks: image files whose numbers stand for classes, read exactly or refused by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 
 class Fault(ValueError):
     """What is wrong with one file, and what to do about it."""
 
-    # One message alone will do too: that is how torch raises again what was raised in a worker.
+    # It can be made of one message: that is how torch raises a worker's error again.
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(problem, remedy)
         self.problem, self.remedy = problem, remedy
@@ -29,7 +29,7 @@ class Fault(ValueError):
 
 @contextmanager
 def open_image(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """An image file, its header read; whatever is wrong with it is a Fault that names it."""
+    """An image file whose header was read; anything wrong with it is a Fault that names it."""
     try:
         with Image.open(path) as file:
             yield file
@@ -37,7 +37,7 @@ def open_image(path: Path) -> Iterator[ImageFile.ImageFile]:
         raise
     except Exception as error:  # whatever bytes can do to a parser
         unknown = isinstance(error, UnidentifiedImageError)
-        reason = "no image that Pillow knows" if unknown else str(error) or type(error).__name__
+        reason = "not an image that Pillow knows" if unknown else str(error) or type(error).__name__
         raise Fault(
             f"{path} cannot be read ({reason})",
             "Fetch or save again what cannot be read, or take it out.",
@@ -45,12 +45,12 @@ def open_image(path: Path) -> Iterator[ImageFile.ImageFile]:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """The numbers in a mask: of a palette its indices, of grey its values as they were saved.
+    """The numbers in a mask: the indices of a palette, or the grey values as they were saved.
 
     Shape: → `(H, W)` uint8.
 
     Raises:
-        Fault: no PNG, colours, 16 bits, or damaged.
+        Fault: not a PNG, in colours, of 16 bits, or damaged.
     """
     with open_image(path) as file:
         check_kind(path, file)
@@ -59,7 +59,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def check_kind(path: Path, file: ImageFile.ImageFile) -> None:
-    """Refuse, by its header, a file that cannot hold classes."""
+    """Refuse a file that cannot hold classes, as its header shows."""
     if file.format != "PNG":
         raise Fault(
             f"{path} is {file.format}, and masks are PNG",
@@ -89,7 +89,7 @@ def label_table(
     Args:
         num_classes: classes K.
         values: the number of each class in the mask; 0 … K − 1 if None.
-        ignore_index: the number or numbers that are no class.
+        ignore_index: the number or numbers that do not stand for a class.
 
     Shape: → `(256,)` uint8, the label of each number; `(256,)` bool, whether it may occur.
 
@@ -101,7 +101,7 @@ def label_table(
     for name, numbers in (("values", values), ("ignore_index", ignored)):
         if not isinstance(numbers, (list, tuple, range)) or not all(map(_is_byte, numbers)):
             raise ValueError(
-                f"{name} = {numbers!r}: give numbers that a mask can hold, whole ones, 0 … 255."
+                f"{name} = {numbers!r}: give whole numbers that a mask can hold, 0 … 255."
             )
     if len(values) != num_classes or len(set(values)) != num_classes:
         raise ValueError(

@@ -42,7 +42,7 @@ class Pets(Folder):
 
     Args:
         split: "trainval" or "test".
-        folder: where the data are, or go; by default the user's cache. It holds images/ and
+        folder: where the data are or will be; by default the user's cache. It holds images/ and
             annotations/ as the archives have them, which may also be unpacked there by hand.
         border: "class" makes the border between pet and background a class of its own, "ignore"
             leaves two classes and labels it 255.

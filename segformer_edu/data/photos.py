@@ -21,17 +21,17 @@ SAMPLES = {"astronaut": "astronaut.png", "coffee": "coffee.png"}
 
 
 def read_photo(path: str | Path, upright: bool = True) -> np.ndarray:
-    """A photograph as the eye sees it: turned upright by its EXIF note, in three colours.
+    """A photograph as the eye sees it: turned upright as its EXIF tag says, in three colours.
 
     Args:
-        path: any file that Pillow reads, of any mode. What is transparent becomes white; 16-bit
+        path: any file that Pillow reads, in any mode. What is transparent becomes white; 16-bit
             grey keeps its upper eight bits.
-        upright: False leaves it as the file stores it, which is how some masks were drawn.
+        upright: False leaves it as the file stores it; some masks were drawn that way.
 
     Shape: → `(H, W, 3)` uint8.
 
     Raises:
-        ValueError: a file that is missing, not an image, or damaged.
+        ValueError: a file that is missing, damaged, or not an image.
     """
     try:
         with Image.open(path) as file:
@@ -39,7 +39,7 @@ def read_photo(path: str | Path, upright: bool = True) -> np.ndarray:
             return np.array(_rgb(photo))
     except UnidentifiedImageError:
         raise ValueError(
-            f"{path} is no image that Pillow can read: give a PNG or a JPEG."
+            f"{path} is not an image that Pillow can read: give a PNG or a JPEG."
         ) from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} is too large: {error} Make it smaller first.") from None
@@ -64,7 +64,7 @@ def _rgb(photo: Image.Image) -> Image.Image:
 
 
 def normalize(photo: np.ndarray) -> Tensor:
-    """A photograph as the model wants it: 0 … 1, ImageNet's mean taken off, over its spread.
+    """A photograph as the model expects it: 0 … 1, minus ImageNet's mean, divided by its spread.
 
     Args:
         photo: `(H, W, 3)` uint8.
@@ -105,14 +105,14 @@ def sample_photo(name: str = "astronaut") -> np.ndarray:
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
         raise ValueError(
-            f"The photograph is scikit-image's, which is missing: run {install_command('lab')} in "
-            f"the course's folder."
+            f"The photograph comes with scikit-image, which is missing: run "
+            f"{install_command('lab')} in the course's folder."
         )
     return read_photo(Path(package.origin).parent / "data" / SAMPLES[name])
 
 
 def sample_labels() -> tuple[np.ndarray, tuple[str, ...]]:
-    """What each pixel of `sample_photo("astronaut")` shows, from outlines laid over it.
+    """What each pixel of `sample_photo("astronaut")` shows, by outlines that were drawn over it.
 
     Shape: → labels `(512, 512)` int64, and the names of classes 0, 1, 2, …
     """

@@ -46,7 +46,7 @@ def scene(
 
 
 class Scenes(SegmentationDataset):
-    """So many street scenes; each is drawn when it is asked for, the same one every time.
+    """A number of street scenes; each is drawn when it is asked for, the same one every time.
 
     Args:
         n: how many.
@@ -84,7 +84,7 @@ class Scenes(SegmentationDataset):
 
 
 def _whole(name: str, value: int) -> int:
-    """A whole number from 0 and below LIMIT, or a word about it."""
+    """The value, if it is a whole number from 0 and below LIMIT; a refusal otherwise."""
     try:
         number = operator.index(value)
     except TypeError:

@@ -1,6 +1,6 @@
-"""Training: data in, a model that has learned out; on one CPU, one GPU or many.
+"""Training, on one CPU, one GPU or many.
 
-The loop reads in one sitting (`loop.py`). Its parts are functions that stand alone.
+The loop, in `loop.py`, can be read in one sitting. Its parts are functions that can be used alone.
 """
 
 from segformer_edu.training.evaluation import evaluate

@@ -31,7 +31,7 @@ class SumOverProcesses(torch.autograd.Function):
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """A BatchNorm2d whose mean and variance are those of the whole batch, whoever holds its parts.
+    """A BatchNorm2d that takes mean and variance over a whole batch that several processes share.
 
     torch's own SyncBatchNorm refuses a CPU ("expected input tensor to be on GPU or XPU"), where a
     run must follow the same curve. Every process must hold equally many samples of the same size.
@@ -62,7 +62,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 
 def synchronize_batch_norm(model: SegFormer) -> None:
-    """Give a model one that sees all processes, for the only BatchNorm it has: the decoder's."""
+    """Replace the model's only BatchNorm, the decoder's, by one that sees all processes."""
     decoder = model.decoder
     assert isinstance(decoder, AllMLPDecoder)  # a folded one does not train
     norm = GlobalBatchNorm2d(decoder.norm.num_features, decoder.norm.eps)

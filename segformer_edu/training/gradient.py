@@ -18,17 +18,17 @@ def compute_gradient(
 ) -> tuple[float, float, bool]:
     """The gradient of the mean loss over all valid pixels of a batch, left in the parameters.
 
-    A mean of the means of its parts would be another loss: a picture of which most is ignored would
-    count as much as one that is labelled to the last pixel. So every part's sum is divided by the
-    weight of the whole.
+    The mean of its parts' means would be another loss, because a picture that is mostly ignored
+    would count as much as one in which every pixel is labelled. So the sum over each part is
+    divided by the weight of the whole batch.
 
     Args:
-        batch: images and labels of this process, in as many parts as are computed in turn.
+        batch: the images and labels of this process, in parts that are computed in turn.
         asked: whether this process was asked to stop.
 
     Returns:
-        The loss, the length of its gradient before it was clipped, and whether any process was
-        asked to stop: the same in all of them.
+        The loss, the length of its gradient before clipping, and whether any process was asked to
+        stop; all three are the same in every process.
     """
     accelerator, class_weights = parts.accelerator, parts.class_weights
     num_classes = parts.network.config.num_classes
@@ -38,11 +38,11 @@ def compute_gradient(
     weight = accelerator.reduce(weight, "sum").clamp(min=1e-6)  # all ignored: a loss of 0
     result = torch.tensor([0.0, asked], device=accelerator.device)
     for number, (images, labels) in enumerate(batch, start=1):
-        more = number < len(batch)  # then the processes wait with the exchange of gradients
+        more = number < len(batch)  # gradients are exchanged after the last part only
         with accelerator.no_sync(parts.model) if more else contextlib.nullcontext():
             total = summed_loss(parts.model(images), labels, class_weights=class_weights)
             loss = total / weight[0]
-            accelerator.backward(loss * accelerator.num_processes)  # whose mean is taken
+            accelerator.backward(loss * accelerator.num_processes)  # accelerate averages
         result[0] += loss.detach()
     longest = parts.settings.clip_norm or math.inf
     norm = accelerator.clip_grad_norm_(parts.model.parameters(), longest)

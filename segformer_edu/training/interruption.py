@@ -1,4 +1,4 @@
-"""Ctrl-C, and a cluster's request to leave: heard at once, obeyed between two steps."""
+"""Ctrl-C, and a cluster's request to stop: noticed at once, obeyed between two steps."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from types import FrameType, TracebackType
 
 
 class Interruption:
-    """While it lasts, the first SIGINT or SIGTERM sets `asked`; another, later, stops the program.
+    """A context in which the first SIGINT or SIGTERM sets `asked`; a later one stops the program.
 
-    What comes within a second of the first is its echo: a launcher repeats Ctrl-C to processes that
-    heard it themselves. In a thread that is not the main one, where Python hears no signals,
-    nothing is changed.
+    A signal within a second of the first is ignored as its echo, because a launcher passes Ctrl-C
+    on to processes that have received it themselves. Outside the main thread, where Python receives
+    no signals, the context changes nothing.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The training loop: one CPU, one GPU or many, the same code (Hugging Face accelerate)."""
+"""The training loop: the same code for one CPU, one GPU or many (Hugging Face accelerate)."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def train(
 ) -> SegFormer:
     """Train a SegFormer; its log, checkpoints and weights go to a folder (run_folder.py).
 
-    All that is random is a function of the seed, the step and the process: a run that was killed
-    and resumed goes on as if nothing had been, on the CPU bit for bit.
+    All that is random is a function of the seed, the step and the process. So a run that was killed
+    and resumed ends as if it had never stopped; on the CPU, bit for bit.
 
     Args:
         settings: what to train, on what, and how.
-        folder: of this run alone.
+        folder: for this run alone.
         resume: continue the run that the folder holds, if it holds one.
         data: pictures to train on and to validate on, instead of those that the settings name.
-        progress: show a bar on stderr; before it, what to set on a machine that is busy.
+        progress: show a bar on stderr and, before it, what to set if the machine is busy.
 
     Returns:
         The model with its last weights, or their running average; in evaluation mode.
 
     Raises:
         ValueError: settings, data or a folder that do not go together.
-        FloatingPointError: the loss or its gradient is no number any more.
-        OSError: a full disk, an unwritable folder. What was saved before is whole.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, and a checkpoint.
+        FloatingPointError: the loss or its gradient is no longer finite.
+        OSError: a full disk or an unwritable folder; what was saved before is intact.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written first.
     """
     accelerator = start_accelerator(settings)
     run = RunFolder(folder, settings, resume, owner=accelerator.is_main_process)
@@ -80,11 +80,11 @@ def train(
             loss, norm, stop = compute_gradient(parts, batch, interruption.asked)
             if not (math.isfinite(loss) and (math.isfinite(norm) or accelerator.scaler)):
                 raise FloatingPointError(
-                    f"At step {step} the loss is {loss:.3g} and its gradient {norm:.3g} long: "
-                    f"nothing can be learned from here. {run.path} keeps step {run.step}. Begin a "
-                    f"new run with a lower learning_rate or a longer warm-up."
+                    f"At step {step} the loss is {loss:.3g} and the length of its gradient "
+                    f"{norm:.3g}: nothing can be learned from here. {run.path} keeps step "
+                    f"{run.step}. Start a new run with a lower learning_rate or a longer warm-up."
                 )
-            parts.optimizer.step()  # in fp16 left out by accelerate if the gradient overflowed
+            parts.optimizer.step()  # which accelerate skips if a gradient overflowed in fp16
             parts.optimizer.zero_grad()
 
             validating = last or is_due(step, settings.validate_every)
@@ -111,5 +111,5 @@ def train(
 
 
 def is_due(step: int, every: int) -> bool:
-    """Whether what is done every so many steps, or never for 0, is done after this one."""
+    """Whether something that is done every so many steps (0: never) is due after this one."""
     return every > 0 and step % every == 0

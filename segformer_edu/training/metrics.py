@@ -1,4 +1,4 @@
-"""What a segmentation is worth: a confusion matrix of whole numbers, and its scores."""
+"""How good a segmentation is: its confusion matrix, in whole numbers, and scores from that."""
 
 from __future__ import annotations
 

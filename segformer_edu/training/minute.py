@@ -1,4 +1,4 @@
-"""The loop of lesson 08: pictures in memory, one process, no checkpoints; `loop.py` has all that.
+"""The loop of lesson 08: pictures in memory, one process, no checkpoints; `loop.py` has the rest.
 
 A run is a generator, which trains as far as it is asked to:
 
@@ -27,8 +27,8 @@ def in_memory(
 
     Args:
         dataset: of N pictures.
-        workers: so many processes.
-        watch: hands on what comes in, twenty pictures at a time; a progress bar, for example.
+        workers: how many processes.
+        watch: wraps the iterator over batches of twenty pictures, as a progress bar does.
 
     Shape: → `(N, 3, H, W)` float32, normalised, and `(N, H, W)` int64.
     """

@@ -1,4 +1,4 @@
-"""The optimizer's groups, the learning rate's course, and the running average of the weights."""
+"""The optimizer's groups, the learning rate's schedule, and the running average of weights."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def make_optimizer(
     Decay pulls a matrix towards zero, and so towards the simpler map. A norm's scale or a bias
     pulled towards zero is not simpler, only smaller.
 
-    The biases that BatchNorm takes away again stay as they are: their gradient is zero but for
-    rounding errors, and Adam, which scales every gradient to one length, would make full steps of
-    those, another way on every machine.
+    The biases that BatchNorm cancels are not trained. Their gradient is zero but for rounding
+    errors, and Adam, which scales every gradient to one length, would turn these into full steps,
+    which differ from machine to machine.
 
     Args:
         model: its parameters are grouped: encoder and decoder, each with and without decay.
-        learning_rate: at its height, of the encoder.
-        head_lr_factor: how many times that the decoder learns with; 10 is usual where the encoder
-            alone comes pretrained.
-        weight_decay: of matrices and kernels.
+        learning_rate: the encoder's, at its highest.
+        head_lr_factor: the decoder's rate as a multiple of that; 10 is usual where the encoder
+            alone is pretrained.
+        weight_decay: for matrices and kernels.
 
     Raises:
         ValueError: a folded model, which does not train.
@@ -73,8 +73,8 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
 
     Args:
         average: a copy of the model, changed in place; counters are copied.
-        model: where it goes.
-        decay: 0 copies the model.
+        model: the model whose weights are averaged.
+        decay: the share of the average that is kept; 0 copies the model.
     """
     for ours, theirs in zip(
         average.state_dict().values(), model.state_dict().values(), strict=True

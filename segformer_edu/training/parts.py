@@ -1,4 +1,4 @@
-"""From settings to what the loop works with: accelerator, pictures, model, optimizer."""
+"""What the loop works with, made from settings: accelerator, pictures, model, optimizer."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Parts:
     """All that a run works with.
 
     Attributes:
-        network: the model that learns.
-        model: the same, as accelerate wrapped it: for the forward pass in training.
-        evaluated: a copy that is validated and saved: the weights, or their running average.
+        network: the model that is trained.
+        model: the same, wrapped by accelerate for the forward pass in training.
+        evaluated: the copy that is validated and saved: the weights, or their running average.
         best: the best mIoU so far; −1 before the first validation.
     """
 
@@ -70,7 +70,7 @@ class Parts:
         )
 
     def state(self, step: int) -> dict[str, Any]:
-        """All that a resumed run cannot compute anew. What is random needs no state: see `Samples`
+        """All that a resumed run cannot compute again. Random numbers need no state: see `Samples`
         and `step_seed`.
         """
         scaler = self.accelerator.scaler
@@ -85,11 +85,11 @@ class Parts:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to where a state was taken."""
+        """Return to the step at which a state was taken."""
         if state["pictures"] != len(self.pictures):
             raise ValueError(
                 f"The run was begun with {state['pictures']} pictures, and there are now "
-                f"{len(self.pictures)}: put back what is missing, or begin a new run."
+                f"{len(self.pictures)}: put back what is missing, or start a new run."
             )
         self.best = state["best"]
         self.network.load_state_dict(state["network"])
@@ -105,12 +105,12 @@ def assemble(
     accelerator: Accelerator,
     state: Mapping[str, Any] | None,
 ) -> Parts:
-    """Everything made as the settings say, and put back to where a checkpoint was taken.
+    """Make everything as the settings say, and restore the checkpoint if there is one.
 
     Raises:
         ValueError: settings, data or a checkpoint that do not go together.
     """
-    with accelerator.local_main_process_first():  # it may have to fetch the data for all
+    with accelerator.local_main_process_first():  # it may have to download the data for all
         datasets = data or open_data(settings)
     pictures, validation = (CachedDataset(each, settings.cache_mb) for each in datasets)
     check_shares(settings, accelerator.num_processes, len(pictures))
@@ -135,7 +135,7 @@ def assemble(
 
 
 def make_loader(settings: Settings, pictures: SegmentationDataset, done: int) -> DataLoader:
-    """Batches of a run from step `done` on, or parts of batches."""
+    """The batches of a run after step `done`, or the parts of these batches."""
     smallest, largest = settings.scale
     samples = Samples(
         pictures,
@@ -158,7 +158,7 @@ def start_accelerator(settings: Settings) -> Accelerator:
 
 
 def check_shares(settings: Settings, processes: int, pictures: int) -> None:
-    """Refuse a batch that does not divide, and a data set of which nothing is left."""
+    """Refuse a batch that cannot be shared equally, and an empty set of training pictures."""
     parts = processes * settings.accumulation
     if settings.batch_size % parts:
         raise ValueError(
@@ -172,10 +172,10 @@ def check_shares(settings: Settings, processes: int, pictures: int) -> None:
 
 
 def check_precision(settings: Settings, config: SegFormerConfig, device: torch.device) -> None:
-    """Refuse 16 bits where torch computes garbage with them.
+    """Refuse 16 bits where torch's kernels give wrong numbers.
 
-    On processors with AMX, torch 2.13 has wrong numbers for bf16 convolutions whose stride is
-    their kernel, as attention's reduction, where they have fewer than 32 channels.
+    On processors with AMX, torch 2.13 gets a bf16 convolution wrong if its stride equals its kernel
+    size, as in attention's reduction, and it has fewer than 32 channels.
     """
     if settings.precision == "fp32" or device.type != "cpu":
         return
@@ -205,15 +205,15 @@ def build_model(settings: Settings, class_names: tuple[str, ...]) -> SegFormer:
     except RuntimeError as error:
         raise ValueError(
             f"config = {settings.config} changes the shape of {settings.weights}: change only what "
-            f"has no weights, as drop_path_rate."
+            f"has no weights, such as drop_path_rate."
         ) from error
     return model
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """A seed for the dropout of one step in one process: what is dropped needs no state to resume.
+    """A seed for the dropout of one step in one process, so that resuming needs no saved state.
 
-    Processes drop independently of one another, so with dropout the same global batch on another
-    number of processes is another draw; without, it is the same to rounding.
+    Each process draws for itself. So with dropout, another number of processes gives another draw
+    for the same batch; without dropout, the result is the same up to rounding.
     """
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint32)[0])

@@ -1,4 +1,4 @@
-"""The pictures of a run: which the settings name, and how often their classes occur."""
+"""The pictures of a run, as its settings name them, and the weights of their classes."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Selection(SegmentationDataset):
 
 
 class CachedDataset(SegmentationDataset):
-    """A data set whose pictures are drawn or read once and then kept, as far as memory is given.
+    """A data set that keeps each picture once it has been drawn or read, while there is room.
 
     Args:
         dataset: the pictures.
-        megabytes: what may be kept; further pictures are made anew each time.
+        megabytes: the room; pictures that find none are drawn or read again each time.
     """
 
     def __init__(self, dataset: SegmentationDataset, megabytes: int) -> None:
@@ -61,7 +61,7 @@ def open_data(settings: Settings) -> Datasets:
     """The pictures to train on and those to validate on, none of them in both.
 
     Raises:
-        ValueError: a data set that is not there, or not whole.
+        ValueError: a data set that is missing or incomplete.
     """
     return {"scenes": _scenes, "folder": _folder, "pets": _pets}[settings.data](settings)
 
@@ -70,7 +70,7 @@ def _scenes(settings: Settings) -> Datasets:
     from segformer_edu.data.scenes import Scenes
 
     if not settings.validation:
-        raise ValueError("validation = 0: say on how many scenes to validate; there is no end.")
+        raise ValueError("validation = 0 means all, and scenes never end: give a number of them.")
     training = Scenes(settings.pictures, settings.size, settings.seed)
     return training, Scenes(settings.validation, settings.size, VALIDATION_SEED)
 
@@ -107,10 +107,10 @@ def _pets(settings: Settings) -> Datasets:
 def balanced_weights(dataset: SegmentationDataset, pictures: int = 500) -> Tensor:
     """Weights 1 / √frequency of the classes, their mean 1, from the first pictures of a data set.
 
-    A pole covers one pixel in a hundred: unweighted, the loss hardly notices that it is missed. In
-    full inverse to the frequency, a pixel of pole would count as much as a hundred of sky, and the
-    model would see poles everywhere; the root lies between. A class in none of these pictures gets
-    the weight of the rarest that is.
+    A pole covers one pixel in a hundred, so without weights the loss hardly notices that the model
+    misses it. With weights 1 / frequency, a pixel of a pole would count as much as a hundred of
+    sky, and the model would see poles everywhere. The root lies between. A class that these
+    pictures do not show gets the weight of the rarest one that they do.
 
     Shape: → `(K,)` float32.
 

@@ -1,11 +1,11 @@
-"""The files of a run: settings, log, checkpoint, best and last weights; whole at every moment.
+"""The files of a run: settings, log, checkpoint, best and last weights; intact at every moment.
 
 settings.yaml   every setting, resolved
 log.csv         a row for each step
 last.pt         all that the run needs to continue
 best/           the weights with the best mIoU, for `SegFormer.from_pretrained`
-last/           those that the run ended with, and
-curves.png      its log, drawn: both written at the end
+last/           the weights at the end of the run, and
+curves.png      its log as a picture; both are written at the end
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class RunFolder:
     """A folder that holds one run, new or to be continued.
 
     A checkpoint is written in this order: log to the disk, better weights to best/, then last.pt,
-    which knows the step and the length of the log. Whatever a killed run wrote after its last
-    last.pt is cut off when it is resumed, or written again, the same.
+    which holds the step and the length of the log. What a killed run wrote after its latest last.pt
+    is cut off when it is resumed, or is written again with the same content.
 
     Args:
-        path: made by `begin` if it is not there; files of others in it stay.
+        path: `begin` makes it if it is missing, and leaves other files in it alone.
         settings: the run's.
         resume: continue the run that the folder holds, if it holds one.
-        owner: whether this process reads and writes the folder, or another does for it.
+        owner: whether this process reads and writes the folder; one does so for all.
 
     Attributes:
         state: the checkpoint that the run continues from, if any, until `begin`.
@@ -63,7 +63,7 @@ class RunFolder:
             self._look(resume)
 
     def _look(self, resume: bool) -> None:
-        """What the folder holds already."""
+        """See what the folder holds already."""
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{self.path} is a file: name a folder for the run.")
         if not any((self.path / name).exists() for name in (SETTINGS, LOG, STATE)):
@@ -78,8 +78,8 @@ class RunFolder:
         if (self.path / STATE).exists():
             self.state = load_pickled(
                 self.path / STATE,
-                "is no readable checkpoint: damaged, or another kind of file. Remove it, and "
-                "--resume begins the run anew.",
+                "is not a readable checkpoint: damaged, or another kind of file. Remove it, and "
+                "--resume starts the run again.",
             )
 
     def _compare(self, begun_with: Settings) -> None:
@@ -96,7 +96,7 @@ class RunFolder:
     def begin(self, class_names: Sequence[str], state: Mapping[str, Any] | None) -> None:
         """Make the folder ready: settings written, the log cut to where the checkpoint stands."""
         position, self.step = (state["log_bytes"], state["step"]) if state else (0, 0)
-        self.state = None  # its memory is needed no more
+        self.state = None  # to free its memory
         if not self.owner:
             return
         with self._explained(self.step):
@@ -133,7 +133,7 @@ class RunFolder:
         """Write a checkpoint: a state, in which "step" counts the steps done; and better weights.
 
         Raises:
-            OSError: it could not be written; says which checkpoint is whole.
+            OSError: it could not be written; the message says which checkpoint is intact.
         """
         if self.owner:
             with self._explained(state["step"]):
@@ -146,9 +146,9 @@ class RunFolder:
         self.step = state["step"]
 
     def close(self) -> None:
-        """Let go of the log, which Windows would not let anyone remove or replace."""
+        """Close the log: Windows lets nobody remove or replace an open file."""
         if self.owner:
-            with contextlib.suppress(OSError):  # of a full disk, which was said already
+            with contextlib.suppress(OSError):  # of a full disk, which was reported already
                 self._log.close()
 
     def finish(self, model: SegFormer) -> None:
@@ -159,10 +159,10 @@ class RunFolder:
                 draw_curves(self.path / LOG, self.path / "curves.png")
 
     def how_to_resume(self) -> str:
-        """What a run that stopped can go on from, in a sentence."""
+        """Where a run that stopped can go on, in a sentence."""
         if not self.step:
-            return f"There is no checkpoint yet: --resume begins the run in {self.path} anew."
-        return f"{self.path / STATE} holds step {self.step} whole: --resume goes on from there."
+            return f"There is no checkpoint yet: --resume starts the run in {self.path} again."
+        return f"{self.path / STATE} holds all of step {self.step}: --resume goes on from there."
 
     @contextlib.contextmanager
     def _explained(self, step: int) -> Iterator[None]:
@@ -171,5 +171,5 @@ class RunFolder:
         except OSError as error:
             raise OSError(
                 f"At step {step} the run could not be written to {self.path} ({error}). Make room, "
-                f"or see who may write there. {self.how_to_resume()}"
+                f"or get permission to write there. {self.how_to_resume()}"
             ) from error

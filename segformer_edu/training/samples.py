@@ -15,11 +15,11 @@ Augment = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarr
 
 
 class Samples(Dataset):
-    """Samples first, first + 1, … of a run, each a picture of the data set, augmented.
+    """Samples first, first + 1, … of a run: pictures of the data set, augmented.
 
-    A run goes through the data set again and again, each time in another order. Order and
-    augmentation of sample s depend on the seed and on s alone: not on how many processes share the
-    work, nor on whether the run was interrupted.
+    A run goes through the data set again and again, each time in a new order. Which picture sample
+    s shows and how it is augmented depend only on the seed and on s. They do not depend on how many
+    processes share the work, nor on whether the run was interrupted.
 
     Args:
         dataset: the pictures.
@@ -59,8 +59,8 @@ def validation_loader(
 ) -> DataLoader:
     """Every picture once, unchanged: this process's share, in lists of batches of one size.
 
-    Which pictures meet in a batch does not depend on the number of processes. So neither do the
-    predictions, to the last bit, nor is any picture counted twice to fill up a share.
+    Which pictures meet in a batch does not depend on the number of processes, and so neither does
+    any bit of the predictions. No picture is counted twice to fill up a share.
     """
     batches = [
         list(range(first, min(first + batch_size, len(dataset))))

@@ -1,4 +1,4 @@
-"""Everything that a training run depends on: one frozen dataclass, from YAML and flags."""
+"""Everything that a training run depends on, in one frozen dataclass: from YAML and flags."""
 
 from __future__ import annotations
 
@@ -38,22 +38,26 @@ class Settings:
     size: int = setting(96, "side of a training picture, in pixels", "data")
     pictures: int = setting(2000, "scenes: how many to train on", "data")
     validation: int = setting(
-        200, "how many pictures to validate on; 0 for all, if there is an end", "data"
+        200, "how many pictures to validate on; 0 for all, except of scenes", "data"
     )
     images: str = setting("", "folder: where the images are", "data")
     masks: str = setting("", "folder: where their masks are, by the same names", "data")
     classes: tuple[str, ...] = setting((), "folder: names of classes 0, 1, 2, …", "data")
-    values: tuple[int, ...] = setting((), "folder: their numbers in the masks, if others", "data")
+    values: tuple[int, ...] = setting(
+        (), "folder: numbers of the classes in the masks, if not 0, 1, 2, …", "data"
+    )
     ignore: tuple[int, ...] = setting((255,), "folder: numbers in the masks to ignore", "data")
-    root: str = setting("", "pets: where the data are, or go; empty for the cache", "data")
+    root: str = setting("", "pets: where the data are or will be; empty for the cache", "data")
     border: str = setting("class", "pets: class, or ignore", "data")
-    fit: int = setting(0, "folder, pets: first fit pictures into this side; 0 for not", "data")
+    fit: int = setting(0, "folder, pets: fit pictures into this side first; 0: do not", "data")
     workers: int = setting(0, "processes that prepare pictures, for each that trains", "data")
-    cache_mb: int = setting(512, "memory for pictures, so that each is made once", "data")
+    cache_mb: int = setting(
+        512, "megabytes for keeping pictures, so that each is made once", "data"
+    )
 
     scale: tuple[float, ...] = setting((0.5, 2.0), "bounds of the resizing", "augmentation")
-    flip: float = setting(0.5, "how often left and right change places", "augmentation")
-    colour: float = setting(0.4, "by how much colours change at most", "augmentation")
+    flip: float = setting(0.5, "how often left and right are exchanged", "augmentation")
+    colour: float = setting(0.4, "largest change of the colours, 0 to 1", "augmentation")
 
     steps: int = setting(1150, "optimizer steps", "optimizer")
     batch_size: int = setting(16, "pictures in a step, over all processes", "optimizer")
@@ -62,8 +66,10 @@ class Settings:
         "parts in which a batch is computed, to save memory; BatchNorm sees each alone",
         "optimizer",
     )
-    learning_rate: float = setting(8e-3, "at its height, after the warm-up", "optimizer")
-    head_lr_factor: float = setting(1.0, "the decoder's rate over the encoder's", "optimizer")
+    learning_rate: float = setting(8e-3, "the highest, after the warm-up", "optimizer")
+    head_lr_factor: float = setting(
+        1.0, "the decoder's rate, divided by the encoder's", "optimizer"
+    )
     weight_decay: float = setting(0.01, "of matrices; norms and biases have none", "optimizer")
     warmup_steps: int = setting(50, "steps in which the rate rises", "optimizer")
     power: float = setting(1.0, "of the poly schedule, after the warm-up", "optimizer")
@@ -92,13 +98,13 @@ class Settings:
             if getattr(self, name) == 0:
                 raise ValueError(f"{name} = 0.0: nothing would be learned; give more than 0.")
         if self.ema_decay >= 1:
-            raise ValueError(f"ema_decay = {self.ema_decay}: give less than 1, as 0.999.")
+            raise ValueError(f"ema_decay = {self.ema_decay}: give less than 1, such as 0.999.")
         if len(self.scale) != 2:
-            raise ValueError(f"scale = {self.scale}: give two numbers, as in (0.5, 2.0).")
+            raise ValueError(f"scale = {self.scale}: give two numbers, such as (0.5, 2.0).")
         if self.batch_size % self.accumulation:
             raise ValueError(
                 f"accumulation = {self.accumulation} does not divide batch_size = "
-                f"{self.batch_size}: all parts hold as many pictures."
+                f"{self.batch_size}: all parts must hold equally many pictures."
             )
 
     def replace(self, **changes: Any) -> Settings:
@@ -109,7 +115,7 @@ class Settings:
         return replace(self, **changes)
 
     def to_yaml(self) -> str:
-        """All settings, one a line, as `from_yaml` reads them."""
+        """All settings, one on each line, in the form that `from_yaml` reads."""
         content = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
@@ -121,14 +127,16 @@ class Settings:
         """Settings from a file; those that it leaves out keep their defaults.
 
         Raises:
-            ValueError: no readable YAML mapping, or a setting that is unknown or impossible.
+            ValueError: not a readable YAML mapping, or a setting that is unknown or impossible.
         """
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ValueError(f"{path} is no readable YAML: {error}") from error
+            raise ValueError(f"{path} is not readable YAML: {error}") from error
         if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-            raise ValueError(f"{path} holds no settings: write one a line, as `steps: 1150`.")
+            raise ValueError(
+                f"{path} holds no settings: write one on each line, such as `steps: 1150`."
+            )
         try:
             return cls().replace(**content)
         except ValueError as error:
@@ -140,7 +148,7 @@ class Settings:
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
 
-FREE = ("workers", "cache_mb", "save_every")  # a run continues the same with others
+FREE = ("workers", "cache_mb", "save_every")  # a resumed run may have others
 TYPES = get_type_hints(Settings)  # of every setting, by its name
 KINDS = {
     int: "a whole number",

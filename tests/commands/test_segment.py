@@ -92,7 +92,7 @@ def test_weights_that_come_with_the_course_go_by_their_name(folder, monkeypatch,
 WRONG = {
     "image is missing": ({"image": "none.png"}, "none.png"),
     "image is a folder": ({"image": "weights"}, "weights"),
-    "image is text": ({"image": "words.txt"}, "no image"),
+    "image is text": ({"image": "words.txt"}, "not an image"),
     "image is cut off": ({"image": "half.png"}, "half.png"),
     "image is too small": ({"image": "tiny.png"}, "8×8"),
     "weights are missing": ({"weights": "none.safetensors"}, "none.safetensors"),

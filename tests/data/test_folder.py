@@ -262,7 +262,7 @@ def test_a_mask_that_jpeg_has_changed(files):
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
 def test_a_file_that_is_no_image(files, folder, content):
     (files / folder / "b.png").write_bytes(content)
-    refusal(files, f"{folder}/b.png cannot be read (no image that Pillow knows)", "take it out")
+    refusal(files, f"{folder}/b.png cannot be read (not an image that Pillow knows)", "take it out")
 
 
 def test_ten_are_named_of_many_and_all_are_counted(files):
@@ -330,8 +330,8 @@ def test_progress_shows_only_where_one_waits(files, monkeypatch, capfd):
 
 
 BAD = {
-    "no folder of images": ({"images": "nowhere"}, "images = ", "nowhere is no folder"),
-    "no folder of masks": ({"masks": "nowhere"}, "masks = ", "nowhere is no folder"),
+    "no folder of images": ({"images": "nowhere"}, "images = ", "nowhere is not a folder"),
+    "no folder of masks": ({"masks": "nowhere"}, "masks = ", "nowhere is not a folder"),
     "one folder for both": ({"masks": "images"}, "both", "folder of its own"),
     "an empty folder": ({"images": "empty"}, "empty holds no photograph", ".jpg"),
     "no classes": ({"classes": 0}, "classes = 0", "from 1"),

@@ -106,7 +106,7 @@ def test_labels_are_moved_apart_and_no_further():
 @pytest.mark.parametrize("text", ["", "step,loss\n", "step,loss\n1,many\n"])
 def test_what_is_no_log_is_refused(tmp_path, text):
     (tmp_path / "log.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match="no log of a run"):
+    with pytest.raises(ValueError, match="not the log of a run"):
         read_log(tmp_path / "log.csv")
-    with pytest.raises(ValueError, match="no log of a run"):
+    with pytest.raises(ValueError, match="not the log of a run"):
         draw_curves(tmp_path / "nowhere.csv", tmp_path / "curves.png")

@@ -247,7 +247,7 @@ def test_files_of_others_stay_and_a_file_is_no_folder(settings, data, tmp_path):
 def test_a_damaged_checkpoint_is_refused(settings, data, tmp_path):
     quiet(settings, tmp_path, data=data)
     (tmp_path / "last.pt").write_bytes(content(tmp_path)["last.pt"][:5000])
-    with pytest.raises(ValueError, match="last.pt is no readable checkpoint"):
+    with pytest.raises(ValueError, match="last.pt is not a readable checkpoint"):
         quiet(settings, tmp_path, data=data, resume=True)
 
 
@@ -274,7 +274,7 @@ def test_a_loss_that_is_no_number_stops_the_run_before_it_spoils_the_weights(
     settings, data, tmp_path, assert_resumes, monkeypatch, number
 ):
     monkeypatch.setattr(loop_module, "compute_gradient", poisoned(7, number))
-    with pytest.raises(FloatingPointError, match="At step 7 .*keeps step 5. Begin a new run"):
+    with pytest.raises(FloatingPointError, match="At step 7 .*keeps step 5. Start a new run"):
         quiet(settings.replace(validate_every=0), tmp_path / "run", data=data)
     state = torch.load(tmp_path / "run/last.pt")
     assert state["step"] == 5
@@ -297,7 +297,7 @@ def test_asked_to_stop_it_finishes_the_step_and_saves(
     compute.step = 0
     monkeypatch.setattr(loop_module, "compute_gradient", compute)
     handler = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt, match="after step 8. .*holds step 8 whole: --resume"):
+    with pytest.raises(KeyboardInterrupt, match="after step 8. .*holds all of step 8: --resume"):
         quiet(settings, tmp_path / "run", data=data)
     assert signal.getsignal(number) == handler
     assert len(log_of(tmp_path / "run")) == 8
@@ -349,7 +349,7 @@ def test_a_full_disk_loses_nothing_and_says_so(
     monkeypatch.undo()
     whole = tmp_path / "run/last.pt"
     step = torch.load(whole)["step"] if whole.exists() else 0
-    assert f"holds step {step} whole" in str(error.value) or (
+    assert f"holds all of step {step}:" in str(error.value) or (
         step == 0 and "no checkpoint yet" in str(error.value)
     )
     assert not list((tmp_path / "run").glob(".*"))
@@ -374,7 +374,7 @@ def test_a_folder_that_may_not_be_written_to_is_said_so(settings, data, tmp_path
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
-    with pytest.raises(OSError, match="Permission denied.*see who may write there"):
+    with pytest.raises(OSError, match="Permission denied.*get permission to write there"):
         quiet(settings, tmp_path / "run", data=data)
     assert not (tmp_path / "run").exists()
 

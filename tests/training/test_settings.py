@@ -135,13 +135,13 @@ def test_settings_that_cannot_be_are_refused(case):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("steps: [", "no readable YAML"),
+        ("steps: [", "not readable YAML"),
         ("- steps", "holds no settings"),
         ("", "holds no settings"),
         ("7: 8", "holds no settings"),
         ("steps: many", "mine.yaml: steps = 'many'"),
         ("strides: 8", "mine.yaml: There is no setting 'strides'"),
-        ("!!python/object/apply:os.system ['true']", "no readable YAML"),
+        ("!!python/object/apply:os.system ['true']", "not readable YAML"),
     ],
 )
 def test_a_file_that_holds_no_settings_is_refused(tmp_path, text, words):
