@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 LARGEST = 10**6  # size or count: a larger one is a slip
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> TypeGuard[int]:
     """Whether a value is a whole number: Python's or NumPy's, and not a truth value."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 

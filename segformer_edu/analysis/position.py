@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segformer_edu.checks import check_choice
 from segformer_edu.encoder import MixTransformer
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
@@ -29,8 +30,7 @@ def pad_with(module: nn.Module, mode: PaddingMode) -> None:
     Raises:
         ValueError: another mode.
     """
-    if mode not in PADDING_MODES:
-        raise ValueError(f"mode = {mode!r}: choose one of {', '.join(PADDING_MODES)}.")
+    check_choice(PADDING_MODES, mode=mode)
     for part in module.modules():
         if isinstance(part, nn.Conv2d) and any(part.padding):
             part.padding_mode = mode

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 from PIL import Image
 
+from segformer_edu.checks import check_rate, is_real, is_whole
 from segformer_edu.data.photos import IMAGENET_MEAN
 
 IGNORE = 255  # the label of a pixel that does not count
@@ -55,14 +55,15 @@ class Augment:
     def __post_init__(self) -> None:
         height_and_width(self.size)
         bounds = self.scale
-        if not isinstance(bounds, (list, tuple)) or len(bounds) != 2 or not all(map(_real, bounds)):
+        if (
+            not isinstance(bounds, (list, tuple))
+            or len(bounds) != 2
+            or not all(map(is_real, bounds))
+        ):
             raise ValueError(f"scale = {bounds!r}: give two numbers, such as (0.5, 2.0).")
         if not 0 < bounds[0] <= bounds[1] < math.inf:
             raise ValueError(f"scale = {bounds!r}: give the smaller factor first, both above 0.")
-        for name in ("flip", "colour"):
-            share = getattr(self, name)
-            if not _real(share) or not 0 <= share <= 1:
-                raise ValueError(f"{name} = {share!r}: give a number from 0 to 1.")
+        check_rate(flip=self.flip, colour=self.colour)
 
     def __call__(
         self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
@@ -168,8 +169,7 @@ def height_and_width(size: int | Sequence[int], least: int = 1) -> tuple[int, in
         ValueError: something else, or a side below the least that is allowed.
     """
     sides = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
-    whole = all(isinstance(side, Integral) and not isinstance(side, bool) for side in sides)
-    if len(sides) != 2 or not whole or min(sides) < least:
+    if len(sides) != 2 or not all(map(is_whole, sides)) or min(sides) < least:
         raise ValueError(
             f"size = {size!r}: give a whole number of at least {least}, or a pair (height, width)."
         )
@@ -190,7 +190,3 @@ def check_pair(image: np.ndarray, labels: np.ndarray) -> None:
             f"image is (H, W, 3) and labels (H, W) of the same H and W, neither 0; got "
             f"{image.shape} and {labels.shape}. Use what dataset.picture(i) returns."
         )
-
-
-def _real(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, ImageFile
 from tqdm import tqdm
 
+from segformer_edu.checks import is_whole
 from segformer_edu.data.augment import IGNORE, fit, height_and_width
 from segformer_edu.data.balance import count_classes
 from segformer_edu.data.dataset import SegmentationDataset
@@ -238,7 +239,7 @@ def class_names_of(classes: int | Sequence[str]) -> tuple[str, ...]:
     names: tuple[str, ...] = ()
     if isinstance(classes, (list, tuple)):
         names = tuple(classes)
-    elif isinstance(classes, int) and not isinstance(classes, bool):
+    elif is_whole(classes):
         names = tuple(f"class {label}" for label in range(min(classes, IGNORE + 1)))
     if not 1 <= len(names) <= IGNORE or not all(isinstance(x, str) and x for x in names):
         raise ValueError(

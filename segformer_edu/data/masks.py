@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from segformer_edu.checks import is_whole
 from segformer_edu.data.augment import IGNORE
 
 ONE_NUMBER = ("P", "L", "1")  # Pillow's palette, grey, and black and white: at most 8 bits a pixel
@@ -119,4 +120,4 @@ def label_table(
 
 
 def _is_byte(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
+    return is_whole(value) and 0 <= value <= 255

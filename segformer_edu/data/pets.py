@@ -16,6 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from segformer_edu.checks import check_choice
 from segformer_edu.data.folder import Folder
 from segformer_edu.extras import install_command
 from segformer_edu.files import expanded
@@ -62,10 +63,8 @@ class Pets(Folder):
         border: str = "class",
         size: int | Sequence[int] | None = None,
     ) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"split = {split!r}: choose one of {', '.join(SPLITS)}.")
-        if border not in ("class", "ignore"):
-            raise ValueError(f"border = {border!r}: choose one of class, ignore.")
+        check_choice(tuple(SPLITS), split=split)
+        check_choice(("class", "ignore"), border=border)
         folder = fetch(folder)
         annotations = folder / "annotations"
         count = 3 if border == "class" else 2

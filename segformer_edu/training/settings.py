@@ -10,6 +10,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
+from segformer_edu.checks import check_choice
+
 PRECISIONS = ("fp32", "bf16", "fp16")
 DATA = ("scenes", "folder", "pets")
 
@@ -89,11 +91,8 @@ class Settings:
         for name, least in LEAST.items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} = {getattr(self, name)}: give at least {least}.")
-        for name, allowed in {"precision": PRECISIONS, "data": DATA}.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} = {getattr(self, name)!r}: choose one of {', '.join(allowed)}."
-                )
+        check_choice(PRECISIONS, precision=self.precision)
+        check_choice(DATA, data=self.data)
         for name in ("learning_rate", "head_lr_factor"):
             if getattr(self, name) == 0:
                 raise ValueError(f"{name} = 0.0: nothing would be learned; give more than 0.")
