@@ -246,6 +246,23 @@ INPUT_CASES = {
             "contributions": contributions,
         }.items()
     },
+    **{
+        f"a map in float64 for {type(part).__name__}": (
+            lambda part=part, give=give: part(give(torch.zeros(1, 8, 8, 8).double())),
+            f"{name} has weights in torch.float32",
+            "got torch.float64",
+            "x.float()",
+        )
+        for part, name, give in (
+            (OverlapPatchEmbedding(8, 8, 3, 2), "OverlapPatchEmbedding", lambda x: x),
+            (SpatialReduction(8, 2), "SpatialReduction", lambda x: x),
+            (SpatialReductionAttention(8, 2, 2), "SpatialReductionAttention", lambda x: x),
+            (MixFFN(8, 8), "MixFFN", lambda x: x),
+            (EncoderBlock(8, 2, 2), "EncoderBlock", lambda x: x),
+            (MixTransformer(CONFIG.replace(in_channels=8)), "The model", lambda x: x),
+            (AllMLPDecoder((8,), 6, 3), "The decoder's map 1", lambda x: [x]),
+        )
+    },
     "an image in half precision": (views(torch.zeros(1, 3, 32, 32).half()), "float16", "x.float()"),
     "an image in eight floating bits": (
         views(torch.zeros(1, 3, 32, 32).to(torch.float8_e4m3fn)),
