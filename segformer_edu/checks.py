@@ -102,7 +102,7 @@ def check_images(
     _check_precision(images, weight, owner)
 
 
-def check_maps(maps: Sequence[Tensor], weights: Sequence[Tensor], training: bool = False) -> None:
+def check_maps(maps: Sequence[Tensor], weights: Sequence[Tensor], training: bool) -> None:
     """Refuse what is not one `(B, C_i, H_i, W_i)` map for each `(D, C_i)` weight, or too little for
     a BatchNorm.
     """

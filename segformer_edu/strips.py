@@ -38,7 +38,7 @@ def strips(
 
 
 def in_strips(
-    function: Callable[[Tensor], Tensor], x: Tensor, halo: int = 0, whole: bool = False
+    function: Callable[[Tensor], Tensor], x: Tensor, halo: int, whole: bool = False
 ) -> Tensor:
     """function(x), a strip of rows at a time or the `whole` map at once: the same numbers.
 
@@ -71,7 +71,7 @@ def resize(x: Tensor, size: Sequence[int], top: int = 0, bottom: int | None = No
     return widen(tall.unflatten(2, x.shape[2:]), size[1])
 
 
-def add_resized(total: Tensor, x: Tensor, height: int, top: int = 0) -> Tensor:
+def add_resized(total: Tensor, x: Tensor, height: int, top: int) -> Tensor:
     """`total` plus the rows from `top` on of `x`, resized bilinearly to `height` rows.
 
     One batched matrix product mixes the rows of `x` and adds them.

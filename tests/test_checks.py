@@ -13,6 +13,7 @@ from segformer_edu import (
     SpatialReductionAttention,
 )
 from segformer_edu.attention import SpatialReduction
+from segformer_edu.checks import check_logits_and_labels
 
 TOO_SMALL = [
     ("OverlapPatchEmbedding", lambda x: OverlapPatchEmbedding(8, 8, 3, 2)(x), (1, 8, 0, 3)),
@@ -63,3 +64,30 @@ def test_a_part_of_no_width_is_refused(name, make):
 def test_what_is_no_tensor_is_refused_with_the_axes_that_it_should_have(part, words):
     with pytest.raises(ValueError, match=f"^{words} got list"):
         part([1.0])
+
+
+@pytest.mark.parametrize("first", [(1, 2, 2), (2, 2, 1), (1, 2, 1), (1, 1, 2), (2, 1, 1)], ids=str)
+def test_two_tokens_are_enough_for_a_batch_norm(first):
+    batch, height, width = first
+    maps = [torch.randn(batch, 4, height, width), torch.randn(batch, 8, 1, 1)]
+    assert AllMLPDecoder((4, 8), 6, 3).train()(maps).shape == (batch, 3, height, width)
+
+
+@pytest.mark.parametrize("second", [(1, 1), (2, 3)], ids=str)
+def test_one_token_is_too_few_whatever_the_other_maps_have(second):
+    maps = [torch.randn(1, 4, 1, 1), torch.randn(1, 8, *second)]
+    with pytest.raises(ValueError, match="one token in all"):
+        AllMLPDecoder((4, 8), 6, 3).train()(maps)
+
+
+@pytest.mark.parametrize(
+    ("ignore_index", "allowed"),
+    [(2**63 - 1, True), (2**63, False), (-(2**63), True), (-(2**63) - 1, False)],
+)
+def test_a_label_of_64_bits_may_be_ignored(ignore_index, allowed):
+    logits, labels = torch.zeros(1, 3, 4, 4), torch.zeros(1, 8, 8, dtype=torch.long)
+    if allowed:
+        check_logits_and_labels(logits, labels, ignore_index)
+    else:
+        with pytest.raises(ValueError, match=f"ignore_index = {ignore_index}: give a whole"):
+            check_logits_and_labels(logits, labels, ignore_index)

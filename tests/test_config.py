@@ -7,8 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from segformer_edu import MixTransformer, SegFormerConfig
+from segformer_edu import MixTransformer, SegFormer, SegFormerConfig
 
 # Paper, table 6, as released: embed dims, depths, decoder width.
 PUBLISHED = {
@@ -72,6 +73,40 @@ def test_a_probability_may_be_0_or_1():
     for rate in (0, 0.0, 1, 1.0):
         config = SegFormerConfig(drop_path_rate=rate, decoder_dropout=rate)
         assert (config.drop_path_rate, config.decoder_dropout) == (rate, rate)
+
+
+def test_the_smallest_epsilon_that_float32_holds_is_allowed():
+    assert SegFormerConfig(block_norm_eps=1e-37).block_norm_eps == 1e-37
+
+
+def test_the_parameters_that_it_asks_for_are_those_of_the_matrices():
+    config = SegFormerConfig(
+        num_classes=7,
+        in_channels=5,
+        embed_dims=(6, 10),
+        depths=(2, 3),
+        num_heads=(1, 2),
+        reduction_ratios=(3, 2),
+        mlp_ratios=(2, 5),
+        patch_sizes=(5, 3),
+        strides=(2, 2),
+        decoder_dim=11,
+    )
+    with torch.device("meta"):
+        parts = list(SegFormer(config).modules())
+    matrices = [x for x in parts if isinstance(x, nn.Linear | nn.Conv2d)]
+    dense = [x for x in matrices if getattr(x, "groups", 1) == 1]
+    assert len(dense) == len(matrices) - 5  # the depthwise ones have next to none
+    assert config.approximate_parameters == sum(x.weight.numel() for x in dense)
+
+
+def test_as_many_parameters_as_are_allowed(monkeypatch):
+    most = SegFormerConfig().approximate_parameters
+    monkeypatch.setattr("segformer_edu.config.MOST_PARAMETERS", most)
+    SegFormerConfig()
+    monkeypatch.setattr("segformer_edu.config.MOST_PARAMETERS", most - 1)
+    with pytest.raises(ValueError, match="asks for about 4e\\+06 parameters"):
+        SegFormerConfig()
 
 
 def test_an_epsilon_of_one_is_refused():

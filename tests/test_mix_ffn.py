@@ -48,7 +48,7 @@ def test_a_token_hears_its_eight_neighbours_and_no_others(randomized):
 @torch.no_grad()
 @pytest.mark.parametrize("mode", ["circular", "reflect", "replicate"])
 def test_another_padding_sees_the_other_rows_of_the_map(randomized, mode):
-    ffn = randomized(MixFFN(6, 10))
+    ffn = randomized(MixFFN(6, 10)).eval()
     ffn.depthwise.padding_mode = mode
     x = torch.randn(1, 100, 60, 6)  # in three strips, were the padding zeros
     hidden = F.pad(ffn.expand(x).permute(0, 3, 1, 2), (1, 1, 1, 1), mode)
@@ -59,8 +59,8 @@ def test_another_padding_sees_the_other_rows_of_the_map(randomized, mode):
 
 @torch.no_grad()
 def test_a_larger_kernel_gets_as_many_rows_as_it_looks_at(randomized):
-    ffn = randomized(MixFFN(6, 10))
-    ffn.depthwise = torch.nn.Conv2d(10, 10, 7, padding=3, groups=10)
+    ffn = randomized(MixFFN(6, 10)).eval()
+    ffn.depthwise = torch.nn.Conv2d(10, 10, (7, 3), padding=(3, 1), groups=10)
     x = torch.randn(1, 100, 60, 6)
     torch.testing.assert_close(ffn(x), ffn.mix(x), rtol=1e-4, atol=1e-5)
 

@@ -124,6 +124,7 @@ def test_a_dropped_branch_is_not_there_whatever_it_holds(device, mode):
 def test_rate_one_gives_zeros_and_no_nan(device, mode):
     x = torch.randn(4, 3, device=device, requires_grad=True)
     drop_path = training(1.0, mode)
+    assert drop_path.scale == 0.0  # not 1 / 0
     assert torch.equal(drop_path(x), torch.zeros_like(x))
     assert torch.equal(residual(x, torch.exp, drop_path), x)
     (drop_path(x) + residual(x, torch.exp, drop_path)).sum().backward()

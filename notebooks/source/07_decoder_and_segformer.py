@@ -336,7 +336,7 @@ from segformer_edu.strips import joined, resize, row_weights, strips, widen
 # segformer_edu.decoder.decode
 
 # %% [markdown]
-# And the class. The parameters have the names and shapes of the published form, so its weights load as they are. The modules that hold them are never called, and whoever prints the decoder is told so.
+# And the class. The parameters have the names and shapes of the published form, so its weights load as they are. The modules that hold them are not called (only the norm is, in training); a decoder that is printed says so.
 
 # %% tags=["mirror"]
 # segformer_edu.decoder.AllMLPDecoder
