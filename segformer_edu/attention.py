@@ -81,13 +81,13 @@ class SpatialReductionAttention(nn.Module):
     def weights(self, x: Tensor) -> Tensor:
         """softmax(q kᵀ / √d), each query's attention to each key: `(B, heads, H, W, H/r, W/r)`."""
         q, k, _ = self.queries_keys_values(x)
-        weights = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1)
+        weights = ((q / math.sqrt(q.shape[-1])) @ k.transpose(-2, -1)).softmax(-1)
         key_size = [side // self.reduction_ratio for side in x.shape[1:3]]
         return weights.unflatten(-1, key_size).unflatten(2, x.shape[1:3])
 
     def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q of every token, `(B, heads, H·W, d)`, k and v of the reduced map, r² times fewer."""
-        weight, name = next(self.parameters()), "SpatialReductionAttention"
+        weight, name = self.output.weight, "SpatialReductionAttention"
         check_map(x, weight, self.dim, name, self.reduction_ratio)
         reduced = self.reduce(x)  # (B, H/r, W/r, C)
         q, k, v = self.query(x), self.key(reduced), self.value(reduced)

@@ -6,7 +6,7 @@ Every refusal is a ValueError that names what is wrong, shows it, and says what 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, TypeGuard
 
 import torch
@@ -21,8 +21,8 @@ def is_whole(value: Any) -> TypeGuard[int]:
 
 
 def is_real(value: Any) -> bool:
-    """Whether a value is a number, NaN and the infinities included, and not a truth value."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether a value is a real number: Python's or NumPy's, and not a truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_positive(**sizes: int) -> None:
@@ -142,18 +142,23 @@ def check_map(x: Tensor, weight: Tensor, channels: int, owner: str, min_size: in
 
 def _check_size(size: torch.Size, owner: str, min_size: int) -> None:
     if min(size) < min_size:
+        reason, remedy = ", or attention has no key left", "lower the reduction ratio"
+        if min_size == 1:
+            reason, remedy = "", "look why it is empty"
         raise ValueError(
-            f"{owner} needs at least {min_size}×{min_size} here, or attention has no key left; got "
-            f"{size[0]}×{size[1]}. Enlarge the image or lower the reduction ratio."
+            f"{owner} needs at least {min_size}×{min_size} here{reason}; got {size[0]}×{size[1]}. "
+            f"Enlarge the image, or {remedy}."
         )
 
 
 def _check_precision(x: Tensor, weight: Tensor, owner: str) -> None:
     """Refuse numbers of another precision than the weights they meet, unless autocast converts."""
-    allowed: tuple[torch.dtype, ...] = (x.dtype,)
-    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:  # else left alone
-        allowed = torch.float32, torch.get_autocast_dtype(x.device.type)
-    if weight.dtype not in allowed:
+    if weight.dtype == x.dtype:
+        return
+    kind = x.device.type
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    converts = autocast and weight.dtype in (torch.float32, torch.get_autocast_dtype(kind))
+    if not converts or x.dtype == torch.float64:  # which autocast leaves alone
         raise ValueError(
             f"{owner} has weights in {weight.dtype}; got {x.dtype}. Give both one precision, as "
             f"x.float() and model.float() do, or compute under torch.autocast."

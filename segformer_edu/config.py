@@ -184,6 +184,8 @@ class SegFormerConfig:
                 f"block_norm_eps = {self.block_norm_eps!r}: give a small positive number, such as "
                 f"1e-6, and none below {SMALLEST}, which float32 would round to 0."
             )
+        for name in ("drop_path_rate", "decoder_dropout", "block_norm_eps"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         if self.approximate_parameters > MOST_PARAMETERS:
             raise ValueError(
                 f"This config asks for about {self.approximate_parameters:.0e} parameters, and at "

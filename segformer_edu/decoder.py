@@ -23,7 +23,8 @@ class AllMLPDecoder(nn.Module):
     mixes channels, so they commute: Σ W_i resize(A_i x_i) = Σ resize((W_i A_i) x_i). The right-hand
     side composes two small matrices and never makes the 4D-channel map. In evaluation the BatchNorm
     joins the product. So `projections` and `fuse`, and in evaluation `norm`, only hold their
-    parameters, under the published names: they are never called, and a hook on them never fires.
+    parameters, under the published names: they are never called, and a hook on them never runs. One
+    on `classifier` runs once for each strip of rows.
 
     Args:
         embed_dims: channels C_i of the stages, the finest first.
@@ -53,7 +54,10 @@ class AllMLPDecoder(nn.Module):
         self.apply(initialize)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        return decode(maps, *self.composed(), self.classify, whole=self.training)
+        weights, bias = self.composed()
+        check_maps(maps, weights, training=self.norm.training)
+        whole = any(part.training for part in (self, self.norm, self.dropout))  # they see all rows
+        return decode(maps, weights, bias, self.classify, whole)
 
     def extra_repr(self) -> str:
         return "projections, fuse and (in evaluation) norm hold parameters and are not called"
@@ -103,7 +107,7 @@ class FoldedDecoder(nn.Module):
         super().__init__()
         if decoder.norm.training:
             raise ValueError("decoder is in training mode: call decoder.eval(), then fold it.")
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(decoder.fuse.weight.device.type, enabled=False):
             weights, bias = decoder.composed()
         self.weights = nn.ParameterList(weights)
         self.bias = nn.Parameter(bias)
@@ -123,6 +127,7 @@ class FoldedDecoder(nn.Module):
         return super().train(mode)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        check_maps(maps, list(self.weights), training=False)
         return decode(maps, list(self.weights), self.bias, self.classify)
 
     def classify(self, fused: Tensor) -> Tensor:
@@ -140,7 +145,6 @@ def decode(
 
     Coarse maps are widened first, while they have few rows.
     """
-    check_maps(maps, weights, training=whole)
     finest, *coarser = [x.permute(0, 2, 3, 1) for x in maps]  # (B, H_i, W_i, C_i)
     height, width = finest.shape[1:3]
     coarser = [linear(x, weight) for x, weight in zip(coarser, weights[1:], strict=True)]

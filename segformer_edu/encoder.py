@@ -4,6 +4,8 @@ section 3.1).
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -121,8 +123,8 @@ class MixTransformer(nn.Module):
         self.apply(initialize)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        weight, channels = next(self.parameters()), self.config.in_channels
-        check_images(images, weight, channels, "The model", self.min_image_size)
+        first = cast(EncoderStage, self.stages[0]).patch_embedding.projection
+        check_images(images, first.weight, first.in_channels, "The model", self.min_image_size)
         maps = []
         x = images
         for stage in self.stages:

@@ -17,7 +17,8 @@ class MixFFN(nn.Module):
     again.
 
     MLP(GELU(Conv3×3(MLP(x)))) (eq. 3). The zero padding of the convolution is what tells tokens
-    where the border is: the model has no position embedding.
+    where the border is: the model has no position embedding. In evaluation the map goes through the
+    three layers in strips of rows, and a hook on one of them runs once for each.
 
     Args:
         dim: channels C of a token.

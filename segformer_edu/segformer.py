@@ -108,7 +108,8 @@ class SegFormer(nn.Module):
             model = cls(config)  # shapes and names, without memory
         tensors = checkpoints.fitting(weights, model.state_dict())
         if len(tensors) < len(model.state_dict()):  # a decoder or classifier not in the file
-            tensors = {**cls(config).state_dict(), **tensors}
+            with torch.device("cpu"):
+                tensors = {**cls(config).state_dict(), **tensors}
         model.load_state_dict(tensors, assign=True)
         return model.eval()
 

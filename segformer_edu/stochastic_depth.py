@@ -20,8 +20,8 @@ def drop_rates(rate: float, depth: int, rule: str = "linspace") -> list[float]:
         rate: drop probability of the last block, 0 to 1.
         depth: number of blocks L, all stages together.
         rule: "linspace" is rate · (l − 1) / (L − 1), the first block never dropped, as SegFormer
-            and its relatives have it; "paper" is rate · l / L for l = 1 … L, from 1 − p_l = (l /
-            L)(1 − p_L) (section 3).
+            and its relatives have it; a single block is the first. "paper" is rate · l / L for l =
+            1 … L, from 1 − p_l = (l / L)(1 − p_L) (section 3).
 
     Raises:
         ValueError: a rate outside [0, 1], a depth below 1, an unknown rule.
@@ -68,7 +68,8 @@ class DropPath(nn.Module):
         """Which samples keep the branch, drawn on the CPU in float32: the same rate in every
         precision.
         """
-        draws = torch.rand(batch_size if self.mode == "sample" else 1)
+        gates = batch_size if self.mode == "sample" else 1
+        draws = torch.rand(gates, device="cpu", dtype=torch.float32)
         return (draws >= self.rate).expand(batch_size)  # rand() is in [0, 1): rate 1 keeps none
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ def residual(x: Tensor, branch: Callable[[Tensor], Tensor], drop_path: DropPath)
         branch: maps `(b, ...)` to `(b, ...)` for any b, also 0: an empty batch still takes part in
             the graph, so that every parameter has a gradient when all samples are dropped, as
             DistributedDataParallel demands.
-        drop_path: says which samples are kept.
+        drop_path: says which samples are kept; its forward is not called, so hooks on it never run.
     """
     if not drop_path.active:
         return x + branch(x)

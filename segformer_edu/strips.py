@@ -15,7 +15,7 @@ def strips(
 ) -> Iterator[tuple[int, int]]:
     """First and last row of each strip in which a map of `size`, computed from `x`, is made.
 
-    The temporaries of a strip stay in the cache of a CPU, and memory does not grow with the image.
+    The temporaries of a strip stay in the cache of a CPU, and do not grow with the image's height.
     A compiled or exported graph has no loop over rows: there, one strip is the whole map.
 
     Args:

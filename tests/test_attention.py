@@ -79,3 +79,13 @@ def test_a_map_that_is_a_view_gives_the_same_as_its_copy(randomized):
     x = torch.randn(2, 8, 10, 6).permute(0, 2, 3, 1)  # (B, H, W, C), channels not last in memory
     assert not x.is_contiguous()
     torch.testing.assert_close(attention(x), attention(x.contiguous()))
+
+
+def test_weights_of_large_scores_in_half_precision_are_numbers(device):
+    attention = SpatialReductionAttention(64, 1, 1).to(device, torch.float16)
+    with torch.no_grad():
+        for linear in (attention.query, attention.key):
+            linear.weight.copy_(torch.eye(64))
+            linear.bias.zero_()
+    x = torch.full((1, 2, 2, 64), 40.0, device=device, dtype=torch.float16)  # q kᵀ = 102,400
+    torch.testing.assert_close(attention.weights(x), torch.full_like(attention.weights(x), 0.25))

@@ -91,3 +91,16 @@ def test_a_label_of_64_bits_may_be_ignored(ignore_index, allowed):
     else:
         with pytest.raises(ValueError, match=f"ignore_index = {ignore_index}: give a whole"):
             check_logits_and_labels(logits, labels, ignore_index)
+
+
+def test_an_empty_map_is_called_so():
+    with pytest.raises(ValueError, match="^MixFFN needs at least 1×1 here; got 0×3. .* is empty"):
+        MixFFN(8, 8)(torch.zeros(1, 0, 3, 8))
+
+
+def test_shapes_can_be_found_without_memory():
+    with torch.device("meta"):
+        model, images = MixTransformer(SegFormerConfig()), torch.empty(2, 3, 64, 96)
+    assert [tuple(x.shape[2:]) for x in model(images)] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    with pytest.raises(ValueError, match="weights in torch.float32; got torch.float64"):
+        model(images.double())

@@ -53,6 +53,12 @@ def test_whole_numbers_of_numpy_are_whole_numbers():
     assert type(config.num_classes) is type(config.depths[0]) is int  # so that JSON takes them
 
 
+def test_real_numbers_of_numpy_are_real_numbers():
+    config = SegFormerConfig(drop_path_rate=np.float32(0.5), block_norm_eps=np.float64(1e-5))
+    assert config == SegFormerConfig(drop_path_rate=0.5, block_norm_eps=1e-5)
+    assert type(config.drop_path_rate) is type(config.block_norm_eps) is float
+
+
 def test_a_config_stays_as_it_was_validated():
     with pytest.raises(dataclasses.FrozenInstanceError):
         SegFormerConfig().num_classes = 0

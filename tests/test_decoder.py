@@ -1,5 +1,7 @@
 """The decoder against eq. 4 and the published head written out, in training and evaluation."""
 
+import copy
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -95,6 +97,25 @@ def test_printing_a_decoder_says_which_of_its_parts_are_never_called(decoder, mo
     assert seen == called
     words = "projections, fuse and (in evaluation) norm hold parameters and are not called"
     assert repr(decoder).startswith(f"AllMLPDecoder(\n  {words}\n")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("part", ["norm", "dropout"])
+def test_a_part_that_trains_alone_sees_the_whole_map(randomized, monkeypatch, part):
+    decoder = randomized(AllMLPDecoder(DIMS, 12, 5, dropout=0.5)).eval()
+    decoder.get_submodule(part).train()
+    maps = [torch.randn(1, dim, *size) for dim, size in zip(DIMS, SIZES["tall"], strict=True)]
+    answers = []
+    for exporting in (False, True):  # an exported graph has one strip
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda exporting=exporting: exporting)
+        torch.manual_seed(0)
+        answers.append(copy.deepcopy(decoder)(maps))
+    assert torch.equal(*answers)
+
+
+def test_a_frozen_norm_needs_no_second_token(decoder):
+    decoder.train().norm.eval()
+    assert decoder([torch.randn(1, dim, 1, 1) for dim in DIMS]).shape == (1, 5, 1, 1)
 
 
 def test_dropout_drops_whole_channels_in_training_only(randomized, device):

@@ -103,6 +103,14 @@ def test_gates_drawn_on_the_cpu_follow_the_map_to_its_device():
         assert (y.device, y.shape) == (x.device, x.shape)
 
 
+def test_gates_do_not_follow_torchs_default_device_or_precision():
+    torch.manual_seed(0)
+    expected = training(0.5).kept(64)
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        assert torch.equal(training(0.5).kept(64), expected)
+
+
 def test_a_branch_of_another_precision_is_added_in_that_of_the_input(device):
     x = torch.ones(64, 1, device=device)
     y = residual(x, lambda x: x.bfloat16(), training(0.5))

@@ -147,20 +147,25 @@ def write(config: SegFormerConfig, state: Mapping[str, Tensor], folder: str | Pa
 
 
 def _replace_files(folder: Path, config: bytes, weights: bytes) -> None:
-    """Write both files beside the folder, then move them into it: no reader sees half a file."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        new_config, new_weights = Path(temporary, CONFIG), Path(temporary, WEIGHTS)
-        new_config.write_bytes(config)
-        new_weights.write_bytes(weights)
-        folder.mkdir(exist_ok=True)
-        old_config = (folder / CONFIG).read_bytes() if (folder / CONFIG).exists() else None
-        os.replace(new_config, folder / CONFIG)
-        try:
-            os.replace(new_weights, folder / WEIGHTS)
-        except OSError:  # the old weights are still there: so must be their config
-            if old_config is None:
-                (folder / CONFIG).unlink()
-            else:
-                (folder / CONFIG).write_bytes(old_config)
-            raise
+    """Write both files to a folder inside, then move them: no reader sees half of one."""
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    old_config = (folder / CONFIG).read_bytes() if (folder / CONFIG).exists() else None
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
+            new_config, new_weights = Path(temporary, CONFIG), Path(temporary, WEIGHTS)
+            new_config.write_bytes(config)
+            new_weights.write_bytes(weights)
+            os.replace(new_config, folder / CONFIG)
+            try:
+                os.replace(new_weights, folder / WEIGHTS)
+            except BaseException:  # the old weights are still there: so must be their config
+                if old_config is None:
+                    (folder / CONFIG).unlink()
+                else:
+                    (folder / CONFIG).write_bytes(old_config)
+                raise
+    except BaseException:  # Ctrl-C among them
+        if made:
+            folder.rmdir()
+        raise

@@ -258,6 +258,13 @@ def test_other_classes_start_a_fresh_classifier_and_say_so_once(their_model, tmp
     assert different == ["decoder.classifier.weight", "decoder.classifier.bias"]
 
 
+def test_a_fresh_classifier_is_on_the_cpu_whatever_the_default_device(their_model, tmp_path):
+    their_model().save_pretrained(tmp_path)
+    with torch.device("meta"), pytest.warns(UserWarning, match="random weights"):
+        ours = SegFormer.from_pretrained(tmp_path, num_classes=9)
+    assert {x.device.type for x in ours.state_dict().values()} == {"cpu"}
+
+
 def test_the_same_number_of_classes_loads_all_without_a_warning(
     their_model, same_logits, tmp_path, recwarn
 ):

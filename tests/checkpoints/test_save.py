@@ -187,6 +187,19 @@ def test_if_one_of_the_two_files_cannot_be_replaced_neither_is(
     assert snapshot(folder) == before
 
 
+def test_nothing_is_written_outside_the_folder(model, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    tmp_path.chmod(0o555)  # as if the folder were a disk of its own, mounted here
+    seen = tmp_path.stat().st_mtime_ns
+    try:
+        model.save_pretrained(folder)
+    finally:
+        tmp_path.chmod(0o755)
+    assert tmp_path.stat().st_mtime_ns == seen
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
 def test_a_target_that_is_a_file_is_refused(model, tmp_path):
     (tmp_path / "model").write_text("mine", encoding="utf-8")
     with pytest.raises(ValueError, match=r"is a file: give the name of a folder"):
@@ -197,7 +210,7 @@ def test_a_target_that_is_a_file_is_refused(model, tmp_path):
 
 
 def test_a_folded_model_is_refused(model, tmp_path):
-    with pytest.raises(ValueError, match=r"save the model from which folded\(\) made it"):
+    with pytest.raises(ValueError, match=r"save the model that folded\(\) copied"):
         model.folded().save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
