@@ -153,12 +153,12 @@ def _check_size(size: torch.Size, owner: str, min_size: int) -> None:
 
 def _check_precision(x: Tensor, weight: Tensor, owner: str) -> None:
     """Refuse numbers of another precision than the weights they meet, unless autocast converts."""
-    if weight.dtype == x.dtype:
-        return
+    allowed: tuple[torch.dtype, ...] = (x.dtype,)
     kind = x.device.type
     autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    converts = autocast and weight.dtype in (torch.float32, torch.get_autocast_dtype(kind))
-    if not converts or x.dtype == torch.float64:  # which autocast leaves alone
+    if autocast and x.dtype != torch.float64:  # which autocast leaves alone
+        allowed = torch.float32, torch.get_autocast_dtype(kind)
+    if weight.dtype not in allowed:
         raise ValueError(
             f"{owner} has weights in {weight.dtype}; got {x.dtype}. Give both one precision, as "
             f"x.float() and model.float() do, or compute under torch.autocast."
