@@ -54,8 +54,9 @@ def make_optimizer(
 def learning_rate_factor(step: int, steps: int, warmup_steps: int, power: float = 1.0) -> float:
     """The share of the full learning rate at a step, 0 … steps − 1.
 
-    It rises in a line over the first steps, while AdamW's averages still rest on a few gradients,
-    and falls as (1 − step / steps)^power ("poly", section 4.1) to almost nothing at the last.
+    The product of two: a line that rises to 1 over the first steps, while AdamW's averages still
+    rest on a few gradients, and (1 − step / steps)^power ("poly", section 4.1), almost 0 at the
+    last step.
     """
     warm = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
     return warm * (1 - step / steps) ** power
