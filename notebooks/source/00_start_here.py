@@ -65,11 +65,11 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the borders.* The curls of the hair, the gap between shoulder and shuttle: most of the difficulty of segmentation lives in thin places like these.
-# No model drew this; it is the answer that we would like to get, the *ground truth*. Such answers are what makes segmentation expensive: a single street scene of the Cityscapes data set took its
-# annotators more than 1.5 hours ([Cordts and others 2016](https://arxiv.org/abs/1604.01685)).
+# *Look at the borders.* The curls of the hair and the gap between shoulder and shuttle are only a few pixels wide, so keep an eye on them when a model answers.
+# No model drew this; it is the answer that we would like to get, the *ground truth*. Such answers are expensive: a single street scene of the Cityscapes data set took its
+# annotators more than 1.5 hours on average ([Cordts and others 2016](https://arxiv.org/abs/1604.01685)).
 #
-# In memory there are no colours. A label map is an array of whole numbers, as tall and as wide as the photograph. Let us look at the small piece where the hair meets the wall.
+# In memory there are no colours. A label map is an array of whole numbers, as tall and as wide as the photograph, and they are the numbers that the picture shows. Let us look at the small piece where the hair meets the wall.
 
 # %%
 print("photograph", photo.shape, photo.dtype)
@@ -119,7 +119,7 @@ for stage, stage_map in enumerate(maps, start=1):
     print(f"stage {stage}: {height:>3} × {width:<3} tokens, {channels:>3} channels")
 
 # %% [markdown]
-# Each stage halves the sides of the grid and widens the channels: **less where, more what**. The last map is thirty-two times shorter a side than the photograph, and
+# Each stage halves the sides of the grid and widens the channels: **less where, more what**. Each side of the last map is 1/32 of the photograph's, and
 # each of its tokens has {{b0_last_channels}} numbers to say what is there.
 #
 # Numbers are hard to imagine, so look at them. Below are the five channels of each stage that vary most over the picture.
@@ -168,7 +168,7 @@ plots.show(
         finding="With random weights: an answer everywhere, a meaning nowhere",
     ),
     alt="The portrait under a wild patchwork: large patches on wall and helmet, while hair, collar "
-    "and flag are shattered into slivers. The legend has numbers for names.",
+    "and flag are shattered into slivers. The legend has class numbers for names.",
 )
 
 # %% [markdown]
@@ -184,9 +184,9 @@ print(f"probability that it gives its own answer, on average: {confidence:.0%}")
 print(f"pixels on which another random model agrees: {(predicted == other).float().mean():.0%}")
 
 # %% [markdown]
-# Hardly sure at all; and two dice with {{b0_classes}} faces would agree about as often.
+# Hardly sure at all; and two dice with {{b0_classes}} faces would agree about as often, in {{two_dice_agree}} of throws.
 #
-# Whenever a picture of a network's output looks meaningful, ask this question first: *what would random weights have drawn?* Lesson 09 asks it of attention maps.
+# Whenever a picture of a network's output looks meaningful, ask this question first: *what would random weights have drawn?* Lesson 09 will ask it of attention maps.
 #
 # ## And with weights that have learned?
 #
@@ -224,16 +224,16 @@ except ValueError as error:
 #
 # ## Where does each lesson fit?
 #
-# You have now seen the whole machine from outside. Here it is once more, with the lesson in which you build each part. (Each branch of a stage also normalises its input, which the picture leaves out.)
+# You have now seen the whole machine from outside. Here it is once more, with the lesson in which you build each part. (Attention and Mix-FFN, with their skip connections, make one *block*. The picture shows one, and every stage of B0 has {{b0_blocks_per_stage}} in a row. Each branch also normalises its input, which the picture leaves out.)
 
 # %%
 plots.show(
     plots.course_map(photo, [stage_map[0].numpy() for stage_map in maps], labels),
     alt="A photograph enters the encoder (lesson 06), four stages of ever smaller and deeper maps. "
     "All four lead to the all-MLP decoder (07), which gives every pixel a class. Inside a stage: "
-    "overlapping patches (01), attention and its bill (02) with fewer keys (03), Mix-FFN (04), and "
-    "skip connections around both (05). Below: start here (00), train it (08), look inside (09), "
-    "make it fast (10), test the paper's claims (11).",
+    "overlapping patches (01), then blocks of attention and its bill (02) with fewer keys (03), "
+    "Mix-FFN (04), and skip connections around both (05). Below: start here (00), train it (08), "
+    "look inside (09), make it fast (10), test the paper's claims (11).",
 )
 
 # %% [markdown]
@@ -241,7 +241,7 @@ plots.show(
 # are the ground truth, what training aims at.)
 #
 # The order is that of the data: pixels to patches (01), patches to attention and what it costs (02, 03), position (04), depth (05); then the whole encoder (06), the decoder and the full model (07).
-# After that the model is yours: train it (08), look inside (09), make it fast (10), and put the paper's claims to the test (11).
+# After that the model is yours, and you train it (08). The last three lessons are still being written: look inside (09), make it fast (10), and put the paper's claims to the test (11).
 #
 # ## Recap
 #
@@ -272,7 +272,7 @@ plots.show(
 # >
 # > - *Patches of 4×4.* The paper's overview says that the image is cut into patches of 4×4 (Section 3). The model it describes later, and the released weights, use patches of 7×7 that stand four pixels apart (Section 3.1). Lesson 01 shows
 # >   what the overlap does.
-# > - *The size of the answer.* The paper's mask is H/4 × W/4 (eq. 4), and libraries return those logits as they are. A post that says "the output is the segmentation" has left out the resize.
+# > - *The size of the answer.* The paper's mask is H/4 × W/4 (eq. 4), and libraries return those logits as they are. So what a model returns is not yet a segmentation: the resize and the argmax are missing.
 # > - *Which class is zero.* ADE20K's files use 0 for "none of these" and begin its classes at 1; the published weights begin at 0. Code that forgets this names everything one class wrong
 # >   ([`do_reduce_labels`](https://huggingface.co/docs/transformers/model_doc/segformer) in transformers is about this).
 #

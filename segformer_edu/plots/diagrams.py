@@ -101,7 +101,7 @@ def _draw_block(ax: Axes) -> None:
     for x, corner in ((CENTRES[0] - 7, 2), (CENTRES[0] + 7, 98)):
         ax.plot([x, corner], [27, 24.5], color=ENCODER, lw=1, ls=":")
     _box(ax, 1, 10, 98, 14.5, ENCODER)
-    _write(ax, 3, 22.5, "inside every stage", ha="left")
+    _write(ax, 3, 22.5, "inside every stage: patches, then blocks like this", ha="left")
     steps = (
         (4, 17, "01", "overlapping\npatches"),
         (34.8, 27, "02", "attention,\nits bill"),

@@ -34,7 +34,7 @@ def segmentation(
 ) -> Figure:
     """Labels over a photograph, with a legend of the classes that occur, the largest first.
 
-    A region carries the number that its class has in the legend, so that nobody needs to tell the
+    A region carries the number of its class, as the legend does, so that nobody needs to tell the
     colours apart.
 
     Args:
@@ -63,11 +63,11 @@ def segmentation(
     legend.axis("off")
     colors = class_colors(256)
     entries = []
-    for number, label in enumerate(ranked[:max_classes], start=1):
-        name = names[label] if names else f"class {label}"
+    for label in ranked[:max_classes]:
+        name = f"{label}  {names[label]}" if names else f"class {label}"
         share = _percent(counts[label] / labels.size)
-        entries.append(_entry(colors[label], f"{number}  {name}, {share}"))
-        _draw_badge(picture, labels == label, str(number))
+        entries.append(_entry(colors[label], f"{name}, {share}"))
+        _draw_badge(picture, labels == label, str(label))
     if rest := ranked[max_classes:]:
         share = _percent(sum(counts[label] for label in rest) / labels.size)
         entries.append(Patch(facecolor="none", label=f"{len(rest)} more classes, {share}"))

@@ -24,18 +24,17 @@ def legend(figure):
 
 def test_the_legend_lists_the_classes_that_occur_the_largest_first():
     figure = plots.segmentation(PHOTO, LABELS, NAMES, finding="Half of it is road")
-    assert legend(figure) == ["1  road, 50%", "2  tree, 33%", "3  person, 17%"]
+    assert legend(figure) == ["0  road, 50%", "2  tree, 33%", "7  person, 17%"]
     assert figure.get_suptitle() == "Half of it is road"
-    assert legend(plots.segmentation(PHOTO, LABELS))[1] == "2  class 2, 33%"
+    assert legend(plots.segmentation(PHOTO, LABELS))[1] == "class 2, 33%"
 
 
-def test_every_region_carries_its_number_within_it():
+def test_every_region_carries_the_number_of_its_class_within_it():
     figure = plots.segmentation(PHOTO, LABELS, NAMES)
     badges = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
-    assert list(badges) == ["1", "2", "3"]
-    for number, label in (("1", 0), ("2", 2), ("3", 7)):
-        column, row = badges[number]
-        assert LABELS[int(row), int(column)] == label
+    assert list(badges) == ["0", "2", "7"]
+    for label, (column, row) in badges.items():
+        assert LABELS[int(row), int(column)] == int(label)
 
 
 def test_a_long_legend_sums_up_what_it_leaves_out():
