@@ -2,8 +2,8 @@
 # # Lesson 01 · How does an image become tokens?
 #
 # A transformer reads a list of vectors, its *tokens*. A photograph is no list: it is a grid of pixels, and far too many of them. Something has to turn one into the other before
-# any attention can begin. That something is small, a convolution and a norm, and it settles more than it seems to: how fine the answer can be, what a token knows of its neighbours, and which
-# sizes of photograph the model can take.
+# any attention can begin. That something is small, a convolution and a norm, and it settles more than it seems to: how fine the answer can be, what a token knows of its neighbours, and whether
+# every pixel of the photograph is seen.
 #
 # **After this lesson you will be able to**
 #
@@ -151,7 +151,7 @@ plots.show(
         finding="At every fourth place, an edge lies between all the patches",
     ),
     alt="Two curves over the place of the edge, in pixels. Patches of 4 by 4 answer strongly at "
-    "most places, and with exactly zero at 0, 4 and 8. Overlapping patches of 7 by 7 answer at "
+    "most places, and with zero at 0, 4 and 8. Overlapping patches of 7 by 7 answer at "
     "every place.",
 )
 
@@ -213,7 +213,7 @@ counts = F.fold(torch.ones_like(cut), (32, 32), kernel_size=7, stride=4, padding
 print(counts[8:16, 8:16].int())
 
 # %% [markdown]
-# One pixel in four, per side, has a token for itself; the others have two, and in both directions up to four. Away from the border, the average is (7/4)² = {{overlap_factor}} patches a pixel.
+# Along a side, one pixel in four lies in one patch only, and the others in two; counting both directions, up to four. (No token has a pixel for itself: each patch holds {{places_7}} of them.) Away from the border, the average is (7/4)² = {{overlap_factor}} patches a pixel.
 #
 # That is also the **price**: {{values_7}} numbers a patch instead of {{values_4}}, so {{overlap_factor}} times the multiply-adds, and {{parameters_7}} parameters instead of {{parameters_4}} (B0, 32 channels). The number of tokens, which all
 # later layers pay for, stays the same.
@@ -291,10 +291,10 @@ for stride in (2, 4):
         print(f"stride {stride}, kernel {patch_size}: pixels are lost at {lost:>2} of 100 sizes")
 
 # %% [markdown]
-# There they are: 3 for stride 2, and 7 for stride 4, the kernels of SegFormer. A kernel of 5 at stride 4 overlaps too, and still loses the last row and column whenever 4 divides the side, as it does for nearly every photograph one would
-# choose. The rule is K ≥ 2S − 1: patches have their middles at pixels 0, S, 2S and so on; up to S − 1 more follow the last middle, and half a kernel, (K − 1)/2, must reach over them. The paper does not give this as its reason; it is a good one.
+# There they are: 3 for stride 2, and 7 for stride 4, the kernels of SegFormer. A kernel of 5 at stride 4 overlaps too, and still loses the last row and column whenever 4
+# divides the side. The rule is K ≥ 2S − 1: patches have their middles at pixels 0, S, 2S and so on; up to S − 1 more follow the last middle, and half a kernel, (K − 1)/2, must reach over them. The paper does not give this as its reason; it is a good one.
 #
-# > **A trap.** Half a kernel of padding is half a kernel only if the kernel is odd. Patches of 4 with a padding of 2 make one token *more* than H/4:
+# > **A trap.** Padding by `K // 2` centres the patch on its pixel only when K is odd. Patches of 4 with a padding of 2 make one token *more* than H/4:
 
 # %%
 print(tokens_along(512, 4, 4, 2), "tokens along 512, with kernel 4, stride 4, padding 2")
@@ -316,7 +316,7 @@ print("wrong:", small.reshape(1, 6, 2).tolist())
 
 # %% [markdown]
 # A token is *all channels of one place*: (0, 10), what both channels say about the top left corner. The wrong line has the right shape, (1, 6, 2), and so nothing complains; but its first token is
-# two neighbours of one channel. `reshape` reads memory from left to right and cuts it anew; it swaps nothing.
+# two neighbours of one channel. `reshape` reads the numbers in the order of the axes, the last axis fastest, and cuts that list anew; it swaps nothing.
 #
 # See the same slip on a photograph, whose "map" has three channels, its colours:
 
@@ -337,11 +337,12 @@ plots.show(
         finding="The shape is right in both",
     ),
     alt="On the left the portrait, unharmed. On the right nine small, flat, grey-toned copies of "
-    "it in three rows of three: the red, the green and the blue channel, each cut into three.",
+    "it in three rows of three: a row for the red, the green and the blue channel. Each of the "
+    "three copies in a row has every third row of the photograph.",
 )
 
 # %% [markdown]
-# *Count the faces on the right.* The red channel comes first in memory, so the first third of the "pixels" is made of red alone, three neighbours at a time.
+# *Count the faces on the right.* The red channel comes first in the list, so the first third of the "pixels" is made of red alone, three neighbours at a time. Three rows of the photograph then fit side by side into one, and that is why each channel shows three faces.
 #
 # The course avoids the question where it can. Its modules pass **maps with channels last**, (B, H', W', C): LayerNorm and Linear act on the last axis as they are, no height and width travel beside the tensor, and
 # tokens are one `flatten(1, 2)` away, with `unflatten` for the way back.
@@ -355,19 +356,19 @@ print("permute once; after that, flatten and unflatten are enough")
 # %% [markdown]
 # ## 5 · LayerNorm or BatchNorm?
 #
-# After the projection comes a norm. Convolutional networks mostly use BatchNorm, transformers LayerNorm, and the difference is which numbers share a mean. Two tokens of three channels, by hand:
+# After the projection comes a norm. Convolutional networks mostly use BatchNorm, transformers LayerNorm, and the difference is which numbers share a mean. Three tokens of three channels, by hand:
 
 # %%
-two = torch.tensor([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])  # 2 tokens, 3 channels
-by_token = (two - two.mean(1, keepdim=True)) / two.std(1, keepdim=True, correction=0)
-by_channel = (two - two.mean(0)) / two.std(0, correction=0)
+three = torch.tensor([[1.0, 2, 3], [10, 20, 30], [101, 102, 103]])  # 3 tokens, 3 channels
+by_token = (three - three.mean(1, keepdim=True)) / three.std(1, keepdim=True, correction=0)
+by_channel = (three - three.mean(0)) / three.std(0, correction=0)
 print("LayerNorm, each token over its channels\n", by_token.round(decimals=2))
 print("BatchNorm, each channel over the tokens\n", by_channel.round(decimals=2))
-assert torch.allclose(by_token, nn.LayerNorm(3)(two), atol=1e-4)
-assert torch.allclose(by_channel, nn.BatchNorm1d(3)(two), atol=1e-4)
+assert torch.allclose(by_token, nn.LayerNorm(3)(three), atol=1e-4)
+assert torch.allclose(by_channel, nn.BatchNorm1d(3)(three), atol=1e-4)
 
 # %% [markdown]
-# LayerNorm asks *in what proportion* a token holds its channels: 1, 2, 3 and 10, 20, 30 come out alike. BatchNorm asks whether a token has more of a channel *than the other tokens*, so what a token becomes depends on
+# LayerNorm keeps the *pattern* of a token's channels, and drops their level and their scale: multiply all of them by ten, or add a hundred to each, and the result is the same. BatchNorm asks whether a token has more of a channel *than the other tokens*, so what a token becomes depends on
 # its company.
 #
 # **Predict.** Send the astronaut through alone, and then in a batch with a very dark copy of herself. With which norm do *her* tokens change?
@@ -402,7 +403,7 @@ print("same shape:", silent.shape == meant.shape, " same numbers:", torch.allclo
 #
 # ## Build it
 #
-# You have all the parts. First as the posts write it, tokens with their height and width beside them:
+# You have all the parts. First with tokens, and their height and width beside them:
 
 
 # %% tags=["stage"]
@@ -495,7 +496,7 @@ plots.show(
 # ## 7 · What if the photograph moves by one pixel?
 #
 # Nothing in the world has changed when the camera moves by a pixel. Does the network notice? Let us compare the tokens of the photograph with those of the photograph a few pixels further right,
-# and be fair: when the content has moved by a whole stride, we compare with the token next door.
+# and be fair: when the content has moved by a whole stride, we compare with the token next door. And since the question is about patches, we take the convolutions alone, without the LayerNorm, which rescales every token.
 #
 # **Predict.** Which tokens change more under a shift of one pixel: 4×4 patches that touch, or 7×7 patches that overlap? By how much? And after a shift of four?
 
@@ -509,22 +510,24 @@ def shifted(shift: int) -> Tensor:
 
 
 def change(embed, shift: int) -> float:
-    before, after = embed(shifted(0)), embed(shifted(shift))  # (1, H', W', C)
-    whole = (shift + 2) // 4  # by so many tokens the content has moved, rounded
-    before, after = before[:, 4:-4, 4 : -4 - whole], after[:, 4:-4, 4 + whole : -4]
-    spread = (before - before.mean((0, 1, 2))).square().mean()
-    return ((after - before).square().mean() / spread).sqrt().item()
+    before, after = embed(shifted(0)), embed(shifted(shift))  # (1, C, H', W')
+    moved = (shift + 2) // 4  # the content moved by so many tokens, rounded
+    before = before[..., 4:-4, 4 : -4 - moved]  # every token but those at the border,
+    after = after[..., 4:-4, 4 + moved : -4]  # and the tokens at the places it moved to
+    difference = (after - before).square().mean()
+    spread = (before - before.mean((2, 3), keepdim=True)).square().mean()  # among the tokens
+    return (difference / spread).sqrt().item()
 
 
 # %% [markdown]
-# `change` is 0 when the tokens are the same, and √2 when they are as different as two tokens picked at random. (The border is left out: there, padding changes them too. `OverlapPatchEmbedding` pads even patches of 4, as in the trap of section 3; away from the border they touch all the same.) Eight random initialisations of each kind, because one could be luck:
+# `change` is 0 when the tokens are the same, and √2 when they are as different as two tokens picked at random. (The border is left out: there, padding changes them too.) Eight random initialisations of each kind, because one could be luck:
 
 # %%
 shifts = range(9)
 random_weights = {}
-for patch_size in (4, 7):
+for patch_size, padding in ((4, 0), (7, 3)):
     torch.manual_seed(0)
-    embeds = [OverlapPatchEmbedding(3, 32, patch_size, stride=4) for _ in range(8)]
+    embeds = [nn.Conv2d(3, 32, patch_size, stride=4, padding=padding) for _ in range(8)]
     each = torch.tensor([[change(embed, shift) for shift in shifts] for embed in embeds])
     random_weights[f"{patch_size}×{patch_size}, random weights"] = each.mean(0).tolist()
     low, mean, high = each[:, 1].min(), each[:, 1].mean(), each[:, 1].max()
@@ -534,22 +537,22 @@ for patch_size in (4, 7):
 # Did you expect more? The averages are close, and the two ranges overlap. *With random weights, overlap makes tokens hardly steadier.* There is a reason: a random filter weighs neighbouring pixels without regard to each other, so its answer changes as much as
 # the pixels under it do, and pixels change as much under a wide patch as under a narrow one.
 #
-# Overlap is not steadiness; it is *room* for it. A wide patch can hold a smooth filter, one that lets a pixel in gradually and out gradually. Compare one that averages, of each kind: all weights alike for 4×4, and a
-# tent, 1 2 3 4 3 2 1, for 7×7.
+# Overlap is not steadiness; it is *room* for it, because at stride 4 only overlapping patches can be wider than four pixels. So compare filters that average: all weights alike, for 4×4 and for 7×7; and a
+# tent, 1 2 3 4 3 2 1, which lets a pixel in gradually and out gradually.
 
 # %%
-box, tent = torch.ones(4) / 4, torch.tensor([1.0, 2, 3, 4, 3, 2, 1]) / 16
+def averaging(profile: list[int], padding: int):
+    shares = torch.tensor(profile) / sum(profile)
+    weight = torch.outer(shares, shares).expand(3, 1, -1, -1)  # each colour by itself
+    return lambda x: F.conv2d(x, weight, stride=4, padding=padding, groups=3)
 
 
-def averaging(profile: Tensor, padding: int):
-    weight = torch.outer(profile, profile).expand(3, 1, -1, -1)  # each colour by itself
-    return lambda x: F.conv2d(x, weight, stride=4, padding=padding, groups=3).permute(0, 2, 3, 1)
-
-
-smooth = {
-    "4×4, average": [change(averaging(box, 0), shift) for shift in shifts],
-    "7×7, tent": [change(averaging(tent, 3), shift) for shift in shifts],
+averages = {
+    "4×4, average": averaging([1] * 4, 0),
+    "7×7, average": averaging([1] * 7, 3),
+    "7×7, tent": averaging([1, 2, 3, 4, 3, 2, 1], 3),
 }
+smooth = {name: [change(embed, shift) for shift in shifts] for name, embed in averages.items()}
 for name, values in smooth.items():
     print(f"{name}: one pixel {values[1]:.3f}, two {values[2]:.3f}, four {values[4]:.3f}")
 
@@ -560,29 +563,29 @@ plots.show(
         random_weights | smooth,
         what="change of the tokens",
         stride=4,
-        finding="A whole stride changes nothing; in between, the filter matters most",
+        finding="A whole stride changes nothing; in between, averages are the steadiest",
     ),
-    alt="Four curves over a shift of 0 to 8 pixels, all zero at 0, 4 and 8 and highest at 2 and 6. "
-    "The two with random weights lie close together. The two that average lie at less than half of "
-    "that, the tent of the overlapping patches a little under the plain average.",
+    alt="Five curves over a shift of 0 to 8 pixels, all zero at 0, 4 and 8 and highest at 2 and 6. "
+    "The two with random weights lie close together. The three that average lie lower, between a "
+    "third and three fifths of that: 4 by 4 the highest, 7 by 7 the lowest, the tent between.",
 )
 
 # %% [markdown]
 # *Look at 0, 4 and 8.* Away from the border, a shift by a whole stride moves every token to the place next door, unchanged: that is what a convolution promises, with or without overlap, and it promises nothing in between.
-# In between, the kind of filter moves the curve by more than half; the overlap, by a little, and only with a filter that makes use of it.
+# In between, averages change about half as much as random filters, or less, and of the averages the widest is the steadiest. The tent is no better, although it is smoother: what counts is the width. When a plain average moves by one pixel, one of its columns is exchanged, one of seven or one of four.
 #
 # So the honest summary of what overlap does, measured:
 #
 # | question | touching 4×4 | overlapping 7×7 |
 # |---|---|---|
 # | at which places does no token see an upright edge? | every fourth | none |
-# | how much do tokens change when the image moves by a pixel, with random weights? | as much | as much |
-# | and with filters that average? | a little more | a little less |
+# | how much do tokens change when this photograph moves by a pixel, with random weights? | as much | as much |
+# | and with filters that average? | more | less |
 # | and with *learned* filters? | not measured | not measured: it takes a training run |
 #
 # ## 8 · Is it the patches that keep ViT from other sizes?
 #
-# You may have read that a ViT trained at one size works badly at another *because its patches do not overlap*. Two things are mixed in that sentence. Let us separate them: embed with and without overlap, and with and without
+# You may have read that a ViT trained at one size works badly at another *because its patches do not overlap* ([*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) says so). Two things are mixed in that sentence. Let us separate them: embed with and without overlap, and with and without
 # a learned *position embedding*, the vector that ViT adds to each token to say where it stands. It is a table with one row for each place, so it has the training size built in.
 #
 # **Predict.** Four combinations, made for 256×256 and then handed 512×512. Which of them run?
@@ -805,9 +808,9 @@ check("01.6", field_of_a_token)
 # > - *4×4 or 7×7.* The overview speaks of patches of 4×4 (Section 3); the model that is described and released has patches of 7×7 at stride 4, then 3×3 at stride 2 (Section 3.1). "4×4" is how much image there is for each token, 7×7 is what a token sees.
 # > - *One merging too many.* The drawing of the architecture (Figure 2) begins with an overlap patch embedding and shows a patch merging in each of the four blocks too, five steps in all. Four strides, 4 · 2 · 2 · 2, make 32; the released model has four.
 # > - *Embedding or merging.* The drawing calls the first an embedding and the others merging (Figure 2); the text calls all of them merging (Section 3.1). They are the same layer with other numbers, and so it is in the code.
-# > - *Why ViT transfers badly.* A post that you may come from ([*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html), first *Efficient Vision Transformer From Scratch*) gives patches without overlap as the cause. Section 8 separates the two: what has one size built in is the position table, and the paper names *its* interpolation as what costs accuracy (Section 3.1). What overlap adds is continuity between neighbours.
+# > - *Why ViT transfers badly.* The post that section 8 links (first *Efficient Vision Transformer From Scratch*) gives patches without overlap as the cause. Section 8 separates the two: what has one size built in is the position table, and the paper names *its* interpolation as what costs accuracy (Section 3.1). What overlap adds is continuity between neighbours.
 # > - *Efficient by overlap?* The same post calls SegFormer's attention efficient by its overlapping patches. Overlap only costs, {{overlap_factor}} times the multiply-adds of this layer. What saves is that a token stands for four pixels a side, and what lesson 03 does to the keys.
-# > - *Channels.* A post that prints 64 channels in stage 1 is about B1 to B5; B0 has 32 (Table 6).
+# > - *Channels.* Stage 1 has 64 channels in B1 to B5, and 32 in B0 (Table 6).
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203): Section 3.1, overlapped patch merging, and Table 6. A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929): eq. 1 is the embedding, Section 3.2 the
 # interpolation. J. L. Ba, J. R. Kiros and G. E. Hinton, *Layer Normalization*, [arXiv:1607.06450](https://arxiv.org/abs/1607.06450). R. Zhang, *Making Convolutional Networks Shift-Invariant Again*, [arXiv:1904.11486](https://arxiv.org/abs/1904.11486), takes section 7 further: smooth filters before every stride. Photograph: NASA, public domain.

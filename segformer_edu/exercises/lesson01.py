@@ -125,10 +125,11 @@ def tokens_to_map(tokens: Tensor, height: int, width: int) -> Tensor:
     solution=tokens_to_map,
     hints=[
         "How were the tokens made? Undo that, last step first.",
-        "A view never moves a number in memory. Which of your steps brings the channels forward?",
+        "view, reshape and unflatten keep the order of the numbers. Which of your steps brings the "
+        "channels forward?",
         "Split N into (height, width), then permute; or transpose first, then split.",
     ],
-    takeaway="a view renames the numbers in their order; only a permute changes the order.",
+    takeaway="reshape and unflatten keep the order of the numbers; only a permute changes it.",
 )
 def examine_tokens_to_map(answer: Callable[..., Tensor]) -> str | None:
     generator = torch.Generator().manual_seed(0)
@@ -141,8 +142,8 @@ def examine_tokens_to_map(answer: Callable[..., Tensor]) -> str | None:
         tokens_to_map,
         [case(3, 5, 4), case(4, 4, 4), case(6, 2, 3)],
         {
-            "the shape is right and the numbers are not: channels and tokens lie in memory in "
-            "another order than you read them.": lambda x, h, w: x.reshape(len(x), -1, h, w),
+            "the shape is right and the numbers are not: a reshape reads token after token, and a "
+            "map wants channel after channel.": lambda x, h, w: x.reshape(len(x), -1, h, w),
             "rows and columns are swapped: tokens run along a row first.": (
                 lambda x, h, w: x.transpose(1, 2).reshape(len(x), -1, w, h)
             ),

@@ -137,7 +137,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "area of the strip": lambda patch_size, stride: patch_size * max(patch_size - stride, 0),
     },
     "01.3": {
-        "in another order": lambda x, h, w: x.view(x.shape[0], x.shape[2], h, w),
+        "token after token": lambda x, h, w: x.view(x.shape[0], x.shape[2], h, w),
         "rows and columns are swapped": lambda x, h, w: x.mT.reshape(len(x), -1, w, h),
         "column by column": lambda x, h, w: x.reshape(len(x), w, h, -1).permute(0, 3, 2, 1),
         "channels last": lambda x, h, w: x.reshape(len(x), h, w, -1),

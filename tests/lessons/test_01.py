@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import jupytext
 import numpy as np
 import pytest
 import torch
@@ -12,31 +11,27 @@ from torch.nn import functional as F
 from segformer_edu import OverlapPatchEmbedding
 from segformer_edu.analysis.patches import PatchRow
 from segformer_edu.data.photos import normalize, sample_photo
+from tests.lessons.written import written_out
 
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/01_overlapping_patches.py"
 
 
 @pytest.fixture(scope="module")
-def stages():
-    """The classes of the cells tagged `stage`."""
-    names = {"torch": torch, "nn": nn, "Tensor": torch.Tensor}
-    for cell in jupytext.read(SOURCE, fmt="py:percent").cells:
-        if "stage" in cell.metadata.get("tags", []):
-            exec(cell.source, names)
-    return names
+def lesson():
+    return written_out(SOURCE, imports=True, images=normalize(sample_photo()))
 
 
 @pytest.mark.parametrize("size", [(64, 48), (33, 47)])
-def test_overlapping_tokens_are_the_packages_map_flattened(stages, size):
-    early, final = stages["OverlappingTokens"](3, 8, 7, 4), OverlapPatchEmbedding(3, 8, 7, 4)
+def test_overlapping_tokens_are_the_packages_map_flattened(lesson, size):
+    early, final = lesson["OverlappingTokens"](3, 8, 7, 4), OverlapPatchEmbedding(3, 8, 7, 4)
     final.load_state_dict(early.state_dict())
     images = torch.randn(2, 3, *size)
     tokens, (height, width) = early(images)
     torch.testing.assert_close(tokens.unflatten(1, (height, width)), final(images))
 
 
-def test_touching_patches_are_unfold_and_linear(stages):
-    early = stages["PatchEmbedding"](3, 8, 4)
+def test_touching_patches_are_unfold_and_linear(lesson):
+    early = lesson["PatchEmbedding"](3, 8, 4)
     images = torch.randn(2, 3, 33, 47)
     cut = F.unfold(images, 4, stride=4).mT
     expected = F.linear(cut, early.projection.weight.flatten(1), early.projection.bias)
@@ -70,31 +65,42 @@ def test_3_and_7_are_the_smallest_odd_kernels_that_lose_no_pixel_at_any_size():
             assert complete == (patch_size >= 2 * stride - 1)
 
 
-def change(embed, images, shift):
-    """As in the lesson: how much tokens change when the content moves, whole tokens apart."""
-    before, after = (embed(images[..., 128:384, 128 - by : 384 - by]) for by in (0, shift))
-    whole = (shift + 2) // 4
-    before, after = before[:, 4:-4, 4 : -4 - whole], after[:, 4:-4, 4 + whole : -4]
-    spread = (before - before.mean((0, 1, 2))).square().mean()
-    return ((after - before).square().mean() / spread).sqrt().item()
+@torch.no_grad()
+def test_overlap_steadies_averages_by_its_width_and_random_filters_hardly(lesson):
+    change, averaging = lesson["change"], lesson["averaging"]
+    random = {}
+    for patch_size, padding in ((4, 0), (7, 3)):
+        torch.manual_seed(7)  # other weights than the lesson's
+        convs = [nn.Conv2d(3, 32, patch_size, 4, padding) for _ in range(8)]
+        random[patch_size] = [np.mean([change(conv, by) for conv in convs]) for by in range(9)]
+        assert max(change(conv, by) for conv in convs for by in (4, 8)) < 1e-4
+    assert random[7][1] == pytest.approx(random[4][1], rel=0.15)
+    for shift in (1, 2, 3):
+        touching, wide, tent = (
+            change(averaging(profile, padding), shift)
+            for profile, padding in (([1] * 4, 0), ([1] * 7, 3), ([1, 2, 3, 4, 3, 2, 1], 3))
+        )
+        assert wide < 0.95 * tent < 0.95 * 0.95 * touching < 0.6 * random[4][shift]
 
 
 @torch.no_grad()
-def test_overlap_steadies_smooth_filters_a_little_and_random_ones_hardly():
-    images = normalize(sample_photo())
-    random = {}
-    for patch_size in (4, 7):
-        torch.manual_seed(7)  # other weights than the lesson's
-        embeds = [OverlapPatchEmbedding(3, 32, patch_size, 4) for _ in range(4)]
-        random[patch_size] = np.mean([change(embed, images, 1) for embed in embeds])
-        assert max(change(embed, images, 4) for embed in embeds) < 1e-4
-    assert random[7] == pytest.approx(random[4], rel=0.15)
+def test_change_is_none_for_the_same_tokens_and_root_2_for_unrelated_ones(lesson):
+    def noise(images):  # whatever it is handed: tokens that have nothing to do with one another
+        return torch.randn(1, 32, 64, 64, generator=generator)
 
-    def averaging(profile, padding):
-        profile = torch.tensor(profile) / sum(profile)
-        weight = torch.outer(profile, profile).expand(3, 1, -1, -1)
-        return lambda x: F.conv2d(x, weight, stride=4, padding=padding, groups=3).movedim(1, -1)
+    generator = torch.Generator().manual_seed(0)
+    assert lesson["change"](noise, 1) == pytest.approx(2**0.5, rel=0.02)
+    assert lesson["change"](nn.Conv2d(3, 32, 4, 4), 0) == 0
 
-    touching = change(averaging([1.0, 1, 1, 1], 0), images, 1)
-    overlapping = change(averaging([1.0, 2, 3, 4, 3, 2, 1], 3), images, 1)
-    assert 0.7 * touching < overlapping < 0.95 * touching < 0.5 * random[4]
+
+@pytest.mark.parametrize("token", [(1, 2, 3), (10, 20, 30), (101, 102, 103)])
+def test_layer_norm_keeps_a_pattern_and_drops_its_level_and_scale(token):
+    expected = torch.tensor([-1.5, 0, 1.5]) * (2 / 3) ** 0.5
+    found = nn.LayerNorm(3)(torch.tensor(token, dtype=torch.float32))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_reshape_reads_in_the_order_of_the_axes_wherever_the_numbers_lie():
+    turned = torch.arange(6).view(2, 3).T  # its numbers lie in memory as 0 1 2 3 4 5
+    assert turned.reshape(6).tolist() == [0, 3, 1, 4, 2, 5]
+    assert turned.data_ptr() == turned.T.data_ptr()  # a permute moves nothing, too
