@@ -540,6 +540,7 @@ for patch_size, padding in ((4, 0), (7, 3)):
 # Overlap is not steadiness; it is *room* for it, because at stride 4 only overlapping patches can be wider than four pixels. So compare filters that average: all weights alike, for 4×4 and for 7×7; and a
 # tent, 1 2 3 4 3 2 1, which lets a pixel in gradually and out gradually.
 
+
 # %%
 def averaging(profile: list[int], padding: int):
     shares = torch.tensor(profile) / sum(profile)
