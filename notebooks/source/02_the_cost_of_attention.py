@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from segformer_edu import OverlapPatchEmbedding, plots
+from segformer_edu.analysis.memory import peak_bytes
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.exercises import check, hint, solution
 from segformer_edu.widgets import AttentionBill, progress
@@ -43,7 +43,7 @@ names = ["wall", "shaded wall", "shaded suit", "suit"]
 tokens = [[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 2.0]]  # (grey, orange)
 
 # %% [markdown]
-# The first token asks: *who is like me?* It holds its own numbers, its **query**, against the numbers of each token, their **keys**: multiply number by number, add up. That is the dot product, large where both
+# The first token asks: *who goes with me?* It holds its own numbers, its **query**, against the numbers of each token, their **keys**: multiply number by number, add up. That is the dot product, large where both
 # are large in the same places.
 #
 # **Predict.** The query is `[2, 0]`. What are its four dot products?
@@ -101,7 +101,7 @@ plots.show(
 
 # %% [markdown]
 # *Look at the sums.* Every row is one: a query has one unit of attention, no more, and shares it out. The columns differ: a key may be looked at by many or by few. The strong tokens at both ends get more than
-# the shaded ones between them.
+# the shaded ones between them. *Shaded wall* even gives twice as much to *wall* as to itself, because a dot product rewards two things: numbers that are large in the same places, and numbers that are large at all.
 #
 # The axis matters. `softmax(dim=-1)` runs along the keys; along the queries it would have made the columns sum to one, with no error and the very same shape. Exercise 02.2 knows that mistake.
 #
@@ -127,7 +127,7 @@ assert torch.allclose(attention(q, k, v), F.scaled_dot_product_attention(q, k, v
 print("by hand, in matrix form, and in PyTorch: the same")
 
 # %% [markdown]
-# Now a real photograph. The patches are those of lesson 01, with random weights; we skip the learned query, key and value for a moment and let each token use its own numbers for all three.
+# Now a real photograph. The patches are those of lesson 01, with random weights; we skip the learned query, key and value for a moment and let each token use its own numbers for all three. The LayerNorm at the end of the patches has made all tokens equally long, as vectors, so here the largest product is a token's with itself, and a large one means likeness.
 
 # %%
 photo = sample_photo("astronaut")
@@ -179,7 +179,7 @@ plots.show(
 #
 # ## 4 · Why several heads?
 #
-# A row has only one unit of attention to give. A token that wants to look at its own edge *and* at the sky has to split it. So the channels are dealt out to several **heads**, and each head computes an
+# A row has only one unit of attention to give. A token that wants to look at its own edge *and* at the other side of the picture has to split it. So the channels are dealt out to several **heads**, and each head computes an
 # attention of its own, over d = C / heads channels.
 #
 # **Predict.** With 4 heads instead of 1, how many entries do the matrices have in all? And how many multiplications does it take to fill them?
@@ -238,7 +238,7 @@ with torch.no_grad():
 print("the same as nn.MultiheadAttention")
 
 # %% [markdown]
-# And do heads see different things? Here is one query in four heads. As before each head uses the tokens' own numbers, eight channels of the thirty-two.
+# And do heads see different things? Here is one query in four heads. As before each head uses the tokens' own numbers, eight channels of the thirty-two. (These pieces are not equally long, so a query may look most at a key that is longer than its own.)
 
 # %%
 h = ours.heads(x.reshape(1, 32, 32, 32))[0]  # (4, 1024, 8)
@@ -256,7 +256,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look for what all four share, and what only one has.* The filters of lesson 01 are random, so the heads differ by accident; in a trained model the differences are what training found useful. Lesson 09 looks at those.
+# *Look for what all four share, and what only one has.* The filters of lesson 01 are random, so the heads differ by accident; in a trained model the differences are what training found useful. Lesson 09 will look at those.
 #
 # ## 5 · Why divide by √d?
 #
@@ -264,6 +264,8 @@ plots.show(
 # d**. It has a spread of √d, so dividing by √d brings it back to 1. (This is the argument of the first transformer paper, arXiv:1706.03762, Section 3.2.1.)
 #
 # **Predict.** What does a softmax over scores do when their spread grows? Will it share more evenly, or less?
+#
+# To measure that we count the keys that a query looks at, by the *entropy* of its weights, −Σ w log w. It is 0 when one key has all the weight, and log n when n keys share it evenly, so e to the entropy is a number of keys.
 
 # %%
 prediction = ...  # "more" or "less"
@@ -271,7 +273,7 @@ prediction = ...  # "more" or "less"
 
 # %%
 def effective_keys(scores):
-    """How many keys a query really looks at: e to the entropy of its weights."""
+    """How many keys a query looks at: e to the entropy of its weights, on average."""
     return torch.distributions.Categorical(logits=scores).entropy().exp().mean().item()
 
 
@@ -331,15 +333,17 @@ prediction = ...  # "shorter" or "longer"
 # %%
 push, v = torch.randn(2, 256, 256, generator=generator)  # q and k are still those of d = 256
 for name, root in (("q kᵀ", 1), ("q kᵀ / √d", math.sqrt(256))):
-    scores = (raw[256] / root).requires_grad_()
+    queries = q.clone().requires_grad_()
+    scores = queries @ k.T / root
+    scores.retain_grad()
     ((scores.softmax(dim=-1) @ v) * push).sum().backward()
-    length = (scores.grad @ k / root).norm(dim=-1).mean()  # the chain rule, from scores to q
+    length = queries.grad.norm(dim=-1).mean()
     keys = effective_keys(scores.grad.abs().log())
     print(f"{name:<9}  length {length:>2.0f}, through {keys:>3.0f} of 256 keys")
 
 # %% [markdown]
 # It is *longer*: undivided, a score is √d times as steep in q. But it comes through a few keys only, those that the query looks at as it is; divided, it comes through nearly half of them.
-# **What a query does not look at, it cannot learn to look at.** Divided by √d, a head of any width starts out undecided, and hears from all sides.
+# **What a query does not look at, it hardly learns to look at.** Divided by √d, a head of any width starts out undecided, and hears from all sides.
 #
 # An honest limit: the argument is about independent numbers of variance 1. Nothing keeps them so once training has begun. It sets the scale at the start, and that is what the division is for.
 #
@@ -467,26 +471,14 @@ N = 96**2
 before = os.times()
 attention(inputs[N], inputs[N], inputs[N])
 after = os.times()
-print(f"computing               {after.user - before.user:.2f} s")
-print(f"in the operating system {after.system - before.system:.2f} s")
+system = after.system - before.system
+print(f"{system / (system + after.user - before.user):.0%} of it is spent in the operating system")
 
 # %% [markdown]
 # N² is the law of the arithmetic. What you pay on top is for memory.
 #
-# Why stop at 96²? Because of the other bill. This course promises to run in two gigabytes, and we have not yet asked how many *copies* of the matrix the three lines make. The profiler writes down every allocation, so its running sum tells.
-
-
-# %%
-def peak_bytes(function, *arguments):
-    """The most memory that torch holds at one time during the call, beyond the arguments."""
-    with profile(profile_memory=True) as record:
-        function(*arguments)
-    events = record.profiler.kineto_results.events()
-    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-    return int(np.cumsum([change for _, change in changes]).max())
-
-
-# %% [markdown]
+# Why stop at 96²? Because of the other bill. This course promises to run in two gigabytes, and we have not yet asked how many *copies* of the matrix the three lines make. torch's profiler writes down every allocation and every release. The largest of their running sums is the *peak*, and `peak_bytes` finds it.
+#
 # **Predict.** The matrix of 64² tokens takes {{attention_mib_64}} MiB. What will the peak be?
 
 # %%
@@ -516,7 +508,7 @@ assert torch.allclose(attention_in_bands(inputs[N], inputs[N], inputs[N]), exact
 print("in bands of 512 queries: the same answer")
 
 # %% [markdown]
-# Now `512·N` scores exist at one time, and never N×N. A **fused kernel** goes further: it takes the keys in blocks as well, keeps a running sum for the softmax, and holds blocks so small that they stay in the cache. How a softmax can be computed in pieces is exercise 02.6; the idea is from
+# Now the scores of 512 queries exist at one time, and never all N×N. A **fused kernel** goes further: it takes the keys in blocks as well, keeps a running sum for the softmax, and holds blocks so small that they stay in the cache. How a softmax can be computed in pieces is exercise 02.6; the idea is from
 # [Milakov and Gimelshein 2018](https://arxiv.org/abs/1805.02867), the kernel that made it known is [FlashAttention](https://arxiv.org/abs/2205.14135). In PyTorch it is `F.scaled_dot_product_attention`, with which you checked your work.
 #
 # **Predict.** Which law of growth does the fused kernel change: that of the time, or that of the memory?
@@ -538,7 +530,10 @@ forms = {"explicit": (attention, small)}
 forms |= {"in bands": (attention_in_bands, list(inputs)), "fused": (fused, list(inputs))}
 time_and_memory = {"processor seconds": {}, "peak memory, MiB": {}}
 for name, (form, counts) in progress(forms.items(), "ways to compute attention"):
-    took = [seconds(form, inputs[N], inputs[N], inputs[N]) for N in counts]
+    if form is attention:
+        took = explicit  # as measured in section 7
+    else:
+        took = [seconds(form, inputs[N], inputs[N], inputs[N]) for N in counts]
     held = [peak_bytes(form, inputs[N], inputs[N], inputs[N]) / 2**20 for N in counts]
     for panel, values in zip(time_and_memory.values(), (took, held), strict=True):
         panel[f"{name}: N to the {fitted_exponent(counts, values):.1f}"] = (counts, values)
@@ -549,7 +544,7 @@ plots.show(
         time_and_memory,
         "tokens N",
         {N: f"{math.isqrt(N)}²" for N in inputs},
-        "The fused kernel saves the memory; the work is the same",
+        "The fused kernel saves the memory; the multiply-adds are the same",
     ),
     alt="Two panels over 32² to 128² tokens, on logarithmic axes. Left, seconds: three steep "
     "lines, of slopes about two and more, the fused kernel's the lowest. Right, peak memory: the "
@@ -560,7 +555,7 @@ plots.show(
 # %% [markdown]
 # *Right: memory.* The explicit form holds two N×N matrices, so its memory grows as N². In bands it grows as N. The fused kernel needs its output, which grows as N too, and a workspace that hardly depends on N; as long as the workspace is the larger part, the line is nearly flat, and then it bends upwards.
 #
-# *Left: time.* Lower, but look at the slope of the fused kernel's line. The fused kernel does all 2·N²·C multiply-adds: it avoids storing the scores, not computing them. **Twice the side of the image still takes about sixteen times as long.** So for memory, the bill can be paid by a better kernel. For time, something has to
+# *Left: time.* The fused kernel's line is the lowest, but look at its slope. The kernel does all 2·N²·C multiply-adds: it avoids storing the scores, not computing them. **Twice the side of the image still takes about sixteen times as long.** So for memory, the bill can be paid by a better kernel. For time, something has to
 # give: fewer tokens, or fewer keys.
 
 # %%
@@ -573,7 +568,7 @@ print("at 128² tokens the fused kernel needs less than a hundredth of the expli
 # ## Play
 #
 # Image, patch size and heads make the bill; the black line is memory. When you run the cell, the memory slider starts at the step nearest to the memory of *your* machine (the picture you see before that has a nominal {{bill_nominal_memory}} GiB). Heads are 64 channels wide
-# here, as in ViT and in SegFormer B1 to B5. All sliders answer to the arrow keys.
+# here, as in ViT-Base and in SegFormer B1 to B5. All sliders answer to the arrow keys.
 
 # %%
 AttentionBill()
@@ -716,7 +711,7 @@ check("02.6", merge)
 # 1. Which sums are one, those of the rows or those of the columns, and which axis does the softmax run over?
 # 2. An image becomes twice as wide and twice as high. By how much do tokens, matrix, and the time of the fused kernel grow?
 # 3. Eight heads instead of one: what happens to the entries, and what to the multiply-adds?
-# 4. What do undivided scores make of a wide head, and what can it then not learn?
+# 4. What do undivided scores make of a wide head, and what does it then hardly learn?
 # 5. What does the fused kernel save, and what not?
 #
 # <details><summary>Answers</summary>
@@ -724,14 +719,14 @@ check("02.6", merge)
 # 1. The rows: each query shares out a weight of one among the keys, so the softmax runs over the keys, the last axis.
 # 2. Four times the tokens, sixteen times the matrix, about sixteen times the time.
 # 3. Eight times the entries; as many multiply-adds.
-# 4. Their variance is d. The softmax over them is nearly a hard choice, and a gradient comes through the few keys that a query looks at already: it cannot learn to look at others.
+# 4. Their variance is d. The softmax over them is nearly a hard choice, and a gradient comes through the few keys that a query looks at already: it hardly learns to look at others.
 # 5. The memory of the matrix. Every score is still computed.
 #
 # </details>
 #
 # > **Where paper, code and posts differ**
 # >
-# > - *N or N².* A post that many begin with counts the pixels of the image and calls it the cost of a map; the map has the square of that. It speaks of 768 or 728 maps; there is one for each head of each layer, 144 in ViT-Base ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929), Table 1).
+# > - *N or N².* The post of section 6 counts the pixels of the image and calls it the cost of a map; the map has the square of that. It speaks of 768 or 728 maps; there is one for each head of each layer, 144 in ViT-Base ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929), Table 1).
 # > - *Which d.* The paper writes √d_head (arXiv:2105.15203, eq. 1); code has had √C, as you saw. They agree with one head only.
 # > - *How wide is a head?* The sentence before that equation gives q, k and v of each head N × C numbers (arXiv:2105.15203, Section 3.1). In code a head has C / heads channels.
 # > - *"FlashAttention makes attention linear."* Its memory, yes; its arithmetic is that of plain attention ([Dao and others 2022](https://arxiv.org/abs/2205.14135), Section 3.1).

@@ -8,7 +8,9 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from segformer_edu import SpatialReductionAttention
+from segformer_edu import OverlapPatchEmbedding, SpatialReductionAttention
+from segformer_edu.analysis.memory import peak_bytes
+from segformer_edu.data.photos import normalize, sample_photo
 from tests.lessons.written import written_out
 
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/02_the_cost_of_attention.py"
@@ -37,26 +39,26 @@ def test_every_form_is_attention_by_definition(lesson, form, tokens):
     torch.testing.assert_close(lesson[form](q, k, v), expected)
 
 
-def test_peak_bytes_counts_what_is_alive_at_one_time(lesson):
-    def three_one_after_another(x):
-        for _ in range(3):
-            x = x + 1  # the old one goes when the new one is there
+def test_a_short_token_looks_more_at_a_long_one_of_its_kind_than_at_itself(lesson):
+    wall, shaded = torch.tensor([[2.0, 0], [1, 0]])
+    weights = (shaded @ torch.stack([wall, shaded, shaded.flip(0), wall.flip(0)]).T / 2**0.5).exp()
+    assert weights[0] / weights[1] == pytest.approx(math.exp(1 / 2**0.5))  # 2.03
 
-    def three_at_once(x):
-        return [x + 1, x + 1, x + 1]
 
-    def around(size):
-        return pytest.approx(size, abs=200)  # the 1 is a tensor for a moment
-
-    x = torch.zeros(2**18)  # 1 MiB
-    assert lesson["peak_bytes"](three_one_after_another, x) == around(2 * x.nbytes)
-    assert lesson["peak_bytes"](three_at_once, x) == around(3 * x.nbytes)
+def test_after_layer_norm_every_token_goes_best_with_itself_and_in_a_head_few_do():
+    torch.manual_seed(1)  # other weights than the lesson's
+    pixels = F.interpolate(normalize(sample_photo("astronaut")), (128, 128), mode="area")
+    with torch.no_grad():
+        tokens = OverlapPatchEmbedding(3, 32, 7, 4)(pixels).flatten(0, 2)
+    products, in_a_head = tokens @ tokens.T, tokens[:, :8] @ tokens[:, :8].T
+    assert (products.diagonal() > products.amax(1) - 1e-3).all()
+    assert (in_a_head.diagonal() == in_a_head.amax(1)).double().mean() < 0.5
 
 
 def test_memory_grows_with_the_square_in_bands_linearly_and_fused_hardly(lesson):
     def peak(form, tokens):
         q, k, v = torch.randn(3, 1, tokens, 32)
-        return lesson["peak_bytes"](lesson[form], q, k, v)
+        return peak_bytes(lesson[form], q, k, v)
 
     matrix = 4 * 2048**2
     assert peak("attention", 2048) == pytest.approx(2 * matrix, rel=0.03)
