@@ -2,7 +2,7 @@
 # # Lesson 03 · How can attention be affordable?
 #
 # Lesson 02 read you the bill: every token asks every other, and the work grows with N². A fused kernel saves the memory, not the work. This lesson goes for the work. The idea fits on one line:
-# **keep all the questions, merge the answers.** It is called spatial reduction. It comes from the Pyramid Vision Transformer ([Wang and others 2021](https://arxiv.org/abs/2102.12122)), and SegFormer took it over (arXiv:2105.15203, Section 3.1).
+# **keep all the queries; merge the things they look at, the keys and values.** It is called spatial reduction. It comes from the Pyramid Vision Transformer ([Wang and others 2021](https://arxiv.org/abs/2102.12122)), and SegFormer took it over (arXiv:2105.15203, Section 3.1).
 #
 # **After this lesson you will be able to**
 #
@@ -36,7 +36,7 @@ b0 = SegFormerConfig.named("b0")
 # %% [markdown]
 # ## 1 · Which of the three may be shorter?
 #
-# Attention takes queries, keys and values, so far N of each. Here is lesson 02's function again, with the sizes of a post that many begin with: a photograph of 128×128 makes 32×32 tokens, and a token has 64 channels.
+# Attention takes queries, keys and values, so far N of each. Here is lesson 02's function again, at a small size: a photograph of 128×128 makes 32×32 tokens, and a token has 64 channels.
 
 
 # %%
@@ -66,28 +66,29 @@ print("the matrix then is   ", tuple((q @ k[few].T).shape))
 #
 # And SegFormer has to say something about every place in the picture, so it needs every query.
 #
-# What we did here would be a poor way, though: of 32 columns of tokens it keeps some of the leftmost, and no key knows of the rest of the picture. Better: let no token go, and **merge neighbours**. One key for each window of r×r tokens.
+# What we did here would be a poor way, though: it keeps half of the leftmost column of tokens, and no key knows of the rest of the picture. Better: let no token go, and **merge neighbours**. One key for each window of r×r tokens.
 
 # %%
-everything = torch.ones(128, 128, dtype=torch.bool).numpy()  # tokens of a 512×512 photograph
-windows = [(4, "r = 4: 32×32 keys"), (8, "r = 8: 16×16 keys"), (16, "r = 16: 8×8 keys")]
+eyes = photo[64:192, 192:320]  # 128 × 128 pixels, so 32 × 32 of the photograph's tokens
+everything = torch.ones(32, 32, dtype=torch.bool).numpy()
+ratios = (4, 8, 16)
 plots.show(
     plots.key_grids(
-        photo,
+        eyes,
         [everything] * 3,
-        [r for r, _ in windows],
-        [caption for _, caption in windows],
-        query=(0.66, 0.28),
+        ratios,
+        [f"r = {r}: {32 // r}×{32 // r} of {128 // r}×{128 // r} keys" for r in ratios],
+        query=(0.3, 0.42),
         finding="One key for each window; the query stays a single token",
     ),
-    alt="The portrait under three grids: 32 by 32, 16 by 16 and 8 by 8 windows, each of which "
-    "becomes a key. On the orange suit a small blue frame marks the query, of the same size "
-    "in all three.",
+    alt="Part of the face, 128 by 128 pixels, under grids of 8 by 8, 4 by 4 and 2 by 2 windows, "
+    "each of which becomes a key. On an eye a small blue frame marks the query, a quarter as wide "
+    "as a window in the first, a sixteenth in the last.",
 )
 
 # %% [markdown]
-# *Compare the blue frame with the windows.* The frame is one query (drawn a little larger than its four pixels, to be found). There are {{stage_1_tokens}} of them in stage 1, whatever r is. What gets coarser from left to right is what they can look at: an eye has a window of its own on the left,
-# and shares one with much of the face on the right.
+# *Compare the blue frame with the windows.* The frame is one query, four pixels wide. The whole photograph has {{stage_1_tokens}} of them in stage 1, whatever r is. What gets coarser from left to right is what they can look at: an eye has windows of its own on the left,
+# and on the right both eyes share one.
 #
 # ## 2 · Which tokens are merged, and how?
 #
@@ -205,7 +206,7 @@ for name, ratios in {"r = 8, 4, 2, 1": b0.reduction_ratios, "R for r": (64, 16, 
     )
 
 # %% [markdown]
-# It builds, and it runs. Stage 1 looks at the whole photograph through four keys, and the model has nearly four times the parameters, all the new ones in the reductions. Nothing fails until published weights have to fit. Count your keys.
+# It builds, and on this photograph it runs. Stage 1 looks at the whole of it through four keys, and the model has nearly four times the parameters, all the new ones in the reductions. It fails only where a side is below {{smallest_side_with_paper_ratios}} pixels, or where published weights have to fit. Count your keys.
 #
 # ### What does O(N²/R) promise?
 #
@@ -224,7 +225,7 @@ for side in (512, 1024, 2048):
     print(f"{side:>4}²: {products / 1e9:>6.2f} G multiply-adds, {share:.0%} of the encoder")
 
 # %% [markdown]
-# Sixteen times, as before. A constant R divides the bill and leaves its law alone: **N²/64 is still N²**. At the size the model was made for, the two products are a third of the encoder's work; on a photograph four times as wide they are nearly all of it.
+# Sixteen times, as before. A constant R divides the bill and leaves its law alone: **N²/64 is still N²**. At the size the model was made for, the two products are a third of the encoder's work; on a photograph four times as wide they are {{products_at_2048}} of it.
 #
 # ## 4 · Build it
 #
@@ -313,7 +314,7 @@ plots.show(
     plots.stacked_bars(
         {name: bars[name] for name in ("r = 4", "r = 8", "r = 16", "r = 32")},
         "multiply-adds of stage 1, G",
-        "From r = 8 on, the rest of the stage is what costs",
+        "At r = 8 half of the stage is attention's products; at r = 16 a fifth",
     ),
     alt="Four stacked bars, for r = 4, 8, 16 and 32. At r = 4 the two products of attention make "
     "up four fifths of the stage, at r = 8 half, at r = 32 nearly nothing. The other parts, "
@@ -321,7 +322,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the part for the products, and then at everything else.* At r = 1 the bar would be {{stage_1_full_over_r4}} times as long as the longest one here. At r = 8 the products are half of the stage. Each further step can save less than that half, and costs three keys in four. The paper gives no reason for its 8; the bars show that more would buy little.
+# *Look at the part for the products, and then at everything else.* At r = 1 the bar would be {{stage_1_full_over_r4}} times as long as the longest one here. At r = 8 the products are half of the stage, so all further steps together can save no more than that. The next one, r = 16, would save {{saved_by_r_16}} of the encoder's work and cost three keys in four. The paper gives no reason for its 8.
 #
 # **Predict.** Now all four stages. Of everything that the published ratios save, how much do they save in stage 1?
 
@@ -382,7 +383,8 @@ plots.show(
         },
         "keys",
         {n: f"{n:,}\nr = {r}" for n, r in zip(keys, ratios, strict=True)},
-        f"r = 8 takes {took[0] / took[3]:.0f} times less time than r = 1",
+        f"r = 8 is {took[0] / took[3]:.0f} times as fast as r = 1; "
+        f"the multiply-adds promise {work[0] / work[3]:.0f}",
     ),
     alt="Processor seconds of one attention layer over the number of keys, on two logarithmic "
     "axes, with a dashed curve for what the multiply-adds promise. Both fall steeply from r = "
@@ -391,7 +393,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *See how close the two curves are.* Both axes are logarithmic, and the number in the title was measured where this picture was made; run the cells for yours. Where the curves part, a multiply-add does not always take the same time: convolution, Linear and fused kernel each have a speed of their own, and norm, softmax and calls, which the
+# *Compare the two curves.* Both axes are logarithmic, and the first number in the title was measured where this picture was made; run the cells for yours. Here they lie together on the right, and part on the left, where the clock saves less than the multiply-adds promise. For a multiply-add does not always take the same time: convolution, Linear and fused kernel each have a speed of their own, and norm, softmax and calls, which the
 # arithmetic leaves out, weigh more the less there is to compute.
 #
 # And **memory**? *Stored*, the weights of one block of stage 1 shrink from {{stored_full}} to {{stored_reduced}} MiB. The fused kernel stores neither, so with it the reduction is about time. Where the weights are kept, to look at them or because a device has no fused kernel, it is about both.
@@ -404,7 +406,7 @@ plots.show(
 prediction = ...  # two numbers
 
 # %% [markdown]
-# {{window_numbers}} numbers go in, 32 come out. A linear map from so many to so few *must* be blind to nearly everything. You can have it shown: take any change of a window, and subtract the part of it that the reduction would notice.
+# {{window_numbers}} numbers go in, 32 come out. A linear map from so many to so few *must* be blind to nearly everything. You can have it shown: take any change of a window, and subtract the part of it that the reduction would notice. (`pinv`, the pseudoinverse, gives the smallest change that has a wanted effect.)
 
 # %%
 reduction = SpatialReduction(dim=32, reduction_ratio=8)
@@ -418,9 +420,9 @@ print(f"numbers in the window change by {(changed - x)[0, 80:88, 32:40].std():.2
 print(f"its key changes by {(reduction(changed) - reduction(x)).abs().max():.3f}")
 
 # %% [markdown]
-# The window is another one, and its key is the same. That holds for any weights, trained or not: of {{window_numbers}} directions in which a window can change, {{blind_directions}} are invisible to its key. Training chooses which 32 are seen.
+# The window is another one, and its key is the same. That holds for any weights, trained or not: of {{window_numbers}} directions in which a window can change, {{blind_directions}} are invisible to its key. The matrix lets 32 through, and the LayerNorm after it hides two of those, the level and the scale of the 32 numbers. Training chooses which {{seen_directions}} are seen.
 #
-# The detail is not lost to the *network*: each of the 64 tokens still asks its own question, and its own numbers travel on beside attention (lesson 06). It is lost to *all others*. They see of the window what its key says.
+# The detail is not lost to the *network*: each of the 64 tokens still asks its own question, and its own numbers travel on beside attention (lesson 06). It is lost to *all others*: all that they learn about the window from this attention is its key, and the value made of the same 32 numbers.
 #
 # ### Where does a query look, then?
 #
@@ -446,7 +448,7 @@ plots.show(
         looks,
         ((row + 0.5) / 128, (column + 0.5) / 128),
         [f"r = {r}: {look.size:,} keys" for r, look in zip((1, 4, 8, 16), looks, strict=True)],
-        "With fewer keys the suit is still found, its edges are not",
+        "With fewer keys the suit is still found; at r = 16 the query's own window is not",
     ),
     alt="The portrait with a query marked on the orange suit, and four heat maps of where it "
     "looks, over 128 by 128, 32 by 32, 16 by 16 and 8 by 8 keys. The first shows the suit "
@@ -466,7 +468,7 @@ print(f"{tuple(weights.shape)}; the map of each query sums to {sums.min():.2f} �
 print("the map of one query:", tuple(weights[0, 0, row, column].shape))
 
 # %% [markdown]
-# Pictures of these maps are for lesson 09 and a trained model. The widget below draws them for an untrained one.
+# Pictures of these maps are for a trained model, and lesson 09 will draw them. The widget below draws them for an untrained one.
 #
 # ## 7 · What does no key ever see?
 #
@@ -586,7 +588,7 @@ print("linear attention: rank", torch.linalg.matrix_rank(linear_weights).item())
 print("softmax: rank above 100:", torch.linalg.matrix_rank(softmax_weights).item() > 100)
 
 # %% [markdown]
-# All the rows are mixtures of 8 patterns. Where softmax can give every query a look of its own, linear attention has d of them to share among all. Spatial reduction has a limit of this kind too, and a more generous one: as many patterns as keys.
+# The *rank* of a matrix is how many patterns its rows are mixed from, and here all rows are mixtures of 8. Where softmax can give every query a look of its own, linear attention has d of them to share among all. Spatial reduction has a limit of this kind too, and a more generous one: as many patterns as keys.
 #
 # Which of these losses a task forgives is a question for training, not for arithmetic.
 #
@@ -763,7 +765,7 @@ check("03.6", reduce_by_reshape)
 # - A key is made of a window of r×r tokens, by a Linear over all its numbers: the same as a convolution with kernel and stride r. Then a LayerNorm.
 # - R of the paper's text is r² of the code. Stride times r is 32 in all four stages, so all look at one grid of keys.
 # - The two products fall by r², and remain quadratic in N. The reduction costs N·C² whatever r is.
-# - Others see of a window what its key says. Past the last whole window no key sees anything; nothing lies past it where both sides are multiples of 32, or up to three pixels less.
+# - All that other tokens learn about a window is its key and the value that goes with it. Past the last whole window no key sees anything; nothing lies past it where both sides are multiples of 32, or up to three pixels less.
 #
 # **Can you answer without scrolling up?**
 #
@@ -786,8 +788,8 @@ check("03.6", reduce_by_reshape)
 # > **Where paper, code and posts differ**
 # >
 # > - *R and r.* Text: 64, 16, 4, 1; Table 6 and released code: 8, 4, 2, 1 (arXiv:2105.15203, Section 3.1 and Table 6). Readers stumble on it: [SegFormer, issue 21](https://github.com/NVlabs/SegFormer/issues/21), [issue 125](https://github.com/NVlabs/SegFormer/issues/125).
-# > - *O(N²/R).* A post that many begin with says so, with 1024×64 that become 16×64: right, and then R is 64 and r is 8. A reviewer asked whether it was not rather (N/R)² ([KerasCV, pull request 1946](https://github.com/keras-team/keras-cv/pull/1946)). No: only the keys become fewer, and the queries stay.
-# > - *Which dimension the linear layer reduces.* The post leaves it open. The number of *tokens* falls; each keeps its C channels. A reader looked for the Reshape in the code and found none ([SegFormer, issue 148](https://github.com/NVlabs/SegFormer/issues/148)): it is in the stride of the convolution.
+# > - *O(N²/R).* With 1024×64 keys that become 16×64, R is 64 and r is 8. A reviewer asked whether it was not rather (N/R)² ([KerasCV, pull request 1946](https://github.com/keras-team/keras-cv/pull/1946)). No: only the keys become fewer, and the queries stay.
+# > - *Which dimension the linear layer reduces.* The number of *tokens* falls; each keeps its C channels. A reader looked for the Reshape in the code and found none ([SegFormer, issue 148](https://github.com/NVlabs/SegFormer/issues/148)): it is in the stride of the convolution.
 # > - *Reshape.* Taken literally, it merges pieces of rows. The code merges windows.
 # > - *What is reduced.* Equation 2 (arXiv:2105.15203, eq. 2) speaks of K. The code reduces the map once, and makes keys and values from it; and there is a LayerNorm between, which the equation does not have.
 # > - *The border.* The released model does not pad the reduction, and neither do we, or its weights would give other answers. KerasHub pads it ("same", in the file above): no token is lost there, and keys at the border are partly made of zeros.

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segformer_edu import SegFormerConfig, SpatialReductionAttention
+from segformer_edu import OverlapPatchEmbedding, SegFormerConfig, SpatialReductionAttention
 from segformer_edu.analysis import cost
 from segformer_edu.attention import SpatialReduction
+from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.widgets.spatial_reduction import RATIOS
 from tests.lessons.written import written_out
 
@@ -53,7 +54,7 @@ def test_nothing_is_lost_at_multiples_of_32_and_up_to_three_pixels_below():
 
 
 def test_the_window_that_changes_unseen_does_change():
-    """As in the lesson, with other weights: 2,016 of 2,048 directions leave the key as it is."""
+    """As in the lesson, with other weights."""
     reduction = SpatialReduction(32, 8)
     weight = reduction.projection.weight.detach().flatten(1)
     assert torch.linalg.matrix_rank(weight) == 32
@@ -64,6 +65,38 @@ def test_the_window_that_changes_unseen_does_change():
     torch.testing.assert_close(reduction(other), reduction(x), rtol=0, atol=1e-4)
     assert (other - x).std() > 0.9
     assert (reduction(x + torch.randn_like(x)) - reduction(x)).abs().max() > 0.1
+
+
+def test_a_key_sees_30_directions_of_its_window(randomized):
+    """32 pass the matrix; their level and their scale do not pass the LayerNorm."""
+    reduction = randomized(SpatialReduction(32, 8)).double()
+    x = torch.randn(1, 8, 8, 32, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(reduction, x).reshape(32, 2048)
+    assert torch.linalg.matrix_rank(jacobian, rtol=1e-4) == 30
+    projected = reduction.projection(x.permute(0, 3, 1, 2)).flatten()
+    same = reduction.norm(projected), reduction.norm(3 * projected + 5)
+    torch.testing.assert_close(*same, rtol=1e-3, atol=1e-3)
+
+
+def test_with_fewer_keys_the_suit_is_found_and_at_r_16_the_querys_own_window_is_not():
+    photo = sample_photo("astronaut")
+    red, green, blue = torch.as_tensor(photo).double().unbind(-1)
+    orange = ((red > 100) & (red > 1.5 * blue) & (green < 0.7 * red)).double()
+    assert orange.mean() == pytest.approx(0.24, abs=0.01)
+    for seed in range(4):  # the lesson's weights are those of seed 0
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            tokens = OverlapPatchEmbedding(3, 32, 7, 4)(normalize(photo))
+        on_the_suit, own = {}, {}
+        for r in (1, 8, 16):
+            keys = F.avg_pool2d(tokens.permute(0, 3, 1, 2), r)[0]
+            scores = torch.einsum("c,chw->hw", tokens[0, 84, 36], keys) / 32**0.5
+            weights = scores.flatten().softmax(0).view_as(scores)
+            share_of_orange = F.avg_pool2d(orange[None], 4 * r)[0]
+            on_the_suit[r] = (weights * share_of_orange).sum()
+            own[r] = weights[84 // r, 36 // r] / weights.max()
+        assert 0.5 < on_the_suit[16] < 0.95 * on_the_suit[8] < on_the_suit[1]
+        assert own[16] < 0.3 < 0.5 < own[8]
 
 
 def test_the_bug_makes_the_wrong_keys_notice_and_its_mend_is_the_packages(lesson):

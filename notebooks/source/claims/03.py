@@ -34,6 +34,20 @@ def reduction_parameters() -> str:
     return f"{(b0(512).parameters - full.parameters) / 1e6:.2f}"
 
 
+def smallest_side_with_paper_ratios() -> str:
+    return str(SegFormerConfig(reduction_ratios=(64, 16, 4, 1)).min_image_size)
+
+
+def products_at_2048() -> str:
+    products = sum(stage.multiply_adds_of.attention_matmuls for stage in b0(2048).stages)
+    return f"{products / b0(2048).encoder_multiply_adds:.0%}"
+
+
+def saved_by_r_16() -> str:
+    further = cost(SegFormerConfig(reduction_ratios=(16, 4, 2, 1)), (512, 512))
+    return f"{1 - further.encoder_multiply_adds / b0(512).encoder_multiply_adds:.0%}"
+
+
 def stage_1_full_over_r4() -> str:
     reduced = cost(SegFormerConfig(reduction_ratios=(4, 4, 2, 1)), (512, 512)).stages[0]
     return f"{unreduced_stage_1(512, stride=4).multiply_adds / reduced.multiply_adds:.0f}"
@@ -69,9 +83,12 @@ def window_numbers() -> str:
     return f"{_window()[1]:,}"
 
 
+def seen_directions() -> str:
+    return str(_seen_directions())
+
+
 def blind_directions() -> str:
-    key, window = _window()
-    return f"{window - key:,}"
+    return f"{_window()[1] - _seen_directions():,}"
 
 
 def seen_31() -> str:
@@ -105,6 +122,15 @@ def task_padded() -> str:
 def _unreduced(height: int, width: int) -> Cost:
     """B0 in which every token asks every other, in all stages."""
     return cost(SegFormerConfig(reduction_ratios=(1, 1, 1, 1)), (height, width))
+
+
+def _seen_directions() -> int:
+    """Directions in which a window of B0's stage 1 can change so that its key changes too."""
+    torch.manual_seed(0)
+    reduce = SpatialReductionAttention(32, 1, 8).reduce.double()
+    window = torch.randn(1, 8, 8, 32, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(reduce, window).view(_window())
+    return int(torch.linalg.matrix_rank(jacobian, rtol=1e-3))
 
 
 def _window() -> torch.Size:
