@@ -599,8 +599,8 @@ DEFECTS = (
     Defect(
         "a stored picture has lost its words",
         "notebooks/03_spatial_reduction.ipynb",
-        '"alt": "The portrait under three grids',
-        '"text": "The portrait under three grids',
+        '"alt": "Part of the face, 128 by 128 pixels',
+        '"text": "Part of the face, 128 by 128 pixels',
         CHECK,
     ),
     Defect(

@@ -207,7 +207,7 @@ else:
 # %% [markdown]
 # ## What if you hand it the wrong thing?
 #
-# You will, and often: everyone does. The commonest slip of all is to pass the photograph as it is, whole numbers with colour last.
+# You will, and often: everyone does. A common slip is to pass the photograph as it is, whole numbers with colour last.
 #
 # **Predict.** What will the model say?
 
@@ -237,7 +237,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the brown lines.* All four stages reach the decoder, the fine ones and the coarse ones: that is why the model can name a thing *and* find its edge. (The labels at the right
+# *Follow the brown lines.* All four stages reach the decoder, so it can use the coarse ones to name a thing *and* the fine ones to place its edge. (The labels at the right
 # are the ground truth, what training aims at.)
 #
 # The order is that of the data: pixels to patches (01), patches to attention and what it costs (02, 03), position (04), depth (05); then the whole encoder (06), the decoder and the full model (07).

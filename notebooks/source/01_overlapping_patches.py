@@ -621,7 +621,7 @@ for side in (128, 256, 512):
 # Both fall, at the same pace: a patch is so many pixels wide, and things grow under it. Overlap is no cure for scale.
 #
 # What is *not* measured here: how much accuracy a trained model loses at another size, with a position table, without one, and with either kind of patch. That takes training. Lesson 04 asks where position comes from when there is no table; lesson 11
-# puts the claim to the test.
+# will put the claim to the test.
 #
 # ## Play
 #

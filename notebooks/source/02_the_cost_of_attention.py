@@ -463,7 +463,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *The power in the title was measured on the machine that made this picture; run the cells and see yours.* Arithmetic says 2. It tends to come out higher, with the small sizes below the law: a small matrix stays in the processor's cache and in memory that the program has at hand, and a large one has to be asked of the
+# *The power in the title was measured on the machine that made this picture; run the cells and see yours.* Arithmetic says 2. Here it came out higher, with the small sizes below the law: a small matrix stays in the processor's cache and in memory that the program has at hand, and a large one has to be asked of the
 # operating system afresh, page by page. How much of the time is that?
 
 # %% tags=["nbval-ignore-output"]
