@@ -17,12 +17,12 @@ LARGEST = 10**6  # size or count: a larger one is a slip
 
 def is_whole(value: Any) -> TypeGuard[int]:
     """Whether a value is a whole number: Python's or NumPy's, and not a truth value."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return isinstance(value, (int, Integral)) and not isinstance(value, bool)  # int is found faster
 
 
 def is_real(value: Any) -> bool:
     """Whether a value is a real number: Python's or NumPy's, and not a truth value."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return isinstance(value, (float, int, Real)) and not isinstance(value, bool)
 
 
 def check_positive(**sizes: int) -> None:

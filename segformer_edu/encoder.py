@@ -4,8 +4,6 @@ section 3.1).
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -54,7 +52,7 @@ class EncoderBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         dim, reduction_ratio = self.attention.dim, self.attention.reduction_ratio
-        check_map(x, self.norm1.weight, dim, "EncoderBlock", reduction_ratio)
+        check_map(x, next(self.parameters(), x), dim, "EncoderBlock", reduction_ratio)
         x = residual(x, lambda kept: self.attention(self.norm1(kept)), self.drop_path)
         return residual(x, lambda kept: self.mix_ffn(self.norm2(kept)), self.drop_path)
 
@@ -123,8 +121,8 @@ class MixTransformer(nn.Module):
         self.apply(initialize)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        first = cast(EncoderStage, self.stages[0]).patch_embedding.projection
-        check_images(images, first.weight, first.in_channels, "The model", self.min_image_size)
+        weight, channels = next(self.parameters(), images), self.config.in_channels
+        check_images(images, weight, channels, "The model", self.min_image_size)
         maps = []
         x = images
         for stage in self.stages:
