@@ -22,7 +22,7 @@ def peak_bytes(function: Callable[..., Any], *arguments: Any) -> int:
         function: what is called, once.
         arguments: what it is called with.
     """
-    with profile(profile_memory=True) as record:
+    with profile(profile_memory=True, acc_events=True) as record:  # or torch 2.12 warns
         function(*arguments)
     with TemporaryDirectory() as folder:
         path = Path(folder, "trace.json")
