@@ -11,7 +11,7 @@
 # - write stochastic depth as its paper has it, train with it, and say how deep the network was;
 # - tell drop probabilities from survival probabilities, and the two schedules from each other;
 # - say why what is kept is divided by its probability, and what happens if you forget;
-# - say which form of it saves time, and make SegFormer's save time too;
+# - say which form of it saves time, and skip what SegFormer would compute and throw away;
 # - cut blocks out of a trained network, and say which training it survives;
 # - find a block that has a DropPath and never calls it.
 #
@@ -67,7 +67,7 @@ print(f"            {(y == 0).double().mean():.2f} of them are zero")
 print(f"evaluation: values {dropout.eval()(ones).unique().tolist()}")
 
 # %% [markdown]
-# Three quarters of the ones are still there, and they have become 4/3. What is kept is **divided by the probability of being kept**, so that the mean stays what it was. A post that many begin with stops at "zeroes": that is half of it. In evaluation the layer does nothing.
+# Three quarters of the ones are still there, and they have become 4/3. What is kept is **divided by the probability of being kept**, so that the mean stays what it was. So "it zeroes" is only half of what dropout does. In evaluation the layer does nothing.
 #
 # The first paper put the correction at the other end: the outgoing weights are halved at test time, for p = 1/2 ([Hinton and others 2012](https://arxiv.org/abs/1207.0580)). Both conventions come back below, and so does what happens when one forgets them.
 #
@@ -128,7 +128,7 @@ print("ReLU changes", int((F.relu(H) != H).sum()), "of", H.numel(), "numbers")
 #
 # Mind the letter: the p of `nn.Dropout` is the probability of being *dropped*, this one that of *surviving*.
 #
-# **Predict.** 18 blocks, $p_L = 0.5$. A post says that l begins at 0, and so the first block is never left out. What is its survival probability?
+# **Predict.** 18 blocks, $p_L = 0.5$. Is the first block ever left out? What is its survival probability?
 
 # %%
 prediction = ...  # a number
@@ -307,7 +307,7 @@ panels = {}
 for what, label in (("error", "test error, %"), ("seconds", "training, processor seconds")):
     panels[label] = {name: measured(name, what) for name in ("constant depth", "stochastic depth")}
 plots.show(
-    plots.seeds(panels, "Eight seeds: no better here, and less work"),
+    plots.seeds(panels, "Eight seeds: no better here, and less time"),
     alt="Two panels with eight dots for constant and eight for stochastic depth, joined seed by "
     "seed, and bars for mean and standard deviation. Left, test error: both near one percent, "
     "stochastic depth a little higher, the bars overlap. Right, processor seconds: stochastic "
@@ -317,7 +317,7 @@ plots.show(
 # %% [markdown]
 # ### A better network?
 #
-# Not here. {{constant_error}} % of the test images are wrong with constant depth, {{stochastic_error}} % with stochastic depth. The difference, {{error_difference}} points or {{error_difference_images}} of the {{digits_tested}} images, is about as large as what the seed alone does. If it means anything, then that eighteen blocks on a thousand easy digits had nothing to lose by fitting well.
+# Not here. {{constant_error}} % of the test images are wrong with constant depth, {{stochastic_error}} % with stochastic depth. Compared seed by seed, the difference is {{error_difference}} points, {{error_difference_images}} of the {{digits_tested}} images, with a standard error of {{error_difference_se}}; six of the eight seeds are worse. That is suggestive, and no more. If the gap is real, the likely reason is that these digits leave little to overfit, so regularising costs more than it brings.
 #
 # The paper's own numbers are no contradiction. Its network is three times as deep and is trained for 500 epochs; error fell from 6.41 to 5.25 % on CIFAR-10 (arXiv:1603.09382, Table 1). On ImageNet it was slightly *worse*: after 90 epochs 23.38 against 23.06 %, after 120 epochs 21.98 against 21.78 (Section 4).
 # Whether more epochs would turn our result round we have not tried. You could: it is one number in the script.
@@ -361,7 +361,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Read it from right to left*, as the gradient travels. It grows: every skip connection hands it back, and every branch adds to it. And with gates drawn it is *smaller*, not larger.
+# *Read it from right to left*, as the gradient travels. It grows: every skip connection hands it back, and every branch adds to it. And with gates drawn it is *smaller* in the early blocks, not larger.
 #
 # The paper measured something else: the gradient *during* training, of the first convolution of the first block, and there stochastic depth had the larger one throughout (Figure 7). So it has here, on average over the seeds and but for the first epoch:
 
@@ -552,7 +552,7 @@ print("the same draws, the same answer")
 # segformer_edu.stochastic_depth.drop_rates
 
 # %% [markdown]
-# **Predict.** A post prints `torch.linspace(0, 0.1, 8)`, for the eight blocks of B0, and says of the list that it holds "the probabilities of survival". Take it at its word: how many of the eight blocks would survive on average?
+# **Predict.** `torch.linspace(0, 0.1, 8)` is the list for the eight blocks of B0. Suppose that it held probabilities of *survival*: how many of the eight blocks would survive on average?
 
 # %%
 prediction = ...  # a number
@@ -660,7 +660,7 @@ for what in ("error", "error without p_l"):
 #
 # ## 7 · Does it save time?
 #
-# The promise of section 4 was "less work", and the post that shows the `linspace` list repeats it.
+# Section 4 promised less time, and the paper's gate kept the promise. Does DropPath?
 #
 # **Predict.** A DropPath with rate `0.8` behind a Mix-FFN, `x + drop_path(mix_ffn(x))`. How much time does a training step save?
 
@@ -736,14 +736,14 @@ plots.show(
         f"At 0.8 the mask takes {mask_time / skip_time:.1f} times as long as skipping",
     ),
     alt="Milliseconds of a training step through a Mix-FFN over the drop rate from 0 to 0.8. The "
-    "mask's curve stays level. The curves of skipping, by sample and by batch, fall towards the "
-    "right; the batch's has the widest band. The factor measured on the machine that made the "
-    "picture stands in the title.",
+    "mask's curve stays level. The curves of skipping, by sample and by batch, lie well below it "
+    "at 0.6 and 0.8; the batch's has the widest band. The factor measured on the machine that "
+    "made the picture stands in the title.",
 )
 
 # %% [markdown]
-# *Follow the mask's curve: it does not fall.* (A point is the mean of eight turns of four steps, the band their standard deviation. Where one gate decides for the batch, a turn is cheap or dear by luck.) So "blocks are removed, and training gets faster" is true of the paper's gate, and not of the layer that nearly everyone ships under its name. Skipped by sample it is true again. DINOv2 trains like this; for timm somebody measured 5.4 instead of 8.8 seconds, with ViT-L and a rate of 0.4
-# ([timm, pull request 1835](https://github.com/huggingface/pytorch-image-models/pull/1835)). SegFormer's own rate is small: its ramp ends at `0.1`, so less than a twentieth of the blocks' work is there to be saved.
+# *Follow the mask's curve: it does not fall.* (A point is the mean of eight turns of four steps, the band their standard deviation. Where one gate decides for the batch, a turn is cheap or dear by luck.) So "blocks are removed, and training gets faster" is true of the paper's gate, and not of the layer that nearly everyone ships under its name. Skipped by sample it is true again at high rates. DINOv2 trains like this; for timm somebody measured 5.4 instead of 8.8 seconds, with ViT-L and a rate of 0.4
+# ([timm, pull request 1835](https://github.com/huggingface/pytorch-image-models/pull/1835)). SegFormer's own rate is small: its ramp ends at `0.1`, so {{least_saved}} (B0) to {{most_saved}} (B4) of the blocks' work is there to be saved. *Look at 0.1 in the picture*: gathering the samples costs time as well, and our runs do not agree whether anything is left there.
 #
 # One more line of `residual` to understand. If all samples are dropped, the branch gets an *empty* batch, instead of not being called.
 
@@ -872,7 +872,7 @@ plots.show(
     plots.clouds(
         {name: {name: cloud} for name, cloud in found.items()},
         ("blocks left", "test error, %"),
-        "All 64 networks inside each: the short ones work if training has practised it",
+        "All 64 networks inside each: a short one works if training has practised it",
     ),
     alt="Three panels, one a training; in each 64 points, test error over the number of blocks "
     "left, 0 to 6. All three are near 3 percent with 6 blocks and above 70 with none. Between, "
@@ -893,7 +893,7 @@ for name in ("nothing dropped", "DropPath"):
     print(f"{name:<16} without block 1, 2, … 6: {[round(each) for each in wrong]} % wrong")
 
 # %% [markdown]
-# Under the linspace rule block 1 is never dropped, so the others never had to do without it. Any one of *them* can be missed. Where nothing was dropped, every block is missed. A post concludes from the success of stochastic depth that many layers of a ResNet are superfluous; these six were not, until training made them so.
+# Under the linspace rule block 1 is never dropped, so the others never had to do without it. Any one of *them* can be missed. Where nothing was dropped, every block is missed. So none of these six blocks was superfluous until training had gone without it.
 #
 # Which blocks to cut out, then? LayerDrop's answer needs no search: at even distances, every other one for half (Section 3.2.2). It never takes block 1, unless all go.
 
@@ -913,7 +913,7 @@ plots.show(
         range(6),
         cuts,
         ("blocks removed, of 6", "test error, %"),
-        "Five seeds: half of the blocks can go, if the training has practised it",
+        "Five seeds: block 1 kept, half of the blocks can go where training has practised it",
     ),
     alt="Test error over the number of blocks removed, from 0 to 5, with bands of one standard "
     "deviation over five seeds. With nothing dropped in training the error climbs at once, to "
@@ -921,9 +921,9 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at 3 removed.* Half of the network is gone and nothing was trained again. Where training has practised it, the network errs less than twice as often as with all its blocks; where it has not, about {{unpractised_factor}} times. This is no accident of a seed: in every one of the five, the network that had not practised is the worst.
+# *Look at 3 removed.* Half of the network is gone, though not block 1, and nothing was trained again. Where training has practised it, the network errs on average less than twice as often as with all its blocks; where it has not, about {{unpractised_factor}} times. This is no accident of a seed: in every one of the five, the network that had not practised is the worst.
 #
-# LayerDrop errs a little more than DropPath there, in each of the five seeds, by about as much as the seeds differ. To compare the two would not be fair, though: DropPath's rates are {{drop_path_mean}} on average here, LayerDrop's 0.2 (arXiv:1909.11556, Section 3.2.2), and a DropPath drops half of a block at a time. At full depth LayerDrop costs {{layerdrop_cost}} points of error in this short training, about as much as the seeds differ.
+# LayerDrop errs a little more than DropPath there, in each of the five seeds. To compare the two would not be fair, though: DropPath's rates are {{drop_path_mean}} on average here, LayerDrop's 0.2 (arXiv:1909.11556, Section 3.2.2), and a DropPath drops half of a block at a time. At full depth LayerDrop costs {{layerdrop_cost}} points of error in this short training, with a standard error of {{layerdrop_cost_se}} over the five pairs: too few seeds to say.
 #
 # ## Play
 #
@@ -943,7 +943,7 @@ widgets.StochasticDepth()
 #
 # ## Break it
 #
-# Two faults that a published library had, put into a few lines by us. Both were in transformers: one in DINOv2 ([issue 29140](https://github.com/huggingface/transformers/issues/29140)), one in Swin ([issue 33974](https://github.com/huggingface/transformers/issues/33974)), and the second is where the post on DropPath begins. What is wrong here?
+# Two faults that a published library had, put into a few lines by us. Both were in transformers: one in DINOv2 ([issue 29140](https://github.com/huggingface/transformers/issues/29140)), one in Swin ([issue 33974](https://github.com/huggingface/transformers/issues/33974)). What is wrong here?
 
 
 # %%
@@ -1115,8 +1115,8 @@ check("05.6", skip)
 # - Dropout, channel dropout and DropPath differ in what shares one random number: nothing, a channel, or all of a sample's branch.
 # - Stochastic depth, as its paper has it: one gate a block and mini-batch; a closed block is not computed; at test time branches are multiplied by $p_l$. The depth is a random number with a narrow law around the sum of the $p_l$.
 # - DropPath: a gate a sample, kept branches divided by the probability of being kept. The same method in another convention. `linspace` holds *drop* probabilities, and block 1 has 0.
-# - A mask saves no time. Computing the kept samples only does.
-# - In our trainings stochastic depth saved time and fitted the training images less; the test error was no better, and at equal loss the gradients were no larger. What dropping did bring, in every seed: a network that goes on working when half of its blocks are cut out.
+# - A mask saves no time. Computing the kept samples only does, at high rates; at SegFormer's `0.1` there is little to save, and gathering may cost as much.
+# - In our trainings stochastic depth saved time and fitted the training images less; the test error was no better, and at equal loss the gradients were no larger. What dropping did bring, in every seed: a network that goes on working when half of its blocks are cut out, as long as block 1 stays.
 # - Rates 0 and 1 leave nothing to chance. Test there.
 #
 # **Can you answer without scrolling up?**
@@ -1141,13 +1141,13 @@ check("05.6", skip)
 # >
 # > - *Per mini-batch or per sample.* The paper draws a gate for the mini-batch (arXiv:1603.09382, Section 3); timm and Swin draw one a sample and call it stochastic depth, and SegFormer does as they do. torchvision has both, as `mode="batch"` and `mode="row"`.
 # > - *Where the scaling is.* The paper multiplies at test time (eq. 5), DropPath divides in training. Equal up to a factor in the weights: section 6.
-# > - *The schedule.* r·l/L in the paper, so block 1 is dropped with r/L. r·(l − 1)/(L − 1) in code, so block 1 is never dropped. A post takes l = 0 for the first layer, and so finds that it is never skipped; l = 0 is the input (Section 3, Figure 2).
-# > - *Which list.* A post calls the list of `torch.linspace(0, 0.1, 8)` "probabilities of survival". They are drop probabilities.
-# > - *Superfluous layers.* A post takes it that many layers of a ResNet learn nothing. Not shown here: trained without dropping, each of our transformer's six blocks is missed.
-# > - *Faster training.* True of the paper's gate; not of a mask. The same post shows the list of a masking implementation.
+# > - *The schedule.* r·l/L in the paper, so block 1 is dropped with r/L. r·(l − 1)/(L − 1) in code, so block 1 is never dropped. Who takes l = 0 for the first layer finds that the paper never skips it either; but l = 0 is the input (Section 3, Figure 2).
+# > - *Which list.* `torch.linspace(0, 0.1, 8)` holds drop probabilities. It has been printed as the probabilities of survival.
+# > - *Superfluous layers.* That stochastic depth works does not show that many layers learn nothing: trained without dropping, each of our transformer's six blocks is missed.
+# > - *Faster training*, as [the summary of section 4](https://github.com/aleju/papers/blob/master/neural-nets/Deep_Networks_with_Stochastic_Depth.md) says: true of the paper's gate, not of a mask.
 # > - *Larger gradients.* Epoch for epoch, in the paper (Figure 7), and here from the second on. At equal loss not here.
-# > - *Who.* A post names the author of ResNet as the author of stochastic depth. It is by Huang, Sun, Liu, Sedra and Weinberger; ResNet by [He, Zhang, Ren and Sun](https://arxiv.org/abs/1512.03385).
-# > - *Dropout zeroes.* And scales the rest. The post that stops there has a heading on DropPath and nothing under it; sections 5 to 7 are what could have stood there.
+# > - *Who.* Stochastic depth is by Huang, Sun, Liu, Sedra and Weinberger, and not by ResNet's authors, [He, Zhang, Ren and Sun](https://arxiv.org/abs/1512.03385).
+# > - *Dropout zeroes*, and it scales the rest (section 1). So does DropPath.
 # > - *The names.* EfficientNet's code calls DropPath "drop connect", which is the name of something else: single *weights* that are dropped ([EfficientNet-PyTorch, issue 104](https://github.com/lukemelas/EfficientNet-PyTorch/issues/104)).
 #
 # **References.** G. Huang and others, *Deep Networks with Stochastic Depth*, [arXiv:1603.09382](https://arxiv.org/abs/1603.09382), Section 3, eq. 1 to 5, Figure 7, Tables 1 and 2. A. Fan and others, *Reducing Transformer Depth on Demand with Structured Dropout*, [arXiv:1909.11556](https://arxiv.org/abs/1909.11556), Section 3.2. G. Hinton and others, *Improving neural networks by

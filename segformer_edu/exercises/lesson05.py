@@ -314,7 +314,7 @@ def skip(x: Tensor, branch: Callable[[Tensor], Tensor], kept: Tensor, rate: floa
         "The answer has a row for every sample, in the old order. Begin with a copy of x.",
         "y = x.clone(); y[kept] = x[kept] + branch(x[kept]) / (1 - rate)",
     ],
-    takeaway="gather the kept rows, compute, scatter them back: now dropping saves time.",
+    takeaway="gather the kept rows, compute, scatter them back: dropped work is not done.",
 )
 def examine_skip(answer: Callable[..., Tensor]) -> str | None:
     generator = torch.Generator().manual_seed(0)

@@ -120,36 +120,48 @@ def test_b0_has_sixteen_gates_of_which_two_never_close(monkeypatch):
     assert 2 * len(rates) == 16 and rates.count(0) == 1 and len(drawn) == 14
 
 
-def test_less_than_a_twentieth_of_the_blocks_work_is_there_to_be_saved():
-    config, rates = SegFormerConfig.named("b0"), iter(drop_rates(0.1, 8))
-    work = saved = 0.0
-    for stage, depth in zip(cost(config, (512, 512)).stages, config.depths, strict=True):
-        of_a_block = sum(stage.multiply_adds_of[1:]) / depth  # all but the patch embedding
-        work += of_a_block * depth
-        saved += of_a_block * sum(next(rates) for _ in range(depth))
-    assert 0.03 < saved / work < 1 / 20
+def test_droppath_drops_about_a_twentieth_of_the_blocks_work_least_in_b0_and_most_in_b4():
+    saved = {}
+    for name in ("b0", "b1", "b2", "b3", "b4", "b5"):
+        config = SegFormerConfig.named(name)
+        rates = iter(drop_rates(0.1, sum(config.depths)))
+        work = dropped = 0.0
+        for stage, depth in zip(cost(config, (512, 512)).stages, config.depths, strict=True):
+            of_a_block = sum(stage.multiply_adds_of[1:]) / depth  # all but the patch embedding
+            work += of_a_block * depth
+            dropped += of_a_block * sum(next(rates) for _ in range(depth))
+        saved[name] = dropped / work
+    assert min(saved, key=saved.get) == "b0" and max(saved, key=saved.get) == "b4"
+    assert saved["b0"] == pytest.approx(0.0436, abs=5e-4)
+    assert saved["b4"] == pytest.approx(0.0506, abs=5e-4)
 
 
-def test_before_training_the_gradient_grows_towards_block_1(lesson):
-    torch.manual_seed(0)
+@pytest.mark.parametrize("seed", range(3))
+def test_before_training_the_gradient_grows_towards_block_1(lesson, seed):
+    torch.manual_seed(seed)
     network = StochasticDepthResNet([1 - rate for rate in drop_rates(0.5, 54, "paper")])
     full = lesson["gradients"](network, torch.ones(54))
-    assert full[0] > 20 * full[-1] and full.argmin() == 53
+    assert full[0] > 5 * full[-1]
     assert (full[:9].mean() > full[18:27].mean()) and (full[18:27].mean() > full[45:].mean())
-    some = [torch.bernoulli(network.survival) for _ in range(4)]
+    some = [torch.bernoulli(network.survival) for _ in range(8)]
     drawn = sum(lesson["gradients"](network, gates) for gates in some) / sum(some)
-    assert drawn[0] < full[0]
+    assert (drawn[:20] < full[:20]).all()
 
 
 class TestWhatTheExperimentFound:
     def test_a_network_that_changes_fits_less_well(self):
         assert (measured(STOCHASTIC, "losses")[:, -1] > measured(CONSTANT, "losses")[:, -1]).all()
 
-    def test_the_error_differs_about_as_much_as_the_seeds_do(self):
-        constant, stochastic = measured(CONSTANT, "error"), measured(STOCHASTIC, "error")
-        difference = stochastic.mean() - constant.mean()
-        spread = (constant.std(ddof=1) + stochastic.std(ddof=1)) / 2
-        assert 0 < difference < 1.5 * spread
+    def test_that_the_error_is_larger_is_suggestive_and_no_more(self):
+        """Two standard errors, paired; six of eight seeds."""
+        differences = measured(STOCHASTIC, "error") - measured(CONSTANT, "error")
+        standard_error = differences.std(ddof=1) / len(differences) ** 0.5
+        assert 1.5 < differences.mean() / standard_error < 2.2
+        assert (differences > 0).sum() == 6 and len(differences) == 8
+
+    def test_at_full_depth_five_pairs_do_not_tell_what_layerdrop_costs(self):
+        differences = measured("LayerDrop", "error") - measured("nothing dropped", "error")
+        assert 0 < differences.mean() < 2 * differences.std(ddof=1) / len(differences) ** 0.5
 
     def test_epoch_for_epoch_its_gradient_is_larger_from_the_second_on(self):
         ratio = measured(STOCHASTIC, "gradients") / measured(CONSTANT, "gradients")
@@ -194,7 +206,7 @@ class TestWhatTheExperimentFound:
             assert after[name][:, 1].mean() < 2 * after[name][:, 0].mean()
             assert (after["nothing dropped"][:, 1] > after[name][:, 1]).all()
         gap = after["LayerDrop"][:, 1] - after["DropPath"][:, 1]
-        assert (gap > 0).all() and gap.mean() < after["LayerDrop"][:, 1].std(ddof=1)
+        assert (gap > 0).all()
         assert after["nothing dropped"][:, 1].mean() > 5 * after["nothing dropped"][:, 0].mean()
 
 

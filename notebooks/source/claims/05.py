@@ -9,7 +9,8 @@ import numpy as np
 
 from experiments.stochastic_depth import HERE as EXPERIMENTS
 from experiments.stochastic_depth import digits
-from segformer_edu import drop_rates
+from segformer_edu import SegFormerConfig, drop_rates
+from segformer_edu.analysis import cost
 from segformer_edu.widgets.stochastic_depth import RATES
 
 
@@ -56,6 +57,10 @@ def error_difference() -> str:
     return f"{stochastic - constant:.2f}"
 
 
+def error_difference_se() -> str:
+    return _standard_error("stochastic depth", "constant depth")
+
+
 def error_difference_images() -> str:
     return f"{float(error_difference()) / 100 * len(digits()[2]):.0f}"
 
@@ -83,6 +88,18 @@ def b0_complete() -> str:
 def layerdrop_cost() -> str:
     dropped, plain = (mean(_measured(name, "error")) for name in ("LayerDrop", "nothing dropped"))
     return f"{dropped - plain:.1f}"
+
+
+def layerdrop_cost_se() -> str:
+    return _standard_error("LayerDrop", "nothing dropped")
+
+
+def least_saved() -> str:
+    return f"{_work_dropped('b0'):.1%}"
+
+
+def most_saved() -> str:
+    return f"{_work_dropped('b4'):.1%}"
 
 
 def unpractised_factor() -> str:
@@ -119,6 +136,20 @@ def _measured(network: str, what: str) -> np.ndarray:
 def _spread(network: str, what: str) -> str:
     values = _measured(network, what).tolist()
     return f"{mean(values):.2f} ± {stdev(values):.2f}"
+
+
+def _standard_error(network: str, other: str) -> str:
+    """Of the difference in test error, seed by seed."""
+    differences = _measured(network, "error") - _measured(other, "error")
+    return f"{stdev(differences.tolist()) / len(differences) ** 0.5:.2f}"
+
+
+def _work_dropped(name: str) -> float:
+    """The share of a model's work in its blocks, at 512×512, that DropPath drops on average."""
+    config = SegFormerConfig.named(name)
+    of_stages = [sum(s.multiply_adds_of[1:]) for s in cost(config, (512, 512)).stages]
+    dropped = (w * mean(s.drop_path_rates) for w, s in zip(of_stages, config.stages, strict=True))
+    return sum(dropped) / sum(of_stages)
 
 
 def _last(what: str) -> float:
