@@ -3,7 +3,7 @@
 #
 # You have the parts: patches that overlap (01), attention (02) with fewer keys (03), a feed-forward layer that tells where the border is (04), and branches that may be left out (05). This lesson puts them together, twice: into a **block**, and the blocks into **four stages**, each with a coarser map and more channels than the one before.
 #
-# Why four? A plain Vision Transformer has one: one grid of tokens, as wide at the end as at the beginning ([Dosovitskiy and others 2021](https://arxiv.org/abs/2010.11929)). The shape is called *columnar*, and it is simpler. What does the pyramid buy?
+# Why four? A plain Vision Transformer has one: one grid of tokens, as wide at the end as at the beginning ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929)). The shape is called *columnar*, and it is simpler. What does the pyramid buy?
 #
 # **After this lesson you will be able to**
 #
@@ -57,17 +57,21 @@ b0 = SegFormerConfig.named("b0")
 #
 # Here is a street scene of the kind that you will train on in lesson 08. The package draws them from a seed, with the true class of every pixel.
 #
-# (The class "pole" holds all that stands on one leg: posts, lamps, signs.) Suppose a network understood everything, and its map knew for every token **which classes are under it, and in what shares**. To get a label for each pixel we enlarge the shares, and take the largest. All that is lost is lost to the grid.
+# (The class "pole" holds all that stands on one leg: posts, lamps, signs.) Suppose a network understood everything, and its map knew for every token **which classes are under it, and in what shares**. To get a label for each pixel we enlarge the shares, and take the largest. What is lost then is lost to the grid, and to speaking in shares. The table below takes the two apart.
 
 # %%
 scenes = Scenes(20, 128, seed=6)
 photo, truth = scenes.picture(3)
 
 
-def through_a_grid(labels, stride):
-    """The labels as a map of H/stride × W/stride tokens can give them back."""
+def shares_of(labels, stride):  # (H, W) → (1, K, H/stride, W/stride)
     ones = F.one_hot(torch.as_tensor(labels).long(), len(CLASSES)).permute(2, 0, 1)[None].float()
-    shares = F.avg_pool2d(ones, stride)  # (1, K, H/stride, W/stride)
+    return F.avg_pool2d(ones, stride)
+
+
+def through_a_grid(labels, stride):
+    """The labels as they come back from the shares of H/stride × W/stride tokens."""
+    shares = shares_of(labels, stride)
     return F.interpolate(shares, size=labels.shape, mode="bilinear")[0].argmax(dim=0)
 
 
@@ -86,7 +90,7 @@ plots.show(
         photo,
         {"true labels": truth, **given_back},
         CLASSES,
-        "The road survives any grid, a pole only the finer two",
+        "In this scene the road survives any grid, the post only the finer two",
     ),
     alt="A drawn street with a lamp post and two people, its labels, and the labels as they come "
     "back through grids of 1/4, 1/8, 1/16 and 1/32 of its sides. The post is whole at 1/4, "
@@ -95,25 +99,46 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the lamp post from left to right, then the border of the road.* What is large comes back from any grid. What is thinner than a token is outvoted by its neighbours.
+# *Follow the lamp post from left to right, then the border of the road.* What is large comes back from any grid. What is thinner than a token is outvoted by its neighbours, as long as shares do the voting.
+#
+# But a network may hand on any scores it likes. So we also *fit* a score for each token and class to the labels, through the same enlarging, and count again what comes back.
 #
 # One picture is an anecdote. Here are twenty scenes, scored as segmentation is: by the intersection over union (IoU) of true and given pixels, for each class (lesson 08 takes the score apart).
 
+
 # %%
-labels = [torch.as_tensor(scenes.picture(index)[1]).long() for index in range(len(scenes))]
-with_poles = [each for each in labels if (each == CLASSES.index("pole")).any()]
+@torch.enable_grad()
+def fitted_through_a_grid(labels, stride):
+    """The same from scores that are fitted to the labels, by gradient descent with momentum."""
+    fitted = (shares_of(labels, stride) + 0.01).log().requires_grad_()
+    optimizer = torch.optim.SGD([fitted], lr=4 / stride**2, momentum=0.9, nesterov=True)
+    for _ in range(30):
+        enlarged = F.interpolate(fitted, size=labels.shape, mode="bilinear")
+        optimizer.zero_grad()
+        F.cross_entropy(enlarged, labels[None], reduction="sum").backward()
+        optimizer.step()
+    return F.interpolate(fitted, size=labels.shape, mode="bilinear")[0].argmax(dim=0)
+
+
+# %%
+labels = torch.stack([torch.as_tensor(scenes.picture(i)[1]).long() for i in range(len(scenes))])
+pole = CLASSES.index("pole")
+with_poles = (labels == pole).any(dim=(1, 2))
 for stride in (4, 8, 16, 32):
-    table = sum(confusion_matrix(through_a_grid(each, stride), each, 8) for each in labels)
-    found = scores(table)
-    iou = dict(zip(CLASSES, found.iou, strict=True))
-    bare = sum(CLASSES.index("pole") not in through_a_grid(each, stride) for each in with_poles)
-    print(
-        f"1/{stride:<2}  mean IoU {found.miou:.0%}   road {iou['road']:.0%}   pole "
-        f"{iou['pole']:.0%}, none left in {bare} of {len(with_poles)} scenes"
-    )
+    for kind, give_back in {"shares": through_a_grid, "fitted": fitted_through_a_grid}.items():
+        returned = torch.stack([give_back(each, stride) for each in labels])
+        found = scores(confusion_matrix(returned, labels, 8))
+        iou = dict(zip(CLASSES, found.iou, strict=True))
+        bare = with_poles & ~(returned == pole).any(dim=(1, 2))
+        print(
+            f"1/{stride:<2} {kind}  mean IoU {found.miou:.0%}   road {iou['road']:.0%}   pole "
+            f"{iou['pole']:.0%}, none left in {bare.sum():>2} of {with_poles.sum()} scenes"
+        )
 
 # %% [markdown]
-# (IoU counts pixels, and so mostly the poles close to the camera: that is why it is not zero at 1/32, where most scenes have lost theirs.) This is about as well as a map of that size can do, however clever the network: **a token has to be small where things are small**. (About: a network could learn scores that place a border better than plain shares do.)
+# (IoU counts pixels, and so mostly the poles close to the camera. That is why shares keep some at 1/32, where most scenes have lost theirs.)
+#
+# Shares are not the best that a map can say: fitted scores bring back more on every grid, and at 1/4 poles lose only a few points. Nor are these scores a ceiling, for somebody may find better ones. But the fitted scores too lose more on each coarser grid, and far more of the poles than of the road: **a token has to be small where things are small**.
 #
 # ## 2 · What does a fine map cost?
 #
@@ -150,7 +175,7 @@ one_channel = cost(column(stride=4, r=1, width=1), (512, 512))
 print(f"with one channel: {one_channel.encoder_multiply_adds / 1e9:.2f} G multiply-adds")
 
 # %% [markdown]
-# Not even one. Eight blocks of attention over {{stage_1_tokens}} tokens cost more than all of B0 while each token is a *single number*.
+# Not even one. Eight blocks of attention over {{stage_1_tokens}} tokens cost more than all of B0's encoder while each token is a *single number*.
 #
 # So a column has to give something up: reduce its keys, as lesson 03 taught, or have fewer tokens. For each way, the widest column that B0's budget pays for:
 
@@ -186,7 +211,7 @@ plots.show(
             "B0: all four, two blocks each": pyramid,
         },
         ("pixels between tokens", "channels of a token"),
-        f"Each column costs as much as all of B0: {budget / 1e9:.1f} G multiply-adds",
+        f"Each column costs as much as B0's whole encoder: {budget / 1e9:.1f} G multiply-adds",
     ),
     alt="Channels over the pixels between tokens, both logarithmic. Four columns of equal cost lie "
     "on a rising line: 27 channels at 4 pixels, 71 at 8, 158 at 16 and 323 at 32. The four "
@@ -195,7 +220,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the two lines.* They are nearly the same! For what a column spends on one point, B0 has **all four**: a map as fine as the finest column's, with about as many channels, *and* one with eight times as many, where each token stands for a window of 32×32 pixels.
+# *Compare the two lines.* They are nearly the same! For what a column spends on one point, B0's encoder has **all four**: a map as fine as the finest column's, with about as many channels, *and* one with eight times as many, where each token stands for a window of 32×32 pixels.
 #
 # What it pays is depth: two blocks at each point instead of eight. So the bargain reads: **few channels where there are many tokens, many channels where there are few.** Each step halves the sides, so it has a quarter of the tokens; doubling the channels makes a Linear four times as dear; and the product stays about the same. Whether two blocks
 # at each scale are worth more than eight at one is no longer arithmetic. Section 8 tries it, and the answer may surprise you.
@@ -273,7 +298,7 @@ class SimpleStage(nn.Module):
 
 
 # %% [markdown]
-# Why the norm at the end? Every branch read a normalised copy, but x itself was only added to. The package brings a small model that has learned, `nano`; watch x on its way through.
+# Why the norm at the end? Every branch read a normalised copy, but after the patch embedding's norm x itself was only added to. The package brings a small model that has learned, `nano`; watch x on its way through.
 #
 # **Predict.** Will the numbers in x be larger at the end of a stage than at its beginning, or smaller, or the same? Give the spread (standard deviation) a guess.
 
@@ -295,7 +320,7 @@ for number, stage in enumerate(nano.encoder.stages, start=1):
     print(f"stage {number}: {told}, after the norm {x.std():.1f}")
 
 # %% [markdown]
-# Larger, in every stage, and in the last one by a factor of {{nano_growth}}. Each branch adds its note, and no norm on the way scales the sum back. The norm at the end brings every stage back to one scale, so that the next patch embedding, and a decoder that adds the four maps up, need not know how loud a stage has become.
+# Larger, in every stage, and in the last one by a factor of {{nano_growth}}. Each branch adds its note, and no norm on the way scales the sum back. The norm at the end brings every stage back to one scale, so that the next patch embedding, and a decoder that reads the four maps side by side, need not know how loud a stage has become.
 #
 # The package's stage takes its numbers from the config, and adds two things: drop rates, and a way to save memory in training.
 
@@ -338,7 +363,7 @@ for stride, channels, each in zip((4, 8, 16, 32), b0.embed_dims, maps, strict=Tr
     print(f"1/{stride:<2}", tuple(each.shape))
 
 # %% [markdown]
-# Then the parameters, counted by hand. For a stage with C channels, r and expansion e, and k×k patches of C_in channels:
+# Then the parameters, counted by hand. For a stage of L blocks with C channels, r and expansion e, and k×k patches of C_in channels ([r>1] is 1 where keys are reduced, and otherwise 0):
 #
 # $$\underbrace{k^2 C_{in} C + 3C}_{\text{patches, norm}} \;+\; L\,\big\{\underbrace{4C}_{\text{2 norms}} + \underbrace{4(C^2+C)}_{\text{q, k, v, output}} + \underbrace{[r>1]\,(r^2C^2+3C)}_{\text{reduction, norm}} + \underbrace{2eC^2 + 11eC + C}_{\text{Mix-FFN}}\big\} \;+\; 2C$$
 
@@ -549,7 +574,7 @@ prediction = ...  # two stage numbers
 plots.show(
     plots.feature_maps(
         [each[0].numpy() for each in maps],
-        finding="Outlines in stage 1, whole regions in stages 3 and 4",
+        finding="Fine outlines in stage 1, coarse regions in stages 3 and 4",
     ),
     alt="Four rows of five heat maps of a street scene, through trained weights. Stage 1 shows "
     "fine outlines and textures, stage 2 parts of things, stages 3 and 4 coarse squares in which "
@@ -558,7 +583,27 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look for the lamp post, left of the middle.* It is a line in stages 1 and 2 (channels 7 and 1), and lost from stage 3 on. There, whole regions go together: channel 15 is bright on the buildings, dark on sky and road. (Each row has the five channels that vary most.) Now a photograph, of a kind that this model was never trained on.
+# *Look for the lamp post, left of the middle.* It is a line in stages 1 and 2 (channels 7 and 1), and lost from stage 3 on. There, whole regions go together: channel 15 is bright on the buildings, dark on sky and road. (Each row has the five channels that vary most.)
+#
+# But is a channel bright for *what* is there, or for *where* it is? Turn the scene upside down. A channel that follows the content turns with it; one that follows the place stays. So we correlate each channel's two maps, turned and not turned.
+
+
+# %%
+def alike(maps, others):
+    """The correlation of two maps (C, H, W), a mean over their channels."""
+    centred = (
+        each.flatten(1) - each.flatten(1).mean(dim=1, keepdim=True) for each in (maps, others)
+    )
+    return torch.cosine_similarity(*centred, dim=1).mean().item()
+
+
+upside_down = nano.encoder(normalize(large[::-1].copy()))
+for number, (before, after) in enumerate(zip(maps, upside_down, strict=True), start=1):
+    turned, as_it_was = alike(before[0], after[0].flip(1)), alike(before[0], after[0])
+    print(f"stage {number}: by content {turned:.2f}, by place {as_it_was:.2f}")
+
+# %% [markdown]
+# Stages 1 to 3 follow the content, less and less. In stage 4 almost nothing turns with the scene: in this one most channels stay where they were, so what is bright at the top there is not the sky, but the top (lesson 04 read position in this stage). To be fair, the model has never seen a street upside down. Now a photograph, of a kind that it was never trained on.
 
 # %%
 portrait = sample_photo("astronaut")
@@ -575,7 +620,7 @@ plots.show(
 # %% [markdown]
 # *See that the early rows still work.* Edges are edges in a drawn street and in a photograph. What the later rows call out here is an answer to a question that nobody asked: there is no street. A picture of features is a good place to find bugs, and a poor place to find meaning (lesson 00 drew some from random weights).
 #
-# So let us ask for a number. **What does each map know?** Fit the simplest reader there is, one Linear from a token's channels to the classes, by least squares (ridge), on the maps of twenty scenes, and let it label ten others. One reader for each stage, one for the first three together, and one that gets all four, resized to the finest. And all of it three times, with other scenes: what differs less than from draw to draw is no finding.
+# So let us ask for a number. **What does each map know?** Fit the simplest reader there is, one Linear from a token's channels to the classes, by least squares (ridge), on the maps of twenty scenes, and let it label ten others. One reader for each stage, one for the first three together, and one that gets all four, resized to the finest. And all of it six times, with other scenes. Two readers are compared draw by draw, and we trust a difference that is larger than twice its standard error.
 
 
 # %%
@@ -620,7 +665,7 @@ def rightly_labelled(seed):
         )
         read = (test @ fit(train, seen_labels)).permute(0, 3, 1, 2)  # (n, K, H/4, W/4)
         right[caption] = F.interpolate(read, labels.shape[1:], mode="bilinear").argmax(1) == labels
-    right["1/32 at best"] = torch.stack([through_a_grid(each, 32) == each for each in labels])
+    right["true shares"] = torch.stack([through_a_grid(each, 32) == each for each in labels])
     border = near_a_border(labels)
     return {
         caption: [100 * each[where].float().mean().item() for where in (~border, border)]
@@ -629,14 +674,19 @@ def rightly_labelled(seed):
 
 
 # %%
-trials = [rightly_labelled(seed) for seed in widgets.progress((606, 607, 608), "draws")]
+trials = [rightly_labelled(seed) for seed in widgets.progress(range(606, 612), "draws")]
 known = {}
 for caption in trials[0]:
-    values = np.array([trial[caption] for trial in trials])  # (trials, places)
-    known[caption] = dict(zip(places, values.mean(axis=0), strict=True))
-    pairs = zip(values.mean(axis=0), values.std(axis=0, ddof=1), strict=True)
-    far, near = (f"{mean:.0f} ± {spread:.0f} %" for mean, spread in pairs)
-    print(f"{caption:<13} far from borders {far}, close to them {near}")
+    far, near = np.mean([trial[caption] for trial in trials], axis=0)
+    known[caption] = dict(zip(places, (far, near), strict=True))
+    print(f"{caption:<11} far from borders {far:.0f} %, close to them {near:.0f} %")
+
+# %%
+for one, other in (("all four", "1 to 3"), ("stage 3", "stage 2")):
+    gains = np.array([np.subtract(trial[one], trial[other]) for trial in trials])  # (draws, places)
+    errors = gains.std(axis=0, ddof=1) / len(trials) ** 0.5
+    far, near = (f"{m:+.1f} ± {e:.1f}" for m, e in zip(gains.mean(axis=0), errors, strict=True))
+    print(f"{one} less {other}: far from borders {far}, close to them {near} points")
 
 # %%
 plots.show(
@@ -652,9 +702,9 @@ plots.show(
 )
 
 # %% [markdown]
-# *Go from bar to bar.* (Each is a mean of three draws; ± is their standard deviation.) Of the single maps, stage 3 is read best far from borders; close to them stages 2 and 3 are level, within the spread. Stage 4 is read worse than both, and not for its {{stage_4_side}}×{{stage_4_side}} tokens alone: the last line is what the true shares on such a grid give (section 1), and that is a good deal more. Its training never asked it to stand alone.
+# *Go from bar to bar.* (Each is a mean of six draws; ± is the standard error of a difference.) Of the single maps, stage 3 is read best far from borders; close to them stages 2 and 3 are level, as far as six draws can tell. Stage 4 is read worse than both, and not for its {{stage_4_side}}×{{stage_4_side}} tokens alone: "true shares" is what the shares on such a grid give (section 1), and that is a good deal more. Its training never asked it to stand alone.
 #
-# But put side by side, **maps are read better than any of them alone, and most of all at borders: they know different things.** That is the case for handing the decoder all of them, and such a small decoder, one Linear, already shows it. What the fourth adds to the other three is about as little as the draws differ by: this test cannot tell what it is good for.
+# But put side by side, **maps are read better than any of them alone, and most of all at borders: they know different things.** That is the case for handing the decoder all of them, and such a small decoder, one Linear, already shows it. What the fourth adds to the other three is little, about a point far from borders, and there it does so in every draw; close to them it is suggestive at most.
 #
 # ## 8 · Does the pyramid pay?
 #
@@ -896,10 +946,10 @@ check("06.6", encode)
 # %% [markdown]
 # ## Recap
 #
-# - A coarse map cannot give back what is thinner than a token; a fine map cannot afford channels. At B0's cost a column can have one point on that line, and the pyramid has four.
-# - A block adds two notes to x: attention's, then Mix-FFN's. Each reads a normalised copy. x itself is normalised only at the end of the stage.
+# - The coarser a map, the less of thin things it gives back, even from the best scores that we found; a fine map affords few channels. At the cost of B0's encoder a column can have one point on that line, and the pyramid has four.
+# - A block adds two notes to x: attention's, then Mix-FFN's. Each reads a normalised copy. x itself is normalised only where a stage begins, in the patch embedding, and where it ends.
 # - Each step of the pyramid halves the sides, rounding up, and makes the channels about twice as many; a head has the same width in all stages.
-# - B1 to B5 differ in depth, above all in stage 3. Parameters sit in the late stages, work is spread over all.
+# - The encoders of B1 to B5 differ in depth alone, above all in stage 3. Parameters sit in the late stages, work is spread over all.
 # - A parameter count is a checksum: it tells which table describes which weights.
 # - The four maps know different things; read together, they are read best.
 #
