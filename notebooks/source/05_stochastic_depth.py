@@ -895,7 +895,7 @@ for name in ("nothing dropped", "DropPath"):
 # %% [markdown]
 # Under the linspace rule block 1 is never dropped, so the others never had to do without it. Any one of *them* can be missed. Where nothing was dropped, every block is missed. So none of these six blocks was superfluous until training had gone without it.
 #
-# Which blocks to cut out, then? LayerDrop's answer needs no search: at even distances, every other one for half (Section 3.2.2). It never takes block 1, unless all go.
+# Which blocks to cut out, then? LayerDrop's answer needs no search: at even distances, every other one for half (Section 3.2.2). Our version of it never takes block 1, unless all go.
 
 # %% tags=["mirror"]
 # experiments.stochastic_depth.evenly_cut

@@ -750,7 +750,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the pyramid with the column at 1/4.* The pyramid does not win: the column that stays fine is ahead of it in every seed, most of all on poles, and by far more than the seeds differ. (Between the pyramid and the column at 1/8, poles tell nothing: the difference is smaller than the spread.) As clear is the other end: the column at 1/16, the shape of a plain Vision Transformer, is last, as section 1 would have it.
+# *Compare the pyramid with the column at 1/4.* The pyramid does not win: the column that stays fine is ahead of it in every seed, most of all on poles, and by far more than the seeds differ. (On poles the column at 1/8 is ahead of the pyramid in two seeds and behind in one, which tells nothing.) As clear is the other end: the column at 1/16, the shape of a plain Vision Transformer, is last, as section 1 would have it.
 #
 # Be as strict with this trial as with any other. These pictures are tiny and the training is short; the learning rate is the one that lesson 08 uses for pyramids, tuned for none of the columns. The pyramid has one block on its fine map and the column four; and a map at 1/4 of *this* picture has only 16×16 tokens, so that fineness is nearly free. What happens to the price of the same two networks when the picture grows?
 
@@ -767,7 +767,7 @@ counts = [cost(each, (64, 64)).parameters for each in (small_pyramid, fine_colum
 print(f"parameters: pyramid {counts[0]:,}, column at 1/4 {counts[1]:,}")
 
 # %% [markdown]
-# About equal at 64×64, and {{column_factor}} times as dear at 1024×1024: all of the column's blocks pay the N² of the fine map, where the pyramid pays it once. (Parameters are no price here: the column has far fewer, and leads all the same.) So what the pyramid buys is not accuracy as such. It buys **fine maps and many channels on large pictures, at a price that grows more slowly**. Whether that makes the better network at 512×512, after 160,000 steps and with weights from
+# About equal at 64×64, and {{column_factor}} times as dear at 1024×1024: all of the column's blocks pay the N² of the fine map, where the pyramid pays it once. (Parameters are no price here: the column has far fewer, and leads all the same.) So what the pyramid buys here is not accuracy as such. It buys **fine maps and many channels on large pictures, at a price that grows more slowly**. Whether that makes the better network at 512×512, after 160,000 steps and with weights from
 # ImageNet, our minutes on a processor cannot say. The paper compares with a column too, SETR, but with a far larger one that has another decoder (arXiv:2105.15203, Section 4 and Table 2). One could find out: the same command, with larger pictures and a GPU.
 #
 # ## Play

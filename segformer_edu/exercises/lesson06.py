@@ -103,7 +103,7 @@ def block_forward(x: Tensor, norm1: Map, attention: Map, norm2: Map, mix_ffn: Ma
     hints=[
         "Two lines, each of the form x = x + branch(norm(x)).",
         "Mix-FFN reads what attention has already added to.",
-        "x itself never goes through a norm.",
+        "Inside a block x itself never goes through a norm.",
     ],
     takeaway="x is only ever added to; the norms stand inside the branches.",
 )
