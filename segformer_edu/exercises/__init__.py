@@ -33,7 +33,7 @@ def check(exercise_id: str, answer: Any) -> Verdict:
 
 
 def hint(exercise_id: str) -> Text:
-    """The next hint of an exercise; each call goes one further.
+    """The next hint of an exercise; each call goes one step further.
 
     Raises:
         ValueError: an id that no lesson has.
@@ -47,7 +47,7 @@ def hint(exercise_id: str) -> Text:
 
 
 def solution(exercise_id: str) -> Text:
-    """The answer of an exercise, as code, and why.
+    """The answer to an exercise, as code, and why it is right.
 
     Raises:
         ValueError: an id that no lesson has.

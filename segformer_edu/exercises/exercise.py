@@ -1,4 +1,4 @@
-"""What an exercise is, and how an answer to it is judged.
+"""What an exercise is, and how an answer to it is checked.
 
 An exercise is written as one function, its examiner: it takes the learner's answer and returns the
 diagnosis of what is wrong with it, or None when it is right.
@@ -31,7 +31,7 @@ from torch import Tensor
 
 Examiner = Callable[[Any], str | None]
 
-# All that a function without a body, or with `...` alone, is compiled to.
+# The only instructions in a compiled function whose body is empty or `...`.
 EMPTY_OPERATIONS = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
 
 
@@ -48,7 +48,7 @@ class NotAttempted(Exception):
 
 @dataclass(frozen=True, repr=False)
 class Verdict:
-    """What `check` answers; true when the answer is correct."""
+    """What `check` returns; true when the answer is correct."""
 
     status: str  # "Correct", "Incorrect" or "Not attempted"
     message: str
@@ -110,7 +110,7 @@ def exercise(
         ValueError: an id of another form or given twice, stars outside 1 to 3, no hint.
     """
     if not re.fullmatch(r"\d\d\.\d+", exercise_id) or exercise_id in REGISTRY:
-        raise ValueError(f"{exercise_id!r} is taken or no id: give lesson and number, as '03.1'.")
+        raise ValueError(f"{exercise_id!r} is taken or is not an id such as '03.1': give another.")
     if stars not in (1, 2, 3) or minutes < 1 or not hints or isinstance(hints, str):
         raise ValueError(f"{exercise_id} needs 1 to 3 stars, a minute or more, a list of hints.")
 
@@ -156,7 +156,7 @@ def is_stub(answer: Any) -> bool:
 
 
 def expectation(solution: Any) -> tuple[str, Callable[[Any], bool]]:
-    """What kind of thing answers an exercise, in words and as a test."""
+    """The kind of answer that an exercise expects, in words and as a test."""
     if isinstance(solution, type):
         return "a class", lambda answer: isinstance(answer, type)
     if callable(solution):
@@ -200,7 +200,7 @@ def diagnose(
             return diagnosis
     where = next(index for index, want in enumerate(wanted) if not same(results[index], want))
     given = ", ".join(map(_brief, cases[where]))
-    return f"for ({given}) it gives {_brief(results[where])}, and that is not it."
+    return f"for ({given}) it gives {_brief(results[where])}, which is not right."
 
 
 def same(left: Any, right: Any, tolerance: float = 1e-5) -> bool:
@@ -219,7 +219,7 @@ def same(left: Any, right: Any, tolerance: float = 1e-5) -> bool:
 
 
 def _with_tensors(value: Any) -> Any:
-    """NumPy's arrays of numbers as tensors: who has computed with them is as right."""
+    """NumPy arrays of numbers as tensors, because an answer may be computed with either."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return torch.as_tensor(value)
     if type(value) in (tuple, list):
@@ -234,8 +234,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _brief(value: Any) -> str:
-    """A value as a diagnosis shows it: of a tensor its shape, of a function that it is one, of the
-    rest the value.
+    """A value as a diagnosis shows it: a tensor by its shape, a function as "a function", anything
+    else as it is.
     """
     if isinstance(value, Tensor) and value.ndim:
         return f"a tensor of shape {tuple(value.shape)}"

@@ -31,10 +31,10 @@ def token_grid(
     solution=token_grid,
     hints=[
         "Work per side. How far can the first patch travel before it touches the end?",
-        "The padding stands on both sides. A last step that does not fit is not taken.",
+        "There is padding on both sides. A last step that does not fit is not taken.",
         "floor((height + 2·padding − patch_size) / stride) steps, and one patch before the first.",
     ],
-    takeaway="count the steps that fit in whole, and add the patch that you started from.",
+    takeaway="count the whole steps that fit, and add the patch that you started from.",
 )
 def examine_token_grid(answer: Callable[..., tuple[int, int]]) -> str | None:
     def by_side(side: Callable[..., float]) -> Callable[..., tuple[float, float]]:
@@ -50,10 +50,10 @@ def examine_token_grid(answer: Callable[..., tuple[int, int]]) -> str | None:
                 lambda n, k, s, p: (n + 2 * p - k) // s
             ),
             "the padding is missing.": by_side(lambda n, k, s, p: (n - k) // s + 1),
-            "the padding is counted once, and it stands on both sides.": by_side(
+            "the padding is counted once, but it is on both sides.": by_side(
                 lambda n, k, s, p: (n + p - k) // s + 1
             ),
-            "rounded up: a last step that does not fit in whole is not taken.": by_side(
+            "rounded up: a last step that does not fit is not taken.": by_side(
                 lambda n, k, s, p: math.ceil((n + 2 * p - k) / s) + 1
             ),
             "not rounded: half a patch makes no token. Round down.": by_side(
@@ -65,10 +65,10 @@ def examine_token_grid(answer: Callable[..., tuple[int, int]]) -> str | None:
             "right for odd kernels with half a kernel of padding; not for others.": by_side(
                 lambda n, k, s, p: math.ceil(n / s)
             ),
-            "that is the number of tokens in all. Give rows and columns.": (
+            "that is the total number of tokens. Give rows and columns.": (
                 lambda *case: math.prod(token_grid(*case))
             ),
-            "rows and columns are swapped: the height makes the rows.": (
+            "rows and columns are swapped: the height determines the rows.": (
                 lambda *case: token_grid(*case)[::-1]
             ),
         },
@@ -91,7 +91,7 @@ def shared_pixels(patch_size: int, stride: int) -> int:
         "The first ends at pixel K − 1, the second begins at pixel S.",
         "K − S; and when the patches leave a gap?",
     ],
-    takeaway="kernel minus stride, and never less than nothing.",
+    takeaway="kernel minus stride, but never less than zero.",
 )
 def examine_shared_pixels(answer: Callable[..., int]) -> str | None:
     return diagnose(
@@ -99,8 +99,8 @@ def examine_shared_pixels(answer: Callable[..., int]) -> str | None:
         shared_pixels,
         [(7, 4), (3, 2), (4, 4), (2, 5), (16, 16)],
         {
-            "right while patches touch; patches that leave a gap share nothing, and no negative "
-            "number of pixels.": lambda k, s: k - s,
+            "right while patches touch; patches with a gap between them share 0 pixels, not a "
+            "negative number.": lambda k, s: k - s,
             "the other way round: a larger stride shares less.": lambda k, s: max(s - k, 0),
             "that is how far the padding reaches, half a kernel. The stride decides what is "
             "shared.": lambda k, s: k // 2,
@@ -113,7 +113,7 @@ def examine_shared_pixels(answer: Callable[..., int]) -> str | None:
 
 
 def tokens_to_map(tokens: Tensor, height: int, width: int) -> Tensor:
-    """`(B, N, C)`, N = height · width → `(B, C, height, width)`, as a convolution wants it."""
+    """`(B, N, C)`, N = height · width → `(B, C, height, width)`, as a convolution expects it."""
     return tokens.transpose(1, 2).unflatten(2, (height, width))
 
 
@@ -142,15 +142,15 @@ def examine_tokens_to_map(answer: Callable[..., Tensor]) -> str | None:
         tokens_to_map,
         [case(3, 5, 4), case(4, 4, 4), case(6, 2, 3)],
         {
-            "the shape is right and the numbers are not: a reshape reads token after token, and a "
-            "map wants channel after channel.": lambda x, h, w: x.reshape(len(x), -1, h, w),
+            "the shape is right, but the numbers are not: a reshape reads token after token, and a "
+            "map expects channel after channel.": lambda x, h, w: x.reshape(len(x), -1, h, w),
             "rows and columns are swapped: tokens run along a row first.": (
                 lambda x, h, w: x.transpose(1, 2).reshape(len(x), -1, w, h)
             ),
-            "the numbers are read column by column, and tokens run along a row first.": (
+            "the numbers are read column by column, but tokens run along a row first.": (
                 lambda x, h, w: x.transpose(1, 2).reshape(len(x), -1, w, h).transpose(2, 3)
             ),
-            "the map is right, with its channels last; a convolution wants them second.": (
+            "the map is right, but its channels are last; a convolution expects them second.": (
                 lambda x, h, w: x.unflatten(1, (h, w))
             ),
         },
@@ -176,7 +176,7 @@ def embed_patches(
     solution=embed_patches,
     hints=[
         "F.unfold cuts the patches, overlapping or not, and flattens them. Print its shape.",
-        "It puts the numbers of a patch second and the patches last; a Linear wants it the other "
+        "It puts the numbers of a patch second and the patches last; a Linear expects it the other "
         "way round.",
         "F.linear(…, weight.flatten(1), bias).",
     ],
@@ -216,13 +216,13 @@ def examine_embed_patches(answer: Callable[..., Tensor]) -> str | None:
             "the bias is missing.": (
                 lambda x, w, b, s, p: embed_patches(x, w, torch.zeros_like(b), s, p)
             ),
-            "the numbers of a patch are in another order than the weights: a convolution's weight "
+            "the numbers of a patch are not in the order of the weights: a convolution's weight "
             "has the channel first, then row, then column.": channels_last,
-            "reshape does not swap axes. The shape is right, and each 'patch' holds a few numbers "
+            "reshape does not swap axes. The shape is right, but each 'patch' holds a few numbers "
             "of many patches.": reshaped,
-            "the tokens are right, in the layout (B, D, N). A transformer wants one token a row, "
-            "(B, N, D).": lambda *given: embed_patches(*given).transpose(1, 2),
-            "these patches touch and do not overlap: the stride went unused.": without_overlap,
+            "the tokens are right, but in the layout (B, D, N). A transformer expects one token "
+            "per row, (B, N, D).": lambda *given: embed_patches(*given).transpose(1, 2),
+            "these patches touch and do not overlap: the stride is not used.": without_overlap,
         },
     )
 
@@ -241,11 +241,11 @@ def normalize_tokens(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     minutes=8,
     solution=normalize_tokens,
     hints=[
-        "Every token is normalised alone. Which axis holds the numbers of one token?",
+        "Every token is normalised by itself. Which axis holds the numbers of one token?",
         "keepdim=True keeps the axis, so that the mean lines up with what it was taken from.",
         "LayerNorm divides the squares by C, not by C − 1: var(..., correction=0).",
     ],
-    takeaway="one mean and one variance a token, over its channels alone.",
+    takeaway="one mean and one variance per token, over its channels alone.",
 )
 def examine_normalize_tokens(answer: Callable[..., Tensor]) -> str | None:
     generator = torch.Generator().manual_seed(0)
@@ -276,21 +276,21 @@ def examine_normalize_tokens(answer: Callable[..., Tensor]) -> str | None:
             "the 1e-5 is missing: a token of equal numbers would be divided by zero.": (
                 over_the_spread
             ),
-            "the 1e-5 is added to the spread. Add it to the variance, before the root.": (
+            "the 1e-5 is added to the standard deviation. Add it to the variance instead.": (
                 lambda x, weight, bias: over_the_spread(x, weight, bias, added=1e-5)
             ),
             "that is BatchNorm: each channel over all tokens of the batch. A token should not "
             "depend on its neighbours.": over(0, 1, 2),
             "each channel is normalised over the map (InstanceNorm). A token should not depend on "
             "the other tokens.": over(1, 2),
-            "one mean for the whole map: what a dark corner is would then depend on the bright "
-            "one.": over(1, 2, 3),
+            "one mean for the whole map: then the tokens of a dark corner would depend on the "
+            "bright one.": over(1, 2, 3),
             "the mean is taken along the width: you average over columns, not channels.": over(2),
             "the variance is divided by C − 1. LayerNorm divides by C.": over(-1, correction=1),
-            "normalised as it should be; the learned weight and bias are not used.": (
+            "normalised correctly, but the learned weight and bias are not used.": (
                 lambda x, weight, bias: F.layer_norm(x, x.shape[-1:])
             ),
-            "divided by the variance; its square root makes the spread one.": (
+            "divided by the variance; divide by its square root.": (
                 lambda x, weight, bias: (
                     (x - x.mean(-1, keepdim=True))
                     / (x.var(-1, keepdim=True, correction=0) + 1e-5)
@@ -303,7 +303,7 @@ def examine_normalize_tokens(answer: Callable[..., Tensor]) -> str | None:
 
 
 def field_of_a_token(patch_sizes: Sequence[int], strides: Sequence[int]) -> int:
-    """Pixels, along one side, that reach one token through a chain of patch embeddings."""
+    """Pixels along one side that reach one token through a chain of patch embeddings."""
     field, step = 1, 1  # one pixel sees itself, and the next is one pixel away
     for patch_size, stride in zip(patch_sizes, strides, strict=True):
         field += (patch_size - 1) * step  # K patches of the finer map, `step` pixels apart
@@ -346,7 +346,7 @@ def examine_field_of_a_token(answer: Callable[..., int]) -> str | None:
         field_of_a_token,
         [((7, 3, 3, 3), (4, 2, 2, 2)), ((4, 2), (4, 2)), ((7,), (4,)), ((5, 3, 7), (3, 1, 2))],
         {
-            "that is how far apart the tokens are, the product of the strides. Overlapping "
+            "that is how far apart the tokens are: the product of the strides. Overlapping "
             "patches see further.": lambda k, s: math.prod(s),
             "the product of the patches counts what they share twice.": lambda k, s: math.prod(k),
             "the patches are added as if all lay on the same pixels; those of stage 2 lie on a map "

@@ -12,8 +12,8 @@ from segformer_edu.exercises.exercise import diagnose, exercise
 
 
 def entries(height: int, width: int, patch: int, heads: int) -> int:
-    """Entries of the attention matrices of one layer, for patches that fit a whole number of
-    times.
+    """Entries of the attention matrices of one layer, where the sides are multiples of the
+    patch.
     """
     tokens = (height // patch) * (width // patch)
     return heads * tokens**2  # a weight for every pair of tokens, in every head
@@ -27,10 +27,10 @@ def entries(height: int, width: int, patch: int, heads: int) -> int:
     solution=entries,
     hints=[
         "Two steps: how many tokens are there, and how many pairs do they make?",
-        "A patch is patch pixels tall and patch pixels wide, so tokens are counted per side.",
-        "Every token asks every token, itself too: N² entries; and every head does so anew.",
+        "A patch is `patch` pixels tall and `patch` pixels wide, so count the tokens per side.",
+        "Every token attends to every token, itself included: N² entries, and so in every head.",
     ],
-    takeaway="N² a head; and N itself grows with the square of the image's side.",
+    takeaway="N² per head, and N itself grows with the square of the image's side.",
 )
 def examine_entries(answer: Callable[..., int]) -> str | None:
     def tokens(height: int, width: int, patch: int) -> int:
@@ -46,18 +46,18 @@ def examine_entries(answer: Callable[..., int]) -> str | None:
             "the tokens are counted once in every head. How many pairs do they make?": (
                 lambda h, w, p, heads: heads * tokens(h, w, p)
             ),
-            "this is the number of pixels, as if every pixel asked nobody.": (
+            "this is the number of pixels, and not the number of pairs of tokens.": (
                 lambda h, w, p, heads: h * w
             ),
-            "this is the matrix of one head, and every head has its own.": (
+            "this is the matrix of one head, but every head has its own.": (
                 lambda h, w, p, heads: tokens(h, w, p) ** 2
             ),
-            "the heads are squared as well. Each head has a matrix of its own; heads do not ask "
+            "the heads are squared as well. Each head has its own matrix; heads do not attend to "
             "one another.": lambda h, w, p, heads: (heads * tokens(h, w, p)) ** 2,
-            "divided by the heads. They share out the channels, not the tokens: every head has a "
+            "divided by the heads. They divide the channels, not the tokens: every head has a "
             "full matrix.": lambda h, w, p, heads: tokens(h, w, p) ** 2 // heads,
-            "the pixels are divided by the patch size once. A patch is so many pixels tall, and as "
-            "many wide.": lambda h, w, p, heads: heads * (h * w // p) ** 2,
+            "the pixels are divided by the patch size once. A patch is that many pixels tall and "
+            "that many wide.": lambda h, w, p, heads: heads * (h * w // p) ** 2,
             "every pixel is a token here. What does the patch size do?": (
                 lambda h, w, p, heads: heads * (h * w) ** 2
             ),
@@ -86,7 +86,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     hints=[
         "Begin with the shapes: which product of q and k has a row for each query and a column for "
         "each key?",
-        "The queries stand in front, so they become the rows; k has to be turned over.",
+        "The queries come first, so they become the rows; k has to be transposed.",
         "Divide by the root of the width, take the softmax along the keys, mix the values with it.",
     ],
     takeaway="three lines: compare, share out, mix.",
@@ -108,7 +108,7 @@ def examine_attend(answer: Callable[..., Tensor]) -> str | None:
         {
             "the columns sum to one, and the rows do not. Each query shares out a weight of one, "
             "and a query is a row.": lambda q, k, v: (q @ k.T / root(q)).softmax(0) @ v,
-            "keys and queries are swapped: here every key asks, and the queries are asked.": (
+            "keys and queries are swapped: here every key attends to the queries.": (
                 lambda q, k, v: (k @ q.T / root(q)).softmax(-1) @ v
             ),
             "the scores are too large: equation 1 divides them first.": (
@@ -117,21 +117,21 @@ def examine_attend(answer: Callable[..., Tensor]) -> str | None:
             "divided by d. The spread of a sum of d products grows more slowly than that.": (
                 lambda q, k, v: (q @ k.T / q.shape[-1]).softmax(-1) @ v
             ),
-            "divided by the root of the number of tokens. What grows with it is not the single "
-            "score: that is a sum over the channels.": (
+            "divided by the root of the number of tokens. But a single score does not grow with "
+            "it: a score is a sum over the channels.": (
                 lambda q, k, v: (q @ k.T / math.sqrt(len(k))).softmax(-1) @ v
             ),
             "the softmax comes first and the division after it, so the rows do not sum to one.": (
                 lambda q, k, v: (q @ k.T).softmax(-1) / root(q) @ v
             ),
-            "the weights mix the keys. What a token is found by is its key; what it hands over is "
-            "something else.": lambda q, k, v: (q @ k.T / root(q)).softmax(-1) @ k,
-            "the scores themselves are the weights here: no softmax has made shares of them.": (
+            "the weights mix the keys. A token is found by its key; what it passes on is something "
+            "else.": lambda q, k, v: (q @ k.T / root(q)).softmax(-1) @ k,
+            "the scores themselves are the weights here: no softmax has turned them into shares.": (
                 lambda q, k, v: q @ k.T / root(q) @ v
             ),
             "the scores are multiplied by the root, and spread further still. Which way does "
             "equation 1 go?": lambda q, k, v: (q @ k.T * root(q)).softmax(-1) @ v,
-            "these are the weights, a share for each key. What is it that they share out?": (
+            "these are the weights, one for each key. What should they mix?": (
                 lambda q, k, v: (q @ k.T / root(q)).softmax(-1)
             ),
         },
@@ -157,9 +157,9 @@ def multi_head(q: Tensor, k: Tensor, v: Tensor, num_heads: int) -> Tensor:
     solution=multi_head,
     hints=[
         "Each head gets a run of neighbouring channels of every token. Split the last axis first.",
-        "unflatten(-1, (num_heads, -1)) gives (B, N, heads, d); the product wants (B, heads, N, "
-        "d). Move axes with transpose: a reshape would deal the numbers out anew.",
-        "The d under the root is what one head has. And at the end, transpose back before you "
+        "unflatten(-1, (num_heads, -1)) gives (B, N, heads, d); the product needs (B, heads, N, "
+        "d). Move axes with transpose: a reshape would mix up the numbers.",
+        "The d under the root is the width of one head. At the end, transpose back before you "
         "flatten.",
     ],
     takeaway="split, move, attend, move back, join: reshape splits axes, only transpose moves "
@@ -213,22 +213,22 @@ def examine_multi_head(answer: Callable[..., Tensor]) -> str | None:
             "the scores are not divided by anything: what does equation 1 ask for?": (
                 attention(split, join, lambda q, heads: 1)
             ),
-            "there is one head here, as wide as C: num_heads has no say.": (
+            "there is one head here, as wide as C: num_heads is not used.": (
                 lambda q, k, v, heads: multi_head(q, k, v, 1)
             ),
-            "(B, N, C) was reshaped to (B, heads, N, d) in one go. The shape is right, and the "
-            "numbers are dealt out wrongly: heads get different tokens instead of different "
+            "(B, N, C) was reshaped to (B, heads, N, d) in one go. The shape is right, but the "
+            "numbers are in the wrong place: heads get different tokens instead of different "
             "channels.": attention(view, glue, head_width),
-            "the split is right; joining is not. (B, heads, N, d) became (B, N, C) by a reshape "
-            "alone, which mixes tokens.": attention(split, glue, head_width),
-            "heads take every so-many-th channel, where each should take a run of d neighbours: "
-            "the last axis is split the other way round.": attention(interleave, join, head_width),
-            "heads take every so-many-th channel, and their answers are dealt out in that way too. "
+            "the split is right, but the join is not. (B, heads, N, d) became (B, N, C) by a "
+            "reshape alone, which mixes tokens.": attention(split, glue, head_width),
+            "each head takes channels at regular intervals instead of d neighbours: the last axis "
+            "is split the other way round.": attention(interleave, join, head_width),
+            "each head takes channels at regular intervals, and puts its answers there too. "
             "Head 1 should have the first channels.": attention(
                 interleave, lambda x: x.permute(0, 2, 3, 1).flatten(2), head_width
             ),
-            "joining is right; the split is not. A reshape from (B, N, C) to (B, heads, N, d) cuts "
-            "the list of tokens, not the channels.": attention(view, join, head_width),
+            "the join is right, but the split is not. A reshape from (B, N, C) to (B, heads, N, d) "
+            "splits the list of tokens, not the channels.": attention(view, join, head_width),
             "the heads attend to one another, inside each token: without the transpose the product "
             "runs over the heads' axis.": attention(
                 lambda x, heads: x.unflatten(-1, (heads, -1)), lambda x: x.flatten(2), head_width
@@ -238,12 +238,12 @@ def examine_multi_head(answer: Callable[..., Tensor]) -> str | None:
 
 
 def largest_side(gibibytes: float, patch: int, heads: int) -> int:
-    """The side of the largest square image whose attention matrices of one layer, in float32, fit
-    the memory.
+    """The side of the largest square image for which the attention matrices of one layer fit into
+    the memory in float32.
     """
     entries_a_head = int(gibibytes * 2**30 / 4 / heads)
     tokens = math.isqrt(entries_a_head)  # N, of N²
-    return patch * math.isqrt(tokens)  # and N itself is the square of the tokens a side
+    return patch * math.isqrt(tokens)  # and N itself is the square of the tokens per side
 
 
 @exercise(
@@ -253,11 +253,11 @@ def largest_side(gibibytes: float, patch: int, heads: int) -> int:
     minutes=8,
     solution=largest_side,
     hints=[
-        "Go backwards: from bytes to entries, from entries to tokens, from tokens to pixels.",
+        "Work backwards: from bytes to entries, from entries to tokens, from tokens to pixels.",
         "A float32 takes four bytes; a GiB is 2**30 of them; the heads share the memory.",
         "Two roots: one from N² to N, one from N to the tokens on a side. math.isqrt rounds down.",
     ],
-    takeaway="the matrix grows with the fourth power of the side: sixteen times the memory buys "
+    takeaway="the matrix grows with the fourth power of the side: sixteen times the memory allows "
     "twice the side.",
 )
 def examine_largest_side(answer: Callable[..., int]) -> str | None:
@@ -274,7 +274,7 @@ def examine_largest_side(answer: Callable[..., int]) -> str | None:
         {
             "one root where two are needed: from the N² entries to N tokens, and from the tokens, "
             "which fill a square, to those on a side.": (lambda g, p, heads: tokens(g, heads) * p),
-            "these are the tokens on a side, and the answer is in pixels.": (
+            "these are the tokens on a side, but the answer is in pixels.": (
                 lambda g, p, heads: side(tokens(g, heads), 1)
             ),
             "one byte for each entry: how many does a float32 take?": (
@@ -289,10 +289,10 @@ def examine_largest_side(answer: Callable[..., int]) -> str | None:
             "as if there were one head: each head has a matrix of its own.": (
                 lambda g, p, heads: side(tokens(g, 1), p)
             ),
-            "rounded to the nearest patch: that image does not always fit any more.": (
+            "rounded to the nearest patch: the resulting image does not always fit.": (
                 lambda g, p, heads: p * round((g * 2**30 / 4 / heads) ** 0.25)
             ),
-            "a GiB is 2**30 bytes; this counts in GB, 10**9.": (
+            "a GiB is 2**30 bytes; this counts in GB, 10**9 bytes.": (
                 lambda g, p, heads: side(tokens(g, heads, unit=1e9), p)
             ),
             "the pixels of the image are a whole number of patches: round down to tokens before "
@@ -318,8 +318,8 @@ def attend_masked(q: Tensor, k: Tensor, v: Tensor, padded: Tensor) -> Tensor:
     minutes=8,
     solution=attend_masked,
     hints=[
-        "Which score leads to a weight of exactly nothing?",
-        "Work on the scores, before the softmax: then it shares the weight out among the rest.",
+        "Which score leads to a weight of exactly zero?",
+        "Change the scores before the softmax: then it divides the weight among the other keys.",
         "A key is a column. padded, of shape (N,), meets the last axis when it broadcasts.",
     ],
     takeaway="mask scores with −∞ before the softmax, along the keys.",
@@ -340,27 +340,27 @@ def examine_attend_masked(answer: Callable[..., Tensor]) -> str | None:
     not_numbers = answer(*first).isnan().any(-1)
     if not_numbers.equal(first[3]):
         return (
-            "the rows of padding are NaN: the mask lies on the queries, rows, and leaves them no "
-            "key at all. It should lie on the keys."
+            "the rows of padding are NaN: the mask is on the queries, the rows, and leaves them no "
+            "key at all. It should be on the keys."
         )
     if not_numbers.any():
-        return "NaN: −∞ times 0 is not a number. Fill scores in where the mask is True."
+        return "NaN: −∞ times 0 is not a number. Fill in −∞ where the mask is True."
     return diagnose(
         answer,
         attend_masked,
         [first, case(9, 8, 0, 2, 4)],
         {
-            "padding gets no weight, and the other weights no longer sum to one: they were shared "
-            "out before it left.": (
+            "padding gets no weight, but the other weights no longer sum to one: the mask came "
+            "after the softmax.": (
                 lambda q, k, v, padded: scores(q, k).softmax(-1).masked_fill(padded, 0) @ v
             ),
             "a score of 0 is not a weight of 0: the softmax makes e⁰ = 1 of it.": (
                 lambda q, k, v, padded: scores(q, k).masked_fill(padded, 0).softmax(-1) @ v
             ),
-            "the mask is the wrong way round: here only the padding is looked at.": (
+            "the mask is the wrong way round: here only the padding gets attention.": (
                 lambda q, k, v, padded: attend_masked(q, k, v, ~padded)
             ),
-            "rows of padding are set to zero after the fact; the other rows still look at it.": (
+            "rows of padding are set to zero afterwards; the other rows still attend to it.": (
                 lambda q, k, v, padded: attend(q, k, v).masked_fill(padded[:, None], 0)
             ),
             "the mask is not used.": lambda q, k, v, padded: attend(q, k, v),
@@ -369,7 +369,7 @@ def examine_attend_masked(answer: Callable[..., Tensor]) -> str | None:
 
 
 def merge(first: Tensor, first_total: Tensor, second: Tensor, second_total: Tensor) -> Tensor:
-    """Attention over all keys, from attention over each half of them.
+    """Attention over all keys, computed from attention over each half of them.
 
     `first` and `second`, `(N, d)`, are what attention over one half of the keys gives; the totals,
     `(N, 1)`, are `scores.logsumexp(-1, keepdim=True)` of that half.
@@ -392,7 +392,7 @@ def merge(first: Tensor, first_total: Tensor, second: Tensor, second_total: Tens
         "exp(1000) overflows. Multiply both by the same factor, or use a function that has done so "
         "already: a softmax over two numbers.",
     ],
-    takeaway="so a kernel may read the keys block by block and never hold a row: this is what the "
+    takeaway="so a kernel can read the keys block by block and never hold a whole row, as the "
     "fused one does.",
 )
 def examine_merge(answer: Callable[..., Tensor]) -> str | None:
@@ -407,7 +407,7 @@ def examine_merge(answer: Callable[..., Tensor]) -> str | None:
         return mixed[0], totals[0], mixed[1], totals[1]
 
     small, large = case(1), case(400)
-    undivided = "the shares are e to the totals, and do not sum to one: divide by their sum."
+    undivided = "the shares are e to the totals, which do not sum to one: divide by their sum."
     on_small = diagnose(
         answer, merge, [small], {undivided: lambda a, ta, b, tb: ta.exp() * a + tb.exp() * b}
     )
@@ -415,26 +415,26 @@ def examine_merge(answer: Callable[..., Tensor]) -> str | None:
         return undivided
     if on_small is None and not answer(*large).isfinite().all():
         return (
-            "right for small scores; large ones overflow, as e to the 1000 is infinite. Only the "
-            "difference of the totals matters: take something off both."
+            "right for small scores, but large ones overflow: e to the 1000 is infinite. Only the "
+            "difference of the totals matters, so subtract the same number from both."
         )
     return diagnose(
         answer,
         merge,
         [small, large],
         {
-            "the plain mean. A half whose scores are higher deserves more of the weight.": (
+            "this is the plain mean. A half with higher scores should get more of the weight.": (
                 lambda a, ta, b, tb: (a + b) / 2
             ),
-            "the sum. Each half shares out a weight of one, and two of them are one too many.": (
+            "this is the sum. The weights of each half sum to one, so together they sum to two.": (
                 lambda a, ta, b, tb: a + b
             ),
-            "mixed by the totals themselves. A total is a logarithm: what was summed lies one "
-            "exponential away.": lambda a, ta, b, tb: (ta * a + tb * b) / (ta + tb),
+            "mixed by the totals themselves. A total is the logarithm of a sum: take its "
+            "exponential.": lambda a, ta, b, tb: (ta * a + tb * b) / (ta + tb),
             "the halves are swapped: the larger total gets the smaller share.": (
                 lambda a, ta, b, tb: merge(a, tb, b, ta)
             ),
-            "only the half with the larger total is kept; the other has its share too.": (
+            "only the half with the larger total is kept, but the other has its share too.": (
                 lambda a, ta, b, tb: torch.where(ta > tb, a, b)
             ),
         },

@@ -26,8 +26,8 @@ def keys_left(height: int, width: int, stride: int, reduction_ratio: int) -> int
     solution=keys_left,
     hints=[
         "Two steps: from pixels to a map of tokens, then from the map to the keys.",
-        "Work per side. The patch embedding is padded, so a started patch counts; the reduction is "
-        "not padded, so a started window does not.",
+        "Work per side. The patch embedding is padded, so a partial patch counts; the reduction is "
+        "not padded, so a partial window does not.",
         "ceil(height / stride) rows of tokens, then as many whole windows of r rows as fit.",
     ],
     takeaway="per side, round up at the patch embedding and down at the reduction.",
@@ -47,16 +47,14 @@ def examine_keys_left(answer: Callable[..., int]) -> str | None:
             "these are the tokens, so the queries. The reduction makes fewer keys than that.": (
                 lambda h, w, s, r: side(h, s) * side(w, s)
             ),
-            "right where r divides, one row or column too many elsewhere: a window that does not "
-            "fit in whole makes no key.": (
-                lambda h, w, s, r: math.ceil(side(h, s) / r) * math.ceil(side(w, s) / r)
-            ),
+            "right where r divides, one row or column too many elsewhere: a partial window makes "
+            "no key.": (lambda h, w, s, r: math.ceil(side(h, s) / r) * math.ceil(side(w, s) / r)),
             "the total N is divided by r². Windows are cut per side, and what is left over in one "
             "row cannot be joined to the next.": (
                 lambda h, w, s, r: side(h, s) * side(w, s) // r**2
             ),
             "sizes that the stride does not divide lose a token: the patch embedding is padded, "
-            "so the last patch counts although it is only begun.": (
+            "so the last patch counts even if it is partial.": (
                 lambda h, w, s, r: (h // s // r) * (w // s // r)
             ),
         },
@@ -79,9 +77,9 @@ def reduction_parameters(channels: int, paper_ratio: int) -> int:
     minutes=5,
     solution=reduction_parameters,
     hints=[
-        "The paper's R counts how many tokens become one. How many numbers come into one window, "
-        "and how many go out?",
-        "R·C numbers come in and C go out, each with a bias; a LayerNorm has a scale and a shift "
+        "The paper's R counts how many tokens become one. How many numbers go into one window, "
+        "and how many come out?",
+        "R·C numbers go in and C come out, each with a bias; a LayerNorm has a scale and a shift "
         "for each channel.",
         "And at R = 1 there is no reduction at all.",
     ],
@@ -98,14 +96,14 @@ def examine_reduction_parameters(answer: Callable[..., int]) -> str | None:
         {
             "this is R taken for r. The paper's R is the number of tokens in a window already; do "
             "not square it.": (lambda c, many: 0 if many == 1 else convolution(c, many**2) + 2 * c),
-            "two things at once: the paper's R is the number of tokens in a window already, do not "
+            "two mistakes: the paper's R is the number of tokens in a window already, so do not "
             "square it; and at R = 1 there is nothing to count.": (
                 lambda c, many: convolution(c, many**2) + 2 * c
             ),
             "right where tokens are merged; at R = 1 the model has no convolution and no norm.": (
                 lambda c, many: convolution(c, many) + 2 * c
             ),
-            "the LayerNorm after the convolution is missing: a scale and a shift a channel.": (
+            "the LayerNorm after the convolution is missing: a scale and a shift per channel.": (
                 lambda c, many: 0 if many == 1 else convolution(c, many)
             ),
             "the biases of the convolution are missing.": (
@@ -133,7 +131,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     solution=attend,
     hints=[
         "Print the shape of the scores and the sums of the weights over each axis.",
-        "Each query shares out a weight of one among the keys. Which axis holds the keys?",
+        "Each query divides a weight of one among the keys. Which axis holds the keys?",
         "And equation 1 divides by the square root of the width of one head.",
     ],
     takeaway="with fewer keys than queries the two axes differ; the softmax runs over the keys.",
@@ -154,20 +152,20 @@ def examine_attend(answer: Callable[..., Tensor]) -> str | None:
         attend,
         [case(16, 4, 8), case(9, 9, 4)],
         {
-            "the weights of each key sum to one over the queries. Each query shares out a weight "
-            "of one, so the softmax runs over the keys.": (
+            "the weights of each key sum to one over the queries. Each query divides a weight of "
+            "one among the keys, so the softmax runs over the keys.": (
                 lambda q, k, v: (scores(q, k) / math.sqrt(q.shape[-1])).softmax(dim=-2) @ v
             ),
-            "the softmax runs over the heads, and mixes what they were kept apart for.": (
+            "the softmax runs over the heads, which should be kept apart.": (
                 lambda q, k, v: (scores(q, k) / math.sqrt(q.shape[-1])).softmax(dim=1) @ v
             ),
-            "the axis is right; the scores are not scaled: what does equation 1 divide by?": (
+            "the axis is right, but the scores are not scaled: what does equation 1 divide by?": (
                 lambda q, k, v: scores(q, k).softmax(dim=-1) @ v
             ),
-            "divided by d, where equation 1 has its square root.": (
+            "divided by d; equation 1 has its square root.": (
                 lambda q, k, v: (scores(q, k) / q.shape[-1]).softmax(dim=-1) @ v
             ),
-            "scaled by the number of keys, where equation 1 has the width of a head.": (
+            "scaled by the number of keys; equation 1 has the width of a head.": (
                 lambda q, k, v: (scores(q, k) / math.sqrt(k.shape[-2])).softmax(dim=-1) @ v
             ),
         },
@@ -206,10 +204,10 @@ def examine_share_seen(answer: Callable[..., float]) -> str | None:
         share_seen,
         [(512, 512, 4, 8), (124, 124, 4, 8), (500, 300, 4, 8), (97, 65, 8, 4), (33, 47, 32, 1)],
         {
-            "this is the share that is lost; the question is what is seen.": (
+            "this is the share that is lost; the question asks for the share that is seen.": (
                 lambda h, w, s, r: 1 - share_seen(h, w, s, r)
             ),
-            "this is keys over tokens. A key stands for a whole window: count the tokens in it.": (
+            "this is keys over tokens. A key stands for a whole window: count its tokens.": (
                 lambda h, w, s, r: keys_left(h, w, s, r) / (tokens(h, s) * tokens(w, s))
             ),
             "this is the share along one side. A token is seen if its row and its column are.": (
@@ -224,8 +222,8 @@ def examine_share_seen(answer: Callable[..., float]) -> str | None:
                     tokens(h, s) * tokens(w, s) // r**2 * r**2 / (tokens(h, s) * tokens(w, s))
                 )
             ),
-            "this counts pixels, and leaves out that the patch embedding is padded: a patch that "
-            "is only begun makes a token as well.": (
+            "this counts pixels, and forgets that the patch embedding is padded: a partial patch "
+            "makes a token as well.": (
                 lambda h, w, s, r: (h // (s * r)) * (w // (s * r)) * (s * r) ** 2 / (h * w)
             ),
         },
@@ -258,11 +256,11 @@ def reduce_padded(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     minutes=10,
     solution=reduce_padded,
     hints=[
-        "How many rows are missing to the next multiple of r? Where r divides, none are.",
+        "How many rows are missing up to the next multiple of r? Where r divides, none are.",
         "-H % r is that number in Python. F.pad adds zeros; its list begins with the last axis.",
         "F.pad(maps, (0, to the right, 0, below)) for maps of (B, C, H, W).",
     ],
-    takeaway="with -H % r rows of zeros every token is seen, and where r divides nothing changes.",
+    takeaway="-H % r rows of zeros let every token be seen, and change nothing where r divides.",
 )
 def examine_reduce_padded(answer: Callable[..., Tensor]) -> str | None:
     def padded(
@@ -296,12 +294,12 @@ def examine_reduce_padded(answer: Callable[..., Tensor]) -> str | None:
             "height and width are swapped: F.pad takes the last axis first.": (
                 padded(lambda h, w, r: (0, -h % r, 0, -w % r))
             ),
-            "the remainder is added, where what is missing to the next multiple is wanted.": (
+            "the remainder is added instead of what is missing up to the next multiple.": (
                 padded(lambda h, w, r: (0, w % r, 0, h % r))
             ),
-            "the zeros stand above and to the left, and every window moves. The exercise wants "
+            "the zeros are above and to the left, so every window moves. The exercise asks for "
             "them below and to the right.": padded(lambda h, w, r: (-w % r, 0, -h % r, 0)),
-            "the border is repeated, where the exercise asks for zeros.": (
+            "the border is repeated; the exercise asks for zeros.": (
                 padded(lambda h, w, r: (0, -w % r, 0, -h % r), mode="replicate")
             ),
         },
@@ -362,10 +360,10 @@ def examine_reduce_by_reshape(answer: Callable[..., Tensor]) -> str | None:
         [reduction_case(2, 3, 4, 8), reduction_case(4, 2, 8, 4), reduction_case(1, 3, 2, 3)],
         {
             mixed_rows: rows_of_neighbours,
-            f"{mixed_rows} (And the channels run last, where weight.flatten(1) has them first.)": (
+            f"{mixed_rows} (And the channels come last; weight.flatten(1) has them first.)": (
                 literal_reshape
             ),
-            "the windows are right, the order inside is not: weight.flatten(1) has the channel "
+            "the windows are right, but the order inside is not: weight.flatten(1) has the channel "
             "first, then row and column.": channels_last,
             "rows and columns of the window are swapped: the kernel is transposed.": (
                 lambda x, weight, bias: reduce_by_reshape(x, weight.transpose(2, 3), bias)

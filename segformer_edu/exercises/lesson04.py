@@ -12,10 +12,10 @@ from segformer_edu.exercises.exercise import diagnose, exercise
 
 
 def mix_ffn_parameters(channels: int, ratio: int, kernel: int) -> int:
-    """Learned numbers of a Mix-FFN, biases and all."""
+    """Learned numbers of a Mix-FFN, biases included."""
     hidden = ratio * channels
     expand = channels * hidden + hidden
-    depthwise = kernel * kernel * hidden + hidden  # one kernel a channel
+    depthwise = kernel * kernel * hidden + hidden  # one kernel per channel
     contract = hidden * channels + channels
     return expand + depthwise + contract
 
@@ -28,7 +28,7 @@ def mix_ffn_parameters(channels: int, ratio: int, kernel: int) -> int:
     solution=mix_ffn_parameters,
     hints=[
         "Three parts: a Linear that widens, a depthwise convolution, a Linear that narrows.",
-        "A depthwise convolution has one kernel of k·k numbers for each channel, and a bias each.",
+        "A depthwise convolution has a kernel of k·k numbers and a bias for each channel.",
         "With h = ratio · channels: (C·h + h) + (k²·h + h) + (h·C + C).",
     ],
     takeaway="the Linears grow with C², the depthwise convolution with C: position is cheap.",
@@ -57,7 +57,7 @@ def examine_mix_ffn_parameters(answer: Callable[..., int]) -> str | None:
             "the convolution is missing: these are the two Linears.": (
                 lambda c, e, k: parts(c, e, k)[0] + parts(c, e, k)[2]
             ),
-            "a kernel is k wide and k high; this counts one side of it.": (
+            "a kernel is k wide and k high; this counts one side only.": (
                 lambda c, e, k: sum(parts(c, e, k)) - (k * k - k) * e * c
             ),
         },
@@ -66,7 +66,7 @@ def examine_mix_ffn_parameters(answer: Callable[..., int]) -> str | None:
 
 def blocks_needed(height: int, width: int, kernel: int) -> int:
     """Blocks after which the border of a flat map is known to every token."""
-    rings = (min(height, width) + 1) // 2  # the innermost tokens are so many steps inside
+    rings = (min(height, width) + 1) // 2  # how many steps inside the innermost tokens are
     return -(-rings // (kernel // 2))  # ⌈rings / radius⌉
 
 
@@ -78,8 +78,8 @@ def blocks_needed(height: int, width: int, kernel: int) -> int:
     solution=blocks_needed,
     hints=[
         "How many rings of tokens does the map have? The nearest border is what counts.",
-        "A kernel of 3 hears one token further, a kernel of 5 two: k // 2.",
-        "⌈min(H, W) / 2⌉ rings, and so many blocks of k // 2 rings each, rounded up.",
+        "A kernel of 3 reaches one token further, a kernel of 5 two: k // 2.",
+        "⌈min(H, W) / 2⌉ rings, divided by the k // 2 rings of each block, rounded up.",
     ],
     takeaway="half the shorter side over the kernel's radius, both rounded up.",
 )
@@ -92,21 +92,21 @@ def examine_blocks_needed(answer: Callable[..., int]) -> str | None:
         blocks_needed,
         [(16, 16, 3), (9, 9, 3), (20, 13, 5), (8, 40, 7), (11, 24, 5)],
         {
-            "that would be the way from one border across to the other. They come in from both "
-            "sides and meet in the middle.": lambda h, w, k: up(min(h, w), k // 2),
-            "a kernel reaches its radius, k // 2, beyond a token, and not its whole width.": (
+            "that would be the way from one border to the other. But they are felt from both "
+            "sides, up to the middle.": lambda h, w, k: up(min(h, w), k // 2),
+            "a kernel reaches its radius, k // 2, beyond a token, not its whole width.": (
                 lambda h, w, k: up(up(min(h, w), 2), k)
             ),
             "k − 1 is both sides of the kernel together. To one side it reaches k // 2.": (
                 lambda h, w, k: up(up(min(h, w), 2), k - 1)
             ),
-            "the nearest border is the one that is heard first, so the shorter side counts.": (
+            "the nearest border reaches a token first, so the shorter side counts.": (
                 lambda h, w, k: up(up(max(h, w), 2), k // 2)
             ),
             "on an odd side the middle token is a ring of its own: round half the side up.": (
                 lambda h, w, k: up(min(h, w) // 2, k // 2)
             ),
-            "the last block may be needed although it is not used up: round up.": (
+            "the last block may be needed only in part: round up.": (
                 lambda h, w, k: up(min(h, w), 2) // (k // 2)
             ),
         },
@@ -135,8 +135,8 @@ def depthwise_by_hand(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     minutes=10,
     solution=depthwise_by_hand,
     hints=[
-        "Nine terms: a copy of the map, moved by a row and a column, times one number a channel.",
-        "Put a ring of zeros around the map first; then a moved copy is a slice of it.",
+        "Nine terms: a copy of the map, shifted by rows and columns, times one number per channel.",
+        "Put a ring of zeros around the map first; then a shifted copy is a slice of it.",
         "padded[:, row : row + H, column : column + W] * weight[:, 0, row, column], summed, and "
         "the bias once.",
     ],
@@ -167,17 +167,17 @@ def examine_depthwise_by_hand(answer: Callable[..., Tensor]) -> str | None:
         depthwise_by_hand,
         [depthwise_case(1, 5, 7, 3), depthwise_case(2, 6, 4, 2)],
         {
-            "what leaves the map on one side comes in on the other: torch.roll pads in a circle. "
-            "The exercise wants zeros.": rolled,
-            "the border is repeated, where the exercise asks for zeros.": replicated,
-            "the kernel is turned by half a circle. Torch does not flip it: weight[…, 0, 0] "
+            "what leaves the map on one side comes in on the other: torch.roll pads circularly. "
+            "The exercise asks for zeros.": rolled,
+            "the border is repeated; the exercise asks for zeros.": replicated,
+            "the kernel is rotated by 180°. Torch does not flip it: weight[…, 0, 0] "
             "belongs to the neighbour above and to the left.": with_kernel(
                 lambda weight: weight.flip(2, 3)
             ),
             "rows and columns of the kernel are swapped.": with_kernel(
                 lambda weight: weight.transpose(2, 3)
             ),
-            "the channels are summed. Depthwise, each one keeps to itself.": mixed,
+            "the channels are summed. In a depthwise convolution each stays separate.": mixed,
             "the bias is missing.": (
                 lambda x, weight, bias: depthwise_by_hand(x, weight, torch.zeros_like(bias))
             ),
@@ -212,7 +212,7 @@ def mix_tokens(tokens: Tensor, height: int, width: int, weight: Tensor, bias: Te
     minutes=8,
     solution=mix_tokens,
     hints=[
-        "A convolution wants (B, C, H, W). The list is (B, N, C): what has to move before N is "
+        "A convolution expects (B, C, H, W). The list is (B, N, C): what has to move before N is "
         "split?",
         "transpose brings the channels to the front; a reshape swaps nothing.",
         "tokens.transpose(1, 2).unflatten(2, (height, width)), and the way back in reverse.",
@@ -242,16 +242,16 @@ def examine_mix_tokens(answer: Callable[..., Tensor]) -> str | None:
         mix_tokens,
         [list_case(4, 4, 3), list_case(2, 8, 3), list_case(8, 2, 2)],
         {
-            "right on square maps; on others height and width are swapped: N runs through the "
+            "right on square maps; on others height and width are swapped: the list holds the "
             "first row, then the second.": (
                 lambda t, h, w, weight, bias: mix_tokens(t, w, h, weight, bias)
             ),
-            "the side is still the square root of N: on 2×8 tokens every row is folded in two.": (
+            "the side is still the square root of N: on 2×8 tokens every row is cut in two.": (
                 square
             ),
-            "a reshape from (B, N, C) to (B, C, H, W) swaps nothing: it cuts the numbers anew, "
-            "and a channel is made of pieces of tokens. Transpose first.": cut_anew,
-            "the way there is right. The way back cuts the numbers anew: flatten to (B, C, N), "
+            "a reshape from (B, N, C) to (B, C, H, W) swaps nothing: it regroups the numbers, so a "
+            "channel is made of pieces of tokens. Transpose first.": cut_anew,
+            "the way there is right, but the way back regroups the numbers: flatten to (B, C, N), "
             "then transpose.": cut_anew_at_the_end,
             "the bias is missing.": (
                 lambda t, h, w, weight, bias: mix_tokens(t, h, w, weight, torch.zeros_like(bias))
@@ -283,7 +283,7 @@ def resize_table(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> T
     minutes=10,
     solution=resize_table,
     hints=[
-        "F.interpolate wants an image, (1, C, h, w). The table is (1, h·w, C).",
+        "F.interpolate expects an image, (1, C, h, w). The table is (1, h·w, C).",
         "unflatten the second axis into old, then permute the channels to the front.",
         "F.interpolate(as_image, new, mode='bilinear'), then permute and flatten back.",
     ],
@@ -328,14 +328,14 @@ def examine_resize_table(answer: Callable[..., Tensor]) -> str | None:
             ),
             "right for square sizes; on others both are read as (width, height). They are (h, w) "
             "and (H, W).": lambda t, old, new: resize_table(t, old[::-1], new[::-1]),
-            "the corners are aligned. With align_corners=False the centres of places are laid "
-            "over each other, as for the logits.": corners,
-            "this repeats the nearest entry: the default mode. The exercise asks for bilinear.": (
+            "the corners are aligned. With align_corners=False the centres of cells are aligned "
+            "instead, as for the logits.": corners,
+            "this repeats the nearest entry, the default mode. The exercise asks for bilinear.": (
                 nearest
             ),
             "this is bicubic, as in section 9. The exercise asks for bilinear.": bicubic,
             "the list is resized along its length, across the ends of rows. It is a map: height "
-            "and width have to be resized each.": along_the_list,
+            "and width have to be resized separately.": along_the_list,
             "a reshape from (1, h·w, C) to (1, C, h, w) swaps nothing: channels and places are "
             "mixed. unflatten, then permute.": cut_anew,
         },
@@ -343,7 +343,7 @@ def examine_resize_table(answer: Callable[..., Tensor]) -> str | None:
 
 
 def probe_places(features: Tensor, places: Tensor, strength: float, others: Tensor) -> Tensor:
-    """Ridge regression: what a linear map fitted on `features` says of `others`."""
+    """Ridge regression: what a linear map fitted on `features` predicts for `others`."""
     mean_x, mean_y = features.mean(dim=0), places.mean(dim=0)
     x, y = features - mean_x, places - mean_y
     weight = torch.linalg.solve(x.T @ x + strength * torch.eye(x.shape[1]).to(x), x.T @ y)
@@ -357,7 +357,7 @@ def probe_places(features: Tensor, places: Tensor, strength: float, others: Tens
     minutes=15,
     solution=probe_places,
     hints=[
-        "Take the means off, solve for W, and put the means on again for the prediction.",
+        "Subtract the means, solve for W, and add the means again for the prediction.",
         "X is (n, C), so XᵀX is (C, C). torch.linalg.solve(A, B) is A⁻¹B.",
         "W = solve(XᵀX + λI, XᵀY); the answer is (others − mean of features) W + mean of places.",
     ],
@@ -398,12 +398,12 @@ def examine_probe_places(answer: Callable[..., Tensor]) -> str | None:
         probe_places,
         [(features, places, strength, others) for strength in (2.0, 20.0)],
         {
-            "without centring, the fit has to go through the origin: no constant is there to "
-            "answer with the middle.": uncentred,
-            "a column of ones stands in for the centring, and λ holds it back too. Subtract the "
+            "without centring, the fit has to go through the origin: it has no constant term with "
+            "which to predict the middle.": uncentred,
+            "a column of ones replaces the centring, but λ shrinks its weight too. Subtract the "
             "means instead.": with_a_column_of_ones,
             "the mean of the places is missing from the prediction.": without_mean,
-            "the features are centred for the fit; center `others` too, by the same mean.": (
+            "the features are centred for the fit; centre `others` too, by the same mean.": (
                 others_uncentred
             ),
             "`others` are centred by their own mean. A probe has to use what it was fitted with.": (
@@ -412,11 +412,11 @@ def examine_probe_places(answer: Callable[..., Tensor]) -> str | None:
             "λ is left out: this is plain least squares.": (
                 lambda x, y, ridge, others: probe_places(x, y, 0.0, others)
             ),
-            "λ is subtracted, and makes the solution larger where it should hold it back.": (
+            "λ is subtracted, which makes the solution larger; it should shrink it.": (
                 lambda x, y, ridge, others: probe_places(x, y, -ridge, others)
             ),
             "λ is added to every entry of XᵀX. It belongs on the diagonal: λI.": everywhere,
-            "λ is multiplied by n here; the exercise gives λ itself.": (
+            "λ is multiplied by n here; use λ as it is given.": (
                 lambda x, y, ridge, others: probe_places(x, y, ridge * len(x), others)
             ),
         },

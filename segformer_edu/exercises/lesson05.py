@@ -25,12 +25,12 @@ def survival(block: int, depth: int, rate: float) -> float:
     minutes=4,
     solution=survival,
     hints=[
-        "torch.linspace(0, rate, depth) begins with 0: is that a probability to be dropped, or to "
-        "survive?",
+        "torch.linspace(0, rate, depth) begins with 0: is that a probability of being dropped, or "
+        "of surviving?",
         "Between the first block and the last there are depth − 1 steps.",
-        "1 − rate · (block − 1) / (depth − 1). And with one block alone? linspace gives a 0.",
+        "1 − rate · (block − 1) / (depth − 1). And with a single block? linspace gives 0.",
     ],
-    takeaway="linspace holds drop probabilities; a block survives with what is left to one.",
+    takeaway="linspace gives drop probabilities; a block survives with 1 minus its own.",
 )
 def examine_survival(answer: Callable[..., float]) -> str | None:
     def steps(depth: int) -> int:
@@ -41,18 +41,18 @@ def examine_survival(answer: Callable[..., float]) -> str | None:
         survival,
         [(1, 8, 0.1), (4, 8, 0.1), (8, 8, 0.1), (2, 5, 0.5), (1, 1, 0.3)],
         {
-            "this is the probability to be dropped, as linspace holds it. A block survives with "
-            "what is left to one.": lambda b, L, r: r * (b - 1) / steps(L),
+            "this is the probability of being dropped, as linspace gives it. A block survives with "
+            "1 minus that.": lambda b, L, r: r * (b - 1) / steps(L),
             "this is the paper's rule, in which block 1 can be dropped. SegFormer's begins at 0: "
             "block 1 always survives.": lambda b, L, r: 1 - r * b / L,
-            "block 1 is never dropped, that is right; but the last is not dropped with the whole "
+            "block 1 is never dropped, which is right, but the last is not dropped at the full "
             "rate: there are depth − 1 steps between them, not depth.": (
                 lambda b, L, r: 1 - r * (b - 1) / L
             ),
-            "the blocks are numbered from 1: here the last is dropped with more than the rate.": (
+            "the blocks are numbered from 1: here the last is dropped at more than the rate.": (
                 lambda b, L, r: 1 - r * b / steps(L)
             ),
-            "every block has the last one's rate. It rises to it, block by block.": (
+            "every block has the last one's rate. The rate should rise to it, block by block.": (
                 lambda b, L, r: 1 - r
             ),
         },
@@ -84,10 +84,10 @@ def examine_expected_depth(answer: Callable[..., float]) -> str | None:
         [(54, 0.5), (8, 0.9), (3, 0.2), (1, 0.5), (10, 1.0)],
         {
             "you let l begin at 0. That is the input, not a block: block 1 is dropped with "
-            "(1 − p_L) / L.": lambda L, p: sum(1 - b / L * (1 - p) for b in range(L)),
-            "this is the mean of 1 and p_L, L times: the linspace rule. The paper's first block "
+            "probability (1 − p_L) / L.": lambda L, p: sum(1 - b / L * (1 - p) for b in range(L)),
+            "this is L times the mean of 1 and p_L: the linspace rule. The paper's first block "
             "has less than 1.": lambda L, p: L * (1 + p) / 2,
-            "every block has p_L here; it is the last one's, and the others' fall towards it.": (
+            "every block has p_L here, but only the last one has; the others fall towards it.": (
                 lambda L, p: L * p
             ),
             "this counts the blocks that are dropped; the depth is what survives.": (
@@ -101,13 +101,13 @@ def examine_expected_depth(answer: Callable[..., float]) -> str | None:
     )
 
 
-CHANGES_X = "it changes x itself, which others may still need: work on x.clone()."
+CHANGES_X = "it changes x itself, which may still be needed: work on x.clone()."
 
 
 def drop_path(x: Tensor, kept: Tensor, rate: float) -> Tensor:
     """`(B, ...)`, with the samples that are not kept set to zero and the rest scaled."""
     scale = 1 / (1 - rate) if rate < 1 else 0.0
-    return x * (kept * scale).view(-1, *[1] * (x.ndim - 1))  # one number a sample: (B, 1, …, 1)
+    return x * (kept * scale).view(-1, *[1] * (x.ndim - 1))  # one number per sample: (B, 1, …, 1)
 
 
 @exercise(
@@ -121,7 +121,7 @@ def drop_path(x: Tensor, kept: Tensor, rate: float) -> Tensor:
         "x * kept lines up the last axes. Give kept as many axes as x has: (B, 1, …, 1).",
         "Kept samples are divided by the probability of being kept; at rate 1 there are none.",
     ],
-    takeaway="a gate a sample, (B, 1, …, 1), and 1 / (1 − rate) for those that are kept.",
+    takeaway="one gate per sample, (B, 1, …, 1), and 1 / (1 − rate) for those that are kept.",
 )
 def examine_drop_path(answer: Callable[..., Tensor]) -> str | None:
     generator = torch.Generator().manual_seed(0)
@@ -146,30 +146,30 @@ def examine_drop_path(answer: Callable[..., Tensor]) -> str | None:
         drop_path,
         cases,
         {
-            "the kept samples are not scaled: on average too little gets through.": (
+            "the kept samples are not scaled, so on average too little gets through.": (
                 lambda x, kept, rate: x * gate(x, kept)
             ),
-            "the kept samples are multiplied by their probability, which makes too little even "
-            "less. They are divided by it.": lambda x, kept, rate: x * gate(x, kept) * (1 - rate),
-            "divided by the rate of dropping; it is the probability of being kept that scales.": (
+            "the kept samples are multiplied by their probability, which makes them even smaller. "
+            "Divide by it.": lambda x, kept, rate: x * gate(x, kept) * (1 - rate),
+            "divided by the drop rate; divide by the probability of being kept.": (
                 lambda x, kept, rate: x * gate(x, kept) / rate
             ),
             "the gates lie along the last axis: channels or tokens are dropped, in every sample. "
             "Give kept the shape (B, 1, …, 1).": lambda x, kept, rate: x * kept / (1 - rate),
-            "the others are dropped: kept says who stays.": (
+            "the wrong samples are dropped: `kept` marks those that stay.": (
                 lambda x, kept, rate: x * ~gate(x, kept) / (1 - rate)
             ),
-            "nothing is dropped; all samples are scaled.": lambda x, kept, rate: x / (1 - rate),
+            "nothing is dropped, and all samples are scaled.": lambda x, kept, rate: x / (1 - rate),
         },
     )
     if diagnosis is None and not same(answer(*nothing), drop_path(*nothing)):
-        return "right, but at rate 1 it is 0 · 1/0, which is not a number: nothing is kept there."
+        return "right, but at rate 1 it gives 0 · 1/0, which is not a number: nothing is kept then."
     return diagnosis
 
 
 def chance_of(count: int, survival: Sequence[float]) -> float:
-    """Probability that exactly `count` blocks survive, each with a probability of its own."""
-    law = [1.0]  # of no blocks, none survives
+    """Probability that exactly `count` blocks survive, each with its own probability."""
+    law = [1.0]  # without blocks, none survives
     for p in survival:
         dropped, kept = [(1 - p) * chance for chance in law], [p * chance for chance in law]
         law = [a + b for a, b in zip([*dropped, 0], [0, *kept], strict=True)]
@@ -183,14 +183,14 @@ def chance_of(count: int, survival: Sequence[float]) -> float:
     minutes=12,
     solution=chance_of,
     hints=[
-        "Two blocks first. In how many ways can exactly one of them survive, and how likely is "
+        "Begin with two blocks. In how many ways can exactly one survive, and how likely is "
         "each way?",
-        "Add the blocks one at a time. Of l blocks k survive if k of the first l − 1 did and block "
-        "l is dropped, or k − 1 did and it survives.",
+        "Add the blocks one at a time. Of l blocks, k survive if k of the first l − 1 did and "
+        "block l is dropped, or if k − 1 did and block l survives.",
         "Keep a list of the chances of 0, 1, 2, … survivors; it begins as [1.0], and every block "
         "makes it one longer.",
     ],
-    takeaway="block by block: dropped, and the count stays; kept, and it goes up by one.",
+    takeaway="block by block: if dropped, the count stays; if kept, it goes up by one.",
 )
 def examine_chance_of(answer: Callable[..., float]) -> str | None:
     def binomial(k: int, n: int, p: float) -> float:
@@ -201,7 +201,7 @@ def examine_chance_of(answer: Callable[..., float]) -> str | None:
         chance_of,
         [(2, [0.9, 0.5, 0.2]), (0, [0.9, 0.5, 0.2]), (3, [0.8, 0.7, 1.0, 0.1]), (1, [0.25])],
         {
-            "this is the binomial law with the mean probability. Its mean is right; blocks of "
+            "this is the binomial law with the mean probability. Its mean is right, but blocks of "
             "unequal probability vary less than it says.": (
                 lambda k, s: binomial(k, len(s), sum(s) / len(s))
             ),
@@ -244,7 +244,7 @@ class Block(nn.Module):
         return x + self.drop_path(branch)
 
 
-# What is wrong with each way, as the learner is told whose test does not notice.
+# What is wrong with each way, for the learner whose test does not notice it.
 FAULTS = {
     "never called": "a block that has a DropPath, with the right rate, and never calls it. What "
     "should a block give at rate 1?",
@@ -276,19 +276,19 @@ def drops_as_it_should(make: Callable[[float], nn.Module]) -> bool:
     minutes=12,
     solution=drops_as_it_should,
     hints=[
-        "make(rate) is a block with fixed weights and the given drop rate; x may be torch.randn(8, "
+        "make(rate) is a block with fixed weights and the given drop rate; x can be torch.randn(8, "
         "4, 6). At which two rates is nothing left to chance?",
         "make(1.0).train() should return its input, bit for bit; make(0.0).train() should not.",
         "And in .eval() a block of any rate gives what a block of rate 0 gives.",
     ],
-    takeaway="at rates 0 and 1 nothing is random: two runs test what an attribute only promises.",
+    takeaway="at rates 0 and 1 nothing is random, so two runs show whether a block really drops.",
 )
 def examine_drops_as_it_should(answer: Callable[..., bool]) -> str | None:
     def maker(way: str) -> Callable[[float], nn.Module]:
         return lambda rate: Block(way, rate)
 
     if not answer(maker("as it should")):
-        return "it refuses a block that is right. Is something left to chance, or is it too strict?"
+        return "it rejects a correct block. Is something left to chance, or is it too strict?"
     for way, fault in FAULTS.items():
         if answer(maker(way)):
             return f"it passes {fault}"
@@ -310,8 +310,8 @@ def skip(x: Tensor, branch: Callable[[Tensor], Tensor], kept: Tensor, rate: floa
     minutes=15,
     solution=skip,
     hints=[
-        "x[kept] are the kept samples. Hand those to the branch, and no others.",
-        "The answer has a row for every sample, in the old order. Begin with a copy of x.",
+        "x[kept] are the kept samples. Pass those to the branch, and no others.",
+        "The answer has a row for every sample, in the same order. Begin with a copy of x.",
         "y = x.clone(); y[kept] = x[kept] + branch(x[kept]) / (1 - rate)",
     ],
     takeaway="gather the kept rows, compute, scatter them back: dropped work is not done.",
@@ -342,7 +342,7 @@ def examine_skip(answer: Callable[..., Tensor]) -> str | None:
         if not torch.equal(x, untouched):
             return CHANGES_X
         if max(seen, default=0) > 3 and same(result, skip(*case)):
-            return "right, and it saves no time: the branch was handed samples that are dropped."
+            return "right, but it saves no time: the branch was given samples that are dropped."
     diagnosis = diagnose(
         answer,
         skip,
@@ -354,12 +354,12 @@ def examine_skip(answer: Callable[..., Tensor]) -> str | None:
             "dropped samples come out as zeros. Only their branch is dropped; x goes on.": (
                 lambda x, branch, kept, rate: gate(x, kept) * (x + branch(x) / (1 - rate))
             ),
-            "x is scaled along with the branch; only the branch is.": (
+            "x is scaled along with the branch; only the branch should be.": (
                 lambda x, branch, kept, rate: torch.where(
                     gate(x, kept), (x + branch(x)) / (1 - rate), x
                 )
             ),
-            "the samples change their order: the kept ones come first.": in_order_of_gates,
+            "the samples are in a different order: the kept ones come first.": in_order_of_gates,
             "the dropped samples are missing from the answer: they go on without a branch.": (
                 kept_only
             ),

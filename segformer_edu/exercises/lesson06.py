@@ -19,7 +19,7 @@ Stage = tuple[Map, Sequence[nn.Module], Map]  # a patch embedding, blocks, a nor
 
 
 def listed(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, giving lists of numbers where it gave tensors or arrays."""
+    """The same function, with lists of numbers in place of tensors or arrays."""
 
     def numbers(value: Any) -> Any:
         if isinstance(value, tuple | list):
@@ -30,7 +30,7 @@ def listed(answer: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def map_sizes(height: int, width: int, strides: Sequence[int]) -> list[tuple[int, int]]:
-    """Height and width of each stage's map: each stage divides what the one before left."""
+    """Height and width of each stage's map: each stage divides the map of the one before."""
     sizes = []
     for stride in strides:
         height, width = math.ceil(height / stride), math.ceil(width / stride)
@@ -47,10 +47,10 @@ def map_sizes(height: int, width: int, strides: Sequence[int]) -> list[tuple[int
     hints=[
         "The strides of B0 are 4, 2, 2, 2. What does stage 2 divide: the photograph's side, or "
         "that of the first map?",
-        "Padding keeps a patch that is only begun: round up.",
+        "Thanks to the padding, a partial patch counts: round up.",
         "In a loop: height, width = ceil(height / stride), ceil(width / stride).",
     ],
-    takeaway="each stage divides the last one's map, and rounds up.",
+    takeaway="each stage divides the map of the stage before, and rounds up.",
 )
 def examine_map_sizes(answer: Callable[..., list]) -> str | None:
     def sides(divide: Callable[[int, int], int]) -> Callable[..., list]:
@@ -74,14 +74,14 @@ def examine_map_sizes(answer: Callable[..., list]) -> str | None:
         map_sizes,
         [(512, 512, (4, 2, 2, 2)), (500, 333, (4, 2, 2, 2)), (65, 97, (2, 3)), (45, 30, (4, 2, 2))],
         {
-            "right where everything divides. Elsewhere a token is lost: padding keeps a patch that "
-            "is only begun.": sides(lambda side, stride: side // stride),
-            "rounded to the nearest; a patch that is only begun counts as well.": sides(
+            "right where everything divides. Elsewhere a token is lost: thanks to the padding, a "
+            "partial patch counts.": sides(lambda side, stride: side // stride),
+            "rounded to the nearest; a partial patch counts as well.": sides(
                 lambda side, stride: round(side / stride)
             ),
             "every stage divides the photograph here. A stage divides the map of the stage before "
             "it.": from_the_image,
-            "height and width have changed places.": swapped,
+            "height and width are swapped.": swapped,
             "the maps after the first have the right size, but the first is missing, or the "
             "photograph stands in its place.": (lambda h, w, s: [(h, w), *map_sizes(h, w, s)[:-1]]),
         },
@@ -102,10 +102,10 @@ def block_forward(x: Tensor, norm1: Map, attention: Map, norm2: Map, mix_ffn: Ma
     solution=block_forward,
     hints=[
         "Two lines, each of the form x = x + branch(norm(x)).",
-        "Mix-FFN reads what attention has already added to.",
+        "Mix-FFN reads x after attention has been added to it.",
         "Inside a block x itself never goes through a norm.",
     ],
-    takeaway="x is only ever added to; the norms stand inside the branches.",
+    takeaway="x is only ever added to; the norms are inside the branches.",
 )
 def examine_block_forward(answer: Callable[..., Tensor]) -> str | None:
     return diagnose(
@@ -113,28 +113,29 @@ def examine_block_forward(answer: Callable[..., Tensor]) -> str | None:
         block_forward,
         [_block_case(4), _block_case(6)],
         {
-            "both branches read the input, side by side. Here Mix-FFN comes second: it reads what "
-            "attention has added to.": lambda x, n1, a, n2, f: x + a(n1(x)) + f(n2(x)),
+            "both branches read the input, side by side. Mix-FFN should come second, and read x "
+            "after attention is added to it.": lambda x, n1, a, n2, f: x + a(n1(x)) + f(n2(x)),
             "the norms come after the additions, so x itself goes through them. In this block they "
-            "stand inside the branches.": lambda x, n1, a, n2, f: _post_norm(x, n1, a, n2, f),
+            "are inside the branches.": lambda x, n1, a, n2, f: _post_norm(x, n1, a, n2, f),
             "the skip connections are missing: each branch replaces x.": (
                 lambda x, n1, a, n2, f: f(n2(a(n1(x))))
             ),
-            "Mix-FFN's skip starts from the block's input, and what attention found is lost on the "
-            "way around.": lambda x, n1, a, n2, f: x + f(n2(x + a(n1(x)))),
+            "Mix-FFN's skip starts from the block's input, so what attention has added is lost.": (
+                lambda x, n1, a, n2, f: x + f(n2(x + a(n1(x))))
+            ),
             "the first norm is used twice; each branch has its own.": (
                 lambda x, n1, a, n2, f: block_forward(x, n1, a, n1, f)
             ),
-            "the norms have changed places: norm1 belongs to attention, norm2 to Mix-FFN.": (
+            "the norms are swapped: norm1 belongs to attention, norm2 to Mix-FFN.": (
                 lambda x, n1, a, n2, f: block_forward(x, n2, a, n1, f)
             ),
-            "the norms come after the branches: what these read is not normalised.": (
+            "the norms come after the branches, which read x without a norm.": (
                 lambda x, n1, a, n2, f: _norm_after_the_branch(x, n1, a, n2, f)
             ),
-            "attention and Mix-FFN have changed places.": (
+            "attention and Mix-FFN are swapped.": (
                 lambda x, n1, a, n2, f: block_forward(x, n2, f, n1, a)
             ),
-            "the normalised copy goes around the branch. What is added to is x as it is.": (
+            "the skip carries the normalised copy. It should carry x itself.": (
                 lambda x, n1, a, n2, f: _norm_in_the_skip(x, n1, a, n2, f)
             ),
         },
@@ -177,7 +178,7 @@ def _block_case(channels: int) -> tuple:
 
 
 def rates_of_stage(rate: float, depths: Sequence[int], stage: int) -> list[float]:
-    """The drop rates of one stage's blocks: its piece of the one list for all blocks."""
+    """The drop rates of one stage's blocks: its piece of the list for all blocks."""
     before, blocks = sum(depths[:stage]), sum(depths)
     return [rate * (before + j) / (blocks - 1) for j in range(depths[stage])]
 
@@ -189,12 +190,12 @@ def rates_of_stage(rate: float, depths: Sequence[int], stage: int) -> list[float
     minutes=8,
     solution=rates_of_stage,
     hints=[
-        "Number the blocks of the whole encoder from 0. Which number has the first block of this "
-        "stage?",
+        "Number the blocks of the whole encoder from 0. Which number does the first block of this "
+        "stage have?",
         "Block l of L blocks, counted from 0, has rate · l / (L − 1).",
         "drop_rates(rate, sum(depths)) is the list for all; cut out the piece of this stage.",
     ],
-    takeaway="one list over all stages, cut into pieces; no stage starts anew.",
+    takeaway="one list over all stages, cut into pieces; no stage starts again at zero.",
 )
 def examine_rates_of_stage(answer: Callable[..., list]) -> str | None:
     def piece(rates: list[float], depths: Sequence[int], stage: int) -> list[float]:
@@ -206,13 +207,13 @@ def examine_rates_of_stage(answer: Callable[..., list]) -> str | None:
         rates_of_stage,
         [(0.1, (3, 4, 6, 3), 1), (0.5, (2, 2, 2, 2), 0), (0.3, (3, 1, 18, 3), 3)],
         {
-            "the list starts anew at zero in this stage. It runs through all stages.": (
+            "the list starts again at zero in this stage. It should run through all stages.": (
                 lambda rate, depths, stage: drop_rates(rate, depths[stage])
             ),
-            "every block of the stage has the full rate; it rises from block to block.": (
+            "every block of the stage has the full rate; it should rise from block to block.": (
                 lambda rate, depths, stage: [rate] * depths[stage]
             ),
-            "all blocks of a stage have one rate here. Each block has its own.": (
+            "all blocks of a stage have one rate here. Each block should have its own.": (
                 lambda rate, depths, stage: [rate * stage / (len(depths) - 1)] * depths[stage]
             ),
             "these are survival probabilities, 1 minus the rates.": (
@@ -224,7 +225,7 @@ def examine_rates_of_stage(answer: Callable[..., list]) -> str | None:
                     drop_rates(rate, sum(depths), "paper"), depths, stage
                 )
             ),
-            "the blocks are counted from 0, but divided by L: then the last one does not reach the "
+            "the blocks are counted from 0 but divided by L, so the last one does not reach the "
             "full rate.": (
                 lambda rate, depths, stage: [
                     rate * (sum(depths[:stage]) + j) / sum(depths) for j in range(depths[stage])
@@ -235,7 +236,7 @@ def examine_rates_of_stage(answer: Callable[..., list]) -> str | None:
 
 
 def block_parameters(channels: int, reduction_ratio: int, expansion: int) -> int:
-    """Learned numbers of one block; everything has biases."""
+    """Learned numbers of one block, all of whose layers have biases."""
     c, r, hidden = channels, reduction_ratio, expansion * channels
     norms = 2 * 2 * c
     attention = 4 * (c * c + c)
@@ -253,9 +254,9 @@ def block_parameters(channels: int, reduction_ratio: int, expansion: int) -> int
     hints=[
         "Four parts: two norms, four Linears, the reduction, and Mix-FFN with three layers.",
         "A Linear from a to b has a·b + b. A depthwise 3×3 convolution has 9 weights and a bias "
-        "for each channel, whatever the others do.",
+        "for each channel, however many there are.",
         "The reduction is a convolution with r·r·C·C weights and C biases, and a norm with 2C; at "
-        "r = 1 it is not there.",
+        "r = 1 there is none.",
     ],
     takeaway="Mix-FFN holds 2eC², attention 4C², the reduction r²C².",
 )
@@ -267,7 +268,7 @@ def examine_block_parameters(answer: Callable[..., int]) -> str | None:
         right,
         [(32, 8, 4), (64, 4, 4), (160, 2, 8), (256, 1, 4), (7, 1, 2)],
         {
-            "the two norms of the block are missing: a scale and a shift a channel, twice.": (
+            "the two norms of the block are missing: a scale and a shift per channel, twice.": (
                 lambda c, r, e: right(c, r, e) - 4 * c
             ),
             "one norm is missing. Each of the two branches has its own.": (
@@ -276,12 +277,12 @@ def examine_block_parameters(answer: Callable[..., int]) -> str | None:
             "at r = 1 there is no reduction, and none of its numbers.": (
                 lambda c, r, e: right(c, r, e) + (c * c + 3 * c if r == 1 else 0)
             ),
-            "the 3×3 convolution of Mix-FFN is depthwise: 9 weights a channel, not 9 for every "
+            "the 3×3 convolution of Mix-FFN is depthwise: 9 weights per channel, not 9 for every "
             "pair of channels.": (lambda c, r, e: right(c, r, e) - 9 * e * c + 9 * (e * c) ** 2),
             "the 3×3 convolution of Mix-FFN is missing.": (
                 lambda c, r, e: right(c, r, e) - 10 * e * c
             ),
-            "the reduction merges r tokens here; a window has r·r.": (
+            "the reduction merges r tokens here, but a window has r·r.": (
                 lambda c, r, e: right(c, r, e) - (r * r - r) * c * c
             ),
             "the norm after the reduction is missing.": (
@@ -290,7 +291,7 @@ def examine_block_parameters(answer: Callable[..., int]) -> str | None:
             "the biases are missing.": (
                 lambda c, r, e: right(c, r, e) - 4 * c - (c if r > 1 else 0) - (e * c + e * c + c)
             ),
-            "the output of attention is missing: there are four Linears, for q, k, v and it.": (
+            "the output of attention is missing: there are four Linears, q, k, v and output.": (
                 lambda c, r, e: right(c, r, e) - c * c - c
             ),
         },
@@ -298,9 +299,9 @@ def examine_block_parameters(answer: Callable[..., int]) -> str | None:
 
 
 def widest_column(budget: int, tokens: int, depth: int) -> int:
-    """The greatest width C whose `depth` blocks on that many tokens cost no more than the budget.
+    """The greatest width C for which `depth` blocks on so many tokens stay within the budget.
 
-    A block takes N·(4C² + 2NC + 8C² + 36C) multiply-adds: projections, products, Mix-FFN.
+    A block costs N·(4C² + 2NC + 8C² + 36C) multiply-adds: projections, products, Mix-FFN.
     """
 
     def price(width: int) -> int:
@@ -319,12 +320,12 @@ def widest_column(budget: int, tokens: int, depth: int) -> int:
     minutes=10,
     solution=widest_column,
     hints=[
-        "First the price of one block for a width C, then try widths until it is too dear.",
+        "First compute the price of one block of width C, then try widths until it is too high.",
         "Four Linears: 4·N·C². Two products: 2·N²·C. Mix-FFN: a Linear C → 4C and back, and 9 "
         "multiply-adds for each of the 4C channels of the convolution, at every token.",
         "depth · N · (12C² + 2NC + 36C) must not exceed the budget.",
     ],
-    takeaway="with many tokens the products take all; with few, the Linears do.",
+    takeaway="with many tokens the products take most of it; with few, the Linears do.",
 )
 def examine_widest_column(answer: Callable[..., int]) -> str | None:
     def widest(price: Callable[[int, int], int], extra: int = 0) -> Callable[..., int]:
@@ -350,7 +351,7 @@ def examine_widest_column(answer: Callable[..., int]) -> str | None:
             (3_200_000_000, 16384, 8),
             (500_000_000, 400, 3),
             (100_000_000, 64, 2),
-            (2 * true_price(64, 100), 64, 2),  # paid for to the last multiply-add
+            (2 * true_price(64, 100), 64, 2),  # which it costs to the last multiply-add
         ],
         {
             "one channel too many: the budget is exceeded.": widest(true_price, extra=1),
@@ -402,7 +403,7 @@ def encode(images: Tensor, stages: Sequence[Stage]) -> list[Tensor]:
     hints=[
         "Two loops, one inside the other: over the stages, and over the blocks of a stage.",
         "The blocks and the norm work on (B, H, W, C); the list and the next patch embedding want "
-        "(B, C, H, W). Where does the permute stand?",
+        "(B, C, H, W). Where does the permute belong?",
         "The next stage reads the very map that goes into the list: normalised and permuted.",
     ],
     takeaway="the normalised map goes to the decoder and to the next stage alike.",
@@ -411,7 +412,7 @@ def examine_encode(answer: Callable[..., list]) -> str | None:
     def encoder(
         between: bool = True, after: bool = True, chained: bool = True, last: bool = False
     ) -> Callable[..., list]:
-        """The loop with one thing wrong: what is handed on, what is normalised, what is kept."""
+        """The loop with one thing wrong: what is passed on, what is normalised, what is kept."""
 
         def encode(images: Tensor, stages: Sequence[Stage]) -> list[Tensor]:
             maps, x = [], images
@@ -446,14 +447,14 @@ def examine_encode(answer: Callable[..., list]) -> str | None:
                 encoder(after=False)
             ),
             "no map is normalised at the end of its stage.": encoder(between=False, after=False),
-            "every block reads the stage's first map. Each reads what the block before it gave.": (
+            "every block reads the stage's first map. Each should read what the one before gave.": (
                 encoder(chained=False)
             ),
-            "only the last map is there. The decoder gets all of them.": encoder(last=True),
+            "only the last map is returned. The decoder needs all of them.": encoder(last=True),
             "the maps are (B, H, W, C); the decoder expects the channels second.": (
                 lambda images, stages: [x.permute(0, 2, 3, 1) for x in encode(images, stages)]
             ),
-            "reshape leaves the numbers in their order, and so mixes tokens with channels; permute "
+            "reshape leaves the numbers in their order, so it mixes tokens with channels; permute "
             "moves the axis.": reshaped,
             "the permute swaps height and width as well: (B, H, W, C) → (B, C, H, W) is (0, 3, 1, "
             "2).": lambda images, stages: [x.mT for x in encode(images, stages)],

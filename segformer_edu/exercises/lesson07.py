@@ -28,12 +28,12 @@ def decoder_parameters(embed_dims: Sequence[int], decoder_dim: int, num_classes:
     solution=decoder_parameters,
     hints=[
         "Four kinds of parts: a Linear for each stage, the fusion, the BatchNorm, the classifier.",
-        "The fusion turns as many times D channels as there are stages into D, and has no bias: "
-        "the norm behind it brings one.",
-        "A BatchNorm learns a scale and a shift a channel. Its running statistics are counted, "
+        "The fusion turns D channels for each stage into D channels in all, and has no bias: the "
+        "norm after it has one.",
+        "A BatchNorm learns a scale and a shift per channel. Its running statistics are measured, "
         "not learned.",
     ],
-    takeaway="the fusion's 4·D² is most of it, and there the encoder's width plays no part.",
+    takeaway="the fusion's 4·D² is most of it, and does not depend on the encoder's width.",
 )
 def examine_decoder_parameters(answer: Callable[..., int]) -> str | None:
     def count(dims: Sequence[int], d: int, k: int, **changes: int) -> int:
@@ -51,19 +51,19 @@ def examine_decoder_parameters(answer: Callable[..., int]) -> str | None:
         decoder_parameters,
         [((32, 64, 160, 256), 256, 150), ((16, 32, 64, 128), 64, 8), ((8, 24), 12, 3)],
         {
-            "D too many: the fusion has no bias, since the BatchNorm behind it has one.": (
+            "D too many: the fusion has no bias, since the BatchNorm after it has one.": (
                 lambda dims, d, k: count(dims, d, k, fuse=len(dims) * d * d + d)
             ),
-            "the BatchNorm is missing: eq. 4 does not have it, the model does.": (
+            "the BatchNorm is missing: eq. 4 does not have it, but the model does.": (
                 lambda dims, d, k: count(dims, d, k, norm=0)
             ),
-            "the BatchNorm's running mean and variance are counted, and nobody learns them.": (
+            "the BatchNorm's running mean and variance are counted, but they are not learned.": (
                 lambda dims, d, k: count(dims, d, k, norm=4 * d)
             ),
             "the biases of the Linears, one for each stage, are missing.": (
                 lambda dims, d, k: count(dims, d, k, biases=0)
             ),
-            "the classifier's biases are missing, one a class.": (
+            "the classifier's biases are missing, one per class.": (
                 lambda dims, d, k: count(dims, d, k, classify=d * k)
             ),
             "the fusion takes the channels of all stages side by side, D of each.": (
@@ -87,9 +87,9 @@ def compose_two(fuse: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Ten
     hints=[
         "Write W (A x + b) and multiply it out.",
         "W A x + W b: which part is the new weight, and which the new bias?",
-        "What acts first stands on the right.",
+        "The matrix that acts first is on the right.",
     ],
-    takeaway="W A and W b; this, once a stage, is how the decoder avoids its widest map.",
+    takeaway="W A and W b; done for each stage, this is how the decoder avoids its widest map.",
 )
 def examine_compose_two(answer: Callable[..., tuple[Tensor, Tensor]]) -> str | None:
     generator = torch.Generator().manual_seed(0)
@@ -103,20 +103,20 @@ def examine_compose_two(answer: Callable[..., tuple[Tensor, Tensor]]) -> str | N
         compose_two,
         [case(6, 6, 6), case(5, 5, 5)],
         {
-            "the factors are swapped: what acts first, the stage's own Linear, stands right.": (
+            "the factors are swapped: the stage's own Linear acts first, so it is on the right.": (
                 lambda w, a, b: (a @ w, w @ b)
             ),
-            "the factors are swapped, in the weight and in the bias; what acts first stands on "
-            "the right.": lambda w, a, b: (a @ w, a @ b),
-            "the weight is right. The bias has to pass through W as well.": (
+            "the factors are swapped, in the weight and in the bias; what acts first is on the "
+            "right.": lambda w, a, b: (a @ w, a @ b),
+            "the weight is right, but the bias has to pass through W as well.": (
                 lambda w, a, b: (w @ a, b)
             ),
-            "the weight is right. The bias must not be dropped.": (
+            "the weight is right, but the bias must not be dropped.": (
                 lambda w, a, b: (w @ a, torch.zeros_like(b))
             ),
             "one matrix is transposed. Both are stored as (outputs, inputs), and W's inputs are "
             "A's outputs: W A fits as they are.": lambda w, a, b: (w.T @ a, w.T @ b),
-            "these are added element by element; one Linear after the other is a product.": (
+            "these are added; one Linear after the other is a matrix product.": (
                 lambda w, a, b: (w + a, b)
             ),
         },
@@ -132,7 +132,7 @@ def fold(
     shift: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """A Linear that does what the Linear (weight, bias) and a BatchNorm in evaluation do."""
+    """One Linear that does what the Linear (weight, bias) and a BatchNorm in evaluation do."""
     factor = scale / torch.sqrt(variance + eps)  # one for each output
     return factor[:, None] * weight, (bias - mean) * factor + shift
 
@@ -149,7 +149,8 @@ def fold(
         "What multiplies x? What is left when x is zero?",
         "The factor belongs to an output, so to a row of the weight.",
     ],
-    takeaway="in evaluation it is a scale and a shift a channel, and a Linear before takes both.",
+    takeaway="in evaluation it is a scale and a shift per channel, and the Linear before it takes "
+    "up both.",
 )
 def examine_fold(answer: Callable[..., tuple[Tensor, Tensor]]) -> str | None:
     generator = torch.Generator().manual_seed(0)
@@ -168,37 +169,37 @@ def examine_fold(answer: Callable[..., tuple[Tensor, Tensor]]) -> str | None:
         fold,
         [case(4), case(6)],
         {
-            "divided by the variance, where BatchNorm divides by its square root.": (
+            "divided by the variance; BatchNorm divides by its square root.": (
                 lambda w, b, m, v, g, s, e: (
                     (g / (v + e))[:, None] * w,
                     (b - m) * g / (v + e) + s,
                 )
             ),
-            "eps is left out. It is small in practice, and logits are compared to five digits.": (
+            "eps is left out. It is small, but logits are compared to five digits.": (
                 lambda w, b, m, v, g, s, e: (
                     factor(v, g, 0)[:, None] * w,
                     (b - m) * factor(v, g, 0) + s,
                 )
             ),
-            "the weight is right. The mean is taken off what comes in, so off the old bias.": (
+            "the weight is right, but the mean has to be subtracted from the old bias.": (
                 lambda w, b, m, v, g, s, e: (
                     factor(v, g, e)[:, None] * w,
                     b * factor(v, g, e) + s,
                 )
             ),
-            "the weight is right. The old bias and the mean must be scaled, too.": (
+            "the weight is right, but the old bias and the mean must be scaled too.": (
                 lambda w, b, m, v, g, s, e: (factor(v, g, e)[:, None] * w, b - m + s)
             ),
             "the factors lie along the wrong axis: each belongs to an output, a row.": (
                 lambda w, b, m, v, g, s, e: (factor(v, g, e) * w, (b - m) * factor(v, g, e) + s)
             ),
-            "the weight is right. The BatchNorm's own shift is missing.": (
+            "the weight is right, but the BatchNorm's own shift is missing.": (
                 lambda w, b, m, v, g, s, e: (
                     factor(v, g, e)[:, None] * w,
                     (b - m) * factor(v, g, e),
                 )
             ),
-            "eps is added to the square root; it stands under it.": (
+            "eps is added to the square root; it belongs under it.": (
                 lambda w, b, m, v, g, s, e: (
                     (g / (v.sqrt() + e))[:, None] * w,
                     (b - m) * g / (v.sqrt() + e) + s,
@@ -223,7 +224,7 @@ def read_position(index: int, small: int, large: int) -> float:
     hints=[
         "Pixels are squares. The centre of pixel 0 lies half a pixel from the edge.",
         "Measure from the edge: the new centre, in old pixels. Then say which old *sample* that "
-        "is, whose own centre is at a half.",
+        "is, given that sample 0 has its centre at a half.",
         "What if it lies before the first sample, or past the last?",
     ],
     takeaway="from centre to centre, and kept inside: align_corners=False.",
@@ -240,23 +241,23 @@ def examine_read_position(answer: Callable[..., float]) -> str | None:
             "this is align_corners=True: the first and the last samples coincide.": (
                 lambda i, small, large: i * (small - 1) / (large - 1)
             ),
-            "the halves are missing: this maps left edges to left edges, and everything is moved "
-            "by a part of a pixel.": lambda i, small, large: i * small / large,
+            "the halves are missing: this maps left edges to left edges, so everything is shifted "
+            "by a fraction of a pixel.": lambda i, small, large: i * small / large,
             "the halves are missing, and the last samples are kept inside.": (
                 lambda i, small, large: inside(i * small / large, small)
             ),
             "right in the middle. At both ends it points outside the row, where there is no "
             "sample.": lambda i, small, large: (i + 0.5) * small / large - 0.5,
-            "right at the start, outside the row at its end.": (
+            "right at the start, but outside the row at its end.": (
                 lambda i, small, large: max((i + 0.5) * small / large - 0.5, 0)
             ),
-            "right at the end, outside the row at its start.": (
+            "right at the end, but outside the row at its start.": (
                 lambda i, small, large: min((i + 0.5) * small / large - 0.5, small - 1)
             ),
-            "this is the place measured from the edge; sample 0 itself lies half a pixel in.": (
+            "this is measured from the edge, but sample 0 itself lies half a pixel from it.": (
                 lambda i, small, large: (i + 0.5) * small / large
             ),
-            "rounded to whole samples: that is nearest, and bilinear reads between two.": (
+            "rounded to whole samples: that is nearest, but bilinear reads between two.": (
                 lambda i, small, large: int((i + 0.5) * small / large)
             ),
         },
@@ -304,20 +305,20 @@ def examine_labels_at(answer: Callable[..., Tensor]) -> str | None:
             "Resize the logits bilinearly, then decide.": (
                 lambda x, size: decided_first(x, size, mode="nearest").long()
             ),
-            "class numbers were mixed: between classes 1 and 3 lies no class 2. Resize the logits, "
-            "then decide.": (
+            "class numbers were mixed, but class 2 is not between classes 1 and 3. Resize the "
+            "logits, then decide.": (
                 lambda x, size: decided_first(x, size, mode="bilinear").round().long()
             ),
-            "class numbers were mixed, and cut off to whole ones. Resize logits, then decide.": (
+            "class numbers were mixed and truncated. Resize the logits, then decide.": (
                 lambda x, size: decided_first(x, size, mode="bilinear").long()
             ),
-            "the order is right. The corners are aligned, and the model was trained without.": (
+            "the order is right, but the corners are aligned; in training they were not.": (
                 lambda x, size: bilinear(x, size, aligned=True).argmax(dim=1)
             ),
             "probabilities were mixed. The softmax comes after the resize, if at all: the loss saw "
             "resized logits.": lambda x, size: bilinear(x.softmax(dim=1), size).argmax(dim=1),
-            "resized as it should be, and not decided: the answer is one class a pixel.": bilinear,
-            "the classes are right, and an axis of length 1 is left over: (B, H, W) is wanted.": (
+            "resized correctly, but not decided: give one class per pixel.": bilinear,
+            "the classes are right, but an axis of length 1 is left over: give (B, H, W).": (
                 lambda x, size: bilinear(x, size).argmax(dim=1, keepdim=True)
             ),
         },
@@ -347,7 +348,7 @@ def shares_of_logits(parts: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         "With that decision fixed, each part can go through the classifier alone. Add the bias "
         "once.",
     ],
-    takeaway="one decision a channel, made by the sum; given it, everything is linear.",
+    takeaway="the sum makes one decision per channel; given that, everything is linear.",
 )
 def examine_shares_of_logits(answer: Callable[..., Tensor]) -> str | None:
     generator = torch.Generator().manual_seed(0)
@@ -372,25 +373,25 @@ def examine_shares_of_logits(answer: Callable[..., Tensor]) -> str | None:
             "these shares do not add up to its logits.": (
                 lambda parts, w, b: last(parts.relu() @ w.T, b)
             ),
-            "there is no ReLU in this: the shares add up to the logits of a model without one.": (
+            "the ReLU is missing: the shares add up to the logits of a model without one.": (
                 lambda parts, w, b: last(parts @ w.T, b)
             ),
-            "the bias is in every share, and so in the sum as many times.": (
+            "the bias is in every share, so it is in the sum that many times.": (
                 lambda parts, w, b: masked(parts) @ w.T + b
             ),
             "the classifier's bias is missing: the shares add up to the logits without it.": (
                 lambda parts, w, b: masked(parts) @ w.T
             ),
-            "the bias was shared out evenly; it should join the last part, that of the biases.": (
+            "the bias is divided evenly; it should join the last part, that of the biases.": (
                 lambda parts, w, b: masked(parts) @ w.T + b / len(parts)
             ),
-            "the sign is turned: the ReLU passes what is above zero.": (
+            "the sign is reversed: the ReLU passes what is above zero.": (
                 lambda parts, w, b: last((parts * (parts.sum(0) < 0)) @ w.T, b)
             ),
-            "the last part, that of the biases, has a say in what the ReLU passes, too.": (
+            "the last part, that of the biases, also counts for what the ReLU passes.": (
                 lambda parts, w, b: last((parts * (parts[:-1].sum(0) > 0)) @ w.T, b)
             ),
-            "the numbers are right, in a list: torch.stack makes one tensor (n, K) of them.": (
+            "the numbers are right, but in a list: torch.stack makes one tensor (n, K) of them.": (
                 lambda parts, w, b: list(shares_of_logits(parts, w, b))
             ),
         },

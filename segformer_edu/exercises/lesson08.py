@@ -15,7 +15,7 @@ from segformer_edu.segformer import SegFormer
 
 
 def comparable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with lists and arrays of numbers as tensors, and nan as −1: it equals itself."""
+    """The function with lists and arrays as tensors, and nan as −1, which equals itself."""
 
     def converted(*args: Any) -> Any:
         found = function(*args)
@@ -33,12 +33,12 @@ def comparable(function: Callable[..., Any]) -> Callable[..., Any]:
     minutes=4,
     solution=(2 / 4 + 3 / 4 + 1 / 2) / 3,
     hints=[
-        "For each class: pixels that both call by it, over pixels that at least one does. The "
-        "ignored pixel belongs to nobody.",
-        "Eight pixels count. Class 2 is called once, and there twice.",
-        "The mean is over the classes that occur, three of them: 2/4, 3/4 and 1/2.",
+        "For each class: the pixels to which both assign it, over those to which at least one "
+        "does. The ignored pixel belongs to neither.",
+        "Eight pixels count. Class 2 is predicted once, and occurs twice.",
+        "The mean is over the three classes that occur: 2/4, 3/4 and 1/2.",
     ],
-    takeaway="ignored pixels do not count, and neither does a class of which there is no trace.",
+    takeaway="ignored pixels do not count, and neither does a class that appears nowhere.",
 )
 def examine_miou_by_hand(answer: float) -> str | None:
     true = torch.tensor([0, 0, 1, 0, 1, 1, 2, 2, 255])
@@ -55,18 +55,20 @@ def examine_miou_by_hand(answer: float) -> str | None:
     mistakes = {
         "that is the pixel accuracy, six of eight.": 6 / 8,
         "that is the pixel accuracy with the ignored pixel counted as wrong.": 6 / 9,
-        "class 3 is nowhere, neither true nor said: it has no IoU, and is no zero in the mean.": (
+        "class 3 appears nowhere, so it has no IoU; do not count it as 0 in the mean.": (
             sum(found) / 4
         ),
-        "class 3 is nowhere: it has no IoU, and is no one in the mean.": (sum(found) + 1) / 4,
-        "the ignored pixel has made the union of class 0 larger. What is said there does not "
-        "count either.": sum(ious(true, said)) / 3,
+        "class 3 appears nowhere, so it has no IoU; do not count it as 1 in the mean.": (
+            (sum(found) + 1) / 4
+        ),
+        "the ignored pixel has made the union of class 0 larger. What is predicted there does "
+        "not count either.": sum(ious(true, said)) / 3,
         "that is the sum; divide by the number of classes that occur.": sum(found),
     }
     for diagnosis, value in mistakes.items():
         if same(answer, value, tolerance=1e-3):
             return diagnosis
-    return "count again, class by class: pixels that both call by it, over those that either does."
+    return "count again, class by class: the pixels that both assign to it, over those of either."
 
 
 def iou_of_classes(matrix: Tensor) -> Tensor:
@@ -82,38 +84,38 @@ def iou_of_classes(matrix: Tensor) -> Tensor:
     minutes=5,
     solution=iou_of_classes,
     hints=[
-        "Where do the pixels lie that are class k and were called so? Where those that are class "
-        "k? And those that were called so?",
+        "Where are the pixels of class k that were predicted as k? Where are all pixels of class "
+        "k? And all those predicted as k?",
         "Row k and column k cross in one cell, which a sum of both counts twice.",
         "diagonal / (row sums + column sums − diagonal).",
     ],
-    takeaway="the diagonal over row plus column less the diagonal.",
+    takeaway="the diagonal, over row plus column minus the diagonal.",
 )
 def examine_iou_of_classes(answer: Callable[..., Tensor]) -> str | None:
     cases = [
         (torch.tensor([[5, 1, 0], [2, 7, 3], [0, 4, 1]]),),
-        (torch.tensor([[40, 3, 0], [10, 2, 0], [0, 0, 0]]),),  # class 2 is nowhere
+        (torch.tensor([[40, 3, 0], [10, 2, 0], [0, 0, 0]]),),  # class 2 appears nowhere
     ]
     mistakes: dict[str, Callable[[Tensor], Tensor]] = {
         "the cell on the diagonal is in the row and in the column: this union counts it "
         "twice.": lambda m: m.diagonal() / (m.sum(0) + m.sum(1)),
-        "that is the recall: what was called so without being so is missing from the union.": (
+        "that is the recall: pixels wrongly predicted as the class are missing from the union.": (
             lambda m: m.diagonal() / m.sum(1)
         ),
-        "that is the precision: what is so and was not found is missing from the union.": (
+        "that is the precision: pixels of the class that were missed are not in the union.": (
             lambda m: m.diagonal() / m.sum(0)
         ),
         "that is the Dice score, twice the intersection over the sum of both. It is larger "
         "than IoU, and ranks classes the same.": (
             lambda m: 2 * m.diagonal() / (m.sum(0) + m.sum(1))
         ),
-        "that is each class's part of the pixel accuracy: divided by all pixels, where the "
-        "class's own union is wanted.": lambda m: m.diagonal() / m.sum(),
+        "that is each class's part of the pixel accuracy: divide by the class's own union, not "
+        "by all pixels.": lambda m: m.diagonal() / m.sum(),
         "that is the mean already; return one number for each class.": (
             lambda m: iou_of_classes(m).mean()
         ),
-        "right but for a class that neither knows: 0 says that it was got wrong, and nan that "
-        "there was nothing to get.": lambda m: iou_of_classes(m).nan_to_num(0.0),
+        "right except for a class that appears nowhere: 0 means that it was predicted wrongly, nan "
+        "that there was nothing to predict.": lambda m: iou_of_classes(m).nan_to_num(0.0),
     }
     return diagnose(
         comparable(answer),
@@ -124,7 +126,7 @@ def examine_iou_of_classes(answer: Callable[..., Tensor]) -> str | None:
 
 
 def masked_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the pixels that count of −log softmax of the right class: `(B, K, H, W)`."""
+    """Mean of −log softmax of the right class over the pixels that count: `(B, K, H, W)`."""
     counts = labels != 255
     log_probability = logits.log_softmax(dim=1)
     right = log_probability.gather(1, labels.where(counts, 0)[:, None])[:, 0]  # (B, H, W)
@@ -138,11 +140,11 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     minutes=8,
     solution=masked_cross_entropy,
     hints=[
-        "log_softmax over which axis? And 255 is no index: gather would stop.",
-        "Put any class in the place of 255, gather, and then take only the pixels that count.",
-        "The mean is the sum over the pixels that count, divided by how many these are.",
+        "log_softmax over which axis? And 255 is not an index: gather would fail.",
+        "Replace 255 by any class, gather, and then take only the pixels that count.",
+        "The mean is the sum over the pixels that count, divided by their number.",
     ],
-    takeaway="both the sum and the number that divides it are over the pixels that count.",
+    takeaway="the sum and its divisor are both over the pixels that count.",
 )
 def examine_masked_cross_entropy(answer: Callable[..., Tensor]) -> str | None:
     generator = torch.Generator().manual_seed(0)
@@ -192,18 +194,16 @@ def examine_masked_cross_entropy(answer: Callable[..., Tensor]) -> str | None:
         masked_cross_entropy,
         [case(2, 4, 0.3), case(3, 8, 0.6), case(2, 4, 0.3, scale=200.0)],
         {
-            "the ignored pixels are out of the sum, and still in the number that divides it: the "
-            "more is ignored, the smaller this loss.": divided_by_all,
+            "the ignored pixels are not in the sum, but still in the divisor: the more is ignored, "
+            "the smaller this loss.": divided_by_all,
             "the ignored pixels are counted as class 0.": ignored_as_class_0,
-            "this is the mean of the pictures' means: a pixel counts more where fewer count.": (
+            "this is the mean of the pictures' means: a pixel counts more where few others do.": (
                 mean_of_pictures
             ),
             "this is the sum over the pixels that count; divide by their number.": summed,
-            "the sign: a probability is below 1, its logarithm negative, and a loss is not.": (
-                other_sign
-            ),
+            "the sign is wrong: the logarithm of a probability is never positive.": other_sign,
             "right for small logits. Where they lie far apart a probability is rounded to 0, and "
-            "its logarithm is −∞: log_softmax takes both at once.": logarithm_of_zero,
+            "its logarithm is −∞: log_softmax avoids that.": logarithm_of_zero,
             "the softmax runs along the width. The probabilities of one pixel sum to one over the "
             "classes.": wrong_axis,
         },
@@ -249,17 +249,17 @@ def examine_rate_share(answer: Callable[..., float]) -> str | None:
         ],
         {
             "the warm-up is missing.": lambda s, n, w, r, p: poly(s, n, p),
-            "the line begins at 0, where it should begin at `ratio`.": (
+            "the line begins at 0; it should begin at `ratio`.": (
                 lambda s, n, w, r, p: min(1.0, s / w) * poly(s, n, p)
             ),
             "poly begins only after the warm-up here. In this recipe it falls from step 0 on, and "
             "the two are multiplied.": (
                 lambda s, n, w, r, p: line(s, w, r) if s < w else poly(s - w, n - w, p)
             ),
-            "during the warm-up poly is left out, so the rate jumps where it ends.": (
+            "poly is left out during the warm-up, so the rate jumps where the warm-up ends.": (
                 lambda s, n, w, r, p: line(s, w, r) if s < w else poly(s, n, p)
             ),
-            "the line goes on rising after the warm-up: it has to stop at 1.": (
+            "the line keeps rising after the warm-up: it has to stop at 1.": (
                 lambda s, n, w, r, p: (r + (1 - r) * s / w) * poly(s, n, p)
             ),
             "the power is on the share of steps done; it belongs on the share that is left.": (
@@ -270,7 +270,7 @@ def examine_rate_share(answer: Callable[..., float]) -> str | None:
 
 
 def decayed(model: nn.Module) -> list[str]:
-    """Names of the parameters that weight decay pulls on: those with two axes or more."""
+    """Names of the parameters that weight decay acts on: those with two axes or more."""
     return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
 
 
@@ -286,7 +286,7 @@ def decayed(model: nn.Module) -> list[str]:
         "A LayerNorm's scale is called `weight`, as a Linear's matrix is. Look at the shapes.",
         "Biases and norms have one axis; matrices two, kernels four.",
     ],
-    takeaway="names mislead, shapes do not: one axis, no decay.",
+    takeaway="names mislead, but shapes do not: one axis, no decay.",
 )
 def examine_decayed(answer: Callable[..., list[str]]) -> str | None:
     small = SegFormerConfig(
@@ -294,7 +294,7 @@ def examine_decayed(answer: Callable[..., list[str]]) -> str | None:
         mlp_ratios=(2, 2), patch_sizes=(3, 3), strides=(2, 2), decoder_dim=4, num_classes=3,
     )  # fmt: skip
     plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    plain.register_buffer("grid", torch.zeros(2, 2))  # with two axes, and no parameter
+    plain.register_buffer("grid", torch.zeros(2, 2))  # two axes, but not a parameter
     models = [SegFormer(small), plain]
 
     def by_name(rule: Callable[[str], bool]) -> Callable[[nn.Module], list[str]]:
@@ -316,20 +316,20 @@ def examine_decayed(answer: Callable[..., list[str]]) -> str | None:
         decayed,
         [(model,) for model in models],
         {
-            "these are all parameters; biases and norms should be left alone.": (
+            "these are all parameters; biases and norms should be left out.": (
                 by_name(lambda name: True)
             ),
-            "the scales of norms are in it: they are called `weight` too, and in a Sequential "
+            "the scales of norms are included: they are called `weight` too, and in a Sequential "
             "nothing is called `norm`. Look at shapes.": by_name(lambda n: n.endswith("weight")),
             "right for SegFormer; in a Sequential a norm has a number for a name. Look at "
             "shapes.": by_name(lambda n: n.endswith("weight") and "norm" not in n),
             "these are the ones that do not decay.": (
                 lambda model: [name for name, x in model.named_parameters() if x.ndim == 1]
             ),
-            "the state_dict holds buffers too, which no optimizer sees: ask for the parameters.": (
+            "the state_dict holds buffers too, which no optimizer sees: use the parameters.": (
                 lambda model: [name for name, x in model.state_dict().items() if x.ndim > 1]
             ),
-            "only matrices: the kernels of convolutions, with four axes, decay too.": (
+            "these are only the matrices: kernels of convolutions, with four axes, decay too.": (
                 lambda model: [name for name, x in model.named_parameters() if x.ndim == 2]
             ),
         },
@@ -352,9 +352,9 @@ def weights_of(labels: Tensor, num_classes: int) -> Tensor:
     hints=[
         "Three steps: count, take 1/√, divide by the mean.",
         "labels[labels != 255] is flat, and bincount counts it.",
-        "Whether you take counts or shares does not matter: the mean takes it out again.",
+        "Counts and shares give the same result: dividing by the mean removes the difference.",
     ],
-    takeaway="1/√frequency lies between all pixels alike and all classes alike.",
+    takeaway="1/√frequency lies between treating all pixels alike and treating all classes alike.",
 )
 def examine_weights_of(answer: Callable[..., Tensor]) -> str | None:
     def counts(labels: Tensor, num_classes: int) -> Tensor:
@@ -372,8 +372,8 @@ def examine_weights_of(answer: Callable[..., Tensor]) -> str | None:
             (torch.tensor([2, 0, 0, 1, 0]), 3),  # nothing is ignored
         ],
         {
-            "this is 1/frequency, without the root: every class gets the same sum, and a pole's "
-            "pixel dozens of times a road's.": lambda x, k: mean_one(1 / counts(x, k)),
+            "this is 1/frequency, without the root: every class gets the same sum, so a pixel of a "
+            "pole weighs dozens of times one of a road.": lambda x, k: mean_one(1 / counts(x, k)),
             "frequent classes weigh more here; it should be the other way round.": (
                 lambda x, k: mean_one(counts(x, k).sqrt())
             ),
@@ -412,11 +412,11 @@ def adamw_step(
     solution=adamw_step,
     hints=[
         "Four lines: the two averages, the corrected step, the decay.",
-        "After one step the average of the gradients is 0.1 of the gradient. 1 − 0.9^step is what "
-        "it lacks; the square's is 1 − 0.999^step.",
+        "After one step the average of the gradients is 0.1 of the gradient. Divide it by "
+        "1 − 0.9^step, and that of the squares by 1 − 0.999^step.",
         "weight · (1 − learning_rate · decay) − learning_rate · m̂ / (√v̂ + eps).",
     ],
-    takeaway="the decay does not go through the division: that is the W in AdamW.",
+    takeaway="the decay does not go through the division: that is what the W in AdamW means.",
 )
 def examine_adamw_step(answer: Callable[..., tuple[Tensor, ...]]) -> str | None:
     generator = torch.Generator().manual_seed(0)
@@ -424,11 +424,11 @@ def examine_adamw_step(answer: Callable[..., tuple[Tensor, ...]]) -> str | None:
     def case(step: int, scale: float = 1.0) -> tuple:
         weight, gradient, mean = torch.randn(3, 4, generator=generator, dtype=torch.float64)
         square = torch.rand(4, generator=generator, dtype=torch.float64)
-        past = scale * min(step - 1, 1)  # at the first step both averages are still zero
+        past = scale * min(step - 1, 1)  # before the first step both averages are zero
         return weight, gradient * scale, mean * past, square * scale * past, step, 0.01, 0.1
 
     def on_copies(*case: Any) -> tuple[Tensor, ...]:
-        """The answer may write into what it is given, as torch's own does."""
+        """Pass copies: the answer may write into what it is given, as torch's own does."""
         return answer(*(x.clone() if isinstance(x, Tensor) else x for x in case))
 
     def variant(
@@ -465,24 +465,23 @@ def examine_adamw_step(answer: Callable[..., tuple[Tensor, ...]]) -> str | None:
     return diagnose(
         on_copies,
         adamw_step,
-        [case(1), case(2), case(10), case(1, scale=1e-7)],  # in the last one eps shows
+        [case(1), case(2), case(10), case(1, scale=1e-7)],  # in the last one eps matters
         {
-            "the averages are not corrected: they start at zero, and are too small at first.": (
+            "the averages are not corrected: they start at zero, so they are too small at first.": (
                 variant(corrected=False)
             ),
-            "the decay goes into the gradient and through the division. That is Adam with L2; the "
-            "W is for decay that pulls on the weight itself.": variant(coupled=True),
-            "the root over the average of squares is missing.": variant(rooted=False),
-            "there is no decay in it.": variant(pull=0.0),
-            "there is no eps in it: a weight whose gradient has always been 0 would get 0/0.": (
+            "the decay goes into the gradient and through the division. That is Adam with L2; in "
+            "AdamW the decay acts on the weight itself.": variant(coupled=True),
+            "the root of the average of squares is missing.": variant(rooted=False),
+            "the decay is missing.": variant(pull=0.0),
+            "eps is missing: a weight whose gradient has always been 0 would get 0/0.": (
                 variant(eps=0.0)
             ),
-            "eps is under the root; it is added to the root.": (
-                variant(eps=0.0, eps_under_root=1e-8)
+            "eps is under the root; add it to the root.": (variant(eps=0.0, eps_under_root=1e-8)),
+            "the averages that you return are the corrected ones; the next step needs the "
+            "uncorrected ones.": corrected_for_good,
+            "the decay acts in full at each step; it should be multiplied by the learning rate.": (
+                decay_without_rate
             ),
-            "the averages that you return are the corrected ones; the next step goes on from the "
-            "others.": corrected_for_good,
-            "the decay pulls by its full amount each step, where it should by learning rate times "
-            "decay.": decay_without_rate,
         },
     )

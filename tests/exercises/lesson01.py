@@ -127,10 +127,10 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "right for kernel = stride": size_over_stride,
         "right for odd kernels": size_over_stride_up,
         "rows and columns are swapped": width_first,
-        "number of tokens in all": lambda *case: math.prod(counted_by_torch(*case)),
+        "total number of tokens": lambda *case: math.prod(counted_by_torch(*case)),
     },
     "01.2": {
-        "no negative": lambda patch_size, stride: patch_size - stride,
+        "not a negative number": lambda patch_size, stride: patch_size - stride,
         "the other way round": lambda patch_size, stride: max(0, stride - patch_size),
         "half a kernel": lambda patch_size, stride: patch_size // 2,
         "one too many": lambda patch_size, stride: max(patch_size - stride + 1, 0),
@@ -140,15 +140,15 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "token after token": lambda x, h, w: x.view(x.shape[0], x.shape[2], h, w),
         "rows and columns are swapped": lambda x, h, w: x.mT.reshape(len(x), -1, w, h),
         "column by column": lambda x, h, w: x.reshape(len(x), w, h, -1).permute(0, 3, 2, 1),
-        "channels last": lambda x, h, w: x.reshape(len(x), h, w, -1),
+        "channels are last": lambda x, h, w: x.reshape(len(x), h, w, -1),
     },
     "01.4": {
         "the padding is missing": lambda x, w, b, stride, padding: convolved(x, w, b, stride, 0),
         "the bias is missing": conv_without_bias,
         "the channel first, then row": weights_channels_last,
         "reshape does not swap axes": view_for_transpose,
-        "one token a row": lambda *given: convolved(*given).mT,
-        "the stride went unused": lambda x, w, b, s, p: convolved(x, w, b, w.shape[-1], p),
+        "one token per row": lambda *given: convolved(*given).mT,
+        "the stride is not used": lambda x, w, b, s, p: convolved(x, w, b, w.shape[-1], p),
     },
     "01.5": {
         "that is BatchNorm": batch_norm,
@@ -160,7 +160,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "the 1e-5 is missing": lambda x, w, b: (
             (x - x.mean(-1, True)) / x.std(-1, correction=0, keepdim=True) * w + b
         ),
-        "added to the spread": lambda x, w, b: (
+        "added to the standard deviation": lambda x, w, b: (
             (x - x.mean(-1, True)) / (x.std(-1, correction=0, keepdim=True) + 1e-5) * w + b
         ),
         "divided by the variance": lambda x, w, b: (

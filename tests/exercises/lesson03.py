@@ -205,10 +205,10 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "one row or column too many": rounded_up,
         "lose a token": rounded_down,
         "these are the tokens": queries,
-        "it gives 16, and that is not it": keys_of_one_side,
+        "it gives 16, which is not right": keys_of_one_side,
     },
     "03.6": {
-        "the channels run last": reshaped_like_the_paper,
+        "the channels come last": reshaped_like_the_paper,
         "the order inside is not": channels_left_last,
         "the bias is missing": without_bias,
         "rows and columns of the window are swapped": kernel_transposed,
@@ -216,7 +216,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     },
     "03.2": {
         "R taken for r": squared_again,
-        "two things at once": squared_and_always_there,
+        "two mistakes": squared_and_always_there,
         "no convolution and no norm": always_there,
         "the LayerNorm after": without_the_norm,
         "the biases of the convolution": without_the_biases,

@@ -245,7 +245,7 @@ def in_place(x, branch, kept, rate):
 
 WRONG: Mapping[str, Mapping[str, Callable]] = {
     "05.1": {
-        "the probability to be dropped": drop_from_linspace,
+        "the probability of being dropped": drop_from_linspace,
         "the paper's rule": papers_rule,
         "depth − 1 steps": too_many_steps,
         "numbered from 1": numbered_from_zero,
@@ -263,13 +263,13 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     "05.3": {
         "are not scaled": unscaled,
         "multiplied by their probability": multiplied,
-        "divided by the rate": divided_by_the_rate,
+        "divided by the drop rate": divided_by_the_rate,
         "along the last axis": along_the_last_axis,
-        "kept says who stays": the_others,
+        "`kept` marks those that stay": the_others,
         "nothing is dropped": lambda x, kept, rate: x / (1 - rate),
         "0 · 1/0": nan_at_one,
         "changes x itself": zeroed_in_place,
-        "and that is not it": ordinary_dropout,
+        "which is not right": ordinary_dropout,
     },
     "05.4": {
         "the binomial law": binomial,
@@ -284,14 +284,14 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "drops the whole sum": only_that_something_happens,
         "for the probability of being kept": only_at_a_half,
         "in evaluation": without_evaluation,
-        "refuses a block that is right": too_strict,
+        "rejects a correct block": too_strict,
     },
     "05.6": {
         "it saves no time": mask,
         "not scaled by 1 / (1 − rate)": skipped_unscaled,
         "come out as zeros": zeros_for_the_dropped,
         "x is scaled along": scaled_sum,
-        "change their order": kept_first,
+        "in a different order": kept_first,
         "missing from the answer": only_the_kept,
         "changes x itself": in_place,
         "a gradient is lost": without_a_gradient,

@@ -245,7 +245,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "a token is lost": divided_by(lambda side, stride: side // stride),
         "rounded to the nearest": divided_by(lambda side, stride: round(side / stride)),
         "divides the photograph here": all_from_the_image,
-        "have changed places": width_first,
+        "height and width are swapped": width_first,
         "the first is missing": without_the_first_step,
     },
     "06.2": {
@@ -254,13 +254,13 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "skip connections are missing": nothing_skipped,
         "starts from the block's input": one_long_skip,
         "the first norm is used twice": one_norm,
-        "Mix-FFN have changed places": ffn_first,
-        "norms have changed places": norms_swapped,
+        "Mix-FFN are swapped": ffn_first,
+        "norms are swapped": norms_swapped,
         "after the branches": normed_notes,
-        "goes around the branch": normed_skip,
+        "carries the normalised copy": normed_skip,
     },
     "06.3": {
-        "starts anew": anew,
+        "starts again at zero": anew,
         "the full rate": lambda rate, depths, stage: depths[stage] * [rate],
         "one rate here": lambda rate, depths, stage: (
             depths[stage] * [torch.linspace(0, rate, len(depths)).tolist()[stage]]
@@ -268,7 +268,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "survival": lambda rate, depths, stage: [1 - r for r in linspace(rate, depths, stage)],
         "the rule of the stochastic depth paper": as_the_paper,
         "divided by L": from_zero_over_all,
-        "and that is not it": lambda rate, depths, stage: linspace(rate, depths, stage)[1:],
+        "which is not right": lambda rate, depths, stage: linspace(rate, depths, stage)[1:],
     },
     "06.4": {
         "the two norms": off_by(lambda c, r, e: -4 * c),
@@ -279,7 +279,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "merges r tokens": off_by(lambda c, r, e: r * c * c * (1 - r)),
         "norm after the reduction": off_by(lambda c, r, e: -2 * c * (r > 1)),
         "the output of attention": off_by(lambda c, r, e: -c * (c + 1)),
-        "that is not it": lambda c, r, e: c * c,
+        "which is not right": lambda c, r, e: c * c,
     },
     "06.5": {
         "one channel too many": priced(lambda n, c: n * (12 * c * c + 2 * n * c + 36 * c), more=1),
@@ -300,6 +300,6 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "swaps height and width": transposed,
         "every block reads": blocks_side_by_side,
         "reshape leaves": reshaped,
-        "and that is not it": lambda images, stages: recursive(images, stages)[::-1],
+        "which is not right": lambda images, stages: recursive(images, stages)[::-1],
     },
 }

@@ -120,27 +120,27 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     "07.1": {
         "the fusion has no bias": minus(lambda dims, d, k: d),
         "the BatchNorm is missing": minus(lambda dims, d, k: -2 * d),
-        "nobody learns them": minus(lambda dims, d, k: 2 * d),
+        "they are not learned": minus(lambda dims, d, k: 2 * d),
         "the biases of the Linears": minus(lambda dims, d, k: -len(dims) * d),
         "the classifier's biases": minus(lambda dims, d, k: -k),
         "side by side, D of each": minus(lambda dims, d, k: d * d * (1 - len(dims))),
     },
     "07.2": {
-        "the stage's own Linear, stands right": lambda w, a, b: (a.mm(w), w.mv(b)),
+        "the stage's own Linear acts first": lambda w, a, b: (a.mm(w), w.mv(b)),
         "in the weight and in the bias": lambda w, a, b: (a.mm(w), a.mv(b)),
         "has to pass through W": lambda w, a, b: (w.mm(a), b),
         "must not be dropped": lambda w, a, b: (w.mm(a), 0 * b),
         "one matrix is transposed": lambda w, a, b: (w.mT.mm(a), w.mT.mv(b)),
-        "element by element": lambda w, a, b: (w + a, b),
+        "these are added": lambda w, a, b: (w + a, b),
     },
     "07.3": {
         "by its square root": folded_with(lambda v, g, e: g / (v + e), right_bias),
         "eps is left out": folded_with(lambda v, g, e: g / v.sqrt(), right_bias),
-        "off the old bias": folded_with(right_factor, lambda b, m, f, s: f * b + s),
-        "must be scaled, too": folded_with(right_factor, lambda b, m, f, s: b - m + s),
+        "from the old bias": folded_with(right_factor, lambda b, m, f, s: f * b + s),
+        "must be scaled too": folded_with(right_factor, lambda b, m, f, s: b - m + s),
         "along the wrong axis": folded_with(right_factor, right_bias, rows=False),
         "own shift is missing": folded_with(right_factor, lambda b, m, f, s: f * (b - m)),
-        "it stands under it": folded_with(lambda v, g, e: g / (v.sqrt() + e), right_bias),
+        "it belongs under it": folded_with(lambda v, g, e: g / (v.sqrt() + e), right_bias),
     },
     "07.4": {
         "this is align_corners=True": lambda i, n, m: (n - 1) / (m - 1) * i,
@@ -155,22 +155,22 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     "07.5": {
         "borders follow the coarse grid": nearest_names,
         "between classes 1 and 3": mixed_names,
-        "The corners are aligned": aligned,
+        "the corners are aligned": aligned,
         "probabilities were mixed": mixed_probabilities,
         "not decided": lambda x, size: F.interpolate(x, size, mode="bilinear"),
         "an axis of length 1": lambda x, size: pixel_by_pixel(x, size)[:, None],
     },
     "07.6": {
         "a ReLU of its own": each_through_relu,
-        "there is no ReLU in this": without_relu,
+        "the ReLU is missing": without_relu,
         "the bias is in every share": lambda p, w, b: F.linear(p * (p.sum(0) > 0), w, b),
         "the classifier's bias is missing": lambda p, w, b: F.linear(p * (p.sum(0) > 0), w),
-        "shared out evenly": lambda p, w, b: F.linear(p * (p.sum(0) > 0), w, b / len(p)),
-        "the sign is turned": lambda p, w, b: (
+        "divided evenly": lambda p, w, b: F.linear(p * (p.sum(0) > 0), w, b / len(p)),
+        "the sign is reversed": lambda p, w, b: (
             by_differences(p, w, b) * 0
             + torch.cat([(p * (p.sum(0) < 0))[:-1] @ w.T, (p * (p.sum(0) < 0))[-1:] @ w.T + b])
         ),
-        "has a say in what the ReLU passes": lambda p, w, b: torch.cat(
+        "also counts for what the ReLU passes": lambda p, w, b: torch.cat(
             [(p * (p[:-1].sum(0) > 0))[:-1] @ w.T, (p * (p[:-1].sum(0) > 0))[-1:] @ w.T + b]
         ),
         "in a list": lambda p, w, b: list(by_differences(p, w, b)),

@@ -101,14 +101,14 @@ def test_an_error_in_the_answer_is_a_diagnosis(scratch: Exercise) -> None:
 
 def test_an_unknown_mistake_shows_a_case_and_not_the_answer(scratch: Exercise) -> None:
     verdict = judge(scratch, lambda height, width: 15)
-    assert repr(verdict) == "Incorrect: for (1, 7) it gives 15, and that is not it."
+    assert repr(verdict) == "Incorrect: for (1, 7) it gives 15, which is not right."
 
 
 def test_a_case_is_shown_in_words_where_values_would_not_help() -> None:
     case = (torch.zeros(2, 3), [len, (0.123456,)])
     verdict = diagnose(lambda x, parts: [], lambda x, parts: 1, [case], {})
     assert verdict == (
-        "for (a tensor of shape (2, 3), [a function, (0.1235,)]) it gives [], and that is not it."
+        "for (a tensor of shape (2, 3), [a function, (0.1235,)]) it gives [], which is not right."
     )
 
 
