@@ -1,6 +1,6 @@
 """Pictures: arrays in, a matplotlib Figure out, nothing shown and nothing kept.
 
-`show(figure, alt)` puts one into a notebook, with the words that stand for it.
+`show(figure, alt)` displays one in a notebook, with its alt text.
 """
 
 from segformer_edu.plots.bars import class_bars, grouped_bars, stacked_bars, survivors

@@ -36,7 +36,7 @@ def class_bars(
         finding: the title.
 
     Raises:
-        ValueError: a series of another length than the names.
+        ValueError: a series that does not have one value for each name.
     """
     check_lengths(series, len(names), "classes")
     figure = new_figure(2.8, finding)
@@ -75,7 +75,7 @@ def grouped_bars(
 
 
 def _side_by_side(ax: Axes, series: Mapping[str, Sequence[float]]) -> list[BarContainer]:
-    """Upright bars around 0, 1, 2, …, at each of them one for every series."""
+    """Upright bars around 0, 1, 2, …, one for every series at each of them."""
     width = 0.8 / len(series)
     drawn = []
     for number, (name, values) in enumerate(series.items()):

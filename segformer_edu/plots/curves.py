@@ -1,4 +1,4 @@
-"""Curves: how one quantity follows another, over a size, a shift, a block or a step."""
+"""Curves: how a quantity depends on a size, a shift, a block or a step."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from segformer_edu.plots.style import (
 
 Curve = tuple[Sequence[float], Sequence[float]]  # x and y
 
-MANY_CLASSES = 12  # more curves than that are a tangle
-LINE = 0.045  # of the axis: what a line of text needs
+MANY_CLASSES = 12  # more curves than that would be a tangle
+LINE = 0.045  # height of a line of text, as a share of the axis
 
 
 @styled
@@ -40,7 +40,7 @@ def growth(
     Args:
         panels: for each panel what its y axis measures, and its curves by name.
         x_label: what the x axis counts, the same in all panels.
-        ticks: where the x axis is marked, and with what.
+        ticks: the places marked on the x axis, and their labels.
         finding: the title.
 
     Raises:
@@ -140,7 +140,7 @@ def shift_curves(
         finding: the title.
 
     Raises:
-        ValueError: a curve of another length than the shifts.
+        ValueError: a curve that does not have one value for each shift.
     """
     check_lengths(curves, len(shifts), "shifts")
     figure = new_figure(3.2, finding)
@@ -170,7 +170,7 @@ def shares(
         finding: the title.
 
     Raises:
-        ValueError: a curve of another length than the sides.
+        ValueError: a curve that does not have one value for each side.
     """
     check_lengths(curves, len(sides), "sides")
     figure = new_figure(3.0, finding)
@@ -230,14 +230,14 @@ def bands(
 
     Args:
         x: where each curve has a value.
-        runs: name → `(n, len(x))`, n runs; one alone has no band.
+        runs: name → `(n, len(x))`, n runs; a single run has no band.
         labels: of the horizontal and of the vertical axis.
         finding: the title.
         log: whether the vertical axis is logarithmic; it then shows geometric means, and the band
             is that of the logarithms.
 
     Raises:
-        ValueError: runs of another length than x.
+        ValueError: runs that do not have one value for each of x.
     """
     figure = new_figure(3.2, finding)
     ax = figure.subplots()
@@ -274,7 +274,7 @@ def step_curves(
         panels: quantity → name of a curve → its steps and values.
         levels: heights to compare the last panel with, by name.
         finding: the title.
-        smooth: curves of the first panel are means of so many steps.
+        smooth: how many steps the curves of the first panel are averaged over.
 
     Raises:
         ValueError: no panel, or steps and values that differ in number.
@@ -306,7 +306,7 @@ def step_curves(
 
 
 def rolling_mean(values: Sequence[float], window: int) -> np.ndarray:
-    """The mean of every `window` neighbouring values: one for each place where all of them fit."""
+    """The mean of every `window` neighbouring values, one for each place where a window fits."""
     return np.convolve(values, np.full(window, 1 / window), "valid")
 
 
@@ -368,7 +368,7 @@ def _draw_scores(ax: Axes, log: Mapping[str, np.ndarray], validated: np.ndarray)
 
 
 def running_mean(values: np.ndarray) -> np.ndarray:
-    """At each step the mean of the last twentieth of the run, or of the steps there have been."""
+    """At each step, the mean over the last twentieth of the run, or over all steps so far."""
     window = max(len(values) // 20, 1)
     total = np.cumsum(values)
     before = np.concatenate([np.zeros(min(window, len(values))), total[:-window]])
@@ -376,7 +376,7 @@ def running_mean(values: np.ndarray) -> np.ndarray:
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Values moved upwards where they are closer than a gap, to keep labels beside them apart."""
+    """Values, moved upwards where they are closer than a gap, so that their labels stay apart."""
     moved = list(values)
     lowest = -np.inf
     for index in np.argsort(values, kind="stable"):

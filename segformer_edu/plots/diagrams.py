@@ -41,11 +41,11 @@ def course_map(photo: np.ndarray, maps: Sequence[np.ndarray], labels: np.ndarray
 
     Args:
         photo: `(H, W, 3)` uint8.
-        maps: what the four stages make of it, each `(C, H_i, W_i)`.
+        maps: the outputs of the four stages, each `(C, H_i, W_i)`.
         labels: `(H, W)` integers, drawn at the end.
 
     Raises:
-        ValueError: other than four maps, or arrays of other shapes.
+        ValueError: not four maps, or arrays of the wrong shape.
     """
     if len(maps) != len(CENTRES):
         raise ValueError(f"The map shows {len(CENTRES)} stages; got {len(maps)} feature maps.")

@@ -29,15 +29,15 @@ def attention_matrix(weights: np.ndarray, names: Sequence[str], finding: str = "
 
     Args:
         weights: `(n, n)`, a row for each query, a column for each key.
-        names: what the tokens are called.
+        names: the names of the tokens.
         finding: the title.
 
     Raises:
-        ValueError: a matrix of another shape, or another number of names.
+        ValueError: a matrix of the wrong shape, or the wrong number of names.
     """
     n = len(names)
     if weights.shape != (n, n):
-        raise ValueError(f"weights has shape {weights.shape}: {n} names go with ({n}, {n}).")
+        raise ValueError(f"weights has shape {weights.shape}: {n} names need ({n}, {n}).")
     figure = new_figure(0.55 * n + 1.6, finding, 0.95 * n + 2.6)
     ax = figure.subplots()
     ax.imshow(weights, vmin=0, vmax=1, aspect="auto")
@@ -63,16 +63,16 @@ def number_grid(
     row_label: str = "",
     column_label: str = "",
 ) -> Figure:
-    """Numbers in a grid, each cell as bright as its number is large.
+    """Numbers in a grid; the larger a number, the brighter its cell.
 
     Args:
         values: `(rows, columns)`; nan leaves a cell empty.
-        rows, columns: what stands beside and below.
+        rows, columns: the names beside the rows and below the columns.
         finding: the title.
         row_label, column_label: of the axes.
 
     Raises:
-        ValueError: another number of names than of rows or columns.
+        ValueError: not one name for each row and column.
     """
     if values.shape != (len(rows), len(columns)):
         raise ValueError(
@@ -129,7 +129,7 @@ def dropped_together(kept: Mapping[str, np.ndarray], finding: str = "") -> Figur
 def gates(kept: Mapping[str, np.ndarray], finding: str = "") -> Figure:
     """Which blocks each sample of a batch goes through, a panel for each way to draw the gates.
 
-    Beside each row stands how many there are.
+    Beside each row is their number.
 
     Args:
         kept: caption → `(B, L)` bool: samples, blocks.
@@ -153,7 +153,7 @@ def gates(kept: Mapping[str, np.ndarray], finding: str = "") -> Figure:
 
 
 def _check_masks(kept: Mapping[str, np.ndarray], axes: Sequence[str]) -> None:
-    """Refuse masks of other axes or another type."""
+    """Refuse masks with the wrong axes or type."""
     for caption, mask in kept.items():
         if mask.ndim != len(axes) or mask.dtype != bool:
             raise ValueError(

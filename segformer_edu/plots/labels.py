@@ -41,13 +41,13 @@ def segmentation(
         photo: `(H, W, 3)` uint8.
         labels: `(H, W)` integers from 0; negative ones and those from 255, which mean "ignore", are
             left bare.
-        names: what the classes are called; "class 7" where it is empty.
+        names: the names of the classes; if empty, they are called "class 7" and so on.
         finding: the title.
         strength: opacity of the labels, 0 to 1.
         max_classes: how many classes the legend lists before it sums up the rest.
 
     Raises:
-        ValueError: arrays of other shapes or types, or too few names.
+        ValueError: arrays of the wrong shape or type, or too few names.
     """
     check_labels(photo, labels)
     counts = _count(labels)
@@ -129,7 +129,7 @@ def labelled_pictures(
         images: `(H, W, 3)` uint8 each, all of one size.
         labels: `(H, W)` integers each; negative ones and those from 255 stay white.
         names: what classes 0, 1, 2, … are called.
-        columns: pictures in a row.
+        columns: pictures per row.
         finding: the title.
 
     Raises:
@@ -144,7 +144,7 @@ def labelled_pictures(
         check_labels(image, label)
         if image.shape != images[0].shape:
             raise ValueError(
-                f"Pictures are {images[0].shape} and {image.shape}: give all at one size."
+                f"Pictures are {images[0].shape} and {image.shape}: give all of them one size."
             )
     shown = np.stack(labels)
     counts = _count(shown)
@@ -263,7 +263,7 @@ def _check_names(names: Sequence[str], count: int) -> None:
 
 
 def _count(labels: np.ndarray) -> dict[int, int]:
-    """How many pixels each class has. Labels outside 0 … 254 are no classes."""
+    """How many pixels each class has. Labels outside 0 … 254 are not classes."""
     values, counts = np.unique(labels, return_counts=True)
     return {int(v): int(n) for v, n in zip(values, counts, strict=True) if 0 <= v < 255}
 

@@ -25,7 +25,7 @@ from segformer_edu.plots.style import (
     styled,
 )
 
-FAINTEST = 1e-3  # of a receptive field's strongest pixel: what is weaker is drawn black
+FAINTEST = 1e-3  # of a receptive field's strongest pixel: anything weaker is drawn black
 
 
 @styled
@@ -36,7 +36,7 @@ def token_maps(
     mark: Sequence[tuple[int, int] | None] = (),
     numbered: bool = False,
 ) -> Figure:
-    """A number for each token, one panel a map, each drawn on its own scale.
+    """A number for each token, one panel per map, each on its own scale.
 
     Args:
         maps: `(H, W)` each.
@@ -46,7 +46,7 @@ def token_maps(
         numbered: whether the number, a whole one, is also written on its token.
 
     Raises:
-        ValueError: an array of another rank, or another number of captions or marks.
+        ValueError: an array of the wrong rank, or not one caption or mark for each.
     """
     _check_maps(maps, captions)
     if mark and len(mark) != len(maps):
@@ -76,10 +76,10 @@ def deviations(
         maps: `(H, W)` each, as `analysis.position.deviation` gives them.
         captions: what stands above each panel.
         finding: the title.
-        least: where the scale begins; what is smaller is drawn as this.
+        least: where the scale begins; smaller values are drawn as this one.
 
     Raises:
-        ValueError: an array of another rank, a negative number, or another number of captions.
+        ValueError: an array of the wrong rank, a negative number, or not one caption for each.
     """
     _check_maps(maps, captions)
     if any((values < 0).any() for values in maps):
@@ -105,7 +105,7 @@ def probed_places(
     Neighbours are joined, so a probe that is always right draws a square grid.
 
     Args:
-        believed: `(H, W, 2)` each, rows and columns, from 0 to 1 where the probe is right.
+        believed: `(H, W, 2)` each, the rows and columns that it predicts, on a scale of 0 to 1.
         captions: what stands above each panel.
         finding: the title.
 
@@ -142,7 +142,7 @@ def _panels(
 
 
 def _check_maps(maps: Sequence[np.ndarray], captions: Sequence[str]) -> None:
-    """Refuse what is not a row of `(H, W)` arrays with a caption each."""
+    """Refuse anything but a row of `(H, W)` arrays with a caption for each."""
     if not len(maps) or len(maps) != len(captions) or any(values.ndim != 2 for values in maps):
         raise ValueError(
             f"maps of shapes {[values.shape for values in maps]} and {len(captions)} captions: "
@@ -159,7 +159,7 @@ def receptive_fields(
     Colours are logarithmic, each panel's own: from a thousandth of its strongest pixel up.
 
     Args:
-        rows: name → one `(H, W)` array a stage.
+        rows: name → one `(H, W)` array per stage.
         captions: name → what stands above each panel of its row.
         finding: the title.
 
@@ -187,7 +187,7 @@ def receptive_fields(
 
 @styled
 def feature_maps(maps: Sequence[np.ndarray], finding: str = "", channels: int = 5) -> Figure:
-    """The liveliest channels of each stage, one row a stage.
+    """The channels of each stage that vary most, one row per stage.
 
     Each channel is drawn on its own scale, from its least value to its greatest.
 

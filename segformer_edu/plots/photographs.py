@@ -27,7 +27,7 @@ from segformer_edu.plots.style import (
 
 @styled
 def photograph(photo: np.ndarray, finding: str = "", width: float = 4) -> Figure:
-    """A photograph with nothing on it.
+    """A photograph with nothing drawn over it.
 
     Args:
         photo: `(H, W, 3)` uint8.
@@ -56,7 +56,7 @@ def pictures(shown: Sequence[np.ndarray], captions: Sequence[str], finding: str 
         finding: the title.
 
     Raises:
-        ValueError: no picture, or another number of captions.
+        ValueError: no picture, or not one caption for each.
     """
     if not shown or len(shown) != len(captions):
         raise ValueError(f"{len(shown)} pictures and {len(captions)} captions: give one for each.")
@@ -72,11 +72,11 @@ def pictures(shown: Sequence[np.ndarray], captions: Sequence[str], finding: str 
 
 @styled
 def patches(photo: np.ndarray, grids: Sequence[tuple[int, int, int]], finding: str = "") -> Figure:
-    """The patches of one or more grids over a photograph, one panel a grid.
+    """The patches of one or more grids over a photograph, one panel per grid.
 
-    Thin lines are patches; a patch near the middle and its neighbours to the right and below are
-    drawn in colour, what neighbours share is hatched. The padding is grey, and so is what no patch
-    sees.
+    Thin lines are patches. A patch near the middle and its neighbours to the right and below are
+    drawn in colour, and what they share is hatched. The padding is grey, and so are the pixels that
+    no patch sees.
 
     Args:
         photo: `(H, W, 3)` uint8.
@@ -84,7 +84,7 @@ def patches(photo: np.ndarray, grids: Sequence[tuple[int, int, int]], finding: s
         finding: the title.
 
     Raises:
-        ValueError: another kind of photograph, or patches that do not fit on it.
+        ValueError: a photograph of the wrong kind, or patches that do not fit on it.
     """
     check_photo(photo)
     height, width = photo.shape[:2]
@@ -134,7 +134,7 @@ def _draw_patches(
 
 
 def _mark_neighbours(ax: Axes, down: PatchRow, across: PatchRow) -> None:
-    """A patch near the middle, the next to its right, the next below, and what they share."""
+    """A patch near the middle, its neighbours to the right and below, and what they share."""
     row, column = (down.count - 1) // 2, (across.count - 1) // 2
     top, left = down.starts[row], across.starts[column]
     size, stride, shared = down.patch_size, down.stride, down.shared
@@ -158,7 +158,7 @@ def key_grids(
     query: tuple[float, float] | None = None,
     finding: str = "",
 ) -> Figure:
-    """The windows that become keys, over the photograph, one panel a map of tokens.
+    """The windows that become keys, over the photograph, one panel per map of tokens.
 
     White lines bound the windows, one key each. Tokens that no key sees are grey and hatched.
 
@@ -183,7 +183,7 @@ def key_grids(
     for tokens in seen:
         if tokens.ndim != 2 or tokens.dtype != bool:
             raise ValueError(
-                f"seen holds (h, w) arrays of bool, one value a token; got shape {tokens.shape} "
+                f"seen must hold (h, w) arrays of bool, one per token; got shape {tokens.shape} "
                 f"of {tokens.dtype}."
             )
     side = WIDTH / max(len(seen), 2)

@@ -15,10 +15,10 @@ Points = tuple[Sequence[float], Sequence[float]]  # x and y
 
 @styled
 def seeds(panels: Mapping[str, Mapping[str, Sequence[float]]], finding: str = "") -> Figure:
-    """Every seed as a dot, those of one number joined; beside them mean and standard deviation.
+    """Every run as a dot, those of one seed joined, with mean and standard deviation beside them.
 
     Args:
-        panels: what is measured → name → one value a seed, in the order of the seeds.
+        panels: what is measured → name → one value per seed, in the order of the seeds.
         finding: the title.
 
     Raises:
@@ -28,7 +28,7 @@ def seeds(panels: Mapping[str, Mapping[str, Sequence[float]]], finding: str = ""
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for ax, (label, by_name) in zip(axes, panels.items(), strict=True):
         if len({len(values) for values in by_name.values()}) != 1:
-            raise ValueError(f"{label}: every name has a value for every seed; got {by_name}.")
+            raise ValueError(f"{label}: give every name a value for every seed; got {by_name}.")
         places = np.arange(len(by_name))
         ax.plot(places, list(by_name.values()), color=GREY, lw=0.7, ls="-", alpha=0.7, zorder=1)
         for place, values in zip(places, by_name.values(), strict=True):
@@ -53,7 +53,7 @@ def score_ranges(
     """Groups of scores, every seed a dot, and a line from the least to the greatest.
 
     Args:
-        scores: group → name → one value a seed; every group has the same names.
+        scores: group → name → one value per seed; every group has the same names.
         y_label: what is scored.
         finding: the title.
         chance: the score of guessing; a line is drawn there.

@@ -1,4 +1,4 @@
-"""From a figure to what a notebook shows and stores."""
+"""Turn a figure into what a notebook shows and stores."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from segformer_edu.plots.style import DPI
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Display a figure in a notebook, with the words that stand for it where it cannot be seen.
+    """Display a figure in a notebook, with alt text for readers who cannot see it.
 
-    The words are stored as the output's plain text as well, so that a test of the notebook notices
-    when they change.
+    The alt text is also stored as the output's plain text, so that a test of the notebook notices
+    when it changes.
 
     Args:
         figure: what any function of `plots` returns.
@@ -44,8 +44,8 @@ def check_alt(alt: str) -> None:
 def png(figure: Figure, dpi: float = DPI) -> bytes:
     """The figure as a PNG file: 256 colours of its own, no date and no program name in it.
 
-    A notebook keeps its pictures for ever; in full colour a photograph weighs four times as much.
-    Maximum coverage keeps a legend's small patches in their own colours, which a median cut shifts.
+    A notebook keeps its pictures for good, and in full colour a photograph is four times as large.
+    Maximum coverage preserves the colours of a legend's small patches; a median cut shifts them.
     """
     few = drawn(figure, dpi).quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1)
     file = io.BytesIO()

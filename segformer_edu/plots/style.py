@@ -21,7 +21,7 @@ VERMILLION, SKY_BLUE, YELLOW, BLACK = "#D55E00", "#56B4E9", "#F0E442", "#000000"
 OKABE_ITO = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY_BLUE, YELLOW, BLACK)
 
 INK, PAPER = "#1F2933", "#FFFFFF"  # text, background
-GREY, PALE = "#7B8794", "#D5DBE1"  # what stands back; what is empty, left out or behind a bar
+GREY, PALE = "#7B8794", "#D5DBE1"  # in the background; empty, left out or behind a bar
 BROWN, DARK_GREEN = "#A34700", "#00664B"  # like blue, dark enough for white letters
 PALE_BLUE, PALE_BROWN, PALE_GREEN = "#E4F0F8", "#FBEDE2", "#E1F3EC"  # areas for dark letters
 PALE_ORANGE = "#F7D5A8"  # a map with the same number everywhere, which has no dark and bright
@@ -31,13 +31,13 @@ SEQUENTIAL = "magma"  # attention and every other map of one quantity: even step
 DIVERGING = "PuOr_r"  # for and against: orange and violet, apart for all eyes, white between
 FOR, AGAINST = "#B35806", "#542788"  # the same, dark enough for a bar
 
-# For those who do not see the colours, in the order of the colours.
+# For readers who do not see the colours, in the order of the colours.
 MARKERS = "osD^vP"
 HATCHES = ("", "//", "..", "\\\\", "xx", "--")
 
 WIDTH, DPI = 8.0, 100  # inches, dots per inch: a picture fills a notebook's column
 
-# Black is kept out of curves, where it is the axes'; styles differ as well as colours.
+# No curve is black, the colour of the axes; curves differ in style as well as in colour.
 CURVES = cycler(color=OKABE_ITO[:6]) + cycler(
     linestyle=["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1))]
 )
@@ -81,7 +81,7 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 
 
 def new_figure(height: float, finding: str = "", width: float = WIDTH) -> Figure:
-    """An empty figure, in inches, with its finding above it; pyplot does not know of it."""
+    """An empty figure, in inches, with its finding above it, of which pyplot does not know."""
     figure = Figure(figsize=(width, height), layout="constrained")
     if finding:
         figure.suptitle(finding, x=0.01, ha="left")
@@ -106,7 +106,7 @@ def class_colors(count: int) -> np.ndarray:
     """Colours of `count` classes, the same for a class however many follow it.
 
     Okabe and Ito's eight, then one after another the colour that lies furthest from all before it,
-    as seen by the worst of four kinds of eyes.
+    for the least favourable of four kinds of colour vision.
 
     Shape: → `(count, 3)` uint8.
 
@@ -172,7 +172,7 @@ TO_OKLAB = np.array(
 
 
 def _as_seen(colors: np.ndarray) -> np.ndarray:
-    """Oklab of each colour, `(n, 3)` of 0 … 255, for each kind of eyes: `(4, n, 3)`."""
+    """Oklab of each colour, `(n, 3)` of 0 … 255, for each kind of colour vision: `(4, n, 3)`."""
     srgb = colors / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ EYES.transpose(0, 2, 1), 0, 1)
@@ -180,5 +180,5 @@ def _as_seen(colors: np.ndarray) -> np.ndarray:
 
 
 def _distance(seen: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """How far each colour is from one, `(4, n, 3)` and `(4, 3)` → `(n,)`, to the worst eyes."""
+    """The least distance of each colour from one: `(4, n, 3)`, `(4, 3)` → `(n,)`."""
     return np.linalg.norm(seen - color[:, None], axis=-1).min(axis=0)

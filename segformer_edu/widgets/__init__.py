@@ -1,4 +1,4 @@
-"""Pictures that answer to sliders: a pure function from a state to a picture, in a thin shell."""
+"""Pictures that respond to sliders: a pure function from a state to a picture, in a thin shell."""
 
 from segformer_edu.extras import install_command
 

@@ -1,4 +1,4 @@
-"""Lesson 02's widget: what the attention matrices of one layer take, against a machine's memory."""
+"""Lesson 02's widget: the memory that one layer's attention matrices take, and a machine's own."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ PHOTO, TOP, HEIGHT = 256, 62, 356  # side of the photograph, where it begins, of
 LEFT, RULER = 300, 400  # where the ruler begins, and its length
 SMALLEST, LARGEST = 14, 52  # ends of the ruler, powers of two: 16 KiB to 4 PiB
 TASK = (
-    "Patch size 4 and one head is stage 1 of SegFormer B1, if nothing were reduced. Find the "
-    "largest image for which all the bars end before your machine's memory does. Then double the "
-    "side of the image: by how much do tokens and matrix grow, and which patch size brings the "
-    "old bill back?"
+    "Patch size 4 and one head would be stage 1 of SegFormer B1 without any reduction. Find the "
+    "largest image for which all bars end before your machine's memory does. Then double the "
+    "side of the image: by how much do tokens and matrix grow, and which patch size brings back "
+    "the old bill?"
 )
 
 
 @dataclass(frozen=True)
 class State(Choices):
-    """What the sliders say."""
+    """The values of the sliders."""
 
     side: int = choice("Image, pixels a side", SIDES, 512)
     patch: int = choice("Patch, pixels a side", PATCHES, 4)

@@ -36,15 +36,15 @@ SIDE, TOP, HEIGHT = 196, 62, 432  # of a panel, where the first row begins, of t
 BARS, ZERO, NUMBERS = 444, 652, 836  # where the bars' names, their zero and their numbers stand
 REACH = 128  # of the longest bar
 TASK = (
-    "Find a pixel on which the stages quarrel: stage 1 speaks against the class that wins there, "
-    "and the other stages outvote it. Then put the point on a pole. Which stage speaks loudest for "
-    "“pole”, and does it still when you move one step off?"
+    "Find a pixel on which the stages disagree: stage 1 counts against the class that wins there, "
+    "and the other stages outvote it. Then put the point on a pole. Which stage adds most to the "
+    "logit of “pole”, and does it still do so when you move one step away?"
 )
 
 
 @dataclass(frozen=True)
 class State(Choices):
-    """What the sliders say; positions are percents of the scene's height and width."""
+    """The values of the sliders; positions are percentages of the scene's height and width."""
 
     scene: int = choice("Scene", SCENES, 4)
     label: int = choice("Class", tuple(range(len(CLASSES))), 7, CLASSES.__getitem__)
@@ -52,7 +52,7 @@ class State(Choices):
     across: int = choice("Point, from the left", PERCENTS, 92, percent)
 
 
-# What the model says: computed once for each scene.
+# The model's answers, computed once for each scene.
 
 
 @cache
@@ -78,7 +78,7 @@ def summands(number: int) -> np.ndarray:
 
 @cache
 def answer_file(number: int) -> bytes:
-    """The scene under the classes that the model gives its pixels."""
+    """The scene, overlaid with the classes that the model predicts."""
     logits = torch.from_numpy(summands(number).sum(0))[None]
     labels = labels_from_logits(logits, (SIZE, SIZE))[0].numpy()
     return jpeg(overlay(photograph(number), labels, 0.75))
@@ -144,7 +144,7 @@ def marker(
 
 
 def bars(chosen: np.ndarray) -> list[Shape]:
-    """One bar a part, to the right for the class and to the left against it; their sum below."""
+    """One bar per part, to the right for the class and to the left against it; their sum below."""
     longest = max(np.abs(chosen).max(), abs(chosen.sum()), 1e-6)
     rows = [*zip(PARTS, chosen, strict=True), ("together", chosen.sum())]
     shapes: list[Shape] = []
@@ -169,7 +169,7 @@ def runners_up(state: State, total: np.ndarray) -> list[Shape]:
 
 
 def stage_maps(state: State, sums: np.ndarray, point: tuple[int, int]) -> list[Shape]:
-    """The summands of the chosen class everywhere, one small map a part."""
+    """The summands of the chosen class everywhere, one small map per part."""
     side, y = 112, 304
     shapes: list[Shape] = [
         Text(4, y - 24, f"What each part adds to “{CLASSES[state.label]}”, everywhere:", bold=True),
@@ -194,7 +194,7 @@ def finding(state: State, chosen: np.ndarray, winner: int) -> str:
     side = "for" if chosen[loudest] > 0 else "against"
     name = CLASSES[state.label]
     outcome = f"{name} wins here" if winner == state.label else f"{CLASSES[winner]} wins here"
-    return f"{PARTS[loudest].capitalize()} speaks loudest, {side} “{name}”; {outcome}."
+    return f"{PARTS[loudest].capitalize()} contributes most, {side} “{name}”; {outcome}."
 
 
 def description(state: State, here: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""Lesson 06's widget: an encoder of one's own design, and its bill beside those of B0 to B5."""
+"""Lesson 06's widget: an encoder of your own design, and its bill beside those of B0 to B5."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ PLOT = (510, 300, 96, 316)  # left edge, width, top and bottom of the map of siz
 PARAMETERS, MULTIPLY_ADDS = (3e5, 3e8), (1e8, 1e13)  # what its axes span: every design
 TASK = (
     "Begin with B0 and watch parameters, multiply-adds and memory. Which three sliders change the "
-    "first two and leave the memory as it is? Which one changes the last two alone? Which one none "
-    "of the three? Then build the network with the most blocks that has no more parameters and no "
-    "more multiply-adds than B1 at 512 × 512. What did you pay for the depth with?"
+    "first two and leave the memory as it is? Which one changes only the last two? Which one "
+    "changes none of the three? Then build the network with the most blocks that has no more "
+    "parameters and no more multiply-adds than B1 at 512 × 512. What did the depth cost you?"
 )
 
 Four = tuple[int, int, int, int]
 
 
 def listed(values: tuple[int, ...]) -> str:
-    """How a slider shows one value a stage."""
+    """How a slider shows one value per stage."""
     return ", ".join(map(str, values))
 
 
 @dataclass(frozen=True)
 class State(Choices):
-    """What the sliders say."""
+    """The values of the sliders."""
 
     embed_dims: Four = choice(
         "Dims of the stages",
@@ -68,7 +68,7 @@ class State(Choices):
 
     @property
     def config(self) -> SegFormerConfig:
-        """Raises ValueError where heads do not divide dims."""
+        """The config of this design; a ValueError where heads do not divide dims."""
         return SegFormerConfig(
             embed_dims=self.embed_dims,
             depths=self.depths,

@@ -1,4 +1,4 @@
-"""The shell of every widget: sliders, and one picture that answers them.
+"""The shell of every widget: sliders, and one picture that responds to them.
 
 A widget is a frozen dataclass, its state, whose fields are the sliders, and a pure function from a
 state to a `Picture`; a subclass of `Explorer` puts them together:
@@ -27,8 +27,8 @@ import ipywidgets
 from segformer_edu.widgets.picture import WIDTH, Picture, sentence
 
 # ipywidgets leaves its sliders without a name, tells a screen reader the index of the value, and
-# lets the tab key stop at every readout. Each picture brings this along: as it appears, every
-# slider takes its name from its label and its value from its readout, which is read and not edited.
+# lets the tab key stop at every readout. Each picture carries this script: when it appears, every
+# slider takes its name from its label and its value from its readout, which becomes read-only.
 NAME_SLIDERS = """<style onload="(function name(root) {
     const sliders = [...root.querySelectorAll('.widget-hslider')];
     const handles = sliders.map(slider => slider.querySelector('[role=slider]'));
@@ -73,8 +73,8 @@ class Explorer(ipywidgets.VBox):
         first: the state to begin with.
         draw: state → picture, pure. A ValueError becomes the sentence that is shown instead.
         task: what to find out with the sliders, in a sentence or two.
-        slow: cached function → the sliders whose values it is called with, in order. It is called
-            with all of them as the widget is made, so that no slider waits when it first moves.
+        slow: cached function → the sliders whose values are its arguments, in order. It is called
+            with all their values when the widget is made, so that no first move is slow.
     """
 
     first: Choices
@@ -102,7 +102,7 @@ class Explorer(ipywidgets.VBox):
 
     @property
     def state(self) -> Choices:
-        """What the sliders say."""
+        """The values of the sliders."""
         values = {name: slider.value for name, slider in self.sliders.items()}
         return dataclasses.replace(self.first, **values)
 

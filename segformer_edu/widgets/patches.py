@@ -39,7 +39,7 @@ KERNELS = (1, 2, 3, 4, 5, 7, 8, 16)
 STRIDES = (1, 2, 3, 4, 5, 7, 8, 16)
 PADDINGS = (0, 1, 2, 3, 4, 8)
 SIDE, TOP, HEIGHT = 280, 62, 400  # of a photograph's panel, where it begins, of the whole picture
-CLOSEST = 5  # units between the outlines of two patches; nearer than that they would be a blur
+CLOSEST = 5  # units between the outlines of two patches; closer ones would blur
 TASK = (
     "Cut 32 × 32 pixels into 8 × 8 tokens so that neighbours share exactly 3 pixels. Then keep the "
     "kernel and the stride, take 33 × 47, and lower the padding until some pixel is lost: where "
@@ -50,7 +50,7 @@ TASK = (
 
 @dataclass(frozen=True)
 class State(Choices):
-    """What the sliders say."""
+    """The values of the sliders."""
 
     size: tuple[int, int] = choice("Photograph, height × width", SIZES, (32, 32), pixels)
     kernel: int = choice("Kernel K: side of a patch", KERNELS, 4)
@@ -107,7 +107,7 @@ class Patches(Explorer):
 
 
 def coverage(state: State) -> np.ndarray:
-    """In how many patches each pixel lies, `(H, W)`: a product, as rows and columns do not mix."""
+    """In how many patches each pixel lies, `(H, W)`: rows and columns are independent."""
     down, across = state.rows
     return down.coverage[:, None] * across.coverage
 

@@ -24,7 +24,7 @@ WIDTH = 840  # units of every picture; a notebook's column shows them as pixels,
 # Pixels for each unit that a PNG is painted with, and how many of them become one: smooth edges.
 PNG_SCALE, SMOOTHING = 3, 2
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-# Read out by a screen reader, and seen by nobody: the picture shows the same to the eye.
+# For screen readers only: the picture shows the same to the eye.
 UNSEEN = (
     "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
 )

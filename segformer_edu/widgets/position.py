@@ -31,23 +31,23 @@ KERNELS = (1, 3, 5, 7)
 DEPTHS = tuple(range(9))
 SIDES = (8, 12, 16, 20)
 DIM, HEADS, RATIO = 8, 2, 2  # of the blocks: small, so that all states are computed in a second
-FAINTEST = 14  # powers of ten below the middle token's size that the scale goes down
+FAINTEST = 14  # how many powers of ten the scale reaches below the middle token's norm
 SIDE, TOP, HEIGHT = 340, 62, 446  # of the map, where it begins, of the whole picture
 CHART, BARS = 400, 220  # where the bars begin, and how long the longest is
 TASK = (
     "Take 16 × 16 tokens. How many blocks does it take until no token inside is like the middle "
     "one? Get there with 3. Does attention get there sooner? Last, look for a padding other than "
-    "zeros that tells anything at all."
+    "zeros that reveals any position at all."
 )
 NOTE = (
-    "×: the middle token. Hatched: no difference from it that float64 can hold. Random weights, "
+    "×: the middle token. Hatched: no difference from it that float64 can show. Random weights, "
     "the same in every state."
 )
 
 
 @dataclass(frozen=True)
 class State(Choices):
-    """What the sliders say."""
+    """The values of the sliders."""
 
     padding: PaddingMode = choice("Padding", PADDING_MODES, "zeros")
     kernel: int = choice("Kernel k: k × k tokens", KERNELS, 3)
@@ -62,9 +62,9 @@ class State(Choices):
 def deviations(
     padding: PaddingMode, kernel: int, side: int, attention: bool
 ) -> tuple[np.ndarray, ...]:
-    """How far each token is from the middle one after 0, 1, 2, … blocks, `(side, side)` each.
+    """The distance of each token from the middle one after 0, 1, 2, … blocks, `(side, side)` each.
 
-    In float64, in which what arrives eight blocks inside is still more than rounding.
+    In float64, where even a signal eight blocks inside exceeds the rounding error.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
@@ -109,7 +109,7 @@ def draw(state: State) -> Picture:
 
 
 class Position(Explorer):
-    """Padding, kernel, depth, size and attention; how far the border of a flat map is heard."""
+    """Padding, kernel, depth, size and attention; how far the border of a flat map is felt."""
 
     first, draw, task = State(), staticmethod(draw), TASK
     slow = {deviations: ["padding", "kernel", "side", "attention"]}
@@ -119,7 +119,7 @@ class Position(Explorer):
 
 
 def token_panel(x: float, state: State, tokens: np.ndarray) -> list[Shape]:
-    """The map, in powers of ten; what is like the middle token is hatched."""
+    """The map, in powers of ten; tokens equal to the middle one are hatched."""
     cell = SIDE / state.side
     powers = np.log10(np.maximum(tokens, 10.0**-FAINTEST)) + FAINTEST
     shapes: list[Shape] = [Rectangle(x, TOP, SIDE, SIDE, PALE)]
@@ -152,7 +152,7 @@ def profile(x: float, state: State, tokens: np.ndarray) -> list[Shape]:
     y = TOP + step * len(values) + 26
     for line in (
         f"blocks × ⌊k/2⌋ = {state.depth} × {state.kernel // 2} = "
-        f"{state.depth * (state.kernel // 2)} rings within hearing",
+        f"{state.depth * (state.kernel // 2)} rings within reach",
         f"{travelled(tokens > 0)} of {len(values)} rings know of the border",
         f"{knowing(tokens)} of {tokens.size} tokens know of the border",
     ):
@@ -203,7 +203,7 @@ def description(state: State, tokens: np.ndarray) -> str:
 def table_of(state: State, tokens: np.ndarray) -> list[tuple[str, ...]]:
     return [
         ("quantity", "value"),
-        ("rings within hearing", f"{state.depth * (state.kernel // 2)}"),
+        ("rings within reach", f"{state.depth * (state.kernel // 2)}"),
         ("rings that know of the border", f"{travelled(tokens > 0)}"),
         ("tokens that know of the border", f"{knowing(tokens)}"),
         *((f"ring {ring}", shown(each)) for ring, each in enumerate(along_middle(tokens), 1)),

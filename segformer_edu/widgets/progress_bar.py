@@ -1,4 +1,4 @@
-"""A progress bar, which leaves a sentence where no kernel runs."""
+"""A progress bar that leaves a sentence where no kernel runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iter
     Args:
         items: what to go through; an item is done when the next one is asked for.
         what: what the items are called, such as "steps" or "pictures".
-        total: how many items fill the bar; `len(items)` if it is not given.
+        total: how many items fill the bar; `len(items)` by default.
     """
     total = len(items) if total is None else total  # type: ignore[arg-type]
     bar = ProgressBar(total, what)

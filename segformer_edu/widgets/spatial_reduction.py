@@ -52,7 +52,7 @@ HONESTY = (
 
 @dataclass(frozen=True)
 class State(Choices):
-    """What the sliders say; positions are percents of the photograph's height and width."""
+    """The values of the sliders; positions are percentages of the photograph's height and width."""
 
     size: tuple[int, int] = choice("Height × width", SIZES, (512, 512), pixels)
     stage: int = choice("Stage shown", (1, 2, 3, 4), 1)
@@ -84,7 +84,7 @@ def photograph(size: tuple[int, int]) -> np.ndarray:
 
 @cache
 def photograph_file(size: tuple[int, int]) -> bytes:
-    """The same no larger than it is shown, for a `Raster`."""
+    """The same, no larger than it is shown, for a `Raster`."""
     photo = Image.fromarray(photograph(size))
     photo.thumbnail((SIDE, SIDE))
     return jpeg(np.array(photo))
@@ -99,7 +99,7 @@ def model() -> SegFormer:
 
 @cache
 def stage_inputs(size: tuple[int, int]) -> list[Tensor]:
-    """What the first attention of each stage is handed, `(1, H_i, W_i, C_i)`, by a model with the
+    """The input of the first attention of each stage, `(1, H_i, W_i, C_i)`, in a model with the
     published ratios.
     """
     inputs: list[Tensor] = []
@@ -241,7 +241,7 @@ def unseen(x: float, state: State, stage: StageCost) -> list[Shape]:
 
 
 def marker(x: float, token: tuple[float, float], query: tuple[int, int]) -> list[Shape]:
-    """A frame around the query's token, wide enough to be found."""
+    """A frame around the query's token, wide enough to be seen."""
     side = max(9.0, *token)
     left = x + (query[1] + 0.5) * token[1] - side / 2
     top = TOP + (query[0] + 0.5) * token[0] - side / 2

@@ -1,4 +1,4 @@
-"""Lesson 05's widget: which blocks survive, the ways of a batch through them, and what is saved."""
+"""Lesson 05's widget: which blocks survive, the paths of a batch through them, the work saved."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TASK = (
     "batch: how many different networks do its 8 samples train at once?"
 )
 NOTE = (
-    "One gate a block, as in the paper; a block of SegFormer has two. 100 % is the time of all "
-    "blocks: section 7 puts a clock to it."
+    "One gate per block, as in the paper; a block of SegFormer has two. 100 % is the time of all "
+    "blocks: section 7 measures it."
 )
 
 
 @dataclass(frozen=True)
 class State(Choices):
-    """What the sliders say."""
+    """The values of the sliders."""
 
     depth: int = choice("Blocks L", DEPTHS, 8)
     rate: float = choice("Drop rate of the last block", RATES, 0.5)
@@ -69,7 +69,7 @@ def draw(state: State) -> Picture:
 
 
 class StochasticDepth(Explorer):
-    """Depth, rate, rule and mode; the ways of a batch through the blocks; what is saved."""
+    """Depth, rate, rule and mode; the paths of a batch through the blocks; the work saved."""
 
     first, draw, task = State(), staticmethod(draw), TASK
 
@@ -92,7 +92,7 @@ def row_height(state: State) -> float:
 
 
 def probability_bars(survival: Sequence[float]) -> list[Shape]:
-    """A bar a block: how much of it is blue is the probability that the block survives."""
+    """A bar per block, blue up to the probability that the block survives."""
     cell = WIDE / len(survival)
     shapes: list[Shape] = []
     for block, p in enumerate(survival):
@@ -108,7 +108,7 @@ def probability_bars(survival: Sequence[float]) -> list[Shape]:
 
 
 def ways(state: State, kept: np.ndarray) -> list[Shape]:
-    """A row a sample: a line through the blocks that run, and past those that are left out."""
+    """A row per sample: a line through the blocks that run, and past those that are left out."""
     cell, row = WIDE / state.depth, row_height(state)
     shapes: list[Shape] = []
     for sample, through in enumerate(kept):
@@ -125,7 +125,7 @@ def ways(state: State, kept: np.ndarray) -> list[Shape]:
                 line += [(x, middle, x, past), (x, past, x + cell, past)]
                 line.append((x + cell, past, x + cell, middle))
         line.append((LEFT + WIDE, middle, LEFT + WIDE + 8, middle))
-        for runs, fill in ((True, BLUE), (False, PALE)):  # thick lines: few shapes come faster
+        for runs, fill in ((True, BLUE), (False, PALE)):  # thick lines: fewer shapes are faster
             shapes.append(Lines(boxes[runs], fill, 0.55 * row))
         shapes.append(Lines(line, INK, 1.5))
         shapes.append(Text(4, middle + 4, f"{sample + 1}", 11))
@@ -166,7 +166,7 @@ def numbers(
 def table_of(
     state: State, survival: Sequence[float], law: np.ndarray, kept: np.ndarray
 ) -> list[tuple[str, str]]:
-    """The numbers in the picture; the first seven stand in it as words too."""
+    """The numbers in the picture, which shows the first seven as text too."""
     rows = [
         ("quantity", "value"),
         ("expected depth", f"{sum(survival):.2f} of {state.depth}"),

@@ -1,4 +1,4 @@
-"""Lesson 08's widget: what a model predicts for street scenes, step by step of its training."""
+"""Lesson 08's widget: what a model predicts for street scenes in the course of its training."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ HIGHEST_LOSS = 2.5  # in the chart
 BARS = 500  # where the classes are listed
 RUN = Path(__file__).with_suffix(".npz")
 TASK = (
-    "Find the first step at which three fifths of all pixels are right, 60 %. Which class does the "
-    "model hardly know by then? Then find the scene that it gets worst at the end, and say how its "
-    "wrong pixels differ from those of scene 1."
+    "Find the first step at which 60 % of all pixels are right. Which class does the model hardly "
+    "know by then? Then find the scene on which it does worst at the end, and say how the wrong "
+    "pixels there differ from those of scene 1."
 )
 
 
 @dataclass(frozen=True)
 class State(Choices):
-    """What the sliders say."""
+    """The values of the sliders."""
 
     step: int = choice("Steps of training", STEPS, 100)
     scene: int = choice("Unseen scene", SHOWN, 0, lambda number: str(number + 1))

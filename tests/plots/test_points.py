@@ -42,7 +42,7 @@ def test_clouds_share_their_axes():
 @pytest.mark.parametrize(
     ("draw", "words"),
     [
-        (lambda: plots.seeds({"error": {"a": [1.0], "b": [1.0, 2.0]}}), "error: every name"),
+        (lambda: plots.seeds({"error": {"a": [1.0], "b": [1.0, 2.0]}}), "error: give every name"),
         (lambda: plots.score_ranges({}, ""), "the same names"),
         (lambda: plots.score_ranges({"a": {"x": [1]}, "b": {"y": [1]}}, ""), "the same names"),
     ],

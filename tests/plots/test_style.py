@@ -1,4 +1,4 @@
-"""The palette is steady and readable by every kind of eyes; drawing leaves no trace behind."""
+"""The palette is stable and readable with every kind of colour vision; drawing leaves no trace."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ VIENOT = {
 
 
 def closest_pair(colors, eyes):
-    """CIEDE2000 between the two most similar colours, as those eyes see them."""
+    """CIEDE2000 between the two most similar colours, as seen with that vision."""
     linear = (colors / 255.0) ** 2.2
     seen = np.clip(linear @ np.array(VIENOT[eyes]).T, 0, 1) ** (1 / 2.2)
     lab = rgb2lab(seen[None])[0]
@@ -68,7 +68,7 @@ def test_curves_differ_in_more_than_colour():
     assert len(set(lines)) == len(lines) == 6
 
 
-def test_the_readers_own_settings_neither_show_nor_suffer():
+def test_the_readers_own_settings_have_no_effect_and_are_not_changed():
     @style.styled
     def draw():
         figure = style.new_figure(1)

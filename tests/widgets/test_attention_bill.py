@@ -1,4 +1,4 @@
-"""Lesson 02's widget: every state drawn, and its numbers against matrices that are made."""
+"""Lesson 02's widget: every state is drawn, and its numbers are those of real matrices."""
 
 import itertools
 import os
@@ -116,7 +116,7 @@ def test_the_live_widget_starts_at_this_machines_memory_and_the_stored_picture_d
     assert "16 GiB" in data["text/plain"]
 
 
-def test_memory_that_no_system_tells_is_the_nominal_one(monkeypatch):
+def test_unknown_memory_falls_back_to_the_nominal_value(monkeypatch):
     assert nearest_memory(None) == State().memory
     assert [nearest_memory(gib * 2**30) for gib in (0.4, 23, 4096)] == [1, 24, 2048]
     monkeypatch.delattr(os, "sysconf")

@@ -29,15 +29,15 @@ def test_the_table_adds_up_to_the_models_logits(scene: int) -> None:
         assert sum(map(float, parts)) == pytest.approx(float(total), abs=0.031)
 
 
-def test_the_title_names_the_loudest_stage_and_the_winner() -> None:
+def test_the_title_names_the_largest_contribution_and_the_winner() -> None:
     here = np.zeros((5, 8))
     here[2, 7], here[4, 7], here[1, 3] = -3, 9, 8  # the biases are no stage
     assert module.finding(State(label=7), here[:, 7], 3) == (
-        "Stage 3 speaks loudest, against “pole”; road wins here."
+        "Stage 3 contributes most, against “pole”; road wins here."
     )
     here[2, 7] = 3
     assert module.finding(State(label=7), here[:, 7], 7) == (
-        "Stage 3 speaks loudest, for “pole”; pole wins here."
+        "Stage 3 contributes most, for “pole”; pole wins here."
     )
 
 

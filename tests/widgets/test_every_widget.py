@@ -29,9 +29,9 @@ TEXT = re.compile(r"<text[^>]*>([^<]*)</text>")
 ELEMENT = re.compile("<[a-z]")
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 # How long a picture takes differs between machines, and `make bench` measures it. What makes it
-# take long does not differ, and is counted here. Of each widget: the kilobytes and elements of its
-# largest picture, a quarter over what they were in all its states in November 2026, and the most
-# calls of functions for one, twice what they were, as other versions of libraries have other ones.
+# slow does not differ, and is counted here. For each widget: the kilobytes and elements of its
+# largest picture, a quarter more than over all its states in November 2026, and the most function
+# calls for one picture, twice as many as then, because they vary with the versions of libraries.
 LIMITS = {
     "AttentionBill": (41, 90, 1_100),
     "Contributions": (53, 175, 1_100),
@@ -48,7 +48,7 @@ AT_FIRST_TOUCH = {"SpatialReduction": {nn.Module._call_impl: 2}}
 
 
 def states(first: Choices) -> Iterator[Choices]:
-    """The whole grid, or of a large one: every value of every slider at the first state, and a
+    """All states; if there are too many, every value of every slider from the first state, and a
     sample.
     """
     fields = dataclasses.fields(first)
@@ -151,8 +151,8 @@ def calls(function: Callable[[], object]) -> Counter:
 
 @pytest.mark.parametrize("widget", WIDGETS)
 def test_what_is_slow_is_computed_once(widget: type[Explorer]) -> None:
-    """No model runs, no scene is drawn and no photograph read or packed when a slider moves: all
-    that is done as the widget is made. And what a picture needs again is kept.
+    """When a slider moves, no model runs, no scene is drawn and no photograph is read or packed:
+    that is done when the widget is made. And what a picture needs again is kept.
     """
     for value in vars(sys.modules[widget.__module__]).values():
         if hasattr(value, "cache_clear"):

@@ -1,4 +1,4 @@
-"""Lesson 04's widget: position travels k // 2 tokens a block, and from zeros alone."""
+"""Lesson 04's widget: position travels k // 2 tokens per block, and only from zeros."""
 
 import itertools
 import sys
@@ -15,7 +15,7 @@ State = module.State
 
 
 @pytest.mark.parametrize("padding", module.PADDING_MODES)
-def test_the_border_is_heard_one_radius_further_with_each_block_and_from_zeros_only(padding):
+def test_the_border_reaches_one_radius_further_with_each_block_and_from_zeros_only(padding):
     choices = itertools.product(module.KERNELS, module.SIDES, (False, True))
     for kernel, side, attention in choices:
         maps = module.deviations(padding, kernel, side, attention)
@@ -63,7 +63,7 @@ def test_the_blocks_are_those_of_the_model_with_another_convolution():
 
 
 def test_the_task_can_be_solved():
-    """16 × 16: 8 blocks of 3 × 3, or 3 of 7 × 7; attention brings nothing sooner."""
+    """16 × 16: 8 blocks of 3 × 3, or 3 of 7 × 7; attention does not help."""
 
     def fewest(kernel: int, attention: bool) -> int:
         return next(

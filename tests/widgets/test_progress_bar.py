@@ -1,4 +1,4 @@
-"""The bar of what takes a while: it hands on what it is given, and says how far it is."""
+"""The progress bar: it yields what it is given, and says how far it is."""
 
 import itertools
 import re
@@ -22,7 +22,7 @@ def reached(bar):
     return int(re.search(r'value="(\d+)"', bar.value).group(1))
 
 
-def test_it_hands_on_every_item_and_no_more(shown):
+def test_it_yields_every_item_and_no_more(shown):
     assert list(progress("abc", "letters")) == ["a", "b", "c"]
     source = iter(range(10))
     assert list(progress(itertools.islice(source, 4), "numbers", 4)) == [0, 1, 2, 3]

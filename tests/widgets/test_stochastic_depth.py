@@ -1,4 +1,4 @@
-"""Lesson 05's widget: its numbers are those of the law, its ways those that DropPath draws."""
+"""Lesson 05's widget: its numbers are those of the law, its paths those that DropPath draws."""
 
 import itertools
 import sys
@@ -42,7 +42,7 @@ def test_the_papers_own_numbers() -> None:
 
 
 @pytest.mark.parametrize("mode", ["sample", "batch"])
-def test_the_ways_are_those_of_drop_path_from_the_same_seed(mode) -> None:
+def test_the_paths_are_those_of_drop_path_from_the_same_seed(mode) -> None:
     state = State(depth=12, rate=0.6, rule="paper", mode=mode, batch=4, draw=3)
     torch.manual_seed(3)
     kept = [
@@ -90,7 +90,7 @@ def test_drawing_leaves_the_generator_alone() -> None:
     assert torch.equal(drawn, torch.rand(1))
 
 
-def test_shares_are_never_rounded_to_none_or_all() -> None:
+def test_shares_are_never_rounded_to_0_or_100_percent() -> None:
     assert [module.percent(share) for share in (0, 0.25, 1)] == ["0 %", "25 %", "100 %"]
     assert module.percent(1e-6) == "under 0.1 %"
     assert module.percent(1 - 1e-6) == "over 99.9 %"

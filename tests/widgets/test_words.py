@@ -1,4 +1,4 @@
-"""Counts are short enough to stand in a picture, and say one key but two keys."""
+"""Counts are short enough for a picture, and say one key but two keys."""
 
 import pytest
 
