@@ -1,1 +1,1 @@
-"""Side by side: this package and what a user would pick instead. `python -m benchmarks`."""
+"""Side by side: this package and what a user might pick instead. `python -m benchmarks`."""

@@ -1,4 +1,4 @@
-"""Measure every contender, each in a process of its own and in turn, and write what was found.
+"""Measure every contender in turn, each in a process of its own, and write the results.
 
 python -m benchmarks            # results.json, the table in README.md and speed.svg
 python -m benchmarks --quick    # a round of small images that writes nothing
@@ -162,7 +162,7 @@ def run(job: Job) -> list[float]:
 
 
 def summarize(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Median, least and ratio of each contender at each task.
+    """Median, minimum and ratio of each contender at each task.
 
     The median is that of the rounds' medians; the ratio is over the first contender of the task in
     the same round, so that a machine that slows down slows both.
@@ -196,7 +196,7 @@ def devices_of(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def table(rows: list[dict[str, Any]], device: str) -> str:
-    """A Markdown table: a line a contender, a column a task, "median (min) ratio" in each cell."""
+    """A Markdown table: a line per contender, a column per task, "median (min) ratio" per cell."""
     cells = {
         (row["contender"], row["task"]): f"{row['median']:.0f} ({row['min']:.0f}) ×{row['ratio']}"
         for row in rows
@@ -213,7 +213,7 @@ def table(rows: list[dict[str, Any]], device: str) -> str:
 
 
 def report(results: dict[str, Any]) -> str:
-    """What stands between the markers of README.md."""
+    """The text between the markers of README.md."""
     rows, where = results["results"], results["machine"]
     libraries = ", ".join(f"{name} {number}" for name, number in where["libraries"].items())
     tables = "\n".join(table(rows, device) for device in devices_of(rows))
@@ -250,7 +250,7 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name as it is sold, and its family, which virtual machines leave as it is."""
+    """The processor's name as it is sold, and its family, which virtual machines do not change."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         found = re.findall(
@@ -274,7 +274,7 @@ def finding(rows: list[dict[str, Any]]) -> str:
 
 @styled
 def picture(rows: list[dict[str, Any]]) -> Figure:
-    """A panel a task, a bar a contender, on the CPU."""
+    """A panel per task, a bar per contender, on the CPU."""
     rows = [row for row in rows if row["device"] == "cpu"]
     contenders = list(dict.fromkeys(row["contender"] for row in rows))[::-1]  # the first on top
     slowest = max(row["ratio"] for row in rows if row["task"] == "forward")

@@ -99,7 +99,7 @@ class Transformers:
 
 
 class TransformersEager(Transformers):
-    """The same, with the attention matrix written out."""
+    """The same, with the attention matrix computed in full."""
 
     attention = "eager"
 
@@ -128,7 +128,7 @@ class OpenVino:
 
         settings = {
             "INFERENCE_NUM_THREADS": job.threads,
-            "INFERENCE_PRECISION_HINT": "f32",  # as all the others; its own choice may be bf16
+            "INFERENCE_PRECISION_HINT": "f32",  # like all the others; its own choice may be bf16
             "PERFORMANCE_HINT": "LATENCY",
         }
         self.model = openvino.Core().compile_model(job.exported, "CPU", settings)
@@ -138,7 +138,7 @@ class OpenVino:
 
 
 class MatrixProducts(Ours):
-    """This package's model, its Linears over maps computed as `F.linear` does."""
+    """This package's model, with its Linears over maps computed by `F.linear`."""
 
     def prepared(self, model: Any) -> Any:
         from segformer_edu import decoder, layers
@@ -148,7 +148,7 @@ class MatrixProducts(Ours):
 
 
 class WholeMaps(Ours):
-    """This package's model, every map computed at once."""
+    """This package's model, with every map computed at once."""
 
     def prepared(self, model: Any) -> Any:
         from segformer_edu import decoder, segformer, strips
@@ -161,7 +161,7 @@ class WholeMaps(Ours):
 
 
 class PublishedOrder(Ours):
-    """This package's model, its decoder in the published order: project, concatenate, fuse."""
+    """This package's model, with its decoder in the published order: project, concatenate, fuse."""
 
     def prepared(self, model: Any) -> Any:
         decoder = model.decoder
@@ -183,7 +183,7 @@ class PublishedOrder(Ours):
 
 
 class MemoryHandedBack(Ours):
-    """This package's model in a process that hands freed memory back to the system."""
+    """This package's model in a process that returns freed memory to the system."""
 
     def prepared(self, model: Any) -> Any:
         from segformer_edu import memory
@@ -192,7 +192,7 @@ class MemoryHandedBack(Ours):
         return model
 
 
-# What the model does to be fast, and the contender that does without it.
+# What makes the model fast, and the contender that does without it.
 TRICKS: dict[str, type] = {
     "Linears over maps as 1×1 convolutions": MatrixProducts,
     "maps in strips of rows": WholeMaps,
@@ -291,14 +291,14 @@ def training_step(contender: Any, job: Job, side: int | None = None) -> Callable
 
 
 def check_shape(answer: Any, expected: tuple[int, ...]) -> None:
-    """Only those who do the same work are compared."""
+    """Refuse a contender that does not do the same work as the others."""
     if tuple(answer.shape) != expected:
-        raise SystemExit(f"This contender answers {tuple(answer.shape)}; the task is {expected}.")
+        raise SystemExit(f"This contender returns {tuple(answer.shape)}; the task is {expected}.")
 
 
 def milliseconds(run: Callable[[], Any], job: Job) -> list[float]:
     """How long each of job.repeats passes takes, warm."""
-    from segformer_edu.memory import keep_freed_memory  # only here: an import is measured, too
+    from segformer_edu.memory import keep_freed_memory  # imported here: an import is measured, too
 
     keep_freed_memory()
     times = []
@@ -317,14 +317,14 @@ def synchronize(job: Job) -> None:
 
 
 def peak_megabytes(run: Callable[[], Any], job: Job) -> list[float]:
-    """The growth of the most memory held at a time, over one pass; empty where none can tell."""
+    """How much one pass raises the peak of held memory; empty where it cannot be measured."""
     if job.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         run()
         return [(torch.cuda.max_memory_allocated() - before) / 1e6]
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
-        ctypes.CDLL(None).malloc_trim(0)  # or a pass would hide in what loading has freed
+        ctypes.CDLL(None).malloc_trim(0)  # or a pass would reuse what loading has freed
     if Path("/proc/self/clear_refs").exists():
         Path("/proc/self/clear_refs").write_bytes(b"5")  # the peak is now what is held now
         peak = peak_of_proc
@@ -343,7 +343,7 @@ def peak_of_proc() -> int:
 
 
 def peak_of_process() -> int:
-    """Without /proc the peak can't be reset: too little, if loading took more than the pass."""
+    """Without /proc the peak cannot be reset: too low, if loading took more than the pass."""
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
@@ -372,7 +372,7 @@ def main() -> None:
     torch.set_num_threads(job.threads)
     torch.manual_seed(0)
     measure = export if job.task == "export" else TASKS[job.task]
-    print("\n" + json.dumps(measure(job)))  # the last line, whatever a library printed before
+    print("\n" + json.dumps(measure(job)))  # on the last line, because libraries may print before
 
 
 if __name__ == "__main__":

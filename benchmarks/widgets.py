@@ -35,7 +35,7 @@ from tools.lab import (
 
 BEGIN, END = "<!-- widgets -->", "<!-- end of widgets -->"
 LIBRARIES = ("jupyterlab", "ipywidgets")
-# The least that a widget can do, without anything of ours.
+# The simplest possible widget, without any of our code.
 PLAIN = """\
 import ipywidgets
 
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="how often each slider moves (8)")
     options = parser.parse_args()
     rounds = 1 if options.quick else options.rounds
-    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "not told by this system"
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown on this system"
     with tempfile.TemporaryDirectory() as folder, driver() as playwright:
         if playwright is None or (path := find(playwright)) is None:
             sys.exit(MISSING)
@@ -91,8 +91,8 @@ def main() -> None:
 def measure(
     page: Page, server: Server, folder: Path, widget: type[Explorer], rounds: int
 ) -> tuple[list[float], list[float]]:
-    """Milliseconds of the plain slider, and of all sliders of a widget below it on the page; they
-    take turns, so that a machine that is busy for a while is busy for both.
+    """Milliseconds of the plain slider, and of all sliders of a widget below it on the page. They
+    take turns, so that a machine that is busy for a while slows both.
     """
     name = f"{widget.__name__}.ipynb"
     write_notebook(
@@ -116,7 +116,7 @@ def there_and_back(page: Page, explorer: Locator, handle: Locator) -> list[float
 
 
 def latency(page: Page, explorer: Locator, handle: Locator, key: str) -> float:
-    page.wait_for_timeout(120)  # until the kernel is idle: it is told of one change at a time
+    page.wait_for_timeout(120)  # until the kernel is idle: it gets one change at a time
     picture = picture_of(explorer)
     handle.focus()
     page.evaluate(STOPWATCH, [picture.element_handle(), picture.inner_html()])
@@ -126,7 +126,7 @@ def latency(page: Page, explorer: Locator, handle: Locator, key: str) -> float:
 
 
 def table(rows: list[tuple[type[Explorer], list[float], list[float]]]) -> str:
-    """A Markdown table: a line a widget, "median (ninth decile)" in each cell."""
+    """A Markdown table: a line per widget, "median (ninth decile)" in each cell."""
     lines = [["widget", "plain slider, ms", "ours, ms"], ["---", "---:", "---:"]]
     for widget, *measured in rows:
         cells = [f"{median(times):.0f} ({quantiles(times, n=10)[-1]:.0f})" for times in measured]
@@ -140,7 +140,7 @@ def report(
     load: str,
     rounds: int,
 ) -> str:
-    """What stands between the markers of README.md."""
+    """The text between the markers of README.md."""
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return (
         f"{table(rows)}\n{processor()}, {os.cpu_count()} cores; load by other programs when it "

@@ -1,1 +1,1 @@
-"""What takes longer than a lesson's minute, a command each: `python -m experiments.NAME`."""
+"""Experiments that outlast a lesson's minute, a command for each: `python -m experiments.NAME`."""

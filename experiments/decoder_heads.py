@@ -1,5 +1,4 @@
-"""How much of nano's mIoU a head reaches that is fitted to its maps, with a ReLU and without
-(lesson 07).
+"""How much of nano's mIoU a head fitted to its maps reaches, with a ReLU and without (lesson 07).
 
 python -m experiments.decoder_heads            # decoder_heads.json
 python -m experiments.decoder_heads --quick    # one draw, 2 and 4 iterations; writes nothing
@@ -26,9 +25,9 @@ from segformer_edu.training import confusion_matrix, scores
 RESULTS = Path(__file__).parent / "decoder_heads.json"
 SIDE, FITTED_TO, JUDGED_BY = 128, 32, 24  # pixels; scenes
 DRAWS = (709, 710, 711)  # seeds of the scenes that heads are fitted to
-UNSEEN = 707  # the seed of those that they are judged by, the lesson's
+UNSEEN = 707  # the seed of the scenes that they are evaluated on, as in the lesson
 ITERATIONS = (40, 300)
-STARTS = 2  # of the head with a ReLU; the linear one has one minimum, and starts at zero
+STARTS = 2  # of the head with a ReLU; the linear one has a single minimum, and starts at zero
 
 
 def side_by_side(maps: Sequence[Tensor]) -> Tensor:
@@ -99,7 +98,7 @@ def runs(quick: bool) -> Iterator[dict[str, Any]]:
 
 
 def shares(rows: Sequence[dict[str, Any]], head: str, iterations: int) -> list[float]:
-    """What a head reached of nano's mIoU, in percent, in each draw and from each start."""
+    """The percentage of nano's mIoU that a head reached, in each draw and from each start."""
     chosen = (row for row in rows if (row["head"], row["iterations"]) == (head, iterations))
     return [100 * row["share"] for row in chosen]
 

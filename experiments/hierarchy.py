@@ -1,4 +1,4 @@
-"""A pyramid against columns that cost as much, trained on street scenes (lesson 06).
+"""A pyramid against columns of the same cost, trained on street scenes (lesson 06).
 
 python -m experiments.hierarchy            # hierarchy.json
 python -m experiments.hierarchy --quick    # one seed, 20 steps; writes nothing
@@ -33,7 +33,7 @@ PYRAMID = SegFormerConfig.named("nano", depths=(1, 1, 1, 1))
 
 
 def column(stride: int, reduction_ratio: int, width: int) -> SegFormerConfig:
-    """Four of the same blocks in one stage: one map, from the first block to the last."""
+    """Four equal blocks in one stage: one map size from the first block to the last."""
     patch_size = 7 if stride == 4 else stride + 1  # odd, so that H/stride tokens are left
     one_stage = {
         "embed_dims": (width,),
@@ -66,7 +66,7 @@ UNSEEN = CachedDataset(Scenes(300, SIDE, VALIDATION_SEED), megabytes=50)
 
 
 def run(name: str, seed: int, steps: int) -> dict[str, Any]:
-    """Train one network on the same scenes as the others, and judge it by scenes new to all.
+    """Train one network on the same scenes as the others, and evaluate it on scenes new to all.
 
     The seed is that of the weights, the order and the augmentation.
     """

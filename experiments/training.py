@@ -1,4 +1,4 @@
-"""What a minute of training brings, with several seeds and settings (lesson 08).
+"""What a minute of training achieves, with several seeds and settings (lesson 08).
 
 python -m experiments.training                 # all parts; each goes to training.json when done
 python -m experiments.training seeds           # or one: seeds, optimizers, grid, ten
@@ -62,7 +62,7 @@ def fresh(seed: int) -> SegFormer:
 
 
 def sgd(model: SegFormer, learning_rate: float) -> torch.optim.Optimizer:
-    """Plain gradient descent with momentum: one length of step for all parameters."""
+    """Plain gradient descent with momentum: one step size for all parameters."""
     group = {"params": model.parameters(), "initial_lr": learning_rate}
     return torch.optim.SGD([group], lr=learning_rate, momentum=0.9)
 
@@ -77,7 +77,7 @@ def run(
     optimizer: Callable[..., torch.optim.Optimizer] = make_optimizer,
     at: tuple[int, ...] = (),
 ) -> tuple[Row, dict[int, Tensor]]:
-    """Train one model; its row, and its predictions of the unseen scenes after the steps `at`."""
+    """Train one model; its row, and its predictions for the unseen scenes after the steps `at`."""
     model = fresh(seed)
     method = optimizer(model, learning_rate)
     training = training_steps(
@@ -118,7 +118,7 @@ def run(
 
 
 def seeds(quick: bool) -> Iterator[Row]:
-    """The one-minute recipe from three random beginnings; of the first, what the widget shows."""
+    """The one-minute recipe from three seeds; from the first also what the widget shows."""
     for seed in (0, 1, 2):
         at = training_run.STEPS if seed == 0 and not quick else ()
         row, found = run(96, 3 if quick else STEPS, seed, at=at)
@@ -132,7 +132,7 @@ def save_run(predicted: Mapping[int, Tensor], labels: Tensor, losses: Sequence[f
 
     Args:
         predicted: after each of the widget's steps, the classes of all unseen scenes, `(N, H, W)`.
-        labels: what they are, `(N, H, W)`.
+        labels: the true classes, `(N, H, W)`.
         losses: of every step.
     """
     of_steps = [predicted[step] for step in training_run.STEPS]
@@ -167,7 +167,7 @@ def grid(quick: bool) -> Iterator[Row]:
 
 
 def ten_minutes(quick: bool) -> Iterator[Row]:
-    """nano on 96 pixels by the package's own loop, for about ten minutes of two free cores."""
+    """nano on 96 pixels by the package's own loop, for about ten minutes on two free cores."""
     settings = Settings.from_yaml(HERE / "ten_minutes.yaml").replace(cpu=True)
     if quick:
         settings = settings.replace(steps=3, pictures=20, validation=2)
@@ -178,7 +178,7 @@ def ten_minutes(quick: bool) -> Iterator[Row]:
 
 
 def row_of_log(settings: Settings, folder: Path, seconds: float) -> Row:
-    """The row of a run by the package's own loop; its seconds include drawing and validation."""
+    """The row of a run by the package's own loop, whose seconds include drawing and validation."""
     log = read_log(folder / "log.csv")
     validated = ~np.isnan(log["miou"])
     return {

@@ -1,4 +1,4 @@
-"""The pictures that README and lessons show from files; `python -m figures` draws them anew."""
+"""The pictures that README and lessons show from files; `python -m figures` redraws them."""
 
 from collections.abc import Callable
 

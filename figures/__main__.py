@@ -1,4 +1,4 @@
-"""Draw every picture of this folder anew: `python -m figures`."""
+"""Redraw every picture of this folder: `python -m figures`."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""The browser that tests and benchmarks drive: found here, or fetched.
+"""The browser that tests and benchmarks drive: found on this machine, or downloaded.
 
     python -m tools.browser
 
-says which of Chromium, Chrome and Edge it is, and fetches a Chromium where none of them starts.
+says which of Chromium, Chrome and Edge it is, and downloads a Chromium if none of them starts.
 """
 
 import os
@@ -43,9 +43,9 @@ MISSING = (
     "libatomic1; elsewhere: python -m playwright install --with-deps chromium), or set CHROMIUM "
     "to its path."
 )
-START_LIMIT = 120_000  # milliseconds, of a machine that does much else
+START_LIMIT = 120_000  # milliseconds, for a busy machine
 FETCH_LIMIT = 300  # seconds
-# Playwright tries five times; where nothing answers, it shall give up within a minute.
+# Playwright tries five times; if nothing answers, it should give up within a minute.
 FETCH_ENVIRONMENT = {
     "PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT": "10000",
     "DEBIAN_FRONTEND": "noninteractive",
@@ -100,7 +100,7 @@ def find(playwright: Playwright | None) -> str | None:
 
 @contextmanager
 def driver() -> Iterator[Playwright | None]:
-    """Playwright; or None where its own program does not start, since it lacks a library."""
+    """Playwright; or None if its own program does not start for lack of a library."""
     try:
         playwright = sync_playwright().start()
     except Exception:  # which says no more than that a connection was closed
@@ -119,7 +119,7 @@ def found() -> str | None:
 
 
 def ways_to_fetch() -> Iterator[list[str]]:
-    """Commands that may bring a browser: Playwright's own, then the system's where we may."""
+    """Commands that may install a browser: Playwright's own, then the system's if permitted."""
     yield [sys.executable, "-m", "playwright", "install", "--no-shell", "chromium"]
     if sys.platform == "linux" and os.geteuid() == 0 and shutil.which("apt-get"):
         install = "apt-get install --yes --no-install-recommends chromium libatomic1"
@@ -137,19 +137,19 @@ def fetch() -> str | None:
 
 
 def run_quietly(command: list[str], limit: float = FETCH_LIMIT) -> None:
-    """Run a command, and after so many seconds end it with all that it started."""
+    """Run a command, and after `limit` seconds end it and everything that it started."""
     process = subprocess.Popen(
         command,
         env=FETCH_ENVIRONMENT | os.environ,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # a group of its own; Windows, which has none, takes no notice
+        start_new_session=True,  # a group of its own, which Windows ignores
     )
     try:
         process.wait(limit)
     except subprocess.TimeoutExpired:
-        print(f"Nothing came of it in {limit:.0f} seconds.", flush=True)
+        print(f"It did not finish within {limit:.0f} seconds.", flush=True)
     finally:
         if process.poll() is None and sys.platform == "win32":
             process.kill()

@@ -3,8 +3,8 @@
     python -m tools.constraints [REQUIREMENT…]
     python -m tools.constraints --oldest
 
-A requirement, such as torch==2.13.0, holds a package where it is. --oldest writes no file, and
-prints the lower bounds of pyproject.toml as constraints: the oldest versions that are allowed.
+A requirement, such as torch==2.13.0, pins a package. --oldest writes no file, but prints the lower
+bounds of pyproject.toml as constraints: the oldest versions that are allowed.
 """
 
 import json

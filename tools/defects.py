@@ -1,10 +1,10 @@
-"""Seeded defects: does a test turn red for each of the mistakes that people make and publish?
+"""Seeded defects: does a test fail for each of the mistakes that people make and publish?
 
     python -m tools.defects               # all of them: some minutes
-    python -m tools.defects 3 17 widgets  # the third, the seventeenth, and those that say "widgets"
+    python -m tools.defects 3 17 widgets  # the third, the seventeenth, those on "widgets"
 
 The tracked files are copied, and one defect at a time is put into the copy, where the test that it
-names is run and, if that stays green, all the others. Run it before a release.
+names is run and, if that passes, all the others. Run it before a release.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CHECK = "-m tools.lessons check"  # stands where the name of a test may stand
 PYTEST = ("-m", "pytest", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider")
 NBVAL = ("--nbval", "--nbval-current-env", "--nbval-cell-timeout=120")
 NO_NBVAL = ("-p", "no:nbval")  # whose import takes as long as all others of pytest and torch
-# The latter compares the table below with the files, so every defect would turn it red.
+# The latter compares the table below with the files, so it would fail for every defect.
 OTHERS = ("--ignore=tests/browser", "--ignore=tests/tools/test_defects.py")
 RED = re.compile(r"^(?:FAILED|ERROR) ([^\s\[]+)", re.MULTILINE)
 
@@ -147,7 +147,7 @@ DEFECTS = (
         "tests/test_stochastic_depth.py::test_linspace_rule_is_torch_linspace",
     ),
     Defect(
-        "every stage begins the drop rates anew",
+        "every stage starts the drop rates again",
         "segformer_edu/config.py",
         "rates = iter(drop_rates(self.drop_path_rate, sum(self.depths), self.drop_path_rule))",
         "rates = drop_rates(self.drop_path_rate, sum(self.depths), self.drop_path_rule)",
@@ -239,7 +239,7 @@ DEFECTS = (
         "tests/test_loss.py::test_equals_cross_entropy_of_resized_logits",
     ),
     Defect(
-        "the confusion matrix is turned over",
+        "the confusion matrix is transposed",
         "segformer_edu/training/metrics.py",
         "pairs = true * num_classes + given",
         "pairs = given * num_classes + true",
@@ -253,7 +253,7 @@ DEFECTS = (
         "tests/training/test_metrics.py::test_scores_are_those_of_scikit_learn",
     ),
     Defect(
-        "a class that is nowhere is a zero in the mean",
+        "a class that appears nowhere counts as zero in the mean",
         "segformer_edu/training/metrics.py",
         "np.nanmean(iou)",
         "np.nan_to_num(iou).mean()",
@@ -659,7 +659,7 @@ DEFECTS = (
         "segformer_edu/__main__.py",
         "return say(error, 1)",
         "return say(error, 0)",
-        "tests/commands/test_train_and_evaluate.py::test_a_loss_that_is_no_number_is_one_line_and_exit_code_one",
+        "tests/commands/test_train_and_evaluate.py::test_a_loss_of_nan_is_one_line_and_exit_code_one",
     ),
     Defect(
         "the doctor calls every machine healthy",
@@ -747,7 +747,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments).which
     which = chosen(DEFECTS, asked)
     if not which:
-        parser.error(f"no defect of 1 to {len(DEFECTS)} is called so: {', '.join(asked)}")
+        parser.error(f"no defect of 1 to {len(DEFECTS)} has this name: {', '.join(asked)}")
     with tempfile.TemporaryDirectory(prefix="defects-") as folder:
         copy(ROOT, tracked(ROOT), Path(folder))
         return 0 if report(which, Path(folder)) == len(which) else 1
@@ -817,7 +817,7 @@ def seeded(defect: Defect, folder: Path) -> Iterator[None]:
     file = folder / defect.path
     whole = file.read_bytes()
     if whole.count(defect.old.encode()) != 1:
-        raise ValueError(f"{defect.old!r} occurs not once in {defect.path}: correct the table.")
+        raise ValueError(f"{defect.old!r} does not occur once in {defect.path}: correct the table.")
     file.write_bytes(whole.replace(defect.old.encode(), defect.new.encode()))
     try:
         yield

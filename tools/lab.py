@@ -1,4 +1,4 @@
-"""A Jupyter server of one's own, and the page of a browser that drives it by keyboard."""
+"""A private Jupyter server, and the browser page that drives it by keyboard."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from playwright.sync_api import Locator, Page
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
-LIMIT = 300  # seconds in which the server starts and ends, on a machine that does much else
+LIMIT = 300  # seconds for the server to start or to stop, on a busy machine
 # Settings that would otherwise come from the home folder of whoever runs the tests.
 OWN_FOLDERS = (
     "JUPYTER_CONFIG_DIR",
@@ -35,7 +35,7 @@ OWN_FOLDERS = (
     "MPLCONFIGDIR",
 )
 # jupyter_server lets the kernel collect small packets (Nagle's algorithm), so that every other
-# picture waits 40 ms for an acknowledgement. That is Jupyter's own delay, and not ours.
+# picture waits 40 ms for an acknowledgement. That delay is Jupyter's, not ours.
 SEND_AT_ONCE = """
 from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
 
@@ -51,7 +51,7 @@ NO_NEWS = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": T
 
 
 def write_notebook(path: Path, sources: Iterable[str], run: bool = False) -> None:
-    """A notebook with a cell for each source; run and stored as the lessons are, or not yet run."""
+    """Write a notebook with a cell for each source; run like the lessons, or not yet run."""
     cells = [new_code_cell(source) for source in sources]
     notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
     if run:
@@ -80,8 +80,8 @@ def serve(folder: Path, home: Path) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     token = secrets.token_hex(16)
-    # The kernel shares the processor with server and browser: threads of torch that wait for one
-    # another make a widget ten times slower.
+    # The kernel shares the processor with server and browser: there, torch's threads wait for one
+    # another and make a widget ten times slower.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name in OWN_FOLDERS:
         (home / name).mkdir()
@@ -174,7 +174,7 @@ def shut_down(page: Page) -> None:
 
 
 def handles(explorer: Locator) -> list[Locator]:
-    """The sliders of a widget that stands, as they are moved by keyboard."""
+    """The sliders of a displayed widget, as the keyboard moves them."""
     explorer.scroll_into_view_if_needed()
     explorer.locator("svg").wait_for()
     explorer.locator("[role=slider]").first.wait_for()
@@ -182,11 +182,11 @@ def handles(explorer: Locator) -> list[Locator]:
 
 
 def keys(handle: Locator) -> list[str]:
-    """One step and back, from wherever a slider stands."""
+    """The keys for one step and back, from wherever a slider stands."""
     at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
     return ["ArrowLeft", "ArrowRight"] if at_end else ["ArrowRight", "ArrowLeft"]
 
 
 def picture_of(explorer: Locator) -> Locator:
-    """The part of a widget that each change writes anew."""
+    """The part of a widget that each change redraws."""
     return explorer.locator(".widget-html-content").last

@@ -1,6 +1,6 @@
 """Build the lessons from their sources, and check that nothing has drifted.
 
-    python -m tools.lessons build [NAME…]     # all lessons, or those whose names start so: 03
+    python -m tools.lessons build [NAME…]     # all lessons, or those that start with NAME: 03
     python -m tools.lessons check
 
 A source is notebooks/source/NN_name.py, in jupytext's py:percent; CONTRIBUTING.md says how.
@@ -126,7 +126,7 @@ def outputs(notebook: NotebookNode) -> Iterator[NotebookNode]:
 
 
 def check(notebooks: Path) -> list[str]:
-    """All that is wrong with the lessons of a folder, one sentence each."""
+    """Everything that is wrong with the lessons of a folder, one sentence each."""
     found: list[str] = []
     for source in sources(notebooks):
         found += source_problems(source)
@@ -164,7 +164,7 @@ def source_problems(source: Path) -> Iterator[str]:
         for tag in sorted(set(cell.metadata.get("tags", [])) - TAGS):
             yield f"{where}: unknown tag {tag!r}; the tags are {', '.join(sorted(TAGS))}"
         if cell.cell_type == "code" and NBVAL_COMMENT.search(cell.source):
-            yield f"{where}: a comment steers nbval; a tag does that where it is counted"
+            yield f"{where}: a comment controls nbval; use a tag, which is counted"
         if cell.cell_type == "markdown":
             for number in bare_numbers(cell.source):
                 yield f"{where}: {number} is neither a claim nor cited"
@@ -177,7 +177,7 @@ def notebook_problems(path: Path, expected: NotebookNode) -> Iterator[str]:
         return
     notebook = nbformat.read(path, as_version=4)
     if path.stat().st_size > MAX_BYTES:
-        yield f"{path.name}: {path.stat().st_size:,} bytes, and {MAX_BYTES:,} are allowed"
+        yield f"{path.name}: {path.stat().st_size:,} bytes, but only {MAX_BYTES:,} are allowed"
     if (notebook.metadata, notebook.nbformat, notebook.nbformat_minor) != (METADATA, 4, 5):
         yield f"{path.name}: its metadata is not a build's (widget state? another kernel?)"
     for index in range(max(len(notebook.cells), len(expected.cells))):
@@ -190,7 +190,7 @@ def notebook_problems(path: Path, expected: NotebookNode) -> Iterator[str]:
             break
     ignored = sum("nbval-ignore-output" in cell.metadata.get("tags", []) for cell in notebook.cells)
     if ignored > MAX_IGNORED:
-        yield f"{path.name}: {ignored} cells are not compared, and {MAX_IGNORED} are allowed"
+        yield f"{path.name}: {ignored} cells are not compared, but only {MAX_IGNORED} may be"
     for index, cell in enumerate(notebook.cells, start=1):
         for problem in cell_problems(cell):
             yield f"{path.name}, cell {index}: {problem}"
@@ -208,7 +208,7 @@ def cell_problems(cell: NotebookNode) -> Iterator[str]:
     lines = len(cell.source.splitlines())
     allowed = MAX_MIRRORED if "mirror" in cell.metadata.get("tags", []) else MAX_LINES
     if lines > allowed:
-        yield f"{lines} lines of code, and {allowed} are allowed"
+        yield f"{lines} lines of code, but only {allowed} are allowed"
     if cell.execution_count is None:
         yield "was never run"
     for output in cell.outputs:
@@ -245,7 +245,7 @@ def mirror_problems(notebooks: Path) -> Iterator[str]:
         if number in numbers:
             for name in public_definitions(f"segformer_edu.{module}"):
                 if name not in shown:
-                    yield f"{name} is mirrored in no lesson, and lesson {number} ends its module"
+                    yield f"{name} is not mirrored, and lesson {number} completes its module"
 
 
 def main() -> int:

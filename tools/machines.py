@@ -1,12 +1,12 @@
-"""Run the suite as other machines would, and say which of them find it green.
+"""Run the suite as other machines would, and say on which of them it passes.
 
     python -m tools.machines                     # all of them: half an hour
     python -m tools.machines haswell busy        # those
     python -m tools.machines --tests tests/data  # those tests alone
 
 Processors differ in the instructions that torch's kernels, oneDNN, MKL, OpenBLAS and NumPy choose,
-and so in the last bits of their sums; this one is told to go without its newest. A row is printed
-as each machine ends, with the names of what failed there.
+and so in the last bits of their sums; this one is told not to use its newest. A row is printed
+when each machine is done, with the names of what failed there.
 """
 
 import argparse
@@ -39,7 +39,7 @@ MACHINES = {
         "NPY_DISABLE_CPU_FEATURES": NUMPYS_NEWEST,
     },
     "two threads": {"OMP_NUM_THREADS": "2"},
-    "busy": {},  # every core, with something else
+    "busy": {},  # every core has other work too
 }
 COUNTED = ("passed", "failed", "skipped")
 
@@ -94,7 +94,7 @@ def run(tests: list[str], settings: dict[str, str]) -> tuple[Counter, float, lis
 
 @contextmanager
 def busy(programs: int) -> Iterator[None]:
-    """So many programs that do nothing but keep a core from others."""
+    """Run so many programs that do nothing but occupy a core each."""
     spin = [sys.executable, "-c", "while True: pass"]
     started = [subprocess.Popen(spin) for _ in range(programs)]
     try:

@@ -4,10 +4,10 @@
 
 mutmut makes the defects, one at a time (a number plus one, < for <=, an argument left out, …), and
 runs the tests that reach the changed function; [tool.mutmut] in pyproject.toml says where. A mutant
-that no test notices must stand in mutants.toml, with the reason why it computes the same. One that
-does not is printed, and so is a line of that list which no survivor needs; the exit status is 1.
+that no test notices must be listed in mutants.toml, with the reason why it computes the same. One
+that is not is printed, as is a listed line that no survivor needs; the exit status is then 1.
 
-All happens in a copy. There, decorators become assignments, because mutmut passes over functions
+Everything happens in a copy. There, decorators become assignments, because mutmut skips functions
 that have one. Needs os.fork: Linux or macOS.
 """
 
@@ -31,7 +31,7 @@ NOTICED = {"killed", "timeout", "segfault"}
 
 
 class Undecorated(ast.NodeTransformer):
-    """Writes `@property def f` as `def f` and `f = property(f)`; what mutmut can do, it leaves."""
+    """Writes `@property def f` as `def f` and `f = property(f)`; leaves what mutmut can do."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef | list[ast.stmt]:
         if {ast.unparse(x) for x in node.decorator_list} <= {"classmethod", "staticmethod"}:
@@ -49,20 +49,20 @@ def undecorated(source: str) -> str:
 
 
 def place(mutant: str) -> tuple[str, str]:
-    """Where a mutant is, from mutmut's name of it: ("decoder", "FoldedDecoder.classify")."""
+    """Where a mutant is, from mutmut's name for it: ("decoder", "FoldedDecoder.classify")."""
     module, _, name = mutant.removeprefix("segformer_edu.").rpartition(".")
     name = re.sub(r"__mutmut_\d+$", "", name)
     return module, name.removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
 
 
 def is_wording(before: str, after: str) -> bool:
-    """Whether two lines differ in nothing but the letters of what a refusal says."""
+    """Whether two lines differ only in the letters of an error message."""
     same = before.casefold() == after.replace("XX", "").casefold()
     return same and before.startswith("raise ValueError(")
 
 
 def listed() -> dict[tuple[str, str, str], str]:
-    """Why a mutant computes the same, by its module, its function and the line as it became."""
+    """Why a mutant computes the same, by its module, its function and its changed line."""
     return {
         (module, function, line): reason["because"]
         for reason in tomllib.loads(LIST.read_text(encoding="utf-8"))["same"]
@@ -88,7 +88,7 @@ def changed_line(folder: Path, mutant: str) -> tuple[str, str]:
 
 
 def report(folder: Path, modules: Iterable[str]) -> list[str]:
-    """Print a table, a row for each module; return what is amiss."""
+    """Print a table, a row for each module; return what is wrong."""
     same = {mutant: why for mutant, why in listed().items() if mutant[0] in modules}
     counts: dict[str, Counter[str]] = {module: Counter() for module in modules}
     amiss, needed = [], set()

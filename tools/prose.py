@@ -37,12 +37,12 @@ NUMBER = re.compile(
 
 
 def load_claims(folder: Path, lesson: str) -> Claims:
-    """What a lesson may state: the claims of its own file, 03.py for lesson 03, and the shared."""
+    """What a lesson may state: the claims of its own file, 03.py for lesson 03, and shared ones."""
     return claims_of(folder / "shared.py") | claims_of(folder / f"{lesson}.py")
 
 
 def claims_of(path: Path) -> Claims:
-    """The public functions of a file that take nothing: each computes a number, as text."""
+    """The public functions of a file without arguments: each computes a number, as text."""
     if not path.exists():
         return {}
     names: dict[str, Any] = {"__name__": "claims"}
@@ -66,7 +66,7 @@ def fill(text: str, claims: Claims) -> str:
             raise LookupError(f"there is no claim {name}()")
         answer = claims[name]()
         if not isinstance(answer, str):
-            raise TypeError(f"the claim {name}() returns {answer!r}, and should return a text")
+            raise TypeError(f"the claim {name}() returns {answer!r}, but should return a text")
         return answer
 
     return CLAIM.sub(value, text)

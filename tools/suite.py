@@ -1,4 +1,4 @@
-"""Prove that all of it works: style, types, lessons against their sources, tests and notebooks.
+"""Check everything: style, types, lessons against their sources, tests and notebooks.
 
 python -m tools.suite              # all; `make test` runs it
 python -m tools.suite PATH…        # style, types and lessons, then these tests alone
@@ -18,7 +18,7 @@ CHECKS = (
     ("-m", "ruff", "format", "--check"),
     ("-m", "mypy"),
     ("-m", "tools.lessons", "check"),
-    ("-m", "tools.browser"),  # fetches one where none is
+    ("-m", "tools.browser"),  # downloads one if there is none
 )
 MOST_WORKERS = 4  # each takes about a gigabyte, and has a kernel or a browser beside it
 
@@ -33,7 +33,7 @@ def pytest_command(*paths: str) -> list[str]:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Of the tests: a thread for each worker, which gives up its core while it waits; UTF-8."""
+    """For the tests: one thread per worker, which gives up its core while it waits; UTF-8."""
     defaults = {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "1000", "PYTHONUTF8": "1"}
     return {**defaults, **os.environ, **settings}
 

@@ -1,4 +1,4 @@
-"""The benchmark runs, and counts what it says; how fast anything is, is not asked here."""
+"""The benchmark runs, and measures what it says; no test here asks how fast anything is."""
 
 import json
 import subprocess

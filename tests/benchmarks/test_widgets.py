@@ -1,4 +1,4 @@
-"""The table of the widgets says what was measured; how fast any is, is not asked here."""
+"""The table of the widgets says what was measured; no test here asks how fast any is."""
 
 from benchmarks.__main__ import BEGIN as OTHER
 from benchmarks.__main__ import HERE, filled

@@ -90,7 +90,7 @@ class TestResNet:
 
 
 class TestTransformer:
-    def test_a_block_that_is_left_out_is_as_good_as_gone(self, randomized):
+    def test_a_block_that_is_left_out_has_no_effect(self, randomized):
         network = randomized(DigitTransformer()).eval()
         kept = [True, False, True, True, False, True]
         with_gaps = network(IMAGES, kept)
@@ -160,7 +160,7 @@ def test_the_learning_rate_falls_to_a_tenth_after_half_and_after_three_quarters(
     assert rates == pytest.approx([0.02] * 4 + [0.002] * 2 + [0.0002] * 2)
 
 
-def test_the_gradient_told_is_that_of_the_first_block_where_it_took_part():
+def test_the_reported_gradient_is_that_of_the_first_block_where_it_took_part():
     images, labels, *_ = digits()
     torch.manual_seed(0)
     network = StochasticDepthResNet([0.5, 1.0], channels=2)
@@ -182,7 +182,7 @@ class TestResults:
             assert {len(run["losses"]) for run in runs} == {epochs}
             assert {len(run["gradients"]) for run in runs} == {epochs}
 
-    def test_date_and_machine_are_told(self):
+    def test_date_and_machine_are_recorded(self):
         assert set(RESULTS["machine"]) == set(stochastic_depth.machine())
         assert all(RESULTS["machine"].values())
 

@@ -41,5 +41,5 @@ def test_one_changed_word_would_be_noticed():
     assert furthest_block(stored("course_map"), changed) > TOLERANCE
 
 
-def test_no_picture_lies_here_that_nothing_draws():
+def test_every_stored_picture_is_one_that_the_package_draws():
     assert {path.stem for path in FOLDER.glob("*.png")} == set(figures.PICTURES)

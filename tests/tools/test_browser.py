@@ -1,4 +1,4 @@
-"""A browser counts where it starts; it is fetched where none is, and never missed in silence."""
+"""A browser counts if it starts; a missing one is downloaded, and its lack is always reported."""
 
 import os
 import platform
@@ -46,7 +46,7 @@ def test_a_script_that_starts_no_browser_does_not_count(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no /bin/false")
-def test_where_playwrights_own_program_does_not_start_there_is_no_browser():
+def test_without_playwrights_own_program_there_is_no_browser():
     """As on a new Debian, which has no libatomic."""
     code = "from tools import browser; print(browser.found())"
     told = run("-c", code, PLAYWRIGHT_NODEJS_PATH=shutil.which("false"))
@@ -133,7 +133,7 @@ def test_every_way_is_tried_until_a_browser_starts(monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no groups of processes")
 def test_a_download_that_hangs_is_ended_with_all_that_it_started(tmp_path):
-    """The child of the command holds a pipe open: it is gone when the pipe comes to its end."""
+    """The command's child holds a pipe open: when the pipe ends, the child is gone."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     command = ["sh", "-c", f"sleep 1000 > '{pipe}' & sleep 1000"]

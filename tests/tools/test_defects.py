@@ -131,7 +131,7 @@ def test_each_defect_is_red_red_elsewhere_or_survives(
     assert capsys.readouterr().out.endswith("2 of 2 caught\n")
 
 
-def test_what_nothing_is_called_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         defects.main(["1000"])
-    assert f"no defect of 1 to {len(DEFECTS)} is called so: 1000" in capsys.readouterr().err
+    assert f"no defect of 1 to {len(DEFECTS)} has this name: 1000" in capsys.readouterr().err

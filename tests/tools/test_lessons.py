@@ -114,7 +114,7 @@ def test_an_inserted_cell_leaves_the_ids_of_the_others(notebooks):
         (GOOD.replace("# segformer_edu.mix_ffn.MixFFN", "x = 1"), "a mirror cell holds one line"),
         (GOOD.replace("%%\n", '%% tags=["slow"]\n', 1), "cell 2: unknown tag 'slow'"),
         (GOOD.replace("%%\n", '%% tag=["stage"]\n', 1), "cell 2: a cell has tags and nothing else"),
-        (GOOD.replace("print", "# NBVAL_SKIP\nprint"), "cell 2: a comment steers nbval"),
+        (GOOD.replace("print", "# NBVAL_SKIP\nprint"), "cell 2: a comment controls nbval"),
     ],
 )
 def test_a_source_is_refused(notebooks, source, problem):
@@ -153,7 +153,7 @@ def test_a_lesson_states_its_own_claims_and_those_that_are_shared(notebooks):
     assert lessons.check(notebooks) == []
 
 
-def test_what_takes_an_argument_or_is_imported_or_hidden_is_no_claim(notebooks):
+def test_what_takes_an_argument_or_is_imported_or_hidden_is_not_a_claim(notebooks):
     helpers = "def side(r):\n    return r\ndef _r():\n    return 8\n"
     write(notebooks, claims=CLAIMS + helpers + "from tempfile import gettempdir\n")
     assert lessons.check(notebooks) == []
@@ -261,7 +261,7 @@ def test_a_path_of_one_machine_is_refused(notebooks, path):
 @pytest.mark.parametrize(
     "text", ["notebooks/var/a.png", "H/4 × W/4", "https://a.org/home/a", "~/x"]
 )
-def test_what_is_no_path_of_one_machine_passes(notebooks, text):
+def test_text_without_a_path_of_one_machine_passes(notebooks, text):
     assert show(notebooks, new_output("stream", text=text)) == []
 
 
@@ -286,7 +286,7 @@ def test_the_lesson_that_ends_a_module_leaves_no_definition_out(notebooks):
     assert lessons.check(notebooks) == []
     write(notebooks, NO_MIRROR, stem="04_mix_ffn")
     assert lessons.check(notebooks) == [
-        "segformer_edu.mix_ffn.MixFFN is mirrored in no lesson, and lesson 04 ends its module"
+        "segformer_edu.mix_ffn.MixFFN is not mirrored, and lesson 04 completes its module"
     ]
 
 

@@ -1,4 +1,4 @@
-"""The suite as other machines would run it: which settings reach it, and what the table says."""
+"""The suite as other machines would run it: the settings that it gets, and the table."""
 
 import os
 import subprocess
@@ -69,7 +69,7 @@ def test_a_row_a_machine_and_green_only_if_all_are(counts, failed, code, monkeyp
     assert all(" | 1.2 | " in row and row.endswith(f"{''.join(failed)} |") for row in rows[2:])
 
 
-def test_a_machine_that_there_is_not_is_refused(monkeypatch, capsys):
+def test_an_unknown_machine_is_refused(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["machines", "abacus"])
     with pytest.raises(SystemExit) as leaving:
         machines.main()

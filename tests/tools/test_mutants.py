@@ -1,4 +1,4 @@
-"""Around mutmut: decorators undone, mutants placed, wordings told apart, a list that is true."""
+"""Around mutmut: decorators undone, mutants located, wordings recognised, and a true list."""
 
 import ast
 import importlib
