@@ -56,6 +56,6 @@ def parser() -> Parser:
 
 
 if __name__ == "__main__":
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal has no letter for is no failure
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a letter that the terminal lacks is no failure
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main())

@@ -26,7 +26,7 @@ class SpatialReduction(nn.Module):
     last whole block are never seen.
 
     Raises:
-        ValueError: an input of another rank, dtype or width, or smaller than one block.
+        ValueError: an input of the wrong rank, dtype or width, or smaller than one block.
     """
 
     def __init__(self, dim: int, reduction_ratio: int) -> None:
@@ -43,7 +43,7 @@ class SpatialReduction(nn.Module):
 
 
 class SpatialReductionAttention(nn.Module):
-    """Multi-head self-attention whose keys and values come from a map r times shorter a side.
+    """Multi-head self-attention with keys and values from a map whose sides are r times shorter.
 
     softmax(q kᵀ / √d) v (eq. 1), with k and v computed from the reduced map (eq. 2, R = r²): the
     cost falls from O(N²) to O(N² / r²).
@@ -56,7 +56,7 @@ class SpatialReductionAttention(nn.Module):
     Shape: `(B, H, W, C)` → `(B, H, W, C)`, any H and W of at least r.
 
     Raises:
-        ValueError: heads that do not divide dim; an input of another rank, dtype or width, or
+        ValueError: heads that do not divide dim; an input of the wrong rank, dtype or width, or
             smaller than r.
     """
 
@@ -86,7 +86,7 @@ class SpatialReductionAttention(nn.Module):
         return weights.unflatten(-1, key_size).unflatten(2, x.shape[1:3])
 
     def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q of every token, `(B, heads, H·W, d)`, k and v of the reduced map, r² times fewer."""
+        """q of every token, `(B, heads, H·W, d)`; k and v of the reduced map, r² times fewer."""
         weight, name = self.output.weight, "SpatialReductionAttention"
         check_map(x, weight, self.dim, name, self.reduction_ratio)
         reduced = self.reduce(x)  # (B, H/r, W/r, C)

@@ -16,7 +16,7 @@ from segformer_edu.checks import (
 )
 from segformer_edu.stochastic_depth import RULES, drop_rates
 
-SMALLEST = 1e-37  # epsilon that float32 holds in full
+SMALLEST = 1e-37  # the smallest epsilon that float32 holds in full precision
 MOST_PARAMETERS = 10**10  # 40 GB; B5, the largest published, has 8.5e7
 
 SMALL, LARGE = (32, 64, 160, 256), (64, 128, 320, 512)
@@ -40,7 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class Stage(NamedTuple):
-    """The numbers of one stage of the encoder; `drop_path_rates` has one for each of its blocks."""
+    """The settings of one stage of the encoder; `drop_path_rates` has one for each block."""
 
     in_channels: int
     embed_dim: int
@@ -57,26 +57,26 @@ class Stage(NamedTuple):
 class SegFormerConfig:
     """Everything that fixes the shape of a SegFormer; the defaults are B0 (paper, Table 6).
 
-    Fields that hold one value a stage are tuples of equal length; four stages are usual, any number
-    from one works.
+    Fields with one value per stage are tuples of equal length; four stages are usual, but any
+    number from one works.
 
     Args:
-        num_classes: classes K that are told apart; 1 means a binary model with one logit.
+        num_classes: number of classes K; 1 means a binary model with one logit.
         in_channels: channels of the image.
         embed_dims: channels C_i of each stage.
         depths: blocks L_i of each stage.
         num_heads: attention heads of each stage; each divides its embed_dim.
         reduction_ratios: r of each stage, per *side*: keys are r² times fewer (the paper's R = r²).
-        mlp_ratios: hidden width of the Mix-FFN over the stage's width.
+        mlp_ratios: hidden width of each stage's Mix-FFN, divided by the stage's width.
         patch_sizes: kernel of each overlapping patch embedding, padded by kernel // 2.
         strides: stride of each patch embedding.
         decoder_dim: channels D of the decoder.
         drop_path_rate: drop probability of the last block.
         drop_path_rule: "linspace" (first block 0) or "paper" (first block rate / L).
-        decoder_dropout: probability with which the decoder drops a whole channel in training.
+        decoder_dropout: probability that the decoder drops a whole channel in training.
         block_norm_eps: epsilon of the block and stage norms: 1e-6 in the paper's code, 1e-5 in
             transformers.
-        class_names: what the classes are called, or empty.
+        class_names: the names of the classes, or empty.
         gradient_checkpointing: recompute each block in the backward pass instead of keeping its
             activations.
 
@@ -116,7 +116,7 @@ class SegFormerConfig:
         """A copy with some fields changed, validated again."""
         known = [field.name for field in fields(self)]
         if unknown := sorted(set(changes) - set(known)):
-            raise ValueError(f"There is no field {unknown[0]!r}; there are {', '.join(known)}.")
+            raise ValueError(f"There is no field {unknown[0]!r}; fields are {', '.join(known)}.")
         return replace(self, **changes)
 
     @property
@@ -125,7 +125,7 @@ class SegFormerConfig:
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The fields that hold one value a stage, stage by stage."""
+        """The fields with one value per stage, stage by stage."""
         rates = iter(drop_rates(self.drop_path_rate, sum(self.depths), self.drop_path_rule))
         in_channels = (self.in_channels, *self.embed_dims[:-1])
         return tuple(
@@ -154,7 +154,7 @@ class SegFormerConfig:
 
     @property
     def approximate_parameters(self) -> int:
-        """Weights of the convolutions and Linears, nearly all that a model has."""
+        """The weights of the convolutions and Linears: nearly all parameters of a model."""
         d = self.decoder_dim
         weights = d * (self.num_stages * d + sum(self.embed_dims) + self.num_classes)
         for stage in self.stages:
@@ -188,7 +188,7 @@ class SegFormerConfig:
             object.__setattr__(self, name, float(getattr(self, name)))
         if self.approximate_parameters > MOST_PARAMETERS:
             raise ValueError(
-                f"This config asks for about {self.approximate_parameters:.0e} parameters, and at "
+                f"This config asks for about {self.approximate_parameters:.0e} parameters, but at "
                 f"most {MOST_PARAMETERS:.0e} are allowed: lower embed_dims, depths, the ratios, "
                 f"patch_sizes, decoder_dim or num_classes."
             )
@@ -201,7 +201,7 @@ class SegFormerConfig:
     def _check_class_names(self) -> None:
         names = self.class_names
         if not isinstance(names, (list, tuple)) or not all(isinstance(x, str) for x in names):
-            raise ValueError(f"class_names = {names!r}: give a list of strings, one a class.")
+            raise ValueError(f"class_names = {names!r}: give a list of strings, one per class.")
         object.__setattr__(self, "class_names", tuple(names))
         if names and len(names) != self.num_classes:
             raise ValueError(
@@ -222,7 +222,7 @@ PER_STAGE = (
 
 
 def check_config(config: SegFormerConfig) -> None:
-    """Refuse what is not a config."""
+    """Refuse anything but a config."""
     if not isinstance(config, SegFormerConfig):
         raise ValueError(
             f"config = {config!r} is not a SegFormerConfig: make one, for example with "

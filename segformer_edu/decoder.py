@@ -1,4 +1,4 @@
-"""The all-MLP decoder, computed in the order that costs least (paper, section 3.2, eq. 4)."""
+"""The all-MLP decoder, computed in the cheapest order (paper, section 3.2, eq. 4)."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class AllMLPDecoder(nn.Module):
     and fuses 4D to D channels (W_i for the slice of stage i). A resize mixes pixels and a Linear
     mixes channels, so they commute: Σ W_i resize(A_i x_i) = Σ resize((W_i A_i) x_i). The right-hand
     side composes two small matrices and never makes the 4D-channel map. In evaluation the BatchNorm
-    joins the product. So `projections` and `fuse`, and in evaluation `norm`, only hold their
-    parameters, under the published names: they are never called, and a hook on them never runs. One
-    on `classifier` runs once for each strip of rows.
+    is folded into the product too. So `projections` and `fuse`, and in evaluation `norm`, only hold
+    parameters, under the published names: they are never called, and a hook on them never runs. A
+    hook on `classifier` runs once for each strip of rows.
 
     Args:
         embed_dims: channels C_i of the stages, the finest first.
         decoder_dim: channels D.
         num_classes: classes K.
-        dropout: probability with which a whole channel is dropped in training.
+        dropout: probability that a whole channel is dropped in training.
 
     Shape: a list of `(B, C_i, H_i, W_i)` → logits `(B, K, H_1, W_1)`.
 
     Raises:
-        ValueError: sizes that are not positive, a dropout outside [0, 1]; another number of maps,
-            or maps of another rank, dtype or width.
+        ValueError: sizes that are not positive, a dropout outside [0, 1]; the wrong number of maps,
+            or maps of the wrong rank, dtype or width.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class AllMLPDecoder(nn.Module):
         return (weights, bias) if self.norm.training else fold_norm(self.norm, weights, bias)
 
     def classify(self, fused: Tensor) -> Tensor:
-        """What eq. 4 leaves out, BatchNorm (unless composed), ReLU and dropout; then its last W."""
+        """BatchNorm (unless composed), ReLU and dropout, not shown in eq. 4; then its last W."""
         fused = self.norm(fused) if self.norm.training else fused
         return self.classifier(self.dropout(F.relu(fused, inplace=True)))  # (B, K, H_1, W_1)
 
@@ -84,9 +84,9 @@ def compose(projections: Iterable[nn.Module], fuse: nn.Conv2d) -> tuple[list[Ten
 def fold_norm(
     norm: nn.BatchNorm2d, weights: Sequence[Tensor], bias: Tensor
 ) -> tuple[list[Tensor], Tensor]:
-    """The weights and bias that do what others do with an evaluation-mode BatchNorm after them."""
+    """Fold a BatchNorm in evaluation mode into the weights and bias that come before it."""
     mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None and variance is not None  # this BatchNorm keeps its statistics
+    assert mean is not None and variance is not None  # this BatchNorm tracks its statistics
     scale = norm.weight / torch.sqrt(variance + norm.eps)
     return [scale[:, None] * weight for weight in weights], (bias - mean) * scale + norm.bias
 
@@ -97,10 +97,10 @@ class FoldedDecoder(nn.Module):
     Args:
         decoder: the decoder to fold, in evaluation mode.
 
-    Shape: as the decoder's.
+    Shape: the same as the decoder's.
 
     Raises:
-        ValueError: a decoder in training mode; maps as the decoder refuses.
+        ValueError: a decoder in training mode; maps that the decoder would refuse.
     """
 
     def __init__(self, decoder: AllMLPDecoder) -> None:
@@ -122,7 +122,7 @@ class FoldedDecoder(nn.Module):
         """
         if mode:
             raise ValueError(
-                "A folded model is for evaluation: train the model from which folded() made it."
+                "A folded model is for evaluation only: train the model from which it was folded."
             )
         return super().train(mode)
 
@@ -141,7 +141,7 @@ def decode(
     classify: Callable[[Tensor], Tensor],
     whole: bool = False,
 ) -> Tensor:
-    """classify(Σ resize(weight_i x_i) + bias), a strip of rows at a time, or the `whole` at once.
+    """classify(Σ resize(weight_i x_i) + bias), a strip of rows at a time or the `whole` map.
 
     Coarse maps are widened first, while they have few rows.
     """

@@ -18,20 +18,20 @@ from segformer_edu.stochastic_depth import DropPath, residual
 
 
 class EncoderBlock(nn.Module):
-    """One Transformer block: attention, then Mix-FFN, each normalised first and added to its input.
+    """One Transformer block: attention, then Mix-FFN, each with a norm before and a skip around it.
 
     Args:
         dim: channels C.
         num_heads: attention heads.
         reduction_ratio: r of the attention, per side.
-        mlp_ratio: hidden width of the Mix-FFN over C.
-        drop_path_rate: probability with which each of the two branches is dropped in training.
+        mlp_ratio: hidden width of the Mix-FFN, divided by C.
+        drop_path_rate: probability of dropping each of the two branches in training.
         norm_eps: epsilon of both norms.
 
     Shape: `(B, H, W, C)` → `(B, H, W, C)`, any H and W of at least reduction_ratio.
 
     Raises:
-        ValueError: sizes that do not fit together; an input of another rank, dtype or width.
+        ValueError: sizes that do not fit together; an input of the wrong rank, dtype or width.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class EncoderStage(nn.Module):
     """One level of the hierarchy: a patch embedding, the blocks, a norm.
 
     Args:
-        config: the whole model's.
-        stage: which stage this is, from 0.
+        config: the config of the whole model.
+        stage: the number of this stage, from 0.
 
-    Shape: `(B, C_in, H, W)` → `(B, C, H / stride, W / stride)`, C_in the channels of the image or
-        of the stage before.
+    Shape: `(B, C_in, H, W)` → `(B, C, H / stride, W / stride)`, where C_in is the number of
+        channels of the image or of the stage before.
     """
 
     def __init__(self, config: SegFormerConfig, stage: int) -> None:
@@ -98,8 +98,8 @@ class EncoderStage(nn.Module):
 
 
 class MixTransformer(nn.Module):
-    """The encoder: an image in, one map a stage out, at 1/4, 1/8, 1/16 and 1/32 of its size (paper,
-    figure 2).
+    """The encoder: an image in, one map per stage out, at 1/4, 1/8, 1/16 and 1/32 of its size
+    (paper, figure 2).
 
     Args:
         config: dims, depths, heads and ratios of the stages.
@@ -107,7 +107,7 @@ class MixTransformer(nn.Module):
     Shape: `(B, in_channels, H, W)` → a list of `(B, C_i, H_i, W_i)`.
 
     Raises:
-        ValueError: images of another rank, dtype or channel count, or too small to leave every
+        ValueError: images of the wrong rank, dtype or channel count, or too small to leave every
             stage a key.
     """
 

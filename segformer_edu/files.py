@@ -1,4 +1,4 @@
-"""Paths as they were typed, and files that are whole or not there at all."""
+"""Paths as users type them, and files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from pathlib import Path
 
 
 def expanded(path: str | Path) -> Path:
-    """The path, with ~ as the home folder.
+    """The path, with ~ replaced by the home folder.
 
     Raises:
-        ValueError: what can be no path, as "" is; or there is no such home folder.
+        ValueError: a value that cannot be a path, such as "", or a home folder that does not exist.
     """
     if not isinstance(path, (str, Path)) or not str(path) or "\0" in str(path):
-        raise ValueError(f"{path!r} is no path: give a string that names a file or a folder.")
+        raise ValueError(f"{path!r} is not a path: give a string that names a file or a folder.")
     try:
         full = Path(path).expanduser()
-        full.exists()  # which a name that is too long cannot be asked
+        full.exists()  # raises OSError if the name is too long
     except RuntimeError:
         raise ValueError(
-            f"{str(path)!r} is no path here: there is no such home folder; write the path out."
+            f"{str(path)!r} is not a path here: there is no such home folder. Write the path out."
         ) from None
     except OSError as error:
-        raise ValueError(f"{str(path)!r} is no path here: {error}. Choose another.") from error
+        raise ValueError(f"{str(path)!r} is not a path here: {error}. Choose another.") from error
     return full
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for half of it, whatever happens meanwhile.
+    """Write a file completely or not at all, whatever happens meanwhile.
 
-    The bytes go to a file beside it and to the disk before the name moves.
+    The bytes go into a temporary file beside it, which reaches the disk before it is renamed.
 
     Raises:
-        OSError: it cannot be written; what was there is unchanged.
+        OSError: the file cannot be written; what was there before is unchanged.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -1,4 +1,4 @@
-"""What the parts of the model share: Linear over maps, initial weights, a while of evaluation."""
+"""What the parts of the model share: Linear over maps, initial weights, the evaluation mode."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.nn import functional as F
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A Linear over the channels of a map, `(B, H, W, C_in)` → `(B, H, W, C_out)`.
 
-    A Linear that acts on every pixel alone *is* a 1×1 convolution. On CPUs the convolution kernel
-    is the faster of the two, on GPUs the matrix product: same numbers, so each device gets its own
+    A Linear that acts on every pixel alone *is* a 1×1 convolution, so both give the same numbers.
+    The convolution is faster on CPUs and the matrix product on GPUs, so each device gets its own
     (benchmarks/README.md).
     """
     if x.device.type == "cpu" and x.ndim == 4:
@@ -30,7 +30,7 @@ class Linear(nn.Linear):
 
 
 def initialize(module: nn.Module) -> None:
-    """Initial weights: small normal Linears, fan-out-scaled convolutions, zero biases."""
+    """Initial weights: small normal Linears, convolutions scaled by fan-out, zero biases."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
     elif isinstance(module, nn.Conv2d):
@@ -42,7 +42,7 @@ def initialize(module: nn.Module) -> None:
 
 @contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
-    """A model in evaluation mode; afterwards each of its modules is in the mode it was in."""
+    """Put a model into evaluation mode; afterwards each of its modules is as it was before."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -1,5 +1,5 @@
-"""The training loss: cross-entropy at full size, in strips, so that K maps at full size never
-exist.
+"""The training loss: cross-entropy at full size, computed in strips, so that K maps of that size
+never exist.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from segformer_edu.checks import check_class_weights, check_labels, check_logits_and_labels
 from segformer_edu.strips import row_weights, strips, widen
 
-FEW_CLASSES = 16  # numbers of 32 bits in the widest vector of a CPU
-NARROW = 256  # columns of logits up to which a matrix product resizes them faster
+FEW_CLASSES = 16  # 32-bit numbers in the widest vector register of a CPU
+NARROW = 256  # up to so many columns, a matrix product resizes the logits faster
 
 
 def segmentation_loss(
@@ -29,27 +29,27 @@ def segmentation_loss(
     One class means a binary model: labels 0 and 1, binary cross-entropy of its one logit.
 
     Args:
-        logits: `(B, K, h, w)`, usually at a quarter of the size.
+        logits: `(B, K, h, w)`, usually a quarter of the size of the labels.
         labels: `(B, H, W)`, integers 0 … K − 1 (0 and 1 if K is 1), or ignore_index.
         ignore_index: the label of pixels that do not count.
         class_weights: `(K,)`, two numbers if K is 1: how much a pixel of each class counts. The
-            mean is taken with these weights, so equal ones change nothing.
+            mean is weighted in the same way, so equal weights change nothing.
 
     Returns:
-        A scalar, float32. Its gradient is computed with it, strip by strip; it has no second
+        A scalar, float32. Its gradient is computed along with it, strip by strip; it has no second
         derivative.
 
     Raises:
-        ValueError: another rank, dtype or batch size, a label out of range, weights that are not
-            one for each class, or no pixel that counts.
+        ValueError: a wrong rank, dtype or batch size, a label out of range, not exactly one weight
+            for each class, or no pixel that counts.
     """
     total = summed_loss(logits, labels, ignore_index, class_weights)
     weight = pixel_weight(labels, logits.shape[1], ignore_index, class_weights)
     if not weight > 0:
         raise ValueError(
             f"every pixel is ignore_index = {ignore_index}, or of a class whose weight is 0: this "
-            f"batch has nothing to learn from. Skip it, or look whether the masks were read as "
-            f"meant."
+            f"batch has nothing to learn from. Skip it, or check that the masks were read as "
+            f"intended."
         )
     return total / weight
 
@@ -60,13 +60,13 @@ def summed_loss(
     ignore_index: int = 255,
     class_weights: Tensor | None = None,
 ) -> Tensor:
-    """What segmentation_loss divides: the weighted sum over the valid pixels, 0 if there are none.
+    """The numerator of segmentation_loss: the weighted sum over the valid pixels, 0 if none is.
 
-    The mean over a batch in parts, on several devices or in turn, is the sum of this over the parts
-    divided by the sum of `pixel_weight`.
+    If a batch is split into parts, on several devices or one after the other, its mean is the sum
+    of this over the parts, divided by the sum of `pixel_weight`.
     """
     check_logits_and_labels(logits, labels, ignore_index)
-    labels = labels.long()  # before any comparison: −100 in uint8 would be 156
+    labels = labels.long()  # before any comparison: in uint8, −100 would be 156
     num_labels = max(logits.shape[1], 2)
     check_labels(labels, num_labels, ignore_index)
     if class_weights is not None:
@@ -81,7 +81,7 @@ def pixel_weight(
     ignore_index: int = 255,
     class_weights: Tensor | None = None,
 ) -> Tensor:
-    """What segmentation_loss divides by: the valid pixels, each counted with its class's weight."""
+    """The denominator of segmentation_loss: the valid pixels, each with the weight of its class."""
     num_labels = max(num_classes, 2)
     labels = labels.long()
     check_labels(labels, num_labels, ignore_index)
@@ -93,8 +93,8 @@ def pixel_weight(
 
 
 class _StripLoss(torch.autograd.Function):
-    """Summed cross-entropy of resized logits. The forward pass finds the gradient too, so no strip
-    is kept or made twice.
+    """Summed cross-entropy of resized logits. The forward pass also computes the gradient, so no
+    strip is kept or computed twice.
     """
 
     @staticmethod
@@ -128,18 +128,18 @@ class _StripLoss(torch.autograd.Function):
 
 
 def _resize_few(x: Tensor, mix: Tensor, width: int) -> Tensor:
-    """Rows mixed, then widened, of few channels: `(B, K, h, w)` → `(B, K, rows, W)`.
+    """Mix the rows of few classes, then widen them: `(B, K, h, w)` → `(B, K, rows, W)`.
 
-    Two matrix products. They leave the classes first in memory, which a softmax over fewer of them
-    than fill a vector of the CPU likes. At 100 pixels the loss takes half the time that it takes
-    with `F.interpolate`; the second product grows with w, and at 1,000 nothing is left of that:
-    where w is large, few classes go the way of many.
+    Two matrix products. They keep the axis of classes first in memory, which suits a softmax over
+    fewer classes than a CPU's vector register holds. At w = 100 the loss takes half the time that
+    it takes with `F.interpolate`. But the second product grows with w, and at 1,000 the gain is
+    gone, so wide logits go through `_resize_many` even if their classes are few.
     """
     return mix @ x @ row_weights(x.shape[3], width, 0, width, x)[1].T
 
 
 def _resize_many(x: Tensor, mix: Tensor, width: int) -> Tensor:
-    """The same of many channels, which stay side by side in memory."""
+    """The same for many classes, whose logits lie side by side in memory."""
     x = x.permute(0, 2, 3, 1)  # (B, h, w, K)
     tall = (mix @ x.flatten(2)).unflatten(2, x.shape[2:])
     return widen(tall, width).permute(0, 3, 1, 2)

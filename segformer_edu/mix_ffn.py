@@ -13,8 +13,8 @@ from segformer_edu.strips import in_strips
 
 
 class MixFFN(nn.Module):
-    """Widen each token, mix it with its neighbours by a 3×3 depthwise convolution, GELU, narrow it
-    again.
+    """Widen each token, mix it with its neighbours by a 3×3 depthwise convolution, apply GELU, and
+    narrow it again.
 
     MLP(GELU(Conv3×3(MLP(x)))) (eq. 3). The zero padding of the convolution is what tells tokens
     where the border is: the model has no position embedding. In evaluation the map goes through the
@@ -22,12 +22,12 @@ class MixFFN(nn.Module):
 
     Args:
         dim: channels C of a token.
-        hidden_dim: channels inside.
+        hidden_dim: channels of the hidden layer.
 
     Shape: `(B, H, W, C)` → `(B, H, W, C)`.
 
     Raises:
-        ValueError: an input of another rank, dtype or width.
+        ValueError: an input of the wrong rank, dtype or width.
     """
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
@@ -41,7 +41,7 @@ class MixFFN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_map(x, self.expand.weight, self.dim, "MixFFN")
         halo = self.depthwise.kernel_size[0] // 2
-        inward = self.depthwise.padding_mode != "zeros"  # it pads with rows that a strip lacks
+        inward = self.depthwise.padding_mode != "zeros"  # pads with rows that a strip may lack
         return in_strips(self.mix, x, halo, whole=self.training or inward)
 
     def mix(self, x: Tensor) -> Tensor:

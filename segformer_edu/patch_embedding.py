@@ -14,7 +14,7 @@ class OverlapPatchEmbedding(nn.Module):
     "overlapped patch merging"). Padding is patch_size // 2.
 
     Args:
-        in_channels: channels of what comes in.
+        in_channels: channels of the input.
         embed_dim: channels C of a token.
         patch_size: side of a patch, K.
         stride: distance between patches, S.
@@ -22,7 +22,7 @@ class OverlapPatchEmbedding(nn.Module):
     Shape: `(B, in_channels, H, W)` → `(B, H', W', embed_dim)`, H' = ⌊(H + 2⌊K/2⌋ − K) / S⌋ + 1.
 
     Raises:
-        ValueError: an input of another rank, precision or number of channels, or smaller than one
+        ValueError: an input of the wrong rank, precision or number of channels, or smaller than one
             patch.
     """
 

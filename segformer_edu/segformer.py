@@ -27,13 +27,13 @@ class SegFormer(nn.Module):
     torch.Size([1, 65, 97])
 
     Args:
-        config: which SegFormer.
+        config: which SegFormer to build.
 
     Shape: `(B, in_channels, H, W)` → logits `(B, K, ⌈H/4⌉, ⌈W/4⌉)`. Images are floating point and
-        normalised, any H and W from `config.min_image_size`.
+        normalised, with any H and W from `config.min_image_size` upwards.
 
     Raises:
-        ValueError: images of another rank, dtype or channel count, or too small.
+        ValueError: images of the wrong rank, dtype or channel count, or too small.
     """
 
     def __init__(self, config: SegFormerConfig) -> None:
@@ -51,14 +51,14 @@ class SegFormer(nn.Module):
     def predict(self, images: Tensor) -> Tensor:
         """The class of every pixel, `(B, H, W)` int64: logits resized to the image, then argmax.
 
-        A binary model (one class) answers 1 where its probability is above one half. The model is
-        evaluated, in whichever mode it is; afterwards it is in that mode again.
+        A binary model (one class) answers 1 where its probability is above one half. The model runs
+        in evaluation mode; afterwards it is in the mode in which it was before.
         """
         with evaluation(self):
             return labels_from_logits(self(images), images.shape[-2:])
 
     def folded(self) -> SegFormer:
-        """An evaluation-only copy, its decoder's matrices composed: for export, same labels."""
+        """A copy for evaluation and export, with the decoder's matrices composed; same labels."""
         model = copy.deepcopy(self).eval()
         if isinstance(model.decoder, AllMLPDecoder):
             model.decoder = FoldedDecoder(model.decoder)
@@ -68,7 +68,7 @@ class SegFormer(nn.Module):
         """Set training or evaluation mode, as torch does.
 
         Raises:
-            ValueError: training, of a folded model.
+            ValueError: training mode for a folded model.
         """
         self.decoder.train(mode)  # first, so that a refusal leaves everything as it was
         return super().train(mode)
@@ -80,28 +80,28 @@ class SegFormer(nn.Module):
         config: SegFormerConfig | None = None,
         num_classes: int | None = None,
     ) -> SegFormer:
-        """A model with published weights, or yours: float32, on the CPU, in evaluation mode.
+        """A model with published weights, or your own: float32, on the CPU, in evaluation mode.
 
-        The names of the paper's code, of transformers (in files and in memory), of
-        segmentation_models_pytorch and of this package are understood. Loading is strict, and
-        nothing in a file is ever executed.
+        It understands the weight names of the paper's code, of transformers (in files and in
+        memory), of segmentation_models_pytorch and of this package. Loading is strict, and nothing
+        in a file is ever executed.
 
         Args:
-            path_or_hub_id: a .safetensors, .pth, .pt or .bin file, the .index.json of one in
-                shards, a folder that holds one, "nano" for the weights that come with this package
+            path_or_hub_id: a .safetensors, .pth, .pt or .bin file, the .index.json of a sharded
+                one, a folder that holds one, "nano" for the weights that come with this package
                 (trained on its street scenes), or "owner/name" on the Hugging Face hub (extra
                 "hub").
-            config: which SegFormer this is. Otherwise config.json beside the weights tells, or the
-                published variant that the weights fit: its block_norm_eps is then 1e-5 for weights
-                from transformers and 1e-6 for others.
-            num_classes: classes of a decoder that starts from random weights if the file holds an
-                encoder only, or of such a classifier if the file has another number (warned of).
+            config: which SegFormer this is. If left out, it is read from the config.json beside the
+                weights, or is the published variant that they fit, with a block_norm_eps of 1e-5
+                for weights from transformers and 1e-6 for others.
+                num_classes: number of classes. If the file holds an encoder only, a decoder starts
+                from random weights; if it has another number, a classifier does, with a warning.
 
         Raises:
-            ValueError: nothing there, a damaged or hostile file, weights that lack a tensor, hold
-                another or one of another shape (all are named), or a config that cannot be found.
+            ValueError: nothing is there, the file is damaged or hostile, tensors are missing,
+                unexpected or of another shape (all are named), or no config can be found.
         """
-        from segformer_edu import checkpoints  # only here: building a model reads no files
+        from segformer_edu import checkpoints  # imported here: building a model reads no files
 
         config, weights = checkpoints.read(path_or_hub_id, config, num_classes)
         with torch.device("meta"):
@@ -116,17 +116,17 @@ class SegFormer(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model.safetensors and config.json as transformers does, each in one step.
 
-        transformers has one epsilon, 1e-5, for all its norms: it gives the same logits for a model
-        whose block_norm_eps is 1e-5. For the paper's 1e-6 its norms differ by the fraction
-        9e-6 / 2v, where v is the variance of a token: little unless tokens are nearly constant.
-        `from_pretrained` gives back the same model either way.
+        transformers uses one epsilon, 1e-5, for all its norms, so it gives the same logits for a
+        model whose block_norm_eps is 1e-5. For the paper's 1e-6 its norms differ by a fraction of
+        9e-6 / 2v, where v is the variance of a token, which is little unless tokens are nearly
+        constant. `from_pretrained` returns the same model either way.
 
         Args:
-            folder: made if it is not there; other files in it stay.
+            folder: created if it does not exist; other files in it stay.
 
         Raises:
             ValueError: a folded model, or a folder that is a file.
-            OSError: it cannot be written; what was there is unchanged.
+            OSError: the folder cannot be written; what was there before is unchanged.
         """
         from segformer_edu import checkpoints
 
@@ -138,8 +138,8 @@ class SegFormer(nn.Module):
 def labels_from_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
     """Resize logits `(B, K, h, w)` to `size`, then take the argmax: `(B, H, W)` int64.
 
-    Resizing the labels instead would round every border to the coarse grid. A strip of rows at a
-    time, so that K maps at full size never exist.
+    Resizing the labels instead would round every border to the coarse grid. The work is done in
+    strips of rows, so that K maps at full size never exist.
     """
     x = logits.permute(0, 2, 3, 1)
     labels = []

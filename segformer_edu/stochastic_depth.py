@@ -19,8 +19,8 @@ def drop_rates(rate: float, depth: int, rule: str = "linspace") -> list[float]:
     Args:
         rate: drop probability of the last block, 0 to 1.
         depth: number of blocks L, all stages together.
-        rule: "linspace" is rate · (l − 1) / (L − 1), the first block never dropped, as SegFormer
-            and its relatives have it; a single block is the first. "paper" is rate · l / L for l =
+        rule: "linspace" is rate · (l − 1) / (L − 1), the first block never dropped, as in SegFormer
+            and its relatives; a single block is the first. "paper" is rate · l / L for l =
             1 … L, from 1 − p_l = (l / L)(1 − p_L) (section 3).
 
     Raises:
@@ -59,14 +59,14 @@ class DropPath(nn.Module):
 
     @property
     def scale(self) -> float:
-        """By how much a kept branch is multiplied, so that its mean over the draws stays the same:
-        1 / (1 − rate), and 0 where none is kept.
+        """The factor of a kept branch, which preserves the mean over the draws: 1 / (1 − rate), or
+        0 if no branch is ever kept.
         """
         return 1 / (1 - self.rate) if self.rate < 1 else 0.0
 
     def kept(self, batch_size: int) -> Tensor:
-        """Which samples keep the branch, drawn on the CPU in float32: the same rate in every
-        precision.
+        """Which samples keep the branch, drawn on the CPU in float32, so that the rate is the same
+        in every precision.
         """
         gates = batch_size if self.mode == "sample" else 1
         draws = torch.rand(gates, device="cpu", dtype=torch.float32)
@@ -76,7 +76,7 @@ class DropPath(nn.Module):
         if not self.active:
             return x
         kept = self.kept(len(x)).to(x.device).view(-1, *[1] * (x.ndim - 1))
-        return torch.where(kept, self.scale * x, 0)  # whatever a dropped branch holds, inf included
+        return torch.where(kept, self.scale * x, 0)  # 0 even if a dropped branch holds inf
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.4g}, mode={self.mode!r}"
@@ -88,9 +88,9 @@ def residual(x: Tensor, branch: Callable[[Tensor], Tensor], drop_path: DropPath)
 
     Args:
         x: `(B, ...)`.
-        branch: maps `(b, ...)` to `(b, ...)` for any b, also 0: an empty batch still takes part in
-            the graph, so that every parameter has a gradient when all samples are dropped, as
-            DistributedDataParallel demands.
+        branch: maps `(b, ...)` to `(b, ...)` for any b, 0 included: an empty batch still takes part
+            in the graph, so that every parameter has a gradient when all samples are dropped, as
+            DistributedDataParallel requires.
         drop_path: says which samples are kept; its forward is not called, so hooks on it never run.
     """
     if not drop_path.active:

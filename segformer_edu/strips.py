@@ -20,11 +20,11 @@ def strips(
 
     Args:
         size: `(H, W)`.
-        x: its device and batch size count.
-        whole: make the map in one strip. In training this is the faster way: what the backward
-            pass needs is kept anyway.
-        pixels: of a strip on a CPU, all images together; a GPU, which computes many more at once,
-            takes 2¹⁷.
+        x: the input, of which only the device and the batch size matter.
+        whole: make the map in one strip. In training this is faster, because what the backward
+        pass needs is kept anyway.
+        pixels: pixels of a strip on a CPU, over all images; a GPU, which computes many more at
+        once, takes 2¹⁷.
     """
     height, width = size
     if whole or torch.compiler.is_compiling():
@@ -40,13 +40,13 @@ def strips(
 def in_strips(
     function: Callable[[Tensor], Tensor], x: Tensor, halo: int, whole: bool = False
 ) -> Tensor:
-    """function(x), a strip of rows at a time or the `whole` map at once: the same numbers.
+    """function(x), computed a strip of rows at a time or on the `whole` map at once.
 
     Args:
         function: maps `(B, rows, W, C_in)` to `(B, rows, W, C)`.
         x: the map, `(B, H, W, C_in)`.
-        halo: how many rows above and below a row `function` looks at. Each strip gets so many more,
-            and what comes out of them is cut off; outside the map it sees its own padding.
+        halo: how many rows above and below each row `function` reads. Each strip is extended by as
+            many rows, whose results are cut off; at the border of the map `function` pads as usual.
     """
     height, made = x.shape[1], []
     for top, bottom in strips(x.shape[1:3], x, whole):
@@ -63,8 +63,8 @@ def joined(made: list[Tensor], dim: int) -> Tensor:
 def resize(x: Tensor, size: Sequence[int], top: int = 0, bottom: int | None = None) -> Tensor:
     """Rows `top` to `bottom` of a map resized bilinearly, `(B, h, w, C)` → `(B, rows, W, C)`.
 
-    The same numbers as `F.interpolate(..., mode="bilinear", align_corners=False)` for those rows;
-    the rest of the large map is never computed.
+    Gives the same numbers as `F.interpolate(..., mode="bilinear", align_corners=False)` for those
+    rows; the rest of the large map is never computed.
     """
     rows, weights = row_weights(x.shape[1], size[0], top, size[0] if bottom is None else bottom, x)
     tall = weights @ x[:, rows].flatten(2)  # (B, rows, w·C)
@@ -72,7 +72,7 @@ def resize(x: Tensor, size: Sequence[int], top: int = 0, bottom: int | None = No
 
 
 def add_resized(total: Tensor, x: Tensor, height: int, top: int) -> Tensor:
-    """`total` plus the rows from `top` on of `x`, resized bilinearly to `height` rows.
+    """Resize `x` bilinearly to `height` rows, and add its rows from `top` on to `total`.
 
     One batched matrix product mixes the rows of `x` and adds them.
 
@@ -92,15 +92,15 @@ def widen(x: Tensor, width: int) -> Tensor:
 def row_weights(
     size: int, resized: int, top: int, bottom: int, like: Tensor
 ) -> tuple[slice, Tensor]:
-    """Bilinear resizing of rows is a matrix product: which source rows, and the matrix.
+    """Bilinear resizing of rows as a matrix product: the source rows that it reads, and the matrix.
 
-    Pixel centres lie at half-integers (align_corners=False): row i looks at (i + ½) · size /
-    resized − ½, kept inside the map, and a source row counts 1 minus its distance from there.
+    Pixel centres lie at half-integers (align_corners=False): row i reads the source at (i + ½) ·
+    size / resized − ½, clamped to the map; a source row has weight 1 minus its distance from there.
 
     Args:
         size, resized: rows before and after.
         top, bottom: the rows wanted.
-        like: a map whose device and dtype the matrix gets.
+        like: a map that gives the matrix its device and dtype.
 
     Returns:
         A slice of n source rows, and weights `(bottom − top, n)` that sum to one in every row.

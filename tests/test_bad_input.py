@@ -1,4 +1,4 @@
-"""What cannot work is a ValueError that names the value, the rule and the remedy.
+"""Impossible input is a ValueError that names the value, the rule and the remedy.
 
 Each case: what is wrong, the call, and words that its message must hold, among them the offending
 value (or its name) and what to do instead.
@@ -58,7 +58,7 @@ def predict(images):
 
 
 def views(images, dtype=torch.float32, look=SegFormer.forward, training=False):
-    """A model in some precision, and what looks at images through it."""
+    """A call of `look` on a model of some precision and these images."""
     model = SegFormer(CONFIG.replace(reduction_ratios=(1, 1))).to(dtype).train(training)
     return lambda: look(model, images)
 
@@ -288,7 +288,7 @@ INPUT_CASES = {
     "training on one token": (
         views(torch.zeros(1, 3, 4, 4), training=True),
         "(1, 4, 1, 1)",
-        "one token",
+        "a single token",
         "model.eval()",
     ),
     "attention maps of an encoder": (
@@ -391,8 +391,8 @@ LOSS_CASES = {
     "labels as truth values": (loss(labels=LABELS.bool()), "bool", "labels.long()"),
     "labels as an array": (loss(labels=LABELS.numpy()), "ndarray", "as_tensor"),
     "labels on another device": (loss(labels=LABELS.to("meta")), "meta", "cpu", ".to("),
-    "labels of no rows": (loss(labels=LABELS[:, :0]), "(2, 0, 16)", "not zero"),
-    "labels of no columns": (loss(labels=LABELS[:, :, :0]), "(2, 16, 0)", "not zero"),
+    "labels of no rows": (loss(labels=LABELS[:, :0]), "(2, 0, 16)", "above zero"),
+    "labels of no columns": (loss(labels=LABELS[:, :, :0]), "(2, 16, 0)", "above zero"),
     "logits without batch": (loss(logits=LOGITS[0]), "(3, 4, 4)", "(B, K, h, w)"),
     "logits after argmax": (loss(logits=LABELS), "int64", "argmax"),
     "logits of no class": (loss(logits=LOGITS[:, :0]), "(2, 0, 4, 4)", "(B, K, h, w)"),

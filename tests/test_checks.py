@@ -76,7 +76,7 @@ def test_two_tokens_are_enough_for_a_batch_norm(first):
 @pytest.mark.parametrize("second", [(1, 1), (2, 3)], ids=str)
 def test_one_token_is_too_few_whatever_the_other_maps_have(second):
     maps = [torch.randn(1, 4, 1, 1), torch.randn(1, 8, *second)]
-    with pytest.raises(ValueError, match="one token in all"):
+    with pytest.raises(ValueError, match="a single token"):
         AllMLPDecoder((4, 8), 6, 3).train()(maps)
 
 

@@ -1,8 +1,8 @@
 """Any configuration, any image, any labels: the right answer, or a ValueError that names the fault.
 
-What is drawn is known to be possible or known not to be, by rules written here once more. What is
-possible agrees with the paper's equations as plainly as they can be written, in float64, and with
-transformers; what is not is refused by this package itself, never by what stands below it.
+Rules that are written here independently say whether a drawn case is possible. A possible one
+agrees with the paper's equations, written as plainly as they can be, in float64, and with
+transformers; an impossible one is refused by this package itself, never by a library below it.
 
 A few hundred cases, the same on every machine; over 10,000, and others each time, with
 `pytest tests/test_configurations.py --hypothesis-profile=many`.
@@ -38,7 +38,7 @@ ROUGH = 0.05  # in float32, where two-channel norms turn rounding into a sign
 
 
 class Reference:
-    """The equations of the paper in float64, one after the other; nothing is fused or cut up."""
+    """The equations of the paper in float64, one after the other, nothing fused or in strips."""
 
     def __init__(self, model):
         self.config, self.training = model.config, model.training
@@ -107,7 +107,7 @@ class Reference:
         return self.linear(x * (1 + torch.erf(x / math.sqrt(2))) / 2, name + "contract")
 
     def dropped(self, branch, rate):
-        """Stochastic depth: a gate a sample, from the same random numbers as the model's."""
+        """Stochastic depth: one gate per sample, from the same random numbers as the model's."""
         if not self.training or rate == 0:
             return branch
         gates = torch.rand(len(branch)) >= rate
@@ -190,7 +190,7 @@ def configs(draw):
 
 @st.composite
 def sizes(draw, config):
-    """Height and width: of one pixel, around the least that works, or of several strips."""
+    """Height and width: one pixel, around the smallest size that works, or several strips."""
     least = next((side for side in range(1, 150) if map_sizes(config, (side, side))), 1)
     near = st.integers(max(least - 2, 1), least + 9 * config.strides[0])
     height, width = draw(near | st.integers(1, 3)), draw(near)
@@ -227,11 +227,11 @@ def build(draw, config, *dtypes):
     return model.train(draw(MOSTLY))
 
 
-# ---------------------------------------------------------------- how it is judged
+# ---------------------------------------------------------------- how it is checked
 
 
 def refused(call, *words):
-    """The call ends in a ValueError of this package's own that holds these words."""
+    """The call ends in a ValueError raised by this package itself, which holds these words."""
     with pytest.raises(ValueError) as refusal:
         call()
     message, (*_, last) = str(refusal.value), traceback.extract_tb(refusal.tb)
@@ -241,7 +241,7 @@ def refused(call, *words):
 
 
 def assert_agree(ours, theirs, tolerance=CLOSE):
-    """To a share of the largest number; an empty batch has none."""
+    """Relative to the largest number, if there is one: a batch may be empty."""
     assert ours.shape == theirs.shape
     if ours.numel():
         scale = max(theirs.abs().max().item(), 1e-3)
@@ -270,7 +270,7 @@ def test_a_model_agrees_with_the_equations_or_refuses_the_image(data, config):
             return
         tokens = len(x) * math.prod(expected_sizes[0])
         if model.training and tokens == 1:
-            refused(lambda: model(x), "one token", "model.eval()")
+            refused(lambda: model(x), "a single token", "model.eval()")
             return
         torch.manual_seed(0)
         logits = model(x)
@@ -398,7 +398,7 @@ A_STAGE = [field.name for field in fields(SegFormerConfig) if "tuple[int" in str
 
 @more
 @given(data=st.data(), config=configs())
-def test_a_field_that_cannot_be_is_refused_by_its_name(data, config):
+def test_an_impossible_field_is_refused_by_its_name(data, config):
     name = data.draw(st.sampled_from([*IMPOSSIBLE, *A_STAGE, "all"]))
     if name in IMPOSSIBLE:
         value = data.draw(st.sampled_from(IMPOSSIBLE[name]))
@@ -476,7 +476,7 @@ def test_the_loss_is_the_mean_over_the_pixels_that_count_or_says_why_not(data):
     strangers = labels[counts & ((labels.long() < 0) | (labels.long() >= num_labels))]
     per_class = torch.ones(num_labels).double() if weights is None else weights
     if 0 in shape[1:]:
-        refused(loss, shape, "not zero")
+        refused(loss, shape, "above zero")
     elif len(strangers):
         refused(loss, strangers[0].item(), f"0 … {num_labels - 1}", ignore_index)
     elif not (pixel_weights := per_class[labels[counts].long()]).sum() > 0:

@@ -1,4 +1,4 @@
-"""A file's name never stands for half of it."""
+"""A file is written completely or not at all."""
 
 import errno
 import os
@@ -22,8 +22,8 @@ def test_the_name_moves_when_the_bytes_are_on_the_disk(tmp_path, monkeypatch):
     assert path.read_bytes() == b"new content" and list(tmp_path.iterdir()) == [path]
 
 
-def test_what_truly_does_not_fit_leaves_what_was_there(tmp_path):
-    """The system itself refuses to make any file longer than 100 bytes."""
+def test_a_file_that_does_not_fit_on_the_disk_leaves_the_old_one(tmp_path):
+    """The operating system refuses to make any file longer than 100 bytes."""
     resource = pytest.importorskip("resource", reason="the limit is one of Unix")
     path = tmp_path / "file"
     path.write_bytes(b"old")
@@ -38,9 +38,9 @@ def test_what_truly_does_not_fit_leaves_what_was_there(tmp_path):
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_home_that_nobody_has_is_said_so(monkeypatch):
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as where there is none
-    with pytest.raises(ValueError, match="~ada/run' is no path here: there is no such"):
+def test_a_home_folder_that_does_not_exist_is_refused(monkeypatch):
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as on a system without one
+    with pytest.raises(ValueError, match="~ada/run' is not a path here: there is no such"):
         expanded("~ada/run")
 
 

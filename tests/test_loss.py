@@ -19,7 +19,7 @@ def batch(device, num_classes=7, ignore_index=255, size=(67, 45), coarse=(17, 12
 
 
 def reference(logits, labels, ignore_index=255, class_weights=None):
-    """The loss as a textbook has it: logits at full size, then the mean over the valid pixels."""
+    """The loss as in a textbook: logits at full size, then the mean over the valid pixels."""
     full = F.interpolate(logits.float(), labels.shape[1:], mode="bilinear", align_corners=False)
     if full.shape[1] > 1:
         return F.cross_entropy(full, labels.long(), class_weights, ignore_index=ignore_index)
@@ -38,7 +38,7 @@ def value_and_gradient(loss, logits, labels, **options):
 
 
 SIZES = [(67, 45), (17, 12), (5, 4), (300, 200)]
-IN_STRIPS = [(1, (1100, 1000)), (7, (1100, 1000))]  # of few classes; 150 in (300, 200) are, too
+IN_STRIPS = [(1, (1100, 1000)), (7, (1100, 1000))]  # few classes; so are 150 at (300, 200)
 
 
 @pytest.mark.parametrize(
@@ -121,15 +121,15 @@ BAD_WEIGHTS = {
     "too few": (torch.ones(6), "(6,)"),
     "a table": (torch.ones(7, 1), "(7, 1)"),
     "a negative one": (torch.tensor([1.0] * 6 + [-1.0]), "at least 0"),
-    "one without end": (torch.tensor([1.0] * 6 + [float("inf")]), "finite"),
-    "one that is no number": (torch.tensor([1.0] * 6 + [float("nan")]), "finite"),
+    "an infinite one": (torch.tensor([1.0] * 6 + [float("inf")]), "finite"),
+    "one that is not a number": (torch.tensor([1.0] * 6 + [float("nan")]), "finite"),
     "nothing but zeros": (torch.zeros(7), "weight is 0"),
     "another device": (torch.ones(7, device="meta"), "meta"),
 }
 
 
 @pytest.mark.parametrize(("weights", "words"), BAD_WEIGHTS.values(), ids=BAD_WEIGHTS)
-def test_weights_that_cannot_be_are_refused(weights, words):
+def test_impossible_class_weights_are_refused(weights, words):
     with pytest.raises(ValueError) as refusal:
         segmentation_loss(*batch("cpu"), class_weights=weights)
     assert words in str(refusal.value)
@@ -226,14 +226,14 @@ def test_one_pixel_that_counts_is_enough(device, weight):
 
 
 @pytest.mark.parametrize("name", ["logits", "labels"])
-def test_a_refusal_names_what_is_no_tensor(name):
+def test_a_refusal_names_the_argument_that_is_not_a_tensor(name):
     given = dict(zip(("logits", "labels"), batch("cpu"), strict=True))
     given[name] = given[name].tolist()
-    with pytest.raises(ValueError, match=f"^{name} are a tensor; got list"):
+    with pytest.raises(ValueError, match=f"^{name} must be a tensor; got list"):
         segmentation_loss(**given)
 
 
-def test_a_refusal_shows_a_few_of_the_labels_that_are_no_class():
+def test_a_refusal_shows_a_few_of_the_labels_that_are_not_classes():
     labels = torch.arange(64).view(1, 8, 8)
     with pytest.raises(ValueError, match=r"^labels hold \[7, 8, 9, 10, 11\], outside 0 … 6 "):
         segmentation_loss(torch.zeros(1, 7, 2, 2), labels)

@@ -160,7 +160,7 @@ def test_predict_and_the_loss_never_hold_all_classes_at_full_size(small_config, 
 
 
 @torch.no_grad()
-def test_images_of_a_batch_do_not_meet_in_evaluation(small_model, device):
+def test_images_of_a_batch_do_not_affect_each_other_in_evaluation(small_model, device):
     model = small_model.to(device)
     images = torch.randn(3, 3, 65, 97, device=device)
     alone = torch.cat([model(image[None]) for image in images])
@@ -224,7 +224,7 @@ def test_folding_leaves_the_model_as_it_was(small_model):
 def test_a_folded_model_refuses_to_train_and_stays_as_it_was(small_model):
     folded = small_model.folded()
     for part in (folded, folded.decoder):
-        with pytest.raises(ValueError, match="is for evaluation: train the model from which"):
+        with pytest.raises(ValueError, match="is for evaluation only: train the model from which"):
             part.train()
     assert not any(module.training for module in folded.modules())
     assert folded.train(False) is folded

@@ -16,9 +16,9 @@ from segformer_edu.segformer import SegFormer
 def attention_maps(model: SegFormer, images: Tensor) -> list[list[Tensor]]:
     """How much each token attends to each key, in every block: softmax(q kᵀ / √d) of eq. 1.
 
-    The model runs once, in evaluation, so that no block is dropped; then every part is in the mode
-    it was in. The output of its fused attention kernel is not changed: the weights are computed
-    beside it.
+    The model runs once, in evaluation mode, so that no block is dropped; afterwards every part is
+    in the mode in which it was before. The output of its fused attention kernel is not changed: the
+    weights are computed separately.
 
     Args:
         model: the model to look into.
@@ -29,7 +29,7 @@ def attention_maps(model: SegFormer, images: Tensor) -> list[list[Tensor]]:
         the last two axes sum to one.
 
     Raises:
-        ValueError: no SegFormer, or images that it refuses.
+        ValueError: the model is not a SegFormer, or it refuses the images.
     """
     check_model(model)
     stages = [attentions_of(stage) for stage in model.encoder.stages]
@@ -48,10 +48,10 @@ def attention_maps(model: SegFormer, images: Tensor) -> list[list[Tensor]]:
 
 
 def check_model(model: SegFormer) -> None:
-    """Refuse what is no SegFormer."""
+    """Refuse anything but a SegFormer."""
     if not isinstance(model, SegFormer):
         raise ValueError(
-            f"model is a {type(model).__name__}: give a whole SegFormer, as SegFormer(config)."
+            f"model is a {type(model).__name__}: give a whole SegFormer, such as SegFormer(config)."
         )
 
 

@@ -14,25 +14,25 @@ from segformer_edu.segformer import SegFormer
 
 @torch.no_grad()
 def contributions(model: SegFormer, images: Tensor) -> Tensor:
-    """The logits of a model in evaluation, as a sum: one summand a stage, the last for all biases.
+    """The logits in evaluation mode as a sum: one summand per stage, the last for all biases.
 
-    What reaches the ReLU is a sum (`fused_parts`). The ReLU passes a channel or it does not, at
-    each pixel; with those decisions fixed, the classifier is linear and takes each summand alone.
-    Another picture has other decisions: the summands explain these logits and predict no others.
+    What reaches the ReLU is a sum (`fused_parts`). At each pixel, the ReLU either passes a channel
+    or blocks it; with those decisions fixed, the classifier is linear and takes each summand alone.
+    Another picture has other decisions, so the summands explain these logits and predict no others.
 
     Args:
         model: a SegFormer, not folded.
         images: `(B, in_channels, H, W)`, as the model takes them.
 
-    Shape: → `(B, stages + 1, K, H_1, W_1)`; the sum over axis 1 is the logits, to rounding.
+    Shape: → `(B, stages + 1, K, H_1, W_1)`; the sum over axis 1 is the logits, up to rounding.
 
     Raises:
-        ValueError: no SegFormer, a folded one, or images that the model refuses.
+        ValueError: the model is not a SegFormer, is folded, or refuses the images.
     """
     check_model(model)
     decoder = model.decoder
     if not isinstance(decoder, AllMLPDecoder):
-        raise ValueError("model is folded: give the model from which folded() made it.")
+        raise ValueError("model is folded: give the model from which it was folded.")
     with evaluation(model):
         parts = fused_parts(decoder, model.encoder(images))
     passed = parts.sum(1, keepdim=True) > 0  # (B, 1, D, H_1, W_1)
@@ -45,11 +45,11 @@ def contributions(model: SegFormer, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fused_parts(decoder: AllMLPDecoder, maps: list[Tensor]) -> Tensor:
-    """The map in front of the ReLU, as a sum: one summand a stage, the last for all biases.
+    """The map in front of the ReLU as a sum: one summand per stage, the last for all biases.
 
     Args:
         decoder: in evaluation mode, where BatchNorm is a scale and a shift.
-        maps: what the encoder gives, the finest first.
+        maps: what the encoder returns, the finest first.
 
     Shape: → `(B, stages + 1, D, H_1, W_1)`.
 
@@ -57,7 +57,9 @@ def fused_parts(decoder: AllMLPDecoder, maps: list[Tensor]) -> Tensor:
         ValueError: a decoder in training mode.
     """
     if decoder.norm.training:
-        raise ValueError("decoder is in training mode, where its BatchNorm mixes the pixels.")
+        raise ValueError(
+            "decoder is in training mode, where BatchNorm mixes the pixels: call decoder.eval()."
+        )
     weights, bias = decoder.composed()
     size = maps[0].shape[2:]
     parts = [

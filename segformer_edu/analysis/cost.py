@@ -1,6 +1,6 @@
 """What a SegFormer costs: parameters, multiply-adds, tokens, keys and memory, by arithmetic alone.
 
-No model is built and nothing is measured, so that a widget may ask at every key press; the tests
+No model is built and nothing is measured, so a widget can ask for it at every key press; the tests
 compare each number with a model that runs.
 """
 
@@ -17,13 +17,13 @@ from segformer_edu.config import SegFormerConfig, Stage, check_config
 from segformer_edu.strips import strips
 
 FLOAT_BYTES = 4  # float32
-ONE_IMAGE = torch.empty(1, device="cpu")  # a batch of one, whatever it shows
+ONE_IMAGE = torch.empty(1, device="cpu")  # a batch of one; its content does not matter
 
 Size = tuple[int, int]
 
 
 class StageMultiplyAdds(NamedTuple):
-    """Where the multiply-adds of a stage go, all its blocks together."""
+    """Where the multiply-adds of a stage go, over all its blocks."""
 
     patch_embedding: int
     projections: int  # queries, keys, values and output of attention
@@ -80,9 +80,9 @@ class DecoderCost:
     Args:
         parameters: learned numbers.
         reference_multiply_adds: in the order of eq. 4: project, resize, concatenate, fuse.
-        folded_multiply_adds: in the order of `model.folded()`: one composed matrix a stage, at
+        folded_multiply_adds: in the order of `model.folded()`: one composed matrix per stage, at
             the stage's own size.
-        multiply_adds: as `AllMLPDecoder` computes it: folded, and the composing, once a batch.
+        multiply_adds: as `AllMLPDecoder` computes it: folded, plus the composing, once per batch.
     """
 
     parameters: int
@@ -102,8 +102,8 @@ class Cost:
     Args:
         stages: the stages of the encoder.
         decoder: the decoder.
-        peak_activation_bytes: the most that the tensors made by one forward pass take at one time,
-            to within 5 %: one image, float32, evaluation without gradients, on a CPU. Maps,
+        peak_activation_bytes: the peak memory of the tensors that one forward pass makes, to
+            within 5 %: one image, float32, evaluation without gradients, on a CPU. Maps,
             temporaries and composed matrices count; the image, the parameters and the kernels' own
             workspace do not. The fused attention kernel stores no attention matrix.
     """
@@ -147,7 +147,7 @@ def cost(config: SegFormerConfig, size: Sequence[int]) -> Cost:
         size: height and width of the image, in pixels.
 
     Raises:
-        ValueError: a config that is none, or a size that the model would refuse.
+        ValueError: config is not a SegFormerConfig, or the model would refuse the size.
     """
     check_config(config)
     check_size(size, config.min_image_size)
@@ -161,12 +161,12 @@ def cost(config: SegFormerConfig, size: Sequence[int]) -> Cost:
 
 def check_size(size: Sequence[int], smallest: int) -> None:
     if not isinstance(size, Sequence) or len(size) != 2:
-        raise ValueError(f"size = {size!r}: give height and width of the image, as (512, 512).")
+        raise ValueError(f"size = {size!r}: give the image's height and width, such as (512, 512).")
     for side in size:
         if not is_whole(side) or side < smallest:
             raise ValueError(
-                f"size = {size!r}: whole numbers of at least {smallest} pixels are allowed here, "
-                f"or attention has no key left. Enlarge the image or lower the reduction ratios."
+                f"size = {size!r}: give whole numbers of at least {smallest} pixels, or attention "
+                f"has no key left. Enlarge the image or lower the reduction ratios."
             )
 
 
@@ -212,8 +212,8 @@ def decoder_cost(config: SegFormerConfig, stages: Sequence[StageCost]) -> Decode
 
 
 def peak_activation_bytes(config: SegFormerConfig, stages: Sequence[StageCost]) -> int:
-    """The largest of the sums, over the forward pass, of the floats that are live at one time."""
-    peak = maps = 0  # floats in the finished maps, which wait for the decoder
+    """The most bytes that are live at one time during the forward pass."""
+    peak = maps = 0  # floats in the finished maps, kept for the decoder
     for stage, c, ratio in zip(stages, config.embed_dims, config.mlp_ratios, strict=True):
         x = stage.tokens * c
         reduced = stage.keys * c
@@ -226,9 +226,9 @@ def peak_activation_bytes(config: SegFormerConfig, stages: Sequence[StageCost]) 
 
 
 def mix_ffn_peak(size: Size, c: int, hidden: int) -> int:
-    """The most floats that Mix-FFN makes at one time: in its last strips, when most is there.
+    """The most floats that Mix-FFN holds at one time, which is in its last strips.
 
-    A strip has a row more on each side inside the map, at which its convolution also looks.
+    Inside the map, a strip has one more row on each side, which its convolution also reads.
     """
     return max(
         size[1] * (top * c + (min(bottom + 1, size[0]) - max(top - 1, 0)) * (2 * hidden + c))
@@ -237,19 +237,19 @@ def mix_ffn_peak(size: Size, c: int, hidden: int) -> int:
 
 
 def decoder_peak(config: SegFormerConfig, stages: Sequence[StageCost]) -> int:
-    """The most floats that the decoder makes at one time, in its last strips or at the end."""
+    """The most floats that the decoder holds at one time, in its last strips or at the end."""
     d, k = config.decoder_dim, config.num_classes
     height, width = size = stages[0].size
     composed = d * sum(config.embed_dims)
     projected = d * sum(stage.tokens for stage in stages[1:])  # the coarser maps, D channels each
     waiting = composed + d * sum(stage.size[0] * width for stage in stages[1:])  # widened
-    # With the BatchNorm's scale and still without; with the projected maps still there.
+    # Both the weights with the BatchNorm's scale and those without; or the projected maps.
     peak = max(2 * composed, waiting + projected)
-    for top, bottom in last_strips(size):  # by then most logits are there
+    for top, bottom in last_strips(size):  # by then most logits exist
         pixels = (bottom - top) * width
         fused, classified, logits = pixels * d, pixels * k, top * width * k
         peak = max(peak, waiting + logits + fused + max(fused, classified))
-    if logits:  # the strips are put together
+    if logits:  # the strips are joined
         peak = max(peak, waiting + 2 * (logits + classified) + fused)
     return peak
 
@@ -257,7 +257,7 @@ def decoder_peak(config: SegFormerConfig, stages: Sequence[StageCost]) -> int:
 def last_strips(size: Size) -> list[Size]:
     """The last two strips in which the model computes a map of one image, on a CPU in evaluation.
 
-    All strips but the last have the rows of the first: of a giant map nobody has to list them.
+    All strips but the last have as many rows as the first, so even for a giant map none is listed.
     """
     _, rows = next(strips(size, ONE_IMAGE))
     last = (size[0] - 1) // rows * rows

@@ -1,4 +1,4 @@
-"""How many blocks survive where each is dropped with a probability of its own (lesson 05)."""
+"""How many blocks survive if each is dropped with its own probability (lesson 05)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def surviving_blocks(survival: Sequence[float]) -> np.ndarray:
     Shape: → `(L + 1,)`, with a sum of one; its mean is the sum of the p_l.
 
     Raises:
-        ValueError: a value that is no probability.
+        ValueError: a value that is not a probability.
     """
     law = np.ones(1)  # of no blocks, none survives
     for p in survival:

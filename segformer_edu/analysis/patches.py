@@ -1,4 +1,4 @@
-"""Where patches lie on an image, side by side and pixel by pixel, by arithmetic alone."""
+"""Where patches lie along a side of an image, pixel by pixel, by arithmetic alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from segformer_edu.checks import check_positive
 
 @dataclass(frozen=True)
 class PatchRow:
-    """The patches along one side of an image; rows and columns do not know of each other.
+    """The patches along one side of an image; rows and columns are independent.
 
     Args:
         length: pixels of the image along this side.
@@ -20,7 +20,7 @@ class PatchRow:
         padding: zeros before the first pixel and after the last, P.
 
     Raises:
-        ValueError: sizes that are no whole numbers of at least 1 (padding: 0), no room for a
+        ValueError: sizes that are not whole numbers of at least 1 (padding: 0), no room for a
             patch, or so much padding that a patch holds nothing else.
     """
 

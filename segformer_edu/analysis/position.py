@@ -16,19 +16,19 @@ from segformer_edu.encoder import MixTransformer
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 PADDING_MODES = get_args(PaddingMode)
-ROUNDING = 1e-14  # relative: what float64 leaves where two sums should be equal
+ROUNDING = 1e-14  # relative error of float64 where two sums should be equal
 
 
 def pad_with(module: nn.Module, mode: PaddingMode) -> None:
-    """Let every convolution in a module that pads do it in this way from now on.
+    """Switch every padding convolution in a module to this mode.
 
     Args:
-        module: a model or any part of one; those that do not pad stay as they are.
+        module: a model or any part of one; convolutions without padding stay as they are.
         mode: "zeros" as published, "reflect", "replicate", or "circular", under which a map has no
             border.
 
     Raises:
-        ValueError: another mode.
+        ValueError: an unknown mode.
     """
     check_choice(PADDING_MODES, mode=mode)
     for part in module.modules():
@@ -37,7 +37,7 @@ def pad_with(module: nn.Module, mode: PaddingMode) -> None:
 
 
 def encoder_maps(encoder: MixTransformer, images: Tensor) -> list[np.ndarray]:
-    """The maps of an encoder in evaluation mode as arrays with the channels last, one a stage.
+    """The maps of an encoder in evaluation mode as arrays with the channels last, one per stage.
 
     Shape: `(B, C, H, W)` → a list of `(B, H_i, W_i, C_i)` float64.
     """
@@ -46,10 +46,10 @@ def encoder_maps(encoder: MixTransformer, images: Tensor) -> list[np.ndarray]:
 
 
 def deviation(tokens: np.ndarray) -> np.ndarray:
-    """How far each token is from the one in the middle, over the size of that.
+    """The distance of each token from the middle one, relative to the norm of that token.
 
-    On a flat image the tokens differ in nothing but what they know of the border, so this maps who
-    knows.
+    On a flat image the tokens differ only in what they know about the border, so this maps which of
+    them know it.
 
     Args:
         tokens: `(H, W, C)`.
@@ -57,25 +57,25 @@ def deviation(tokens: np.ndarray) -> np.ndarray:
     Shape: → `(H, W)`, 0 in the middle, `[H // 2, W // 2]`, and wherever float64 sees no difference.
 
     Raises:
-        ValueError: an array of another rank, or a middle of zeros.
+        ValueError: an array of the wrong rank, or a middle token of zeros.
     """
     if tokens.ndim != 3:
         raise ValueError(f"tokens of shape {tokens.shape}: give (H, W, C).")
     middle = tokens[len(tokens) // 2, tokens.shape[1] // 2]
     size = np.linalg.norm(middle)
     if size == 0:
-        raise ValueError("the middle token is zero: no distance is large or small beside it.")
+        raise ValueError("the middle token is zero, so no distance can be relative to its norm.")
     distance = np.linalg.norm(tokens - middle, axis=-1) / size
     return np.where(distance > ROUNDING, distance, 0.0)
 
 
 def travelled(differs: np.ndarray) -> int:
-    """How many tokens inward the border is heard: the innermost ring that is not all like the
-    middle.
+    """How many tokens inward the border's influence reaches: the innermost ring in which a token
+    differs from the middle.
 
     Args:
-        differs: `(H, W)` bool, true where a token is not like the one in the middle. Where both
-            sides are even, the innermost ring has four tokens, which can differ too.
+        differs: `(H, W)` bool, true where a token differs from the middle one. If both sides are
+            even, the innermost ring has four tokens, which can differ too.
     """
     rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in differs.shape)
     rings = np.minimum(rows[:, None], columns) + 1  # 1 along the border
@@ -84,7 +84,7 @@ def travelled(differs: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class PositionProbe:
-    """A linear map from a token to where it stands.
+    """A linear map from a token to its position.
 
     Args:
         weight: `(C, 2)`, for the row and the column.
@@ -95,11 +95,11 @@ class PositionProbe:
     bias: np.ndarray
 
     def predict(self, maps: np.ndarray) -> np.ndarray:
-        """The row and column of each token, from 0 to 1 where it is right: `(B, H, W, 2)`."""
+        """The predicted row and column of each token, on a scale from 0 to 1: `(B, H, W, 2)`."""
         return maps @ self.weight + self.bias
 
     def score(self, maps: np.ndarray) -> tuple[float, float]:
-        """R² of rows and of columns: 1 is perfect, 0 as good as naming the middle every time."""
+        """R² of rows and of columns: 1 is perfect, 0 no better than always answering the middle."""
         truth = np.broadcast_to(positions(*maps.shape[1:3]), (*maps.shape[:3], 2))
         wrong = ((truth - self.predict(maps)) ** 2).sum((0, 1, 2))
         spread = ((truth - truth.mean((0, 1, 2))) ** 2).sum((0, 1, 2))
@@ -113,10 +113,10 @@ def fit_probe(maps: np.ndarray, strength: float = 1e-3) -> PositionProbe:
 
     Args:
         maps: `(B, H, W, C)`; score the probe on maps of other images than these.
-        strength: λ over the mean of XᵀX's eigenvalues, above 0.
+        strength: λ divided by the mean eigenvalue of XᵀX, above 0.
 
     Raises:
-        ValueError: maps of another rank, or a strength that is not positive.
+        ValueError: maps of the wrong rank, or a strength that is not positive.
     """
     if maps.ndim != 4:
         raise ValueError(f"maps of shape {maps.shape}: give (B, H, W, C).")

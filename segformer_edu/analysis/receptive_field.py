@@ -1,4 +1,4 @@
-"""How much of the picture a token answers to: the effective receptive field, by gradients."""
+"""How much of the picture a token responds to: the effective receptive field, by gradients."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 def receptive_field(
     features: Callable[[Tensor], Tensor], images: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """How strongly the middle token of a map answers to each pixel, averaged over images.
+    """How strongly the middle token of a map responds to each pixel, averaged over images.
 
-    A token is many numbers. Each image gets a random direction among them; the gradient of the
-    token along it, one number a colour of each pixel, is taken for its length (Luo and others 2016,
-    arXiv:1701.04128). The sum of all channels would not do: after a LayerNorm it is constant.
+    A token is a vector. For each image it is projected onto a random direction; the response to a
+    pixel is the norm of the gradient over the pixel's colours (Luo et al. 2016, arXiv:1701.04128).
+    The sum of all channels would not work, because after a LayerNorm it is constant.
 
     Args:
-        features: images → maps `(B, C, h, w)`, each image's from that image alone.
+        features: images → maps `(B, C, h, w)`, where each map depends on its own image alone.
         images: `(B, channels, H, W)`.
         generator: draws the directions, on the CPU.
 
     Shape: → `(H, W)`, the shares of the pixels; they sum to one.
 
     Raises:
-        ValueError: images or maps of another rank, or a token that answers to no pixel.
+        ValueError: images or maps of the wrong rank, or a token that responds to no pixel.
     """
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images have shape {tuple(images.shape)}: give (B, channels, H, W).")
@@ -38,7 +38,7 @@ def receptive_field(
         directions = torch.randn(token.shape, generator=generator).to(token)
         (gradient,) = torch.autograd.grad((token * directions).sum(), pixels, allow_unused=True)
     if gradient is None or not gradient.any():
-        raise ValueError("The middle token answers to no pixel: its gradient is zero everywhere.")
+        raise ValueError("The middle token responds to no pixel: its gradient is zero everywhere.")
     strength = gradient.norm(dim=1).mean(0)  # (H, W)
     return strength / strength.sum()
 
@@ -47,8 +47,8 @@ def area(field: Tensor, share: float = 0.9) -> float:
     """The smallest part of the picture, 0 to 1, that holds a share of a receptive field.
 
     Args:
-        field: `(H, W)`, as `receptive_field` gives it.
-        share: how much of it, above 0 and up to 1.
+        field: `(H, W)`, as `receptive_field` returns it.
+        share: how much of the field, above 0 and up to 1.
 
     Raises:
         ValueError: a share outside that range.

@@ -1,6 +1,6 @@
 """Published weights in, our weights out.
 
-`layouts` knows who calls a weight what, `files` reads bytes, `configs` finds out which SegFormer
+`layouts` translates the names of weights, `files` reads them, `configs` finds out which SegFormer
 they belong to. No model is built here: `SegFormer.from_pretrained` and `save_pretrained` do that.
 """
 
@@ -34,15 +34,15 @@ def read(
     config: SegFormerConfig | None = None,
     num_classes: int | None = None,
 ) -> tuple[SegFormerConfig, Weights]:
-    """The config and the weights of what `SegFormer.from_pretrained` is given, and describes."""
+    """The config and the weights for `SegFormer.from_pretrained`, which describes the arguments."""
     if config is not None:
         check_config(config)
     path = locate(path_or_hub_id)
     weights = translate(read_tensors(path), str(path))
     if num_classes is None and not weights.has_decoder:
         raise ValueError(
-            f"{path} holds an encoder only: pass num_classes=…, and a decoder for so many classes "
-            f"starts from random weights."
+            f"{path} holds an encoder only: pass num_classes=… to add a decoder that starts from "
+            f"random weights."
         )
     config = config or _described(path.with_name(CONFIG), weights) or infer(weights)
     if num_classes is not None:
@@ -50,7 +50,7 @@ def read(
         config = config.replace(num_classes=num_classes, class_names=names)
     if sum(config.depths) > len(weights.tensors):
         raise ValueError(
-            f"{path} holds {len(weights.tensors)} tensors and its config asks for "
+            f"{path} holds {len(weights.tensors)} tensors, but its config asks for "
             f"{sum(config.depths)} blocks: they do not belong together. Correct the config or pass "
             f"config=…."
         )
@@ -59,7 +59,7 @@ def read(
     elif num_classes is not None and weights.num_classes not in (None, num_classes):
         weights = replace(weights, random="decoder.classifier.")
         warnings.warn(
-            f"{path} has {weights.num_classes} classes and num_classes = {num_classes}: the "
+            f"{path} has {weights.num_classes} classes, but num_classes = {num_classes}: the "
             f"classifier starts from random weights, everything else is loaded. Train it.",
             stacklevel=3,
         )
@@ -67,7 +67,7 @@ def read(
 
 
 def _described(path: Path, weights: Weights) -> SegFormerConfig | None:
-    """The config in a config.json of Hugging Face's kind beside the weights, if there is one."""
+    """The config in a Hugging Face config.json beside the weights, if there is one."""
     if not path.exists() or not describes_segformer(description := read_json(path)):
         return None
     try:
@@ -79,11 +79,11 @@ def _described(path: Path, weights: Weights) -> SegFormerConfig | None:
 def fitting(weights: Weights, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights for a model whose `state` has these names, shapes and types.
 
-    They are copies, in the types of the state; what starts from random weights is not among them.
+    They are copies, in the types of `state`, without what starts from random weights.
 
     Raises:
         ValueError: a tensor is missing, unexpected, or of another shape or type (all are named), or
-            what starts from random weights is far larger than all the others.
+            the part that starts from random weights is far larger than the rest.
     """
 
     def given(name: str) -> bool:
@@ -112,21 +112,21 @@ def fitting(weights: Weights, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 [
                     f"{weights.source} ({weights.layout.name} layout) does not fit the config:",
                     *problems,
-                    "Pass the config= it was made with; num_classes= for other classes.",
+                    "Pass the config= it was made with, or num_classes= for other classes.",
                 ]
             )
         )
     held, wanted = (sum(x.numel() for x in each.values()) for each in (tensors, state))
     if wanted > 10 * held + 10**8:
         raise ValueError(
-            f"{weights.source} holds {held} numbers, and with the decoder of its config the model "
+            f"{weights.source} holds {held} numbers, but with the decoder of its config the model "
             f"would hold {wanted}: they do not belong together. Correct it or pass config=…."
         )
     return {name: x.to(expected[name].dtype, copy=True) for name, x in tensors.items()}
 
 
 def write(config: SegFormerConfig, state: Mapping[str, Tensor], folder: str | Path) -> None:
-    """What `SegFormer.save_pretrained` does, and describes, with a model's config and state."""
+    """Write a model's config and state, as `SegFormer.save_pretrained` describes."""
     folder = expanded(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: give the name of a folder to write.")
@@ -147,7 +147,7 @@ def write(config: SegFormerConfig, state: Mapping[str, Tensor], folder: str | Pa
 
 
 def _replace_files(folder: Path, config: bytes, weights: bytes) -> None:
-    """Write both files to a folder inside, then move them: no reader sees half of one."""
+    """Write both files to a folder inside, then move them: no reader sees half a file."""
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     old_config = (folder / CONFIG).read_bytes() if (folder / CONFIG).exists() else None
@@ -159,7 +159,7 @@ def _replace_files(folder: Path, config: bytes, weights: bytes) -> None:
             os.replace(new_config, folder / CONFIG)
             try:
                 os.replace(new_weights, folder / WEIGHTS)
-            except BaseException:  # the old weights are still there: so must be their config
+            except BaseException:  # the old weights are still there, so put their config back
                 if old_config is None:
                     (folder / CONFIG).unlink()
                 else:

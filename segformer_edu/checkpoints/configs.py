@@ -1,4 +1,4 @@
-"""Which SegFormer a file holds: read from a Hugging Face config.json, or from the tensors."""
+"""Which SegFormer a file holds, read from a Hugging Face config.json or from the tensors."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ IN_BLOCK = ("block_norm_eps", "drop_path_rule", "gradient_checkpointing")
 
 
 def describes_segformer(description: dict[str, Any]) -> bool:
-    """Whether a config.json is Hugging Face's: other libraries put other things into that name."""
+    """Whether a config.json is Hugging Face's: other libraries use the name for other things."""
     return "model_type" in description
 
 
 def from_hugging_face(description: dict[str, Any], weights: Weights) -> SegFormerConfig:
-    """The config that a Hugging Face config.json describes; fields that it lacks have B0's values.
+    """The config that a Hugging Face config.json describes; missing fields take B0's values.
 
     The epsilon is that of the weights' layout unless our own block gives one: transformers ignores
     its `layer_norm_eps`. Dropout inside the blocks, 0 in all published models, is not read.
 
     Raises:
         ValueError: another kind of model, another activation, a field of the wrong type, or one
-            that is missing where the weights have not B0's sizes.
+            that is missing although the weights' sizes are not B0's.
     """
     for field, allowed in {"model_type": "segformer", "hidden_act": "gelu"}.items():
         if description.get(field, allowed) != allowed:
-            raise ValueError(f"{field} = {description[field]!r}: only {allowed!r} is SegFormer's.")
+            raise ValueError(f"{field} = {description[field]!r}: a SegFormer has {allowed!r}.")
     block = description.get(BLOCK, {})
     if not isinstance(block, dict):
         raise ValueError(f"{BLOCK} = {block!r}: an object is needed.")
@@ -53,7 +53,7 @@ def from_hugging_face(description: dict[str, Any], weights: Weights) -> SegForme
     if (stages := description.get("num_encoder_blocks")) is not None:
         check_positive(num_encoder_blocks=stages)
     fields: dict[str, Any] = {
-        ours: value[:stages] if isinstance(value, list) else value  # lists may be longer there
+        ours: value[:stages] if isinstance(value, list) else value  # their lists may be longer
         for theirs, ours in FIELDS.items()
         if (value := description.get(theirs)) is not None
     }
@@ -70,15 +70,15 @@ def from_hugging_face(description: dict[str, Any], weights: Weights) -> SegForme
 
 
 def _refuse_gaps(fields: dict[str, Any], weights: Weights) -> None:
-    """Refuse to take B0's value for a missing field of which the weights tell another."""
+    """Refuse to assume B0's value for a missing field if the weights show another one."""
     missing = {ours: theirs for theirs, ours in FIELDS.items() if ours not in fields}
     if not missing:
         return
     for ours, told in _sizes(weights).items():
         if ours in missing and told != (default := getattr(SegFormerConfig, ours)):
             raise ValueError(
-                f"{missing[ours]} is missing, and the weights have {told}, not B0's {default}: "
-                f"add it, or pass config=…."
+                f"{missing[ours]} is missing, and the weights have {told} instead of B0's "
+                f"{default}: add it, or pass config=…."
             )
 
 
@@ -112,10 +112,10 @@ def to_hugging_face(config: SegFormerConfig, dtype: torch.dtype) -> dict[str, An
 
 
 def infer(weights: Weights) -> SegFormerConfig:
-    """The config that the tensors tell, with heads and strides of the published variant they fit.
+    """The config that follows from the tensors; heads and strides are the fitting variant's.
 
     Raises:
-        ValueError: a tensor is missing that tells a size, or no variant has these sizes.
+        ValueError: a tensor that determines a size is missing, or no variant has these sizes.
     """
     sizes = _sizes(weights)
     telling = ("embed_dims", "depths", "patch_sizes")
@@ -124,26 +124,27 @@ def infer(weights: Weights) -> SegFormerConfig:
     if not fits:
         found = ", ".join(f"{name} = {sizes[name]}" for name in telling)
         raise ValueError(
-            f"{weights.source} holds {found}, which is no published variant, and neither heads nor "
-            f"strides can be read from weights: put its config.json beside it, or pass "
+            f"{weights.source} holds {found}, which fits no published variant, and heads and "
+            f"strides cannot be read from weights: put its config.json beside it, or pass "
             f"config=SegFormerConfig(…)."
         )
     return fits[0].replace(block_norm_eps=weights.layout.block_norm_eps, **sizes)
 
 
 def _sizes(weights: Weights) -> dict[str, Any]:
-    """The fields that the shapes of the tensors tell.
+    """The fields that follow from the shapes of the tensors.
 
     Raises:
-        ValueError: a tensor is missing that tells a size.
+        ValueError: a tensor that determines a size is missing.
     """
     stages = [f"encoder.stages.{stage}." for stage in range(weights.num_stages)]
 
     def size(name: str, axis: int) -> int:
         if (length := weights.size(name, axis)) is None:
             raise ValueError(
-                f"{weights.source} lacks {weights.their_name(name)} (ours: {name}), which tells "
-                f"the model's size, or it has too few axes. Fetch the file again, or pass config=…."
+                f"{weights.source} lacks {weights.their_name(name)} (ours: {name}), which "
+                f"determines the model's size, or gives it too few axes. Fetch the file again, or "
+                f"pass config=…."
             )
         return length
 

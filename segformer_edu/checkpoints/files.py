@@ -25,15 +25,15 @@ ON_THE_HUB = (  # the second only where the first has no weights
     [CONFIG, "pytorch_model.bin", "pytorch_model.bin" + INDEX, "pytorch_model-*-of-*.bin"],
 )
 SHIPPED = Path(__file__).parent.parent / "weights"  # a folder for each name
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w", re.ASCII)  # who/what
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w", re.ASCII)  # owner/name
 
 
 def locate(path_or_hub_id: str | Path) -> Path:
-    """The file of weights, or index of shards: itself, the one in a folder or in this package, or a
-    download.
+    """The file of weights, or its index of shards: the path itself, one in that folder or in this
+    package, or a download.
 
     Raises:
-        ValueError: nothing there, several files to choose from, or a download that failed.
+        ValueError: nothing is there, there are several files to choose from, or a download failed.
     """
     path = expanded(path_or_hub_id)
     if path.is_dir():
@@ -63,17 +63,17 @@ def download(hub_id: str) -> Path:
     for patterns in ON_THE_HUB:
         try:
             folder = Path(snapshot_download(hub_id, allow_patterns=patterns))
-        except Exception as error:  # the hub's, the connection's and the disk's, all alike here
+        except Exception as error:  # from the hub, the connection or the disk
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise ValueError(
-                f"{hub_id!r} is no path here and could not be had from the Hugging Face hub: "
-                f"{reason}. Check the spelling and the connection, or give the path of a file."
+                f"{hub_id!r} is not a path here and could not be downloaded from the Hugging Face "
+                f"hub: {reason}. Check the spelling and the connection, or give the path of a file."
             ) from error
         if any((folder / name).exists() for name in IN_FOLDERS):
             return folder
     raise ValueError(
         f"{hub_id!r} on the hub holds none of {', '.join(IN_FOLDERS)}: choose another, or download "
-        f"the file of weights that it does hold and give its path."
+        f"its file of weights and give the path of that."
     )
 
 
@@ -86,7 +86,7 @@ def _weights_in(folder: Path) -> Path:
     if len(files) != 1:
         found = ", ".join(path.name for path in files) or "none"
         raise ValueError(
-            f"{folder} must hold {' or '.join(IN_FOLDERS)}, or one single .safetensors or "
+            f"{folder} must hold {' or '.join(IN_FOLDERS)}, or exactly one .safetensors or "
             f"{', '.join(PICKLED)} file; found {found}. Give the path of the file itself."
         )
     return files[0]
@@ -105,8 +105,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix in PICKLED:
         return _read_pickled(path)
     raise ValueError(
-        f"{path} ends in {path.suffix!r}, and weights end in .safetensors, {', '.join(PICKLED)} "
-        f"or {INDEX}. Rename the file by what it is, or give the file of the weights."
+        f"{path} ends in {path.suffix!r}, but weights end in .safetensors, {', '.join(PICKLED)} "
+        f"or {INDEX}. Rename the file to match its format, or give the file of the weights."
     )
 
 
@@ -115,7 +115,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no readable JSON: {error}. Fetch it again.") from error
+        raise ValueError(f"{path} is not readable JSON: {error}. Fetch it again.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a JSON {type(content).__name__}; an object is needed.")
     return content
@@ -124,7 +124,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def _read_shards(index: Path) -> dict[str, Tensor]:
     shard_of = read_json(index).get("weight_map")
     if not isinstance(shard_of, dict) or not shard_of:
-        raise ValueError(f"{index} has no weight_map from the names of tensors to those of files.")
+        raise ValueError(f"{index} has no weight_map from tensor names to file names.")
     tensors: dict[str, Tensor] = {}
     for shard in dict.fromkeys(map(str, shard_of.values())):
         if re.search(r"[/\\:]", shard) or not shard.endswith((".safetensors", *PICKLED)):
@@ -141,10 +141,10 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
-    except Exception as error:  # whatever bytes can do to a parser
+    except Exception as error:  # damaged bytes make the parser raise anything
         raise ValueError(
-            f"{path} is no readable safetensors file ({error}): missing, cut short, or another "
-            f"format under this name. Fetch it again, or rename it by what it is."
+            f"{path} is not a readable safetensors file ({error}): it is missing, truncated, or in "
+            f"another format. Fetch it again, or rename it to match its format."
         ) from error
 
 
@@ -152,9 +152,9 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     """A dict of tensors that torch saved, alone or under "state_dict"; code in it is refused."""
     content = load_pickled(
         path,
-        "is no readable file of weights: missing, cut short, another format under this name, or "
-        "more than tensors inside. Nothing in it was run. If you trust where it came from, save "
-        "its state dict alone with torch.save(model.state_dict(), path).",
+        "is not a readable file of weights: it is missing, truncated, in another format, or holds "
+        "more than tensors. Nothing in it was run. If you trust its source, save its state dict "
+        "alone with torch.save(model.state_dict(), path).",
     )
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
@@ -163,8 +163,8 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or not _is_dense(tensor):
             raise ValueError(
-                f"{path} holds {name!r}, a {type(tensor).__name__}, where only dense tensors by "
-                f"name are allowed. Save the state dict alone."
+                f"{path} holds {name!r}, a {type(tensor).__name__}, but only named dense tensors "
+                f"are allowed. Save the state dict alone."
             )
     return dict(content)
 
@@ -177,7 +177,7 @@ def load_pickled(path: Path, refusal: str) -> Any:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever bytes can do to a parser
+    except Exception as error:  # damaged bytes make the parser raise anything
         raise ValueError(f"{path} {refusal}") from error
 
 
@@ -185,4 +185,4 @@ def _is_dense(tensor: Tensor) -> bool:
     """Whether a tensor has one number in the file for each of its elements."""
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         return False
-    return tensor.nbytes <= tensor.untyped_storage().nbytes()  # else a few stand for many
+    return tensor.nbytes <= tensor.untyped_storage().nbytes()  # else it was expanded from fewer

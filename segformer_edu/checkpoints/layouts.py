@@ -1,4 +1,4 @@
-"""Whose weight is called what: the names of four published layouts, translated into ours.
+"""What each library calls its weights: four published layouts, translated into our names.
 
 A template such as `block{number}.{block}.attn.q` stands for one module in every stage and block.
 `{stage}` counts stages from 0, `{number}` from 1, and `{reversed}` from the last one down.
@@ -80,12 +80,12 @@ class Layout:
     """One way to name the weights.
 
     Args:
-        name: for messages.
+        name: what messages call it.
         block_norm_eps: epsilon of the block and stage norms of the models that use this layout.
         prefix: what precedes the encoder's modules in a file that holds the decoder too.
         encoder: their module → ours, within one stage.
         decoder: their module → ours.
-        dead: modules of theirs that take no part in the forward pass.
+        dead: their modules that take no part in the forward pass.
     """
 
     name: str
@@ -105,11 +105,11 @@ class Layout:
         return {**encoder, **self.decoder}
 
     def ours(self, theirs: str, num_stages: int) -> str | None:
-        """Our name of their tensor, or None where the layout has no such tensor."""
+        """Our name for their tensor, or None if the layout has no such tensor."""
         return _renamed(theirs, self.modules, num_stages)
 
     def theirs(self, ours: str, num_stages: int) -> str | None:
-        """Their name of our tensor, or None; key and value may live in one tensor of theirs."""
+        """Their name for our tensor, or None; they may keep key and value in one tensor."""
         modules = {ours: theirs for theirs, ours in self.modules.items()}
         joint = re.sub(r"attention\.(key|value)\.", "attention.key_value.", ours)
         return _renamed(ours, modules, num_stages) or _renamed(joint, modules, num_stages)
@@ -178,7 +178,7 @@ PUBLISHED = (
 HUGGING_FACE = PUBLISHED[1]  # the layout that is written
 LAYOUTS = [replace(layout, prefix=prefix) for layout in PUBLISHED for prefix in (layout.prefix, "")]
 
-INDEX = "(?P<{}>0|[1-9][0-9]{{0,3}})"  # few digits: a stage of 10 ** 18 is no name
+INDEX = "(?P<{}>0|[1-9][0-9]{{0,3}})"  # few digits: no name has 10 ** 18
 LEAF = r"\.(?P<leaf>weight|bias|running_mean|running_var|num_batches_tracked)"
 
 
@@ -191,8 +191,8 @@ class Weights:
         layout: the layout that explains most of the names.
         tensors: our name → tensor.
         origins: our name → theirs.
-        unexpected: names of theirs that the layout does not explain.
-        random: the beginning of our names of what starts from random weights instead.
+        unexpected: their names that the layout does not explain.
+        random: our prefix for what starts from random weights instead.
     """
 
     source: str
@@ -215,7 +215,7 @@ class Weights:
         return any(name.startswith("decoder.") for name in self.tensors)
 
     def size(self, name: str, axis: int) -> int | None:
-        """The length of one axis of one of our tensors, None where the file lacks it."""
+        """The length of one axis of one of our tensors, None if the file lacks it."""
         shape = self.tensors[name].shape if name in self.tensors else ()
         return shape[axis] if axis < len(shape) else None
 
@@ -248,7 +248,7 @@ def translate(tensors: Mapping[str, Tensor], source: str) -> Weights:
         for half, tensor in _split_key_value(name, tensors[names[theirs]]):
             found[half], origins[half] = tensor, names[theirs]
     ignored = layout.dead
-    if not any(name.startswith("decoder.") for name in found):  # what is left from ImageNet
+    if not any(name.startswith("decoder.") for name in found):  # left over from ImageNet
         ignored += tuple(p + head for p in ("", layout.prefix) for head in ("head.", "classifier."))
     unexpected = [
         full for name, full in names.items() if name not in ours and not name.startswith(ignored)
@@ -260,13 +260,13 @@ def _translation(layout: Layout, names: Iterable[str]) -> dict[str, str]:
     """Their name → ours, for the names that the layout explains."""
     ours = [layout.ours(name, num_stages=0) or "" for name in names]
     stages = [int(name.split(".")[2]) for name in ours if name.startswith("encoder.")]
-    num_stages = max(stages, default=0) + 1  # now the stages that count from the last are known
+    num_stages = max(stages, default=0) + 1  # needed for stages counted from the last
     pairs = ((name, layout.ours(name, num_stages)) for name in names)
     return {theirs: name for theirs, name in pairs if name}
 
 
 def _split_key_value(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
-    """A joint key and value, 2C rows with the key's first, as two; anything else as it is."""
+    """Split a joint key and value, 2C rows with the key's first; leave other tensors alone."""
     if ".key_value." not in name:
         return [(name, tensor)]
     halves = tensor.tensor_split(2) if tensor.ndim else (tensor, tensor)
@@ -275,7 +275,7 @@ def _split_key_value(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
 
 
 def _renamed(name: str, modules: Mapping[str, str], num_stages: int) -> str | None:
-    """A tensor's name under the first template that fits → under the other side's."""
+    """Translate a tensor's name by the first template that it fits."""
     for template, module in modules.items():
         if found := _pattern(template).fullmatch(name):
             index = {key: int(digits) for key, digits in found.groupdict().items() if key != "leaf"}
@@ -289,7 +289,7 @@ def _renamed(name: str, modules: Mapping[str, str], num_stages: int) -> str | No
 
 @cache
 def _pattern(template: str) -> re.Pattern[str]:
-    """A template as a regular expression with one group an index."""
+    """A template as a regular expression with one group for each index."""
     pieces = re.split(r"\{(\w+)\}", template)  # text, index, text, index, …
     pieces[0::2] = map(re.escape, pieces[0::2])
     pieces[1::2] = map(INDEX.format, pieces[1::2])

@@ -1,4 +1,4 @@
-"""analysis.contributions: summands that add up, and each is what its stage alone would put in."""
+"""analysis.contributions: the summands add up, and each is what its stage alone contributes."""
 
 import pytest
 import torch

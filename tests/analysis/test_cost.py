@@ -208,7 +208,7 @@ OF_ATTENTION = ("projections", "reduction", "attention_matmuls")
 
 
 def multiply_adds(module, x):
-    """What the module answers, and torch's counts by module name; "Global" is the sum.
+    """What the module returns, and torch's counts by module name; "Global" is the sum.
 
     The math kernel, because torch does not count the fused one; as an exported graph has it, where
     each map is made at once and not in strips that overlap. baddbmm, which only resizes, is left
@@ -269,7 +269,7 @@ def test_peak_activation_bytes_are_what_the_live_tensors_of_a_run_take(config, s
 
 
 class LiveTensors(TorchDispatchMode):
-    """Counts the bytes of all tensors that are alive, but for those that were there before."""
+    """Counts the bytes of all live tensors, except those that were there before."""
 
     def __init__(self, *known):
         super().__init__()
@@ -338,13 +338,13 @@ def test_it_refuses_the_sizes_that_the_model_refuses(config):
     "size",
     [512, (512,), (512, 512, 512), (512.0, 512), (512, True), (-512, 512), "512", None, (0, 0)],
 )
-def test_it_refuses_what_is_no_size(size):
+def test_it_refuses_anything_but_a_size(size):
     with pytest.raises(ValueError, match="size = "):
         cost(SegFormerConfig(), size)
 
 
 @pytest.mark.parametrize("config", ["b0", None, {"num_classes": 3}, SegFormer])
-def test_it_refuses_what_is_no_config(config):
+def test_it_refuses_anything_but_a_config(config):
     with pytest.raises(ValueError, match="SegFormerConfig.named"):
         cost(config, (512, 512))
 

@@ -35,6 +35,6 @@ def test_equal_coins_have_the_binomial_law():
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.5, float("nan")])
-def test_what_is_no_probability_is_refused(p):
+def test_a_value_that_is_not_a_probability_is_refused(p):
     with pytest.raises(ValueError, match="survival holds .* from 0 to 1"):
         surviving_blocks([0.5, p])

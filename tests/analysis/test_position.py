@@ -1,4 +1,4 @@
-"""Padding modes, how far the border is heard, and the probe, each against something independent."""
+"""Padding modes, the border's reach, and the probe, each against something independent."""
 
 import numpy as np
 import pytest
@@ -135,7 +135,7 @@ def test_a_score_is_r_squared():
 
 
 def test_constant_tokens_score_zero():
-    """As good as naming the middle every time, and no better."""
+    """No better than always answering the middle."""
     maps = np.broadcast_to(RNG.normal(size=(6, 1, 1, 3)), (6, 4, 4, 3))
     np.testing.assert_allclose(fit_probe(maps[:3]).score(maps[3:]), 0, atol=1e-9)
 
@@ -155,7 +155,7 @@ def test_positions_are_centres():
         (lambda: fit_probe(np.ones((1, 3, 4, 2)), float("nan")), "strength = nan"),
     ],
 )
-def test_what_makes_no_sense_is_refused(refused, words):
+def test_impossible_arguments_are_refused(refused, words):
     with pytest.raises(ValueError, match=words):
         refused()
 

@@ -13,7 +13,7 @@ def generator():
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 2), (7, 4)])
-def test_a_convolution_answers_to_its_own_window(generator, kernel, stride):
+def test_a_convolution_responds_to_its_own_window(generator, kernel, stride):
     convolution = nn.Conv2d(3, 4, kernel, stride, padding=kernel // 2)
     field = receptive_field(convolution, torch.randn(2, 3, 33, 25, generator=generator), generator)
     rows, columns = ((field > 0).any(axis).nonzero().flatten().tolist() for axis in (1, 0))
@@ -69,7 +69,7 @@ def test_the_area_is_the_smallest_that_holds_the_share(values, share, expected):
 
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.1])
-def test_a_share_that_is_none_is_refused(share):
+def test_an_impossible_share_is_refused(share):
     with pytest.raises(ValueError, match="above 0 and up to 1"):
         area(torch.ones(2, 2), share)
 
@@ -80,10 +80,10 @@ def test_a_share_that_is_none_is_refused(share):
         (nn.Identity(), torch.ones(3, 8, 8), "give"),
         (nn.Identity(), torch.ones(0, 3, 8, 8), "give"),
         (lambda x: x.mean((2, 3)), torch.ones(1, 3, 8, 8), "it should be"),
-        (lambda x: 0 * x, torch.ones(1, 3, 8, 8), "answers to no pixel"),
+        (lambda x: 0 * x, torch.ones(1, 3, 8, 8), "responds to no pixel"),
         (lambda x: torch.ones(1, 2, 3, 3, requires_grad=True), torch.ones(1, 3, 8, 8), "no pixel"),
     ],
 )
-def test_what_has_no_field_is_refused(generator, features, images, message):
+def test_a_token_without_a_field_is_refused(generator, features, images, message):
     with pytest.raises(ValueError, match=message):
         receptive_field(features, images, generator)

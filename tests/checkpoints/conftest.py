@@ -85,8 +85,8 @@ def renamers():
 def their_model(randomized):
     """A function that builds a model of transformers: tiny unless told otherwise.
 
-    Its norms have epsilon 1e-5, as always there, unless block_norm_eps sets that of block and
-    stage norms, as the paper's code has it.
+    Its norms have the epsilon 1e-5, as always in transformers, unless block_norm_eps sets that of
+    block and stage norms, as in the paper's code.
     """
 
     def build(block_norm_eps=1e-5, **changes):

@@ -19,7 +19,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class StubHub(BaseHTTPRequestHandler):
-    """What the client asks of the hub: a repository's files, and each file. It notes all GETs."""
+    """Answers as the hub does: a repository's list of files, and each file. It records all GETs."""
 
     def do_HEAD(self):
         self.answer(with_body=False)
@@ -137,7 +137,7 @@ def test_a_hub_id_is_fetched_once_and_then_comes_from_the_cache(hub, fetch, smal
     assert first.returncode == 0, first.stderr
     *loaded, nothing, empty = first.stdout.splitlines()
     assert loaded == 3 * ["loaded"]
-    assert "'lab/nothing' is no path here and could not be had from the" in nothing
+    assert "'lab/nothing' is not a path here and could not be downloaded from the" in nothing
     assert "holds none of model.safetensors" in empty
     # no other format of the same weights, and nothing for the second time
     assert files(hub, "lab/modern") == ["config.json", "model.safetensors"]

@@ -94,7 +94,7 @@ def test_training_settings_and_class_names_come_from_config_json(their_model, tm
     assert (config.drop_path_rate, config.decoder_dropout) == (0.3, 0.2)
 
 
-def test_generic_labels_are_no_class_names(their_model, tmp_path):
+def test_generic_labels_are_not_class_names(their_model, tmp_path):
     their_model().save_pretrained(tmp_path)
     config = SegFormer.from_pretrained(tmp_path).config
     assert (config.num_classes, config.class_names) == (5, ())
@@ -222,7 +222,7 @@ def test_an_encoder_alone_loads_with_a_fresh_decoder(
 def test_a_folder_of_a_transformers_encoder_loads_with_a_fresh_decoder(
     kind, their_model, randomized, images, tmp_path
 ):
-    labels = {label: f"breed {label}" for label in range(5)}  # what it told apart, as ImageNet
+    labels = {label: f"breed {label}" for label in range(5)}  # the classes of its own task
     theirs = randomized(kind(their_model(id2label=labels).config)).eval()
     theirs.save_pretrained(tmp_path)
     encoder = getattr(theirs, "segformer", theirs)
@@ -249,7 +249,7 @@ def test_other_classes_start_a_fresh_classifier_and_say_so_once(their_model, tmp
     theirs = their_model(id2label={i: f"name {i}" for i in range(5)})
     theirs.save_pretrained(tmp_path)
     full = SegFormer.from_pretrained(tmp_path)
-    with pytest.warns(UserWarning, match=r"has 5 classes and num_classes = 9") as caught:
+    with pytest.warns(UserWarning, match=r"has 5 classes, but num_classes = 9") as caught:
         ours = SegFormer.from_pretrained(tmp_path, num_classes=9)
     assert len(caught) == 1 and caught[0].filename == __file__
     assert (ours.config.num_classes, ours.config.class_names) == (9, ())
@@ -339,7 +339,7 @@ def test_everything_that_does_not_fit_is_listed_by_both_names(
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_a_config_that_contradicts_the_file_is_told_where(
+def test_a_config_that_contradicts_the_file_is_refused_with_the_place(
     changes, line, their_model, tmp_path, tiny_config
 ):
     path = save(their_model().state_dict(), tmp_path / "a.pth")
