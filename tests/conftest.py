@@ -1,4 +1,4 @@
-"""What all tests share: seeded, on every device that is there."""
+"""What all tests share: random numbers from a seed, and every device of this machine."""
 
 import os
 
@@ -8,7 +8,7 @@ from hypothesis import settings
 
 from segformer_edu import SegFormer, SegFormerConfig
 
-os.environ["PYTHONIOENCODING"] = "utf-8"  # what the tests read from the processes that they start
+os.environ["PYTHONIOENCODING"] = "utf-8"  # for the processes that the tests start and read from
 torch.backends.cudnn.allow_tf32 = False  # all bits of float32, as on the CPU
 
 # The same cases on every machine; other ones, many, with --hypothesis-profile=many.
@@ -22,7 +22,7 @@ HAVE = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_availabl
 def pytest_unconfigure(config):
     """The last line of all says whether the browser tests were skipped, and what to install."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None:  # a worker of pytest-xdist, which reports to the one that has a terminal
+    if reporter is None:  # a worker of pytest-xdist has no terminal to report to
         return
     skipped = [
         report.longrepr[2].removeprefix("Skipped: ")
@@ -73,7 +73,7 @@ def randomized():
 def randomize(module, seed=0):
     """Weights, biases, norms and running statistics away from the zeros and ones they start at.
 
-    Matrices are scaled to keep activations near one, so that no branch and no bias drowns.
+    Matrices are scaled to keep activations near one, so that every branch and bias matters.
     """
     generator = torch.Generator().manual_seed(seed)
 

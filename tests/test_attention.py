@@ -9,7 +9,7 @@ from segformer_edu.attention import SpatialReduction, SpatialReductionAttention
 
 
 @pytest.mark.parametrize("r", [1, 2, 3])
-def test_every_query_gives_out_attention_of_one(device, randomized, r):
+def test_the_weights_of_every_query_sum_to_one(device, randomized, r):
     attention = randomized(SpatialReductionAttention(12, 3, r)).to(device)
     weights = attention.weights(torch.randn(2, 7, 9, 12, device=device))
     assert weights.shape == (2, 3, 7, 9, 7 // r, 9 // r)

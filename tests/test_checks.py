@@ -1,4 +1,4 @@
-"""What the parts of the model refuse, in the name of the part that was called."""
+"""What the parts of the model refuse; the error names the part that was called."""
 
 import pytest
 import torch
@@ -61,7 +61,7 @@ def test_a_part_of_no_width_is_refused(name, make):
         (MixFFN(8, 8), r"MixFFN takes a tensor \(B, H, W, C\);"),
     ],
 )
-def test_what_is_no_tensor_is_refused_with_the_axes_that_it_should_have(part, words):
+def test_anything_but_a_tensor_is_refused_with_the_axes_that_it_should_have(part, words):
     with pytest.raises(ValueError, match=f"^{words} got list"):
         part([1.0])
 

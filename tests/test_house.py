@@ -1,4 +1,4 @@
-"""The package is a house: floors, and every import goes down a floor."""
+"""The package is a house with floors, and every import goes to a lower floor."""
 
 import ast
 import sys
@@ -69,7 +69,7 @@ def test_a_part_imports_only_what_lies_below_it(name):
     assert not found
 
 
-def test_no_two_modules_wait_for_each_other():
+def test_imports_run_in_no_circle():
     modules = {
         ".".join((PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts)): path
         for path in FILES

@@ -1,4 +1,4 @@
-"""What the parts share: Linear over maps, initial weights, a while of evaluation."""
+"""What the parts share: Linear over maps, initial weights, temporary evaluation mode."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def test_initial_weights_have_the_spread_of_the_reference(layer, std):
     assert not layer.bias.any()
 
 
-def test_evaluation_lasts_for_a_while_and_each_module_gets_its_mode_back():
+def test_evaluation_is_temporary_and_each_module_gets_its_mode_back():
     model = nn.Sequential(nn.Dropout(), nn.Sequential(nn.BatchNorm2d(2).eval(), nn.ReLU()))
     modes = [module.training for module in model.modules()]
     with pytest.raises(KeyError), evaluation(model):

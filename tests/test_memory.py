@@ -1,4 +1,4 @@
-"""Memory that one pass frees is there for the next."""
+"""Memory that one pass frees is reused by the next."""
 
 import platform
 import subprocess

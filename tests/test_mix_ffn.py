@@ -37,7 +37,7 @@ def test_on_a_flat_map_only_the_border_differs(randomized):
     assert torch.pdist(kinds).min() > 1e-3  # four kinds of place, told apart
 
 
-def test_a_token_hears_its_eight_neighbours_and_no_others(randomized):
+def test_a_token_depends_on_its_eight_neighbours_and_no_others(randomized):
     x = torch.randn(1, 7, 7, 4, requires_grad=True)
     randomized(MixFFN(4, 8))(x)[0, 3, 3].sum().backward()
     heard = (x.grad[0] != 0).any(-1)
@@ -58,7 +58,7 @@ def test_another_padding_sees_the_other_rows_of_the_map(randomized, mode):
 
 
 @torch.no_grad()
-def test_a_larger_kernel_gets_as_many_rows_as_it_looks_at(randomized):
+def test_a_larger_kernel_gets_as_many_rows_as_it_reads(randomized):
     ffn = randomized(MixFFN(6, 10)).eval()
     ffn.depthwise = torch.nn.Conv2d(10, 10, (7, 3), padding=(3, 1), groups=10)
     x = torch.randn(1, 100, 60, 6)
@@ -73,4 +73,4 @@ def test_training_takes_the_whole_map_and_evaluation_strips():
     ffn.train()(x)
     assert heights == [100]
     ffn.eval()(x)
-    assert heights[1:] == [35, 36, 33]  # 34 rows of 60 pixels, and those that they look at
+    assert heights[1:] == [35, 36, 33]  # 34 rows of 60 pixels, and the neighbours that they read

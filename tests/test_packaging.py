@@ -1,4 +1,4 @@
-"""What installs the course says the same everywhere, and the package itself stays light."""
+"""All ways to install the course agree, and the package itself stays light."""
 
 import contextlib
 import importlib.metadata
@@ -51,7 +51,7 @@ def test_every_dependency_is_pinned_within_its_range(extra):
 
 
 def test_every_pin_installs_on_the_oldest_python_that_is_allowed():
-    """As on Debian 12, whose 3.11.2 is older than what some packages ask for."""
+    """As on Debian 12, whose Python 3.11.2 is older than some packages require."""
     oldest_python = f"{PROJECT['requires-python'].removeprefix('>=')}.0"
     asked = {}
     for name, pin in pins().items():

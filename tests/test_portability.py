@@ -1,4 +1,4 @@
-"""What holds on this machine holds on Windows, on macOS and in other languages."""
+"""What works on this machine works on Windows, on macOS and in other languages."""
 
 import ast
 import os
@@ -35,8 +35,8 @@ def tracked():
     return [PurePosixPath(line) for line in run.stdout.splitlines()]
 
 
-def test_every_system_can_have_our_file_names(tracked):
-    """Windows knows devices by these names, forbids signs, and counts 260 letters in all."""
+def test_every_system_allows_our_file_names(tracked):
+    """Windows reserves these names for devices, forbids some characters, and allows 260 in all."""
     assert len(tracked) > 200
     for path in tracked:
         assert re.fullmatch(r"[\w.+-]+", path.name, re.ASCII), path
@@ -52,7 +52,7 @@ def test_no_two_names_differ_in_capitals_alone(tracked):
 
 
 def unnamed_encodings(code):
-    """The lines on which text is read or written in whatever encoding the machine has."""
+    """The lines on which text is read or written in the machine's own encoding."""
     for node in ast.walk(ast.parse(code)):
         if not isinstance(node, ast.Call):
             continue
@@ -67,7 +67,7 @@ def unnamed_encodings(code):
 
 
 def test_text_names_its_encoding_wherever_it_is_read_or_written():
-    """Ruff's PLW1514 sees it where it can tell that something is a path; this goes by names."""
+    """Ruff's PLW1514 finds it only on what it knows to be a path; this goes by names."""
     code = "p.write_text('a')\nrun(x, text=True)\np.read_text(encoding='utf-8')\nrun(x)"
     code += "\np.write_text('a', 'utf-8')\np.read_text('utf-8')\np.read_text()"
     assert list(unnamed_encodings(code)) == [1, 2, 7]
@@ -79,7 +79,7 @@ def test_text_names_its_encoding_wherever_it_is_read_or_written():
     assert len(SCRIPTS) > 200 and found == []
 
 
-def test_every_letter_of_a_help_page_is_shown_where_the_terminal_has_it_not():
+def test_help_is_shown_even_where_the_terminal_lacks_some_letters():
     command = [sys.executable, "-m", "segformer_edu", "train", "--help"]
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
@@ -87,7 +87,7 @@ def test_every_letter_of_a_help_page_is_shown_where_the_terminal_has_it_not():
     assert "nano, b0 … b5".encode("ascii", "backslashreplace") in run.stdout
 
 
-# ---- files with Windows' ends of lines ----
+# ---- files with Windows' line endings ----
 
 
 def test_settings_names_splits_and_logs_are_read_the_same(tmp_path):

@@ -1,4 +1,4 @@
-"""Stochastic depth: who is dropped, how often, at what scale, and that dropped work is not done."""
+"""Stochastic depth: what is dropped, how often, at what scale, and that this work is not done."""
 
 import pytest
 import torch

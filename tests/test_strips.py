@@ -77,7 +77,7 @@ def test_a_function_in_strips_gives_what_it_gives_on_the_whole_map(height, grad)
         return neighbours(x)
 
     x = torch.randn(2, height, 100, 3)
-    with torch.set_grad_enabled(grad):  # which is none of its business
+    with torch.set_grad_enabled(grad):  # which must not matter
         assert torch.equal(in_strips(spy, x, halo=2), neighbours(x))
     assert heights == [min(top + 12, height) - max(top - 2, 0) for top in range(0, height, 10)]
     heights.clear()

@@ -16,7 +16,7 @@ from tools.browser import MISSING, driver, find, start
 from tools.lab import Server, serve, write_notebook
 
 LESSONS = Path(__file__).resolve().parents[2] / "notebooks"
-PATIENCE = 120_000  # milliseconds that anything may take: no test asks how fast it came
+PATIENCE = 120_000  # milliseconds that anything may take: no test asks how fast it was
 BAR = """from segformer_edu.widgets import progress
 
 for _ in progress(range(1234), "steps"):

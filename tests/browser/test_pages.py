@@ -1,4 +1,4 @@
-"""What a browser makes of the widgets elsewhere: in Voilà, as bare SVG; and of a progress bar."""
+"""The widgets in a browser outside JupyterLab: in Voilà and as bare SVG; and a progress bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""export: ONNX Runtime gives the same answers at any size, and a file that does not is not kept."""
+"""export: ONNX Runtime gives the same answers at any size, or the file is not kept."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""train and evaluate on the command line: stopped and continued, scored, and refused in a line."""
+"""train and evaluate on the command line: stopped, continued, scored, and refused in one line."""
 
 import json
 import os
@@ -192,7 +192,7 @@ def begun(tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_is_said_in_one_line_with_exit_code_two(begun, capsys, monkeypatch, case):
+def test_an_impossible_request_is_one_line_and_exit_code_two(begun, capsys, monkeypatch, case):
     arguments, words = case
     monkeypatch.chdir(begun)
     before = {path: path.stat().st_mtime_ns for path in begun.rglob("*")}
@@ -203,7 +203,7 @@ def test_what_cannot_be_is_said_in_one_line_with_exit_code_two(begun, capsys, mo
     assert {path: path.stat().st_mtime_ns for path in begun.rglob("*")} == before
 
 
-def test_a_loss_that_is_no_number_is_one_line_and_exit_code_one(folder, capsys):
+def test_a_loss_of_nan_is_one_line_and_exit_code_one(folder, capsys):
     assert train(folder, "--learning-rate", "1e30", "--clip-norm", "0") == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "nothing can be learned from here" in err

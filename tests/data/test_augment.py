@@ -1,4 +1,4 @@
-"""Augmentation: labels stay with what they name, no class is invented, chance is the caller's."""
+"""Augmentation: labels stay with what they name, no class is invented, a generator decides all."""
 
 import math
 
@@ -270,7 +270,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("case", FIELDS.values(), ids=FIELDS)
-def test_fields_that_cannot_be_are_refused(case):
+def test_impossible_fields_are_refused(case):
     fields, *words = case
     with pytest.raises(ValueError) as refusal:
         Augment(**{"size": 96, **fields})
@@ -278,7 +278,7 @@ def test_fields_that_cannot_be_are_refused(case):
 
 
 @pytest.mark.parametrize("case", CALLS.values(), ids=CALLS)
-def test_pictures_that_cannot_be_are_refused(case):
+def test_impossible_pictures_are_refused(case):
     arguments, *words = case
     with pytest.raises(ValueError) as refusal:
         Augment(4)(*arguments, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""The reader's own pictures: masks read as they are, and every file that does not fit, by name."""
+"""The reader's own pictures: masks are read exactly, and every file that does not fit is named."""
 
 import pickle
 import struct
@@ -88,7 +88,7 @@ def test_pictures_and_labels_come_in_the_order_of_their_names(files):
         dataset.picture(3)
 
 
-def test_what_is_no_picture_does_not_count(files):
+def test_files_that_are_not_pictures_do_not_count(files):
     for name in (".hidden.png", "._a.png", "notes.txt", "Thumbs.db", "classes.json"):
         (files / "images" / name).write_bytes(b"x")
         (files / "masks" / name).write_bytes(b"x")
@@ -145,7 +145,7 @@ def test_all_pictures_fit_into_one_size_for_a_batch(files):
         assert set(labels[2].flatten().tolist()) == {0, 1, 2, 255}  # it is wider than 12:16
 
 
-def test_a_photograph_is_turned_by_its_note_and_the_mask_is_not(files):
+def test_a_photograph_is_turned_by_its_exif_tag_and_the_mask_is_not(files):
     upright = labels_of(5)
     add(files, "d", upright)
     for orientation, turn in ((6, Image.Transpose.ROTATE_90), (3, Image.Transpose.ROTATE_180)):
@@ -170,7 +170,7 @@ def test_masks_of_photographs_as_stored_are_refused_until_it_is_said(files):
     refusal(files, "give upright=True", upright=False)
 
 
-def test_a_note_behind_the_pixels_of_a_png_is_heeded(files):
+def test_an_exif_tag_behind_the_pixels_of_a_png_is_heeded(files):
     upright = labels_of(5)
     stored = np.ascontiguousarray(np.rot90(upright))
     add(files, "d", stored, orientation=6)
@@ -360,7 +360,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD.values(), ids=BAD)
-def test_arguments_that_cannot_be_are_refused(files, case):
+def test_impossible_arguments_are_refused(files, case):
     changes, *words = case
     (files / "empty").mkdir()
     arguments = {"images": "images", "masks": "masks", "classes": CLASSES} | changes

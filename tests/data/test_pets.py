@@ -51,7 +51,7 @@ def encoded(picture, **options):
 
 
 def archive(files):
-    """A .tar.gz of named contents; what is no bytes is a ready member without any."""
+    """A .tar.gz of named contents; anything but bytes is a ready member without any."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as members:
         for name, content in files.items():
@@ -362,6 +362,6 @@ def test_pooch_is_asked_for_only_where_something_is_fetched(server, tmp_path, mo
         ({"size": (16,)}, r"size = \(16,\)"),
     ],
 )
-def test_arguments_that_cannot_be_are_refused(server, tmp_path, arguments, words):
+def test_impossible_arguments_are_refused(server, tmp_path, arguments, words):
     with pytest.raises(ValueError, match=words):
         Pets(**{"folder": tmp_path, **arguments})

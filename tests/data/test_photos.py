@@ -67,7 +67,7 @@ def test_a_photograph_is_turned_as_its_camera_noted(tmp_path, orientation, corne
     assert tuple(photo[corner]) == RED
 
 
-def test_files_that_are_no_photograph_are_refused_by_name(tmp_path):
+def test_files_that_are_not_photographs_are_refused_by_name(tmp_path):
     whole = tmp_path / "whole.png"
     Image.effect_noise((64, 64), 50).save(whole)
     files = {
@@ -117,7 +117,7 @@ def test_normalize_equals_that_of_transformers(name):
         ("photo.png", "str"),
     ],
 )
-def test_normalize_refuses_what_is_no_photograph(photo, words):
+def test_normalize_refuses_anything_but_a_photograph(photo, words):
     with pytest.raises(ValueError, match=words):
         normalize(photo)
 

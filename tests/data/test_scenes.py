@@ -1,4 +1,4 @@
-"""Scenes are the same everywhere and at any size; too hard for trees, not too hard for a model."""
+"""Scenes are the same everywhere and at any size; too hard for trees, but not for a model."""
 
 import hashlib
 import os

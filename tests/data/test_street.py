@@ -393,7 +393,7 @@ def test_windows_glow_more_often_at_night():
 
 @pytest.mark.parametrize(("label", "least"), [(POLE, 2.0), (PERSON, 2.0)])
 def test_poles_and_people_are_never_painted_thinner_than_two_pixels_of_96(label, least):
-    """A mere line would be lost in a map of a quarter of the side."""
+    """A thinner line would be lost in a map with a quarter of the side."""
     found = 0
     for index in range(40):
         canvas = street(index)

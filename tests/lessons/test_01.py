@@ -39,7 +39,7 @@ def test_touching_patches_are_unfold_and_linear(lesson):
 
 
 def answers(patch_size, padding, column):
-    """The loudest of 256 filters that sum to zero, at an edge, in double precision."""
+    """The strongest response of 256 filters that sum to zero, at an edge, in double precision."""
     image = torch.zeros(1, 1, 64, 64, dtype=torch.float64)
     image[..., column:] = 1
     generator = torch.Generator().manual_seed(1)

@@ -99,7 +99,7 @@ def test_with_fewer_keys_the_suit_is_found_and_at_r_16_the_querys_own_window_is_
         assert own[16] < 0.3 < 0.5 < own[8]
 
 
-def test_the_bug_makes_the_wrong_keys_notice_and_its_mend_is_the_packages(lesson):
+def test_the_bug_changes_the_wrong_keys_and_its_fix_is_the_packages(lesson):
     convolution = nn.Conv2d(32, 32, 8, stride=8)
     x = torch.randn(1, 128, 128, 32)
     windows = convolution(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1, 2)

@@ -158,7 +158,7 @@ def test_patch_embeddings_read_zeros_at_the_bottom_and_right_only_where_strides_
             assert not differs[1:-1, 1:-1].any()
 
 
-def test_an_untrained_encoder_hears_of_the_top_one_token_further_than_of_the_bottom():
+def test_in_an_untrained_encoder_the_top_reaches_one_token_further_than_the_bottom():
     grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 256, 256)
     for each in encoder_maps(encoder_with(0).double(), grey.contiguous())[:3]:
         for along in (
@@ -239,7 +239,7 @@ def test_on_scenes_the_row_is_read_without_padding_and_without_a_network():
     assert min(rows for rows, _ in scores.values()) > 0.08
     assert max(columns for _, columns in scores.values()) < 0.1
     assert abs(scores["zeros"][0] - scores["circular"][0]) < 0.1
-    for name in ("zeros", "circular"):  # judged on what it was fitted to, it looks better
+    for name in ("zeros", "circular"):  # evaluated on its own training data, it looks better
         fitted = features[name][:32]
         assert fit_probe(fitted).score(fitted)[0] > scores[name][0] + 0.05
 

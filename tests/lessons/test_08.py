@@ -110,7 +110,7 @@ def test_true_labels_lose_a_tenth_at_a_quarter_of_the_size(unseen):
     assert 0.86 < ceiling < 0.93
 
 
-def test_accuracy_flatters_who_sees_no_person_and_no_pole(unseen):
+def test_accuracy_flatters_a_model_that_sees_no_person_and_no_pole(unseen):
     labels = unseen[1]
     blind = labels.clone()
     blind[(labels == PERSON) | (labels == POLE)] = BUILDING

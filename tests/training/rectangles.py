@@ -1,4 +1,4 @@
-"""What the tests train: rectangles on a ground, drawn from a seed, and a model that takes 4 ms."""
+"""What the tests train on: rectangles drawn from a seed, and a model that takes 4 ms."""
 
 import numpy as np
 from PIL import Image

@@ -48,7 +48,7 @@ def test_a_run_leaves_its_curves(settings, data, tmp_path):
         assert np.array_equal(column, [float(row[name]) for row in theirs], equal_nan=True)
 
 
-def test_a_run_does_not_fail_for_want_of_matplotlib(settings, data, tmp_path, monkeypatch):
+def test_a_run_does_not_fail_without_matplotlib(settings, data, tmp_path, monkeypatch):
     import sys
 
     for name in [name for name in sys.modules if name.startswith("segformer_edu.plots")]:
@@ -104,7 +104,7 @@ def test_labels_are_moved_apart_and_no_further():
 
 
 @pytest.mark.parametrize("text", ["", "step,loss\n", "step,loss\n1,many\n"])
-def test_what_is_no_log_is_refused(tmp_path, text):
+def test_a_file_that_is_not_a_log_is_refused(tmp_path, text):
     (tmp_path / "log.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="not the log of a run"):
         read_log(tmp_path / "log.csv")

@@ -1,4 +1,4 @@
-"""A run that is killed again and again ends bit for bit as the one that nothing disturbed.
+"""A run that is killed again and again ends bit for bit like an undisturbed one.
 
 One process imports torch and forks the runs, so that a kill costs no new start. Half of the kills
 come at a random call of a function, half before a random operation on a file.
@@ -63,7 +63,7 @@ def main(folder):
     go(folder / "undisturbed")  # in this process, so that the others inherit what torch prepared
     calls = count_calls(folder / "run0")
     rng, left, number = random.Random(0), [KILLS, KILLS], 1
-    while any(left):  # as many runs as so many kills need
+    while any(left):  # as many runs as these kills need
         killed = [0, 0]
         for attempt in range(1000):
             kind = attempt % 2 if all(left) else int(not left[0])
@@ -109,7 +109,7 @@ def fork(folder, kill):
 
 
 def at_call(number):
-    """Kills this process as it calls its so many-th function."""
+    """Kills this process as it calls a function, counted from its start."""
     counted = itertools.count(1)
 
     def look(frame, event, argument):
@@ -120,7 +120,7 @@ def at_call(number):
 
 
 def before_file(number):
-    """Kills this process before its so many-th operation on a file of the run."""
+    """Kills this process before an operation on a file of the run, counted from its start."""
     counted = itertools.count(1)
 
     def look(event, arguments):

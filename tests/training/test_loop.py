@@ -1,4 +1,4 @@
-"""A run learns, logs, averages and accumulates as it says; and stops in words."""
+"""A run learns, logs, averages and accumulates as it says, and stops with a message."""
 
 import csv
 import errno
@@ -255,7 +255,7 @@ def test_a_damaged_checkpoint_is_refused(settings, data, tmp_path):
 
 
 def poisoned(step, number):
-    """compute_gradient, whose loss or gradient is no number at one step."""
+    """compute_gradient, whose loss or gradient is NaN at one step."""
 
     def compute(parts, batch, asked):
         loss, norm, stop = compute_gradient(parts, batch, asked)
@@ -270,7 +270,7 @@ def poisoned(step, number):
 
 
 @pytest.mark.parametrize("number", ["loss", "gradient"])
-def test_a_loss_that_is_no_number_stops_the_run_before_it_spoils_the_weights(
+def test_a_loss_of_nan_stops_the_run_before_it_spoils_the_weights(
     settings, data, tmp_path, assert_resumes, monkeypatch, number
 ):
     monkeypatch.setattr(loop_module, "compute_gradient", poisoned(7, number))
@@ -357,7 +357,7 @@ def test_a_full_disk_loses_nothing_and_says_so(
 
 
 def test_a_log_that_truly_cannot_grow_stops_the_run(settings, data, tmp_path, assert_resumes):
-    """The system itself refuses to make any file longer than 700 bytes."""
+    """The operating system refuses to make any file longer than 700 bytes."""
     resource = pytest.importorskip("resource", reason="the limit is one of Unix")
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (700, hard))
@@ -369,7 +369,7 @@ def test_a_log_that_truly_cannot_grow_stops_the_run(settings, data, tmp_path, as
     assert_resumes(settings.replace(validate_every=0, save_every=0), tmp_path / "run")
 
 
-def test_a_folder_that_may_not_be_written_to_is_said_so(settings, data, tmp_path, monkeypatch):
+def test_a_folder_that_may_not_be_written_to_is_reported(settings, data, tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -393,7 +393,7 @@ def test_a_folder_that_may_not_be_written_to_is_said_so(settings, data, tmp_path
         ({"precision": "fp16"}, "Use fp32"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_before_anything_is_written(
+def test_impossible_settings_are_refused_before_anything_is_written(
     settings, data, tmp_path, changes, words
 ):
     if "config" in changes:

@@ -1,4 +1,4 @@
-"""Who is decayed and who is not taught; the learning rate's course; the running average."""
+"""Which weights decay and which are not trained; the learning rate's course; the average."""
 
 import copy
 

@@ -62,7 +62,7 @@ def test_a_folder_is_read_as_the_settings_say(folder):
 
 
 @pytest.mark.parametrize("name", ["images", "masks", "classes"])
-def test_a_folder_of_which_something_is_not_said_is_refused(folder, name):
+def test_a_folder_with_a_missing_setting_is_refused(folder, name):
     empty = () if name == "classes" else ""
     with pytest.raises(ValueError, match=f"{name} is empty"):
         open_data(folder.replace(**{name: empty}))

@@ -110,7 +110,7 @@ def test_what_one_process_began_two_can_finish_that_share_no_folder(runs, monkey
     assert not any((folder / "1").iterdir())
 
 
-def test_only_one_of_them_speaks(runs):
+def test_only_one_process_prints(runs):
     folder, launched = runs
     assert launched.stdout.count("12 steps") == 1
     assert "images/s" in launched.stderr and launched.stderr.count("100%") <= 2

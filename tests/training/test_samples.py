@@ -77,7 +77,7 @@ def test_processes_share_whole_batches_and_no_picture_twice():
         assert all(torch.equal(a, b) for a, b in zip(whole, alone, strict=True))
 
 
-def test_pictures_of_several_sizes_meet_only_their_like():
+def test_pictures_are_batched_only_with_others_of_their_size():
     class Mixed(Rectangles):
         def picture(self, index):
             image, labels = super().picture(index)
@@ -87,7 +87,7 @@ def test_pictures_of_several_sizes_meet_only_their_like():
     assert [tuple(images.shape) for images, _ in groups] == [(3, 3, 20, 32), (4, 3, 32, 32)]
 
 
-def test_a_remembered_picture_is_made_once_and_memory_is_kept_to():
+def test_a_cached_picture_is_made_once_and_the_memory_limit_is_kept():
     class Counting(Rectangles):
         made = 0
 

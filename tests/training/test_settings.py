@@ -1,4 +1,4 @@
-"""Settings refuse what cannot be, and come back from YAML and from flags as they went."""
+"""Impossible settings are refused; possible ones survive YAML and flags unchanged."""
 
 import math
 from dataclasses import fields
@@ -124,7 +124,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
-def test_settings_that_cannot_be_are_refused(case):
+def test_impossible_settings_are_refused(case):
     changes, *words = case
     with pytest.raises(ValueError) as refusal:
         Settings().replace(**changes)
