@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -147,25 +146,26 @@ def write(config: SegFormerConfig, state: Mapping[str, Tensor], folder: str | Pa
 
 
 def _replace_files(folder: Path, config: bytes, weights: bytes) -> None:
-    """Write both files to a folder inside, then move them: no reader sees half a file."""
+    """Write both files under other names, then move them: no reader sees half of one."""
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     old_config = (folder / CONFIG).read_bytes() if (folder / CONFIG).exists() else None
+    new_config, new_weights = (folder / f".{name}.{os.getpid()}.part" for name in (CONFIG, WEIGHTS))
     try:
-        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
-            new_config, new_weights = Path(temporary, CONFIG), Path(temporary, WEIGHTS)
-            new_config.write_bytes(config)
-            new_weights.write_bytes(weights)
-            os.replace(new_config, folder / CONFIG)
-            try:
-                os.replace(new_weights, folder / WEIGHTS)
-            except BaseException:  # the old weights are still there, so put their config back
-                if old_config is None:
-                    (folder / CONFIG).unlink()
-                else:
-                    (folder / CONFIG).write_bytes(old_config)
-                raise
+        new_config.write_bytes(config)
+        new_weights.write_bytes(weights)
+        os.replace(new_config, folder / CONFIG)
+        try:
+            os.replace(new_weights, folder / WEIGHTS)
+        except BaseException:  # the old weights are still there: so must be their config
+            if old_config is None:
+                (folder / CONFIG).unlink()
+            else:
+                (folder / CONFIG).write_bytes(old_config)
+            raise
     except BaseException:  # Ctrl-C among them
+        new_config.unlink(missing_ok=True)
+        new_weights.unlink(missing_ok=True)
         if made:
             folder.rmdir()
         raise

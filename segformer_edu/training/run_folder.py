@@ -14,7 +14,6 @@ import contextlib
 import csv
 import io
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,11 +110,8 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove what a killed run left half written."""
-        for part in self.path.glob(".*.part"):
+        for part in self.path.rglob(".*.part"):
             part.unlink()
-        for pattern in (".best.*", ".last.*"):
-            for unfinished in self.path.glob(pattern):
-                shutil.rmtree(unfinished)
 
     def log(self, row: Sequence[float]) -> None:
         """Add a step, the first number of the row, to the log."""

@@ -4,6 +4,7 @@ import builtins
 import errno
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -151,24 +152,39 @@ def not_permitted(*_, **__):
     raise PermissionError(errno.EACCES, "Permission denied")
 
 
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
     "owner, name, failure",
     [
         (Path, "write_bytes", disk_full),
         (os, "replace", not_permitted),
-        (os, "mkdir", not_permitted),
+        (os, "replace", interrupted),
     ],
-    ids=["disk full", "folder not writable", "parent not writable"],
+    ids=["disk full", "folder not writable", "Ctrl-C"],
 )
 def test_a_write_that_fails_changes_nothing(owner, name, failure, written, model, monkeypatch):
     folder, unchanged = written
     other = SegFormer(model.config.replace(num_classes=3))
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, failure)
-        with pytest.raises(OSError, match=r"could not be written to .*unchanged. Free some space"):
+        with pytest.raises((OSError, KeyboardInterrupt)) as caught:
             other.save_pretrained(folder)
+    if caught.type is not KeyboardInterrupt:
+        assert re.search(r"could not be written to .*unchanged. Free some space", str(caught.value))
     assert unchanged()
     assert SegFormer.from_pretrained(folder).config.num_classes == 5
+
+
+@pytest.mark.parametrize("name", ["write_bytes", "mkdir"])
+def test_a_folder_that_cannot_be_filled_is_not_made(name, model, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, name, disk_full if name == "write_bytes" else not_permitted)
+        with pytest.raises(OSError, match="could not be written to"):
+            model.save_pretrained(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("blocked, other", [FILES, FILES[::-1]])
