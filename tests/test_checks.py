@@ -1,5 +1,7 @@
 """What the parts of the model refuse; the error names the part that was called."""
 
+import re
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from segformer_edu import (
 )
 from segformer_edu.attention import SpatialReduction
 from segformer_edu.checks import check_logits_and_labels
+from segformer_edu.decoder import FoldedDecoder
 
 TOO_SMALL = [
     ("OverlapPatchEmbedding", lambda x: OverlapPatchEmbedding(8, 8, 3, 2)(x), (1, 8, 0, 3)),
@@ -93,9 +96,43 @@ def test_a_label_of_64_bits_may_be_ignored(ignore_index, allowed):
             check_logits_and_labels(logits, labels, ignore_index)
 
 
-def test_an_empty_map_is_called_so():
-    with pytest.raises(ValueError, match="^MixFFN needs at least 1×1 here; got 0×3. .* is empty"):
-        MixFFN(8, 8)(torch.zeros(1, 0, 3, 8))
+@pytest.mark.parametrize(
+    ("part", "shape", "words"),
+    [
+        (
+            MixFFN(8, 8),
+            (1, 0, 3, 8),
+            "MixFFN needs at least 1×1 here; got 0×3. Enlarge the image, or look why it is empty.",
+        ),
+        (
+            SpatialReduction(8, 4),
+            (1, 3, 9, 8),
+            "SpatialReduction needs at least 4×4 here, or attention "
+            "has no key left; got 3×9. Enlarge the image, or lower the reduction ratio.",
+        ),
+    ],
+)
+def test_the_refusal_of_a_small_map_is_a_whole_sentence(part, shape, words):
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        part(torch.zeros(shape))
+
+
+def test_a_folded_decoder_takes_a_single_token():
+    folded = FoldedDecoder(AllMLPDecoder((4,), 6, 3).eval())
+    assert folded([torch.randn(1, 4, 1, 1)]).shape == (1, 3, 1, 1)
+
+
+def test_a_replica_whose_parameters_are_plain_tensors_runs():
+    """As DataParallel makes them."""
+    encoder = MixTransformer(SegFormerConfig.named("nano")).eval()
+    images = torch.randn(1, 3, 64, 64)
+    expected = encoder(images)
+    for module in encoder.modules():
+        for name in list(module._parameters):
+            tensor = module._parameters.pop(name)
+            setattr(module, name, None if tensor is None else tensor.detach())
+    assert not list(encoder.parameters())
+    torch.testing.assert_close(encoder(images), expected)
 
 
 def test_shapes_can_be_found_without_memory():
