@@ -94,7 +94,7 @@ class SegFormer(nn.Module):
             config: which SegFormer this is. If left out, it is read from the config.json beside the
                 weights, or is the published variant that they fit, with a block_norm_eps of 1e-5
                 for weights from transformers and 1e-6 for others.
-                num_classes: number of classes. If the file holds an encoder only, a decoder starts
+            num_classes: number of classes. If the file holds an encoder only, a decoder starts
                 from random weights; if it has another number, a classifier does, with a warning.
 
         Raises:
