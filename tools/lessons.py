@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jupytext
@@ -22,7 +23,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
+from segformer_edu.exercises import all_exercises
 from tools.mirror import definition, public_definitions
+from tools.pace import pace
 from tools.prose import CLAIM, Claims, bare_numbers, claims_of, fill, load_claims
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,21 +72,41 @@ def assemble(source: Path, claims: Claims) -> NotebookNode:
     notebook = nbformat.v4.new_notebook(metadata=METADATA)
     seen: Counter[str] = Counter()
     for index, cell in enumerate(jupytext.read(source, fmt="py:percent").cells, start=1):
-        tags = cell.metadata.get("tags", [])
         digest = hashlib.sha256(f"{cell.cell_type} {cell.source}".encode()).hexdigest()[:8]
         seen[digest] += 1
         cell.id = f"{source.name[:2]}-{digest}-{seen[digest]}"
         cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note of blank lines
         cell.source = cell.source.strip("\n")  # a formatter keeps those above a class
-        try:
-            if "mirror" in tags:
+        if "mirror" in cell.metadata.get("tags", []):
+            with _named(source, index):
                 cell.source = definition(mirrored(cell.source))
-            elif cell.cell_type == "markdown":
-                cell.source = fill(cell.source, claims)
-        except (LookupError, TypeError) as error:
-            raise LessonError(f"{source.name}, cell {index}: {error}") from error
         notebook.cells.append(cell)
+    claims = claims | _minutes(source.name[:2], notebook.cells)
+    for index, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type == "markdown":
+            with _named(source, index):
+                cell.source = fill(cell.source, claims)
     return notebook
+
+
+@contextmanager
+def _named(source: Path, index: int) -> Iterator[None]:
+    """Name the cell in which a mirror or a claim is wrong."""
+    try:
+        yield
+    except (LookupError, TypeError) as error:
+        raise LessonError(f"{source.name}, cell {index}: {error}") from error
+
+
+def _minutes(lesson: str, cells: list[NotebookNode]) -> Claims:
+    """What every lesson may state: how long its parts take."""
+    core, further = pace(cells)
+    exercises = sum(each.minutes for each in all_exercises().values() if each.id[:2] == lesson)
+    return {
+        "core_minutes": lambda: str(core),
+        "further_minutes": lambda: str(further),
+        "exercise_minutes": lambda: str(exercises),
+    }
 
 
 def mirrored(text: str) -> str:

@@ -1,4 +1,5 @@
-"""The exercises of the lessons: `check` an answer, ask for a `hint`, see the `solution`.
+"""The exercises of the lessons: `check` an answer, ask for a `hint`, see the `solution`; and
+`compare` a prediction with what came out.
 
 Each lesson's exercises are in lessonNN.py beside this file; exercise.py says how one is written.
 """
@@ -12,8 +13,9 @@ from functools import cache
 from typing import Any
 
 from segformer_edu.exercises.exercise import REGISTRY, Exercise, Text, Verdict, judge
+from segformer_edu.exercises.prediction import compare
 
-__all__ = ["check", "hint", "solution"]
+__all__ = ["check", "compare", "hint", "solution"]
 
 _hints_shown: Counter[str] = Counter()
 

@@ -296,3 +296,9 @@ def test_names_choose_lessons():
     assert lessons.chosen(every, ["01"]) == every[1:]
     with pytest.raises(lessons.LessonError, match="starts with '02'"):
         lessons.chosen(every, ["02"])
+
+
+def test_a_lesson_may_state_its_minutes(notebooks):
+    stated = "{{core_minutes}}, {{further_minutes}} and {{exercise_minutes}} minutes"
+    write(notebooks, markdown(stated))
+    assert "5, 0 and 0 minutes" in nbformat.read(notebooks / f"{STEM}.ipynb", 4).cells[-1].source
