@@ -47,7 +47,8 @@ def _add_setting(group: Any, name: str, hint: Any, text: str) -> None:
         )
         return
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{text} [{shown}]"}
+    help = f"{text} [{shown}]" if shown != "" else text
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help}
     if hint is bool:
         options["action"] = argparse.BooleanOptionalAction
     else:

@@ -32,58 +32,78 @@ class Settings:
         ValueError: names the setting, its value and the rule that it breaks.
     """
 
-    model: str = setting("nano", "variant that starts from random weights: nano, b0 … b5", "model")
-    weights: str = setting("", "start from these instead: a folder, a file, a hub id", "model")
-    config: dict[str, Any] = setting({}, "fields of the model's config to change", "model")
+    model: str = setting("nano", "the variant to train from random weights: nano, b0 … b5", "model")
+    weights: str = setting("", "weights to start from instead: a folder, a file, a hub id", "model")
+    config: dict[str, Any] = setting({}, "a field of the model's config and its new value", "model")
 
     data: str = setting("scenes", "scenes (drawn), folder (your own) or pets (Oxford-IIIT)", "data")
-    size: int = setting(96, "side of a training picture, in pixels", "data")
+    size: int = setting(96, "side of a training picture in pixels", "data")
     pictures: int = setting(2000, "scenes: how many to train on", "data")
     validation: int = setting(
-        200, "how many pictures to validate on; 0 for all, except of scenes", "data"
+        200, "how many pictures to validate on; 0 takes all (not with scenes)", "data"
     )
     images: str = setting("", "folder: where the images are", "data")
-    masks: str = setting("", "folder: where their masks are, by the same names", "data")
+    masks: str = setting("", "folder: where their masks are; a mask has its image's name", "data")
     classes: tuple[str, ...] = setting((), "folder: names of classes 0, 1, 2, …", "data")
     values: tuple[int, ...] = setting(
-        (), "folder: numbers of the classes in the masks, if not 0, 1, 2, …", "data"
+        (), "folder: how the masks number the classes, if not 0, 1, 2, …", "data"
     )
-    ignore: tuple[int, ...] = setting((255,), "folder: numbers in the masks to ignore", "data")
-    root: str = setting("", "pets: where the data are or will be; empty for the cache", "data")
-    border: str = setting("class", "pets: class, or ignore", "data")
-    fit: int = setting(0, "folder, pets: fit pictures into this side first; 0: do not", "data")
-    workers: int = setting(0, "processes that prepare pictures, for each that trains", "data")
+    ignore: tuple[int, ...] = setting(
+        (255,), "folder: numbers in the masks that do not count", "data"
+    )
+    root: str = setting("", "pets: where the data are, or will be stored; empty: the cache", "data")
+    border: str = setting(
+        "class", "pets: whether the border is a class, or ignored: class, ignore", "data"
+    )
+    fit: int = setting(0, "folder, pets: scale pictures into this side first; 0: do not", "data")
+    workers: int = setting(0, "extra processes that prepare pictures, per training process", "data")
     cache_mb: int = setting(
-        512, "megabytes for keeping pictures, so that each is made once", "data"
+        512, "megabytes in which pictures are kept, so that each is made once", "data"
     )
 
-    scale: tuple[float, ...] = setting((0.5, 2.0), "bounds of the resizing", "augmentation")
-    flip: float = setting(0.5, "how often left and right are exchanged", "augmentation")
-    colour: float = setting(0.4, "largest change of the colours, 0 to 1", "augmentation")
+    scale: tuple[float, ...] = setting(
+        (0.5, 2.0), "smallest and largest factor of the random resizing", "augmentation"
+    )
+    flip: float = setting(0.5, "probability that left and right are exchanged", "augmentation")
+    colour: float = setting(
+        0.4, "largest change of the colours, from 0 (none) to 1", "augmentation"
+    )
 
     steps: int = setting(1150, "optimizer steps", "optimizer")
-    batch_size: int = setting(16, "pictures in a step, over all processes", "optimizer")
+    batch_size: int = setting(16, "pictures in a step, over all processes together", "optimizer")
     accumulation: int = setting(
         1,
-        "parts in which a batch is computed, to save memory; BatchNorm sees each alone",
+        "parts in which a batch is computed to save memory; BatchNorm sees each part alone",
         "optimizer",
     )
-    learning_rate: float = setting(8e-3, "the highest, after the warm-up", "optimizer")
-    head_lr_factor: float = setting(
-        1.0, "the decoder's rate, divided by the encoder's", "optimizer"
+    learning_rate: float = setting(
+        8e-3, "the highest learning rate, reached after the warm-up", "optimizer"
     )
-    weight_decay: float = setting(0.01, "of matrices; norms and biases have none", "optimizer")
-    warmup_steps: int = setting(50, "steps in which the rate rises", "optimizer")
-    power: float = setting(1.0, "of the poly schedule, after the warm-up", "optimizer")
-    clip_norm: float = setting(1.0, "longest gradient allowed; 0 for any", "optimizer")
-    class_weights: bool = setting(True, "count rare classes more: 1/√frequency", "optimizer")
-    ema_decay: float = setting(0.0, "of the weights' running average; 0 for none", "optimizer")
+    head_lr_factor: float = setting(
+        1.0, "how many times the encoder's learning rate the decoder has", "optimizer"
+    )
+    weight_decay: float = setting(
+        0.01, "decay of matrices and kernels; norms and biases have none", "optimizer"
+    )
+    warmup_steps: int = setting(50, "steps in which the learning rate rises", "optimizer")
+    power: float = setting(
+        1.0, "power of the poly schedule, which follows the warm-up", "optimizer"
+    )
+    clip_norm: float = setting(
+        1.0, "a longer gradient is scaled to this length; 0: never", "optimizer"
+    )
+    class_weights: bool = setting(
+        True, "weigh each class by 1/√frequency, so that rare ones count more", "optimizer"
+    )
+    ema_decay: float = setting(
+        0.0, "decay of the weights' running average; 0: no average", "optimizer"
+    )
 
     precision: str = setting("fp32", "fp32, bf16 or fp16 (GPUs); weights stay fp32", "run")
     cpu: bool = setting(False, "use the CPU even where there is a GPU", "run")
-    seed: int = setting(0, "of weights, order, augmentation, dropout", "run")
-    validate_every: int = setting(230, "steps between validations; 0 for one at the end", "run")
-    save_every: int = setting(230, "steps between checkpoints; 0 for one at the end", "run")
+    seed: int = setting(0, "seed of weights, order, augmentation and dropout", "run")
+    validate_every: int = setting(230, "steps between validations; 0: one, at the end", "run")
+    save_every: int = setting(230, "steps between checkpoints; 0: one, at the end", "run")
 
     def __post_init__(self) -> None:
         for name, hint in TYPES.items():
