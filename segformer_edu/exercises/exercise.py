@@ -8,26 +8,37 @@ diagnosis of what is wrong with it, or None when it is right.
 
     @exercise("99.1", "The area of a map", stars=1, minutes=2, solution=area, hints=["Count."])
     def examine_area(answer):
+        def draw(rng):
+            return rng.randint(1, 20), rng.randint(1, 20)
+
         mistakes = {"that is the perimeter": lambda height, width: 2 * (height + width)}
-        return diagnose(answer, area, [(3, 4), (1, 7)], mistakes)
+        return diagnose(answer, area, [(3, 4), (1, 7), *drawn(draw)], mistakes)
+
+Two things hold for all examiners. Every call of the answer gets inputs of its own, so what it does
+to them reaches neither the reference nor the next call. And an answer that is right in another form
+is right: an array or a tensor for a list, a `map` or a generator for a tuple, a fraction for a
+number.
 """
 
 from __future__ import annotations
 
+import copy
 import dis
 import inspect
 import math
 import numbers
+import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from decimal import Decimal
+from functools import update_wrapper
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Examiner = Callable[[Any], str | None]
 
@@ -129,19 +140,28 @@ def judge(exercise: Exercise, answer: Any) -> Verdict:
     if is_stub(answer):
         return later
     described, fits = expectation(exercise.solution)
+    answer = _plain(answer)
     if not fits(answer):
         kind = type(answer).__name__
         return Verdict("Incorrect", f"the answer is {described}; this is of type {kind}.")
+    if callable(answer) and not isinstance(answer, type):
+        answer = _Watched(answer)
     try:
-        diagnosis = exercise.examine(_watched(answer))
+        diagnosis = exercise.examine(answer)
     except NotAttempted:
         return later
     except Exception as error:  # the examiner runs the learner's code, which may raise anything
-        message = str(error).partition("\n")[0]
-        if "ellipsis" in message.lower():  # it ran into a `...` that is still to be filled in
-            return later
-        return Verdict("Incorrect", f"your code stopped with {type(error).__name__}: {message}")
-    return Verdict("Incorrect", diagnosis) if diagnosis else Verdict("Correct", exercise.takeaway)
+        diagnosis = f"your code stopped with {_Stopped(error)}"
+    status, message = ("Incorrect", diagnosis) if diagnosis else ("Correct", exercise.takeaway)
+    if isinstance(answer, _Watched) and answer.changed_inputs:
+        message += f" ({CHANGES_INPUTS})"
+    return Verdict(status, message)
+
+
+CHANGES_INPUTS = (
+    "Your function also changes what it is given, and its caller may still need that. It is safer "
+    "to work on a copy, such as x.clone(), and without += and methods whose name ends in _."
+)
 
 
 def is_stub(answer: Any) -> bool:
@@ -191,46 +211,145 @@ def diagnose(
         mistakes: diagnosis → a function that makes this mistake. The answer has made it when the
             two agree on every case.
     """
-    results = [_with_tensors(answer(*case)) for case in cases]
-    wanted = [solution(*case) for case in cases]
-    if same(results, wanted):
+    results = [_outcome(answer, case) for case in cases]
+    wanted = [_plain(solution(*_own(case))) for case in cases]
+    where = next((i for i, want in enumerate(wanted) if not same(results[i], want)), None)
+    if where is None:
         return None
     for diagnosis, mistake in mistakes.items():
-        if same(results, [mistake(*case) for case in cases]):
+        if all(
+            same(result, _outcome(mistake, case))
+            for result, case in zip(results, cases, strict=True)
+        ):
             return diagnosis
-    where = next(index for index, want in enumerate(wanted) if not same(results[index], want))
+    result, want = results[where], wanted[where]
     given = ", ".join(map(_brief, cases[where]))
-    return f"for ({given}) it gives {_brief(results[where])}, which is not right."
+    if isinstance(result, _Stopped):
+        return f"for ({given}) your code stopped with {result}"
+    if isinstance(result, Tensor) and isinstance(want, Tensor) and result.ndim and want.ndim:
+        wrong = "shape" if result.shape != want.shape else "numbers"
+        return f"for ({given}) it gives {_brief(result)}, and the {wrong} should be different."
+    return f"for ({given}) it gives {_brief(result)}, which is not right."
+
+
+def drawn(draw: Callable[[random.Random], tuple[Any, ...]], count: int = 20) -> list[tuple]:
+    """Cases drawn at random, always the same ones, the smallest first, so that a diagnosis shows
+    that one.
+
+    Args:
+        draw: makes one case, from all that the exercise allows, of the numbers that it is given.
+        count: how many.
+    """
+    return sorted((draw(random.Random(seed)) for seed in range(count)), key=_size)
+
+
+def normal(rng: random.Random, *shape: int) -> Tensor:
+    """Normally distributed numbers, for a case that is drawn."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(rng.getrandbits(32)))
 
 
 def same(left: Any, right: Any, tolerance: float = 1e-5) -> bool:
-    """Equal in value and shape: numbers and tensors up to rounding, tuples and lists by their
-    parts.
+    """Whether `left`, in whatever form, has the values and the shape of `right`.
+
+    Whole numbers are compared exactly, other numbers up to rounding, and tensors up to rounding of
+    their largest number. nan equals itself, and None where nan is meant.
     """
+    if isinstance(left, Tensor) and isinstance(right, Tensor) and left.shape == right.shape:
+        return _close(left, right, tolerance)
     if isinstance(left, (tuple, list)) and isinstance(right, (tuple, list)):
         return len(left) == len(right) and all(
             same(a, b, tolerance) for a, b in zip(left, right, strict=True)
         )
-    if isinstance(left, Tensor) and isinstance(right, Tensor) and left.shape == right.shape:
-        return torch.allclose(left.double(), right.double(), rtol=tolerance, atol=tolerance)
+    if isinstance(left, (tuple, list)) and isinstance(right, Tensor):
+        stacked = _stacked(left)
+        return (
+            stacked is not None
+            and stacked.shape == right.shape
+            and _close(stacked, right, tolerance)
+        )
+    if isinstance(left, Tensor) and isinstance(right, (tuple, list)):
+        return left.ndim > 0 and same(left.tolist(), right, tolerance)
+    left, right = _single(left), _single(right)
     if _is_number(left) and _is_number(right):
-        return math.isclose(left, right, rel_tol=tolerance, abs_tol=1e-12)
+        if isinstance(left, numbers.Rational) and isinstance(right, numbers.Rational):
+            return left == right
+        whole = isinstance(right, numbers.Integral)
+        relative = min(tolerance, COUNTING) if whole else tolerance
+        return math.isclose(left, right, rel_tol=relative, abs_tol=1e-12) or (
+            math.isnan(left) and math.isnan(right)
+        )
+    if left is None and _is_number(right):
+        return math.isnan(right)
     return type(left) is type(right) and not isinstance(left, Tensor) and left == right
 
 
-def _with_tensors(value: Any) -> Any:
-    """NumPy arrays of numbers as tensors, because an answer may be computed with either."""
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        return torch.as_tensor(value)
-    if type(value) in (tuple, list):
-        return type(value)(map(_with_tensors, value))
+COUNTING = 1e-9  # how far a float may lie from a whole number, relatively, and still mean it
+
+
+def _close(left: Tensor, right: Tensor, tolerance: float) -> bool:
+    """`same` for tensors of one shape."""
+    tolerance = tolerance if right.is_floating_point() else min(tolerance, COUNTING)
+    left, right = left.double(), right.double()
+    finite = right[right.isfinite()].abs()
+    scale = finite.max().item() if finite.numel() else 0.0
+    allowed = tolerance * (scale or 0.01)  # of zeros alone, as much as a sum of small numbers errs
+    return torch.allclose(left, right, rtol=0, atol=allowed, equal_nan=True)
+
+
+def _stacked(parts: Any) -> Tensor | None:
+    """Lists of numbers or tensors as one tensor; None where their shapes do not agree."""
+    if isinstance(parts, (tuple, list)):
+        tensors = [_stacked(part) for part in parts]
+        shapes = {None if tensor is None else tensor.shape for tensor in tensors}
+        if None in shapes or len(shapes) > 1:
+            return None
+        return (
+            torch.stack([tensor for tensor in tensors if tensor is not None])
+            if tensors
+            else torch.empty(0)
+        )
+    if isinstance(parts, Tensor):
+        return parts.double()
+    if parts is None or isinstance(parts, numbers.Real):
+        return torch.tensor(math.nan if parts is None else float(parts), dtype=torch.float64)
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """A value in the form in which examiners read it: arrays as tensors, whatever hands out values
+    one by one as a list, numbers of other libraries as Python's.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.as_tensor(value) if value.dtype.kind in "biuf" else _plain(value.tolist())
+    if isinstance(value, Decimal):
+        return float(value)
+    if type(value) is tuple:
+        return tuple(map(_plain, value))
+    one = (str, bytes, Mapping, set, frozenset, type, Tensor, nn.Module)
+    if isinstance(value, Iterable) and not isinstance(value, one):
+        return list(map(_plain, value))
     return value
 
 
+def _single(value: Any) -> Any:
+    """A tensor of one number and no axis as that number."""
+    return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+
+
 def _is_number(value: Any) -> bool:
-    if isinstance(value, Tensor):
-        return value.ndim == 0
+    value = _single(value)
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _size(value: Any) -> float:
+    """How large a case is, to find the smallest."""
+    if isinstance(value, Tensor):
+        return value.numel()
+    if isinstance(value, (tuple, list)):
+        return len(value) + sum(map(_size, value))
+    return abs(value) if _is_number(value) else 0
 
 
 def _brief(value: Any) -> str:
@@ -245,19 +364,78 @@ def _brief(value: Any) -> str:
         return f"({', '.join(map(_brief, value))}{',' * (len(value) == 1)})"
     if callable(value):
         return "a function"
+    value = _single(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _watched(answer: Any) -> Any:
-    """A function that stops the examination when it returns `...`; anything else as it is."""
-    if not isinstance(answer, FunctionType):
-        return answer
+class _Stopped:
+    """An exception in place of a result; equal to another of its type."""
 
-    @wraps(answer)
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        result = answer(*args, **kwargs)
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Stopped) and type(self.error) is type(other.error)
+
+    def __str__(self) -> str:
+        first_line = str(self.error).partition("\n")[0]
+        return f"{type(self.error).__name__}: {first_line}"
+
+
+def _outcome(function: Callable[..., Any], case: tuple[Any, ...]) -> Any:
+    """What a function gives for inputs of its own, or how it stopped."""
+    try:
+        return _plain(function(*_own(case)))
+    except NotAttempted:
+        raise
+    except Exception as error:  # the learner's code may raise anything
+        return _Stopped(error)
+
+
+class _Watched:
+    """The learner's function. Each call gets inputs of its own, and gives its result in plain form;
+    the examination stops when that is `...`.
+    """
+
+    def __init__(self, answer: Callable[..., Any]) -> None:
+        update_wrapper(self, answer)  # inspect.unwrap leads back to it
+        self.answer, self.changed_inputs = answer, False
+
+    def __call__(self, *args: Any) -> Any:
+        own = _own(args)
+        try:
+            result = _plain(self.answer(*own))
+        except Exception as error:
+            if "ellipsis" in str(error).lower():  # a `...` that is still to be filled in
+                raise NotAttempted from error
+            raise
         if is_stub(result):
             raise NotAttempted
+        self.changed_inputs |= _was_changed(own, args)
         return result
 
-    return watched
+
+def _own(value: Any) -> Any:
+    """A copy that shares no memory with the value; only functions are handed on as they are."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, np.ndarray | nn.Module):
+        return copy.deepcopy(value)
+    if isinstance(value, tuple | list):
+        return type(value)(map(_own, value))
+    if isinstance(value, dict):
+        return {key: _own(part) for key, part in value.items()}
+    return value
+
+
+def _was_changed(own: Any, given: Any) -> bool:
+    """Whether an input, `own`, is no longer what it was copied from."""
+    if isinstance(given, Tensor):
+        return not same(own, given, tolerance=0)
+    if isinstance(given, np.ndarray):
+        return not np.array_equal(own, given)
+    if isinstance(given, dict):
+        own, given = [*own.items()], [*given.items()]
+    if isinstance(given, tuple | list):
+        return len(own) != len(given) or any(map(_was_changed, own, given))
+    return isinstance(given, (numbers.Number, str)) and own != given

@@ -1,16 +1,29 @@
 """Every exercise accepts its solution, leaves a stub alone, and tells wrong answers apart."""
 
 import importlib
+import random
 import re
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from segformer_edu.exercises import all_exercises, check, hint, solution
-from segformer_edu.exercises.exercise import REGISTRY, Exercise, diagnose, exercise, judge, same
+from segformer_edu.exercises.exercise import (
+    REGISTRY,
+    Exercise,
+    diagnose,
+    drawn,
+    exercise,
+    judge,
+    normal,
+    same,
+)
 
 SOURCES = Path(__file__).resolve().parents[2] / "notebooks" / "source"
 EVERY = list(all_exercises().values())
@@ -95,7 +108,9 @@ def scratch() -> Exercise:
 
 def test_an_error_in_the_answer_is_a_diagnosis(scratch: Exercise) -> None:
     verdict = judge(scratch, lambda height, width: height / 0)
-    assert repr(verdict) == "Incorrect: your code stopped with ZeroDivisionError: division by zero"
+    assert repr(verdict) == (
+        "Incorrect: for (3, 5) your code stopped with ZeroDivisionError: division by zero"
+    )
     assert "takes 1 positional argument" in judge(scratch, lambda height: height).message
 
 
@@ -110,6 +125,146 @@ def test_a_case_is_shown_in_words_where_values_would_not_help() -> None:
     assert verdict == (
         "for (a tensor of shape (2, 3), [a function, (0.1235,)]) it gives [], which is not right."
     )
+
+
+def test_a_tensor_is_wrong_in_its_shape_or_in_its_numbers() -> None:
+    case = (torch.ones(2, 3),)
+    shape = diagnose(lambda x: x.T, lambda x: x, [case], {})
+    assert shape and shape.endswith(
+        "gives a tensor of shape (3, 2), and the shape should be different."
+    )
+    numbers = diagnose(lambda x: 2 * x, lambda x: x, [case], {})
+    assert numbers and numbers.endswith("(2, 3), and the numbers should be different.")
+
+
+def test_a_mistake_that_stops_on_some_cases_is_known_by_the_others() -> None:
+    cases = [(0,), (1,), (2,)]
+    mistakes = {
+        "always one": lambda n: 1,
+        "upside down": lambda n: 1 / n,
+        "square": lambda n: n * n,
+    }
+    assert diagnose(lambda n: n**-1, lambda n: n, cases, mistakes) == "upside down"
+    stopped = diagnose(lambda n: 2 / n, lambda n: n, cases, mistakes)
+    assert stopped == "for (0) your code stopped with ZeroDivisionError: division by zero"
+
+
+def scaled_in_place(x, factor):
+    x *= factor
+    return x
+
+
+def scaled_in_place_twice(x, factor):
+    x *= factor
+    return x * factor
+
+
+def zeroed(x, factor):
+    return x.zero_()
+
+
+@pytest.fixture
+def scaling() -> Exercise:
+    def scaled(x, factor):
+        return x * factor
+
+    def examine(answer):
+        cases = [(torch.ones(2, 3), 2.0), (torch.ones(3), 3.0)]
+        mistakes = {"too far": lambda x, factor: scaled_in_place_twice(x, factor)}
+        return diagnose(answer, scaled, cases, mistakes)
+
+    return Exercise("99.3", "Scale", 1, 1, scaled, ("Multiply.",), "so it is.", examine)
+
+
+def test_what_an_answer_does_to_its_inputs_reaches_no_one_else(scaling: Exercise) -> None:
+    right = judge(scaling, scaled_in_place)
+    assert right and right.message.startswith("so it is. (Your function also changes what it is")
+    wrong = judge(scaling, scaled_in_place_twice)
+    assert wrong.message.startswith("too far (Your function also changes what it is given")
+    assert "the numbers should be different" in judge(scaling, zeroed).message
+    assert "changes" not in judge(scaling, scaling.solution).message
+
+
+@pytest.mark.parametrize(
+    ("given", "change", "told"),
+    [
+        ([3, 1, 2], list.sort, True),
+        ([torch.ones(2)], lambda parts: parts[0].zero_(), True),
+        ({"a": [1]}, lambda parts: parts["a"].append(2), True),
+        (np.ones(2), lambda array: array.fill(0), True),
+        (torch.full((2,), torch.nan), lambda x: x.isnan(), False),
+        (nn.Linear(2, 1), lambda layer: nn.init.zeros_(layer.weight), False),
+        (len, lambda function: function, False),
+    ],
+)
+def test_inputs_of_every_kind_are_the_calls_own(given, change, told: bool) -> None:
+    def examine(answer):
+        answer(given)
+
+    def answer(value):
+        change(value)
+        return 1
+
+    def shown() -> str:
+        return repr(given.weight) if isinstance(given, nn.Module) else repr(given)
+
+    before = shown()
+    asked = Exercise("99.4", "Change", 1, 1, answer, ("No.",), "so it is.", examine)
+    assert ("changes what it is given" in judge(asked, answer).message) is told
+    assert shown() == before
+
+
+def test_a_gradient_passes_through_the_copy() -> None:
+    x = torch.ones(2, requires_grad=True)
+    examine = lambda answer: answer(x).sum().backward()  # noqa: E731
+    asked = Exercise("99.4", "Double", 1, 1, examine, ("No.",), "so it is.", examine)
+    assert judge(asked, lambda x: 2 * x)
+    assert x.grad is not None and x.grad.tolist() == [2, 2]
+
+
+def counted(n):
+    return list(range(n))
+
+
+def each_counted(n):
+    yield from range(n)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        range,
+        np.arange,
+        torch.arange,
+        lambda n: tuple(range(n)),
+        lambda n: map(float, range(n)),
+        lambda n: (k for k in range(n)),
+        lambda n: dict.fromkeys(range(n)).keys(),
+        lambda n: [torch.tensor(k) for k in range(n)],
+        lambda n: [np.array(k) for k in range(n)],
+        lambda n: [np.float32(k) for k in range(n)],
+        lambda n: [Fraction(k, 1) for k in range(n)],
+        lambda n: np.array([Decimal(k) for k in range(n)]),
+        each_counted,
+    ],
+)
+def test_right_in_another_form_is_right(answer) -> None:
+    cases = [(1,), (4,)]
+    for right in (counted, torch.arange):
+        assert diagnose(answer, right, cases, {}) is None
+        assert diagnose(lambda n: answer(n + 1), right, cases, {}) is not None
+
+
+def test_cases_are_drawn_the_same_each_time_and_the_smallest_first() -> None:
+    def draw(rng: random.Random) -> tuple:
+        return rng.randint(1, 9), normal(rng, rng.randint(1, 9), 2)
+
+    cases = drawn(draw)
+    assert len(cases) == 20 and same(cases, drawn(draw))
+    assert len(drawn(draw, count=3)) == 3
+    sizes = [number + x.numel() for number, x in cases]
+    assert sizes == sorted(sizes) and len(set(sizes)) > 5
+    assert not same(normal(random.Random(0), 4), normal(random.Random(1), 4))
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x, 1), lambda x: [[x]]])
@@ -138,6 +293,7 @@ def test_a_constant_function_is_an_attempt(scratch: Exercise) -> None:
     [
         (12, "12", "a number"),
         (1.5, True, "a number"),
+        (1.5, np.True_, "a number"),
         (True, 1, "True or False"),
         ((1, 2), (1, 2, 3), "2 values in round brackets"),
         ("keys", 3, "a str"),
@@ -151,6 +307,12 @@ def test_answers_that_are_values(right, wrong_kind, expected: str) -> None:
     assert judge(asked, right)
     assert judge(asked, ...).status == "Not attempted"
     assert f"the answer is {expected}" in judge(asked, wrong_kind).message
+
+
+@pytest.mark.parametrize("form", [float, np.float32, np.array, torch.tensor, Fraction, Decimal])
+def test_a_number_has_many_forms(form) -> None:
+    examine = lambda answer: None if same(answer, 1.5) else "no"  # noqa: E731
+    assert judge(Exercise("99.2", "Value", 1, 1, 1.5, ("Look.",), "so it is.", examine), form(1.5))
 
 
 def test_a_tuple_with_a_gap_is_not_attempted() -> None:
@@ -170,7 +332,30 @@ def test_a_tuple_with_a_gap_is_not_attempted() -> None:
         ((1, 2), (1, 2, 3), False),
         (None, 0, False),
         (True, 1, False),
+        (torch.tensor(True), True, True),
         ("a", "a", True),
+        (10**7, 10**7 + 1, False),
+        (10.0**7, 10**7, True),
+        (torch.tensor([10**7]), torch.tensor([10**7 + 1]), False),
+        (Fraction(1, 3), 1 / 3, True),
+        (Fraction(1, 3), 0, False),
+        (1e-9 * torch.ones(2), 2e-9 * torch.ones(2), False),
+        (1e-9 * torch.ones(2), torch.zeros(2), True),
+        (torch.tensor([1.0, 1e-7]), torch.tensor([1.0, 0.0]), True),
+        ([1.0, 2.0], torch.tensor([1.0, 2.0]), True),
+        ([[1.0], [2.0]], torch.tensor([1.0, 2.0]), False),
+        ([[1.0], [2.0, 3.0]], torch.ones(2, 2), False),
+        (["a"], torch.ones(1), False),
+        (torch.tensor([1.0, 2.0]), (1, 2), True),
+        (torch.tensor([[1.0], [2.0]]), [torch.ones(1), 2 * torch.ones(1)], True),
+        (torch.tensor(1.0), [1], False),
+        (float("nan"), float("nan"), True),
+        (None, float("nan"), True),
+        (0.0, float("nan"), False),
+        ([None, 1.0], torch.tensor([torch.nan, 1]), True),
+        (torch.tensor([torch.nan, 1]), torch.tensor([torch.nan, 1]), True),
+        (torch.tensor([torch.inf, 1]), torch.tensor([torch.inf, 1]), True),
+        (torch.tensor([torch.inf, 1]), torch.tensor([-torch.inf, 1]), False),
     ],
 )
 def test_same_compares_value_and_shape(left, right, equal: bool) -> None:
