@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import random
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from segformer_edu.exercises.exercise import diagnose, exercise, same
+from segformer_edu.exercises.exercise import (
+    NotAttempted,
+    diagnose,
+    drawn,
+    exercise,
+    is_stub,
+    normal,
+    same,
+)
 from segformer_edu.stochastic_depth import DropPath
 
 
@@ -25,34 +36,48 @@ def survival(block: int, depth: int, rate: float) -> float:
     minutes=4,
     solution=survival,
     hints=[
-        "torch.linspace(0, rate, depth) begins with 0: is that a probability of being dropped, or "
-        "of surviving?",
-        "Between the first block and the last there are depth − 1 steps.",
-        "1 − rate · (block − 1) / (depth − 1). And with a single block? linspace gives 0.",
+        "torch.linspace(0, rate, depth) begins with 0. Is that a probability of being dropped, or "
+        "one of surviving?",
+        "There are depth − 1 steps between the first block and the last.",
+        "A block survives with 1 − rate · (block − 1) / (depth − 1). A single block needs a case "
+        "of its own, and linspace gives 0 for it.",
     ],
-    takeaway="linspace gives drop probabilities; a block survives with 1 minus its own.",
+    takeaway="linspace gives drop probabilities, so a block survives with 1 minus its own.",
 )
 def examine_survival(answer: Callable[..., float]) -> str | None:
-    def steps(depth: int) -> int:
-        return max(depth - 1, 1)
+    def draw(rng: random.Random) -> tuple[int, int, float]:
+        depth = rng.randint(2, 12)
+        return rng.randint(1, depth), depth, rng.random()
 
     return diagnose(
         answer,
         survival,
-        [(1, 8, 0.1), (4, 8, 0.1), (8, 8, 0.1), (2, 5, 0.5), (1, 1, 0.3)],
+        [(1, 8, 0.1), (8, 8, 0.1), (2, 2, 0.4), (2, 5, 0.0), (5, 5, 1.0), *drawn(draw)],
         {
-            "this is the probability of being dropped, as linspace gives it. A block survives with "
-            "1 minus that.": lambda b, L, r: r * (b - 1) / steps(L),
-            "this is the paper's rule, in which block 1 can be dropped. SegFormer's begins at 0: "
-            "block 1 always survives.": lambda b, L, r: 1 - r * b / L,
+            "this is the probability of being dropped, which is what linspace gives. A block "
+            "survives with 1 minus that.": lambda b, L, r: r * (b - 1) / (L - 1),
+            "this is the paper's rule, in which block 1 can be dropped too. SegFormer's begins at "
+            "0, so block 1 always survives.": lambda b, L, r: 1 - r * b / L,
             "block 1 is never dropped, which is right, but the last is not dropped at the full "
-            "rate: there are depth − 1 steps between them, not depth.": (
+            "rate, because there are depth − 1 steps between them and not depth.": (
                 lambda b, L, r: 1 - r * (b - 1) / L
             ),
-            "the blocks are numbered from 1: here the last is dropped at more than the rate.": (
-                lambda b, L, r: 1 - r * b / steps(L)
+            "the blocks are numbered from 1, so the last is dropped here at more than the rate.": (
+                lambda b, L, r: 1 - r * b / (L - 1)
             ),
-            "every block has the last one's rate. The rate should rise to it, block by block.": (
+            "every block has the last one's rate here. The rate should rise to it, block by "
+            "block.": lambda b, L, r: 1 - r,
+            "the list is turned round: here the first blocks are dropped most, and the last one "
+            "always survives.": lambda b, L, r: 1 - r * (L - b) / (L - 1),
+        },
+    ) or diagnose(
+        answer,
+        survival,
+        [(1, 1, 0.3), (1, 1, 1.0)],
+        {
+            "this is right except for a single block: there are no steps between the first and the "
+            "last then, and you divide by their number.": lambda b, L, r: 1 - r * (b - 1) / (L - 1),
+            "this is right except for a single block, which is the first and so never dropped.": (
                 lambda b, L, r: 1 - r
             ),
         },
@@ -73,7 +98,8 @@ def expected_depth(depth: int, last_survival: float) -> float:
     hints=[
         "The expected number of survivors is the sum of the survival probabilities.",
         "Equation 4 gives them: p_l = 1 − (l / L)(1 − p_L). Which l belong to blocks?",
-        "The sum runs over l = 1 … L. Try p_L = 0.5: it should be (3L − 1) / 4.",
+        "The sum runs over l = 1 … L. You can test it with p_L = 0.5, where it should be "
+        "(3L − 1) / 4.",
     ],
     takeaway="L − (1 − p_L)(L + 1) / 2, which is (3L − 1) / 4 at p_L = 0.5.",
 )
@@ -81,33 +107,49 @@ def examine_expected_depth(answer: Callable[..., float]) -> str | None:
     return diagnose(
         answer,
         expected_depth,
-        [(54, 0.5), (8, 0.9), (3, 0.2), (1, 0.5), (10, 1.0)],
+        [
+            (54, 0.5),
+            (1, 0.5),
+            (10, 1.0),
+            (7, 0.0),
+            *drawn(lambda rng: (rng.randint(1, 60), rng.random())),
+        ],
         {
-            "you let l begin at 0. That is the input, not a block: block 1 is dropped with "
+            "you let l begin at 0. That is the input and not a block: block 1 is dropped with "
             "probability (1 − p_L) / L.": lambda L, p: sum(1 - b / L * (1 - p) for b in range(L)),
-            "this is L times the mean of 1 and p_L: the linspace rule. The paper's first block "
-            "has less than 1.": lambda L, p: L * (1 + p) / 2,
-            "every block has p_L here, but only the last one has; the others fall towards it.": (
+            "this is L times the mean of 1 and p_L, which is the linspace rule. In the paper's "
+            "rule the first block has less than 1.": lambda L, p: L * (1 + p) / 2,
+            "every block has p_L here, but only the last one should: the others fall towards it.": (
                 lambda L, p: L * p
             ),
-            "this counts the blocks that are dropped; the depth is what survives.": (
+            "this counts the blocks that are dropped, but the depth is what survives.": (
                 lambda L, p: sum(b / L * (1 - p) for b in range(1, L + 1))
             ),
-            "right for p_L = 0.5 only, the paper's example.": lambda L, p: (3 * L - 1) / 4,
-            "p_L is the last block's survival probability; here it is taken for its drop rate.": (
-                lambda L, p: sum(1 - b / L * p for b in range(1, L + 1))
+            "this is right for p_L = 0.5 only, the paper's example.": (
+                lambda L, p: (3 * L - 1) / 4
             ),
+            "p_L is the last block's survival probability, but here it is taken for its drop "
+            "rate.": lambda L, p: sum(1 - b / L * p for b in range(1, L + 1)),
         },
     )
 
 
-CHANGES_X = "it changes x itself, which may still be needed: work on x.clone()."
+def gate(x: Tensor, kept: Tensor) -> Tensor:
+    """`(B,)` → `(B, 1, …, 1)`, with as many axes as x."""
+    return kept.view(-1, *[1] * (x.ndim - 1))
+
+
+def some_kept(rng: random.Random, batch: int) -> Tensor:
+    """`(B,)` of True and False, some of each, for B of 2 or more."""
+    kept = [True, False, *rng.choices([True, False], k=batch - 2)]
+    return torch.tensor(rng.sample(kept, batch))
 
 
 def drop_path(x: Tensor, kept: Tensor, rate: float) -> Tensor:
     """`(B, ...)`, with the samples that are not kept set to zero and the rest scaled."""
-    scale = 1 / (1 - rate) if rate < 1 else 0.0
-    return x * (kept * scale).view(-1, *[1] * (x.ndim - 1))  # one number per sample: (B, 1, …, 1)
+    if rate == 1:
+        return torch.zeros_like(x)
+    return x * kept.view(-1, *[1] * (x.ndim - 1)) / (1 - rate)  # one gate per sample: (B, 1, …, 1)
 
 
 @exercise(
@@ -117,54 +159,77 @@ def drop_path(x: Tensor, kept: Tensor, rate: float) -> Tensor:
     minutes=8,
     solution=drop_path,
     hints=[
-        "One number for each sample: which axis is that, and how does it reach all the others?",
-        "x * kept lines up the last axes. Give kept as many axes as x has: (B, 1, …, 1).",
-        "Kept samples are divided by the probability of being kept; at rate 1 there are none.",
+        "You need one number for each sample. Which axis is that, and how does the number reach "
+        "all the others?",
+        "x * kept lines up the last axes. So give kept as many axes as x has: (B, 1, …, 1).",
+        "Kept samples are divided by the probability of being kept. At rate 1 there are none.",
     ],
     takeaway="one gate per sample, (B, 1, …, 1), and 1 / (1 − rate) for those that are kept.",
 )
 def examine_drop_path(answer: Callable[..., Tensor]) -> str | None:
-    generator = torch.Generator().manual_seed(0)
+    def case(rng: random.Random, *shape: int) -> tuple[Tensor, Tensor, float]:
+        kept = torch.tensor(rng.choices([True, False], k=shape[0]))
+        return normal(rng, *shape), kept, rng.random()
 
-    def case(*shape: int, rate: float) -> tuple[Tensor, Tensor, float]:
-        x = torch.randn(shape, generator=generator)
-        return x, torch.arange(shape[0]) % 2 == 0, rate
+    def cube(rng: random.Random) -> tuple[Tensor, Tensor, float]:
+        """Three axes of one length, so that a gate on the wrong axis runs."""
+        return case(rng, *[rng.randint(1, 5)] * 3)
 
-    def gate(x: Tensor, kept: Tensor) -> Tensor:
-        return kept.view(-1, *[1] * (x.ndim - 1))
+    def any_shape(rng: random.Random) -> tuple[Tensor, Tensor, float]:
+        return case(rng, *(rng.randint(1, 5) for _ in range(rng.randint(1, 4))))
 
     nothing = torch.ones(2, 3, 2), torch.zeros(2, dtype=torch.bool), 1.0
-    # The last side is the batch's too, so that a gate on the wrong axis runs.
-    cases = [case(3, 4, 3, rate=0.2), case(4, 4, rate=0.5), case(2, 3, 5, 2, rate=0.9)]
-    for x, kept, rate in cases:
-        untouched = x.clone()
-        answer(x, kept, rate)
-        if not torch.equal(x, untouched):
-            return CHANGES_X
-    diagnosis = diagnose(
-        answer,
-        drop_path,
-        cases,
-        {
-            "the kept samples are not scaled, so on average too little gets through.": (
-                lambda x, kept, rate: x * gate(x, kept)
-            ),
-            "the kept samples are multiplied by their probability, which makes them even smaller. "
-            "Divide by it.": lambda x, kept, rate: x * gate(x, kept) * (1 - rate),
-            "divided by the drop rate; divide by the probability of being kept.": (
-                lambda x, kept, rate: x * gate(x, kept) / rate
-            ),
-            "the gates lie along the last axis: channels or tokens are dropped, in every sample. "
-            "Give kept the shape (B, 1, …, 1).": lambda x, kept, rate: x * kept / (1 - rate),
-            "the wrong samples are dropped: `kept` marks those that stay.": (
-                lambda x, kept, rate: x * ~gate(x, kept) / (1 - rate)
-            ),
-            "nothing is dropped, and all samples are scaled.": lambda x, kept, rate: x / (1 - rate),
-        },
+    wrong_axis_or_scale: dict[str, Callable[..., Tensor]] = {
+        "the kept samples are not scaled, so on average too little gets through.": (
+            lambda x, kept, rate: x * gate(x, kept)
+        ),
+        "the kept samples are multiplied by their probability, which makes them even smaller. "
+        "Divide by it.": lambda x, kept, rate: x * gate(x, kept) * (1 - rate),
+        "the kept samples are divided by the drop rate. Divide by the probability of being kept.": (
+            lambda x, kept, rate: x * gate(x, kept) / rate
+        ),
+        "the kept samples are divided by the share that happened to be kept this time. Divide by "
+        "its probability, 1 − rate.": (
+            lambda x, kept, rate: x * gate(x, kept) / kept.float().mean()
+        ),
+        "the gates lie along the last axis, so channels are dropped, in every sample. Give kept "
+        "the shape (B, 1, …, 1).": lambda x, kept, rate: x * kept / (1 - rate),
+        "the gates lie along the second axis, so tokens are dropped, in every sample. Give kept "
+        "the shape (B, 1, …, 1).": lambda x, kept, rate: x * kept[:, None] / (1 - rate),
+        "one gate decides for the whole batch, that of the first sample. Each sample should have "
+        "its own.": lambda x, kept, rate: x * kept[0] / (1 - rate),
+        "the wrong samples are dropped: `kept` marks those that stay.": (
+            lambda x, kept, rate: x * ~gate(x, kept) / (1 - rate)
+        ),
+        "the dropped samples are missing. They should be zero, so that the batch keeps its size.": (
+            lambda x, kept, rate: x[kept] / (1 - rate)
+        ),
+        "nothing is dropped, and all samples are scaled.": lambda x, kept, rate: x / (1 - rate),
+    }
+    return (
+        diagnose(answer, drop_path, drawn(cube), wrong_axis_or_scale)
+        or diagnose(
+            answer,
+            drop_path,
+            drawn(any_shape),
+            {
+                "this is right for an x of three axes. It may have any number, and kept needs as "
+                "many.": lambda x, kept, rate: x * kept[:, None, None] / (1 - rate),
+            },
+        )
+        or diagnose(
+            answer,
+            drop_path,
+            [nothing],
+            {
+                "this is right except at rate 1, where it gives 0 · 1/0, which is not a number. "
+                "Nothing is kept then.": lambda x, kept, rate: x * math.nan,
+                "this is right except at rate 1, where it divides by 0. Nothing is kept then.": (
+                    lambda x, kept, rate: 1 / (1 - rate)
+                ),
+            },
+        )
     )
-    if diagnosis is None and not same(answer(*nothing), drop_path(*nothing)):
-        return "right, but at rate 1 it gives 0 · 1/0, which is not a number: nothing is kept then."
-    return diagnosis
 
 
 def chance_of(count: int, survival: Sequence[float]) -> float:
@@ -183,23 +248,28 @@ def chance_of(count: int, survival: Sequence[float]) -> float:
     minutes=12,
     solution=chance_of,
     hints=[
-        "Begin with two blocks. In how many ways can exactly one survive, and how likely is "
-        "each way?",
-        "Add the blocks one at a time. Of l blocks, k survive if k of the first l − 1 did and "
+        "Begin with two blocks. In how many ways can exactly one survive, and how likely is each "
+        "of them?",
+        "Then add the blocks one at a time. Of l blocks, k survive if k of the first l − 1 did and "
         "block l is dropped, or if k − 1 did and block l survives.",
-        "Keep a list of the chances of 0, 1, 2, … survivors; it begins as [1.0], and every block "
+        "Keep a list of the chances of 0, 1, 2, … survivors. It begins as [1.0], and every block "
         "makes it one longer.",
     ],
-    takeaway="block by block: if dropped, the count stays; if kept, it goes up by one.",
+    takeaway="block by block: if it is dropped, the count stays; if it is kept, the count goes up "
+    "by one.",
 )
 def examine_chance_of(answer: Callable[..., float]) -> str | None:
+    def draw(rng: random.Random) -> tuple[int, list[float]]:
+        depth = rng.randint(1, 8)
+        return rng.randint(0, depth), [rng.random() for _ in range(depth)]
+
     def binomial(k: int, n: int, p: float) -> float:
         return math.comb(n, k) * p**k * (1 - p) ** (n - k)
 
-    return diagnose(
+    diagnosis = diagnose(
         answer,
         chance_of,
-        [(2, [0.9, 0.5, 0.2]), (0, [0.9, 0.5, 0.2]), (3, [0.8, 0.7, 1.0, 0.1]), (1, [0.25])],
+        [(0, [0.9, 0.5, 0.2]), (3, [0.8, 0.7, 1.0, 0.1]), (1, [0.0]), (1, [0.25]), *drawn(draw)],
         {
             "this is the binomial law with the mean probability. Its mean is right, but blocks of "
             "unequal probability vary less than it says.": (
@@ -208,64 +278,108 @@ def examine_chance_of(answer: Callable[..., float]) -> str | None:
             "this is the chance that exactly k are dropped.": lambda k, s: chance_of(
                 k, [1 - p for p in s]
             ),
-            "this is the chance of one network: the first k blocks survive and the others do not. "
-            "Any k of them will do.": lambda k, s: (
+            "this is the chance of one network, in which the first k blocks survive and the others "
+            "do not. Any k of them will do.": lambda k, s: (
                 math.prod(s[:k]) * math.prod(1 - p for p in s[k:])
             ),
             "this is the chance of k or fewer.": lambda k, s: sum(
                 chance_of(count, s) for count in range(k + 1)
+            ),
+            "this is the chance of k or more.": lambda k, s: sum(
+                chance_of(count, s) for count in range(k, len(s) + 1)
             ),
             "this is Poisson's law, which is for many rare events.": lambda k, s: (
                 math.exp(-sum(s)) * sum(s) ** k / math.factorial(k)
             ),
         },
     )
+    if diagnosis is None and "surviving_blocks" in names_in(answer):
+        return "this is right, but `surviving_blocks` has done the work. Write it out yourself."
+    return diagnosis
+
+
+def names_in(function: Callable[..., object]) -> tuple[str, ...]:
+    """The global names and attributes that a function looks up."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code.co_names if code else ()
 
 
 class Block(nn.Module):
-    """A residual block around a fixed map; `way` is how it treats its DropPath."""
+    """A residual block around a fixed map; `step` puts x, branch and DropPath together."""
 
-    def __init__(self, way: str, rate: float) -> None:
+    def __init__(self, step: Callable[[Tensor, Tensor, DropPath], Tensor], rate: float) -> None:
         super().__init__()
-        self.way, self.drop_path = way, DropPath(rate)
+        self.step, self.drop_path = step, DropPath(rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        branch = x.roll(1, dims=-1) + 1
-        if self.way == "never called":
-            return x + branch
-        if self.way == "the skip path too":
-            return self.drop_path(x + branch)
-        if self.way == "in evaluation too":
-            return x + self.drop_path.train()(branch)
-        if self.way == "whatever the rate":
-            return x + DropPath(1.0).train(self.training)(branch)
-        if self.way == "the rate for keeping":
-            return x + DropPath(1 - self.drop_path.rate).train(self.training)(branch)
-        return x + self.drop_path(branch)
+        return self.step(x, 0.1 * x.roll(1, dims=-1) + 0.1, self.drop_path)
 
 
-# What is wrong with each way, for the learner whose test does not notice it.
-FAULTS = {
-    "never called": "a block that has a DropPath, with the right rate, and never calls it. What "
-    "should a block give at rate 1?",
-    "the skip path too": "a block that drops the whole sum, x and branch. At rate 1 the input "
-    "should come through.",
-    "whatever the rate": "a block that drops every sample, whatever its rate. What should a block "
-    "give at rate 0?",
-    "the rate for keeping": "a block that takes the rate for the probability of being kept.",
-    "in evaluation too": "a block that goes on dropping in evaluation.",
+def gates(branch: Tensor, drop_path: DropPath) -> Tensor:
+    """Ones and zeros: which samples of the branch are kept this time."""
+    return (drop_path(torch.ones_like(branch)) > 0).float()
+
+
+# What is wrong with a block → what it does; a learner's test should notice each.
+FAULTS: dict[str, Callable[[Tensor, Tensor, DropPath], Tensor]] = {
+    "a block that has a DropPath, with the right rate, and never calls it. What should a block "
+    "give at rate 1?": lambda x, branch, drop_path: x + branch,
+    "a block that drops the whole sum, x and branch. The input should come through at rate 1.": (
+        lambda x, branch, drop_path: drop_path(x + branch)
+    ),
+    "a block that drops every sample, whatever its rate. What should a block give at rate 0?": (
+        lambda x, branch, drop_path: x + DropPath(1.0).train(drop_path.training)(branch)
+    ),
+    "a block that takes the rate for the probability of being kept.": (
+        lambda x, branch, drop_path: (
+            x + DropPath(1 - drop_path.rate).train(drop_path.training)(branch)
+        )
+    ),
+    "a block that goes on dropping in evaluation.": (
+        lambda x, branch, drop_path: x + drop_path.train()(branch)
+    ),
+    "a block that gives nan at rate 1, where its 0 meets 1/0. The input should come through.": (
+        lambda x, branch, drop_path: (
+            x
+            + branch
+            * gates(branch, drop_path)
+            / torch.tensor(1 - drop_path.active * drop_path.rate)
+        )
+    ),
+    "a block that does not scale the branches that are kept. Rates 0 and 1 cannot show that, so "
+    "test one between them.": lambda x, branch, drop_path: x + branch * gates(branch, drop_path),
+    "a block that divides the kept branches by the rate. At a rate of 1/2 that looks right.": (
+        lambda x, branch, drop_path: (
+            x + branch * gates(branch, drop_path) / (drop_path.rate if drop_path.active else 1)
+        )
+    ),
+    "a block that drops single numbers of the branch, as ordinary dropout does. A sample's branch "
+    "should be dropped as a whole.": (
+        lambda x, branch, drop_path: x + F.dropout(branch, drop_path.rate, drop_path.training)
+    ),
+    "a block that drops single tokens of the branch. A sample's branch should be dropped as a "
+    "whole.": lambda x, branch, drop_path: (
+        x + branch * F.dropout(torch.ones_like(branch[..., :1]), drop_path.rate, drop_path.training)
+    ),
+    "a block that draws one gate for the whole batch. Every sample should have its own.": (
+        lambda x, branch, drop_path: (
+            x + DropPath(drop_path.rate, "batch").train(drop_path.training)(branch)
+        )
+    ),
 }
 
 
 def drops_as_it_should(make: Callable[[float], nn.Module]) -> bool:
-    """Whether blocks made with a rate drop their branch, and nothing else, in training alone."""
-    x = torch.randn(8, 4, 6)
-    never, always = make(0.0).train(), make(1.0).train()
-    with_branch = never(x)
+    """Whether blocks made with a rate drop whole branches, and nothing else, in training alone."""
+    x = torch.randn(64, 4, 6)
+    never, sometimes, always = (make(rate).train() for rate in (0.0, 0.25, 1.0))
+    added, full = sometimes(x) - x, never(x) - x
+    kept = added.flatten(1).any(dim=1)  # (64,)
     return (
         torch.equal(always(x), x)  # what is always dropped leaves the input
-        and not torch.equal(with_branch, x)  # what is never dropped does not
-        and torch.allclose(always.eval()(x), with_branch)  # and evaluation drops nothing
+        and torch.allclose(always.eval()(x), x + full)  # and evaluation drops nothing
+        and 0 < kept.sum() < len(x)  # some samples are dropped, and not all of them together
+        and torch.allclose(added[kept], full[kept] / 0.75, atol=1e-5)  # the others whole, scaled
     )
 
 
@@ -273,25 +387,42 @@ def drops_as_it_should(make: Callable[[float], nn.Module]) -> bool:
     "05.5",
     "The test that finds it",
     stars=2,
-    minutes=12,
+    minutes=15,
     solution=drops_as_it_should,
     hints=[
-        "make(rate) is a block with fixed weights and the given drop rate; x can be torch.randn(8, "
-        "4, 6). At which two rates is nothing left to chance?",
-        "make(1.0).train() should return its input, bit for bit; make(0.0).train() should not.",
-        "And in .eval() a block of any rate gives what a block of rate 0 gives.",
+        "make(rate) is a block with fixed weights and the given drop rate, and x can be "
+        "torch.randn(64, 4, 6). At which two rates is nothing left to chance?",
+        "make(1.0).train() should return its input, bit for bit. And in .eval() a block of any "
+        "rate gives what a block of rate 0 gives.",
+        "What make(0.0) adds to x is the full branch. At rate 0.25 some samples should have "
+        "nothing added, and all others the full branch divided by 0.75.",
     ],
-    takeaway="at rates 0 and 1 nothing is random, so two runs show whether a block really drops.",
+    takeaway="at rates 0 and 1 nothing is random, so two runs show whether a block drops; a rate "
+    "between them shows what it drops, and how it scales.",
 )
 def examine_drops_as_it_should(answer: Callable[..., bool]) -> str | None:
-    def maker(way: str) -> Callable[[float], nn.Module]:
-        return lambda rate: Block(way, rate)
+    def passes(step: Callable[[Tensor, Tensor, DropPath], Tensor]) -> bool:
+        """The verdict of the learner's test, which may assert instead of returning one."""
+        try:
+            verdict = answer(lambda rate: Block(step, rate))
+        except AssertionError:
+            return False
+        return verdict is None or bool(verdict)
 
-    if not answer(maker("as it should")):
-        return "it rejects a correct block. Is something left to chance, or is it too strict?"
-    for way, fault in FAULTS.items():
-        if answer(maker(way)):
-            return f"it passes {fault}"
+    def correct(x: Tensor, branch: Tensor, drop_path: DropPath) -> Tensor:
+        return x + drop_path(branch)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        verdicts = [passes(correct) for _ in range(20)]
+        if not any(verdicts):
+            return "it rejects a correct block. Is something left to chance, or is it too strict?"
+        if not all(verdicts):
+            return "it rejects a correct block in some runs. Give chance less room: more samples."
+        for fault, step in FAULTS.items():
+            missed = [passes(step) for _ in range(10)]
+            if any(missed):
+                return f"{'it' if all(missed) else 'in some runs it'} passes {fault}"
     return None
 
 
@@ -311,21 +442,22 @@ def skip(x: Tensor, branch: Callable[[Tensor], Tensor], kept: Tensor, rate: floa
     solution=skip,
     hints=[
         "x[kept] are the kept samples. Pass those to the branch, and no others.",
-        "The answer has a row for every sample, in the same order. Begin with a copy of x.",
+        "The answer has a row for every sample, in the same order. So begin with a copy of x.",
         "y = x.clone(); y[kept] = x[kept] + branch(x[kept]) / (1 - rate)",
     ],
-    takeaway="gather the kept rows, compute, scatter them back: dropped work is not done.",
+    takeaway="gather the kept rows, compute, scatter them back, and dropped work is not done.",
 )
 def examine_skip(answer: Callable[..., Tensor]) -> str | None:
-    generator = torch.Generator().manual_seed(0)
-    seen: list[int] = []
+    handed: list[Tensor] = []
 
     def branch(x: Tensor) -> Tensor:
-        seen.append(len(x))
+        handed.extend(x.detach().clone())
         return x.flip(-1) + 1
 
-    def gate(x: Tensor, kept: Tensor) -> Tensor:
-        return kept.view(-1, *[1] * (x.ndim - 1))
+    def draw(rng: random.Random) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor, float]:
+        batch = rng.randint(2, 6)
+        shape = [rng.randint(1, 4) for _ in range(rng.randint(1, 3))]
+        return normal(rng, batch, *shape), branch, some_kept(rng, batch), rng.random()
 
     def in_order_of_gates(x: Tensor, branch: Callable, kept: Tensor, rate: float) -> Tensor:
         return torch.cat([x[kept] + branch(x[kept]) / (1 - rate), x[~kept]])
@@ -333,16 +465,7 @@ def examine_skip(answer: Callable[..., Tensor]) -> str | None:
     def kept_only(x: Tensor, branch: Callable, kept: Tensor, rate: float) -> Tensor:
         return x[kept] + branch(x[kept]) / (1 - rate)
 
-    x = torch.randn(5, 3, 4, generator=generator)
-    untouched = x.clone()
-    cases = [(x, branch, torch.tensor([0, 1, 1, 0, 1]).bool(), rate) for rate in (0.4, 0.1)]
-    for case in cases:
-        seen.clear()
-        result = answer(*case)
-        if not torch.equal(x, untouched):
-            return CHANGES_X
-        if max(seen, default=0) > 3 and same(result, skip(*case)):
-            return "right, but it saves no time: the branch was given samples that are dropped."
+    cases = drawn(draw)
     diagnosis = diagnose(
         answer,
         skip,
@@ -351,26 +474,139 @@ def examine_skip(answer: Callable[..., Tensor]) -> str | None:
             "the kept branches are not scaled by 1 / (1 − rate).": (
                 lambda x, branch, kept, rate: x + branch(x) * gate(x, kept)
             ),
-            "dropped samples come out as zeros. Only their branch is dropped; x goes on.": (
-                lambda x, branch, kept, rate: gate(x, kept) * (x + branch(x) / (1 - rate))
-            ),
-            "x is scaled along with the branch; only the branch should be.": (
+            "dropped samples come out as zeros. Only their branch should be dropped, and x goes "
+            "on.": lambda x, branch, kept, rate: gate(x, kept) * (x + branch(x) / (1 - rate)),
+            "x is scaled along with the branch, but only the branch should be.": (
                 lambda x, branch, kept, rate: torch.where(
                     gate(x, kept), (x + branch(x)) / (1 - rate), x
                 )
             ),
             "the samples are in a different order: the kept ones come first.": in_order_of_gates,
-            "the dropped samples are missing from the answer: they go on without a branch.": (
+            "the dropped samples are missing from the answer. They go on without a branch.": (
                 kept_only
             ),
+            "one gate decides for the whole batch, that of the first sample. Each sample should "
+            "have its own.": lambda x, branch, kept, rate: x + branch(x) * kept[0] / (1 - rate),
         },
     )
+    if diagnosis:
+        return diagnosis
+    for x, _, kept, rate in cases:
+        handed.clear()
+        answer(x, branch, kept, rate)
+        if any(torch.equal(row, dropped) for row in handed for dropped in x[~kept]):
+            return "right, but it saves no time: the branch was given samples that are dropped."
+        if len(handed) > kept.sum():
+            return "right, but the branch was computed more than once for the same sample."
 
-    def gradient(step: Callable[..., Tensor]) -> Tensor | None:
-        leaf = x.clone().requires_grad_()
-        loss = step(leaf, *cases[0][1:]).square().sum()
+    def gradient(step: Callable[..., Tensor], case: tuple) -> Tensor | None:
+        leaf = case[0].clone().requires_grad_()
+        loss = step(leaf * 1, *case[1:]).square().sum()  # times 1, so that it may work in place
         return torch.autograd.grad(loss, leaf)[0] if loss.requires_grad else None
 
-    if diagnosis is None and not same(gradient(answer), gradient(skip)):
+    if not all(same(gradient(answer, case), gradient(skip, case)) for case in cases):
         return "the numbers are right, but a gradient is lost: detach and no_grad cut it off."
-    return diagnosis
+    return None
+
+
+class Perceptron(nn.Module):
+    """first → ReLU → dropout, in training alone → second."""
+
+    def __init__(self, first: nn.Linear, second: nn.Linear, rate: float) -> None:
+        super().__init__()
+        self.first, self.second, self.rate = first, second, rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.relu(self.first(x))
+        return self.second(F.dropout(hidden, self.rate, training=self.training))
+
+
+@exercise(
+    "05.7",
+    "On in training, off in evaluation",
+    stars=2,
+    minutes=10,
+    solution=Perceptron,
+    hints=[
+        "A module knows its own mode: `.train()` and `.eval()` set self.training. They do the same "
+        "for every module that is kept as an attribute.",
+        "F.dropout(x, rate) does not know the mode, and drops unless it is told not to. A new "
+        "nn.Dropout(rate) begins in training mode.",
+        "Either keep one nn.Dropout(rate) as an attribute, or call F.dropout(hidden, self.rate, "
+        "training=self.training).",
+    ],
+    takeaway="the mode reaches what is kept as an attribute, and self.training tells you the rest.",
+)
+def examine_perceptron(answer: type) -> str | None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        rng = random.Random(0)
+        for rate in (0.2, rng.uniform(0.1, 0.4), rng.uniform(0.6, 0.9)):
+            diagnosis = _examine_modes(answer, rate, width=rng.randint(30, 40))
+            if diagnosis:
+                return diagnosis
+    return None
+
+
+def _examine_modes(answer: type, rate: float, width: int) -> str | None:
+    """What is wrong with the module in either mode. `second` adds a bias to what it is given and
+    does nothing else, so that its output shows what has been dropped.
+    """
+    x, first, second = torch.randn(60, 7), nn.Linear(7, width), nn.Linear(width, width)
+    second.weight.data = torch.eye(width)
+    hidden = F.relu(first(x))
+    module = answer(first, second, rate)
+    if not isinstance(module, nn.Module):
+        return "it has to be an nn.Module, or it has no mode: class Perceptron(nn.Module)."
+
+    def run(mode: bool) -> Tensor:
+        y = module.train(mode)(x)
+        if is_stub(y):
+            raise NotAttempted
+        return y - second.bias
+
+    trained, evaluated, again = run(True), run(False), run(True)
+    if not {*first.parameters(), *second.parameters()} <= {*module.parameters()}:
+        return (
+            "the Linears are missing from its `.parameters()`. Neither an optimizer nor `.eval()` "
+            "reaches what is kept in a plain list or dict, so keep modules as attributes."
+        )
+    if not same(evaluated, run(False)):
+        return (
+            "dropout goes on in evaluation. F.dropout, and an nn.Dropout that `forward` makes "
+            "anew, drop unless they are told that training is False."
+        )
+    if same(evaluated, first(x)):
+        return "the ReLU is missing."
+    if same(evaluated, hidden * (1 - rate)):
+        return (
+            "in evaluation the hidden numbers are multiplied by 1 − rate, as in the first paper. "
+            "Divide in training instead, and evaluation has nothing to do."
+        )
+    if not same(evaluated, hidden):
+        return "in evaluation it should give second(relu(first(x))), and it does not."
+    if same(trained, hidden):
+        return (
+            "dropout never acts in training. Is it called, and does its result go on to `second`?"
+        )
+    if same(again, hidden):
+        return "dropout does not come back: after `.eval()` and `.train()` it should act again."
+    if same(again, trained):
+        return "the same numbers are dropped in every pass. Draw anew in `forward`."
+    if same(trained, hidden * (trained != 0)):
+        return "what is kept is not divided by 1 − rate, so training and evaluation disagree."
+    if same(trained, hidden / rate * (trained != 0)):
+        return "the rate is taken for the probability of being kept."
+    if not same(trained, hidden / (1 - rate) * (trained != 0)):
+        return (
+            "dropout is in the wrong place. It should act on the hidden numbers, between the ReLU "
+            "and `second`, and divide those that it keeps by 1 − rate."
+        )
+    on, dropped = hidden > 0, (hidden > 0) & (trained == 0)
+    if same(dropped, on & dropped.any(dim=1, keepdim=True)):
+        return "whole samples are dropped, as DropPath does. Draw for each number."
+    if same(dropped, on & dropped.any(dim=0)):
+        return "whole channels are dropped. Draw for each number."
+    if abs(dropped.sum() / on.sum() - rate) > 0.1:
+        return "the share of numbers that it drops is not the rate."
+    return None

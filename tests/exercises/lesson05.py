@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -37,9 +37,40 @@ def measured_by_many(make):
     def share_unchanged(block):
         return (block(x) == x).flatten(1).all(1).double().mean().item()
 
-    dropped = [share_unchanged(make(rate).train()) for rate in (0.0, 1.0)]
+    dropped = [share_unchanged(make(rate).train()) for rate in (0.0, 0.4, 1.0)]
     same_in_evaluation = torch.equal(make(1.0).eval()(x), make(0.0).eval()(x))
-    return dropped == [0, 1] and same_in_evaluation
+    mean = torch.stack([make(0.4).train()(x) for _ in range(30)]).mean(0)
+    right_on_average = (mean - make(0.0)(x)).abs().mean() < 0.02
+    return (
+        dropped[::2] == [0, 1]
+        and abs(dropped[1] - 0.4) < 0.15
+        and same_in_evaluation
+        and bool(right_on_average)
+    )
+
+
+def with_asserts(make):
+    """As pytest has it: nothing is returned, and what is wrong stops the test."""
+    torch.testing.assert_close(make(0.7).eval()(torch.ones(3, 2)), make(0.0)(torch.ones(3, 2)))
+    x = torch.randn(80, 5)
+    branch = make(0.0).train()(x) - x
+    assert branch.any()
+    assert not (make(1.0).train()(x) - x).any()
+    added = make(0.3).train()(x) - x
+    dropped = torch.isclose(added, torch.zeros(())).all(1)
+    assert 8 < dropped.sum() < 40
+    torch.testing.assert_close(added[~dropped], branch[~dropped] / 0.7, atol=1e-5, rtol=0)
+
+
+class WithALayer(nn.Module):
+    """The mode is left to nn.Dropout."""
+
+    def __init__(self, first, second, rate):
+        super().__init__()
+        self.layers = nn.Sequential(first, nn.Dropout(rate), nn.ReLU(), second)
+
+    def forward(self, x):
+        return self.layers(x)
 
 
 def copied(x, branch, kept, rate):
@@ -48,13 +79,19 @@ def copied(x, branch, kept, rate):
     return y
 
 
+def in_place(x, branch, kept, rate):
+    x[kept] += branch(x[kept]) / (1 - rate)
+    return x
+
+
 RIGHT: Mapping[str, Callable] = {
     "05.1": survival_from_linspace,
     "05.2": closed_form,
     "05.3": by_where,
     "05.4": by_enumeration,
     "05.5": measured_by_many,
-    "05.6": copied,
+    "05.6": in_place,
+    "05.7": WithALayer,
 }
 
 
@@ -76,6 +113,14 @@ def numbered_from_zero(block, depth, rate):
 
 def divided_by_zero(block, depth, rate):
     return 1 - rate * (block - 1) / (depth - 1)
+
+
+def turned_round(block, depth, rate):
+    return survival_from_linspace(depth + 1 - block, depth, rate)
+
+
+def alone_like_the_last(block, depth, rate):
+    return 1 - rate * (block - 1) / (depth - 1) if depth > 1 else 1 - rate
 
 
 def constant(block, depth, rate):
@@ -134,9 +179,28 @@ def nan_at_one(x, kept, rate):
     return x * shaped(kept, x) / (1 - torch.tensor(rate))
 
 
-def zeroed_in_place(x, kept, rate):
-    x[~kept] = 0
-    return x if rate == 1 else x / (1 - rate)
+def division_at_one(x, kept, rate):
+    return (1 / (1 - rate)) * x * shaped(kept, x)
+
+
+def first_gate_for_all(x, kept, rate):
+    return x / (1 - rate) if kept[0] else torch.zeros_like(x)
+
+
+def along_the_second_axis(x, kept, rate):
+    return x * kept[:, None] / (1 - rate)
+
+
+def of_three_axes(x, kept, rate):
+    return torch.zeros_like(x) if rate == 1 else x * kept.view(-1, 1, 1) / (1 - rate)
+
+
+def by_luck(x, kept, rate):
+    return x * shaped(kept, x) / kept.double().mean()
+
+
+def taken_out(x, kept, rate):
+    return x[kept] / (1 - rate)
 
 
 def ordinary_dropout(x, kept, rate):
@@ -161,6 +225,18 @@ def the_first_ones(count, survival):
 
 def at_most(count, survival):
     return sum(by_enumeration(fewer, survival) for fewer in range(count + 1))
+
+
+def at_least(count, survival):
+    return 1 - sum(by_enumeration(fewer, survival) for fewer in range(count))
+
+
+def surviving_blocks(survival):
+    return [by_enumeration(count, survival) for count in range(len(survival) + 1)]
+
+
+def looked_up(count, survival):
+    return surviving_blocks(survival)[count]
 
 
 def poisson(count, survival):
@@ -193,9 +269,63 @@ def only_at_a_half(make):
     return 0.4 < dropped < 0.6 and all(torch.equal(in_evaluation[0], y) for y in in_evaluation)
 
 
+def without_a_scale(make):
+    """Rates 0 and 1, and evaluation: what the exercise once took for enough."""
+    x = torch.randn(8, 4, 6)
+    return without_evaluation(make) and torch.equal(make(1.0).eval()(x), make(0.0).eval()(x))
+
+
+def added_at(rate, make):
+    x = torch.randn(64, 4, 6)
+    return make(rate).train()(x) - x, make(0.0).train()(x) - x
+
+
+def scale_at_a_half(make):
+    added, full = added_at(0.5, make)
+    kept = added != 0
+    return without_a_scale(make) and torch.allclose(added[kept], 2 * full[kept], atol=1e-5)
+
+
+def each_number_scaled(make):
+    added, full = added_at(0.2, make)
+    kept = added != 0
+    return without_a_scale(make) and torch.allclose(added[kept], full[kept] / 0.8, atol=1e-5)
+
+
+def each_token_scaled(make):
+    added, full = added_at(0.2, make)
+    kept = added.any(dim=2)
+    return without_a_scale(make) and torch.allclose(added[kept], full[kept] / 0.8, atol=1e-5)
+
+
+def each_sample_scaled(make):
+    added, full = added_at(0.2, make)
+    kept = added.flatten(1).any(dim=1)
+    return without_a_scale(make) and torch.allclose(added[kept], full[kept] / 0.8, atol=1e-5)
+
+
+def sometimes_both(make):
+    added, _ = added_at(0.2, make)
+    return each_sample_scaled(make) and not added.flatten(1).any(dim=1).all()
+
+
+def except_at_one(make):
+    added, full = added_at(0.2, make)
+    kept = added.flatten(1).any(dim=1)
+    scaled = torch.allclose(added[kept], full[kept] / 0.8, atol=1e-5)
+    x = torch.randn(8, 4, 6)
+    in_evaluation = [make(rate).eval()(x) for rate in (0.0, 0.2)]
+    return 0 < kept.sum() < 64 and scaled and torch.equal(*in_evaluation)
+
+
 def too_strict(make):
     x = torch.randn(8, 4, 6)
     return torch.equal(make(0.5).train()(x), x)
+
+
+def too_few_samples(make):
+    x = torch.randn(4, 6)
+    return 0 < (make(0.5).train()(x) == x).all(dim=1).sum() < 4
 
 
 def mask(x, branch, kept, rate):
@@ -238,9 +368,127 @@ def without_a_gradient(x, branch, kept, rate):
     return y
 
 
-def in_place(x, branch, kept, rate):
-    x[kept] += branch(x[kept]) / (1 - rate)
-    return x
+def twice(x, branch, kept, rate):
+    assert len(branch(x[kept])) == kept.sum()
+    return copied(x, branch, kept, rate)
+
+
+def first_gate_for_the_step(x, branch, kept, rate):
+    return x + branch(x) / (1 - rate) if kept[0] else x
+
+
+def perceptron(drop):
+    """A module whose forward drops in its own way."""
+
+    class Wrong(nn.Module):
+        def __init__(self, first, second, rate):
+            super().__init__()
+            self.first, self.second, self.rate = first, second, rate
+
+        def forward(self, x):
+            return self.second(drop(self, F.relu(self.first(x))))
+
+    return Wrong
+
+
+class NoRelu(WithALayer):
+    def __init__(self, first, second, rate):
+        nn.Module.__init__(self)
+        self.layers = nn.Sequential(first, nn.Dropout(rate), second)
+
+
+class DropsTheInput(WithALayer):
+    def __init__(self, first, second, rate):
+        nn.Module.__init__(self)
+        self.layers = nn.Sequential(nn.Dropout(rate), first, nn.ReLU(), second)
+
+
+class WithGelu(WithALayer):
+    def __init__(self, first, second, rate):
+        nn.Module.__init__(self)
+        self.layers = nn.Sequential(first, nn.GELU(), nn.Dropout(rate), second)
+
+
+class InAList(nn.Module):
+    """`.eval()` does not reach what is in a plain list."""
+
+    def __init__(self, first, second, rate):
+        super().__init__()
+        self.layers = [first, nn.ReLU(), nn.Dropout(rate), second]
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class NotAModule:
+    def __init__(self, first, second, rate):
+        self.layers = nn.Sequential(first, nn.ReLU(), nn.Dropout(rate), second)
+
+    def __call__(self, x):
+        return self.layers(x)
+
+
+class ModeForGood(nn.Module):
+    """`.eval()` takes the dropout out, and nothing puts it back."""
+
+    def __init__(self, first, second, rate):
+        super().__init__()
+        self.first, self.second, self.rate = first, second, rate
+
+    def eval(self):
+        self.rate = 0.0
+        return super().eval()
+
+    def train(self, mode=True):
+        return super().train(mode) if mode else self.eval_once()
+
+    def eval_once(self):
+        self.rate = 0.0
+        return super().train(False)
+
+    def forward(self, x):
+        return self.second(F.dropout(self.first(x).relu(), self.rate, self.training))
+
+
+class SameGates(nn.Module):
+    def __init__(self, first, second, rate):
+        super().__init__()
+        self.first, self.second = first, second
+        self.gates = F.dropout(torch.ones(60, first.out_features), rate)
+
+    def forward(self, x):
+        hidden = self.first(x).relu()
+        return self.second(hidden * self.gates if self.training else hidden)
+
+
+def gated(shape, rate):
+    """A draw of its own, for whoever does not use F.dropout."""
+    return (torch.rand(shape) >= rate).float()
+
+
+def halved_in_evaluation(module, hidden):
+    if module.training:
+        return hidden * gated(hidden.shape, module.rate)
+    return hidden * (1 - module.rate)
+
+
+def unscaled_numbers(module, hidden):
+    return hidden * gated(hidden.shape, module.rate) if module.training else hidden
+
+
+def whole_samples(module, hidden):
+    return hidden * F.dropout(torch.ones(len(hidden), 1), module.rate, module.training)
+
+
+def whole_channels(module, hidden):
+    return hidden * F.dropout(torch.ones(hidden.shape[1]), module.rate, module.training)
+
+
+def other_share(module, hidden):
+    gates = gated(hidden.shape, module.rate / 2) / (1 - module.rate)
+    return hidden * gates if module.training else hidden
 
 
 WRONG: Mapping[str, Mapping[str, Callable]] = {
@@ -250,7 +498,9 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "depth − 1 steps": too_many_steps,
         "numbered from 1": numbered_from_zero,
         "every block has the last one's rate": constant,
-        "your code stopped with ZeroDivisionError": divided_by_zero,
+        "turned round": turned_round,
+        "you divide by their number": divided_by_zero,
+        "which is the first": alone_like_the_last,
     },
     "05.2": {
         "l begin at 0": from_zero,
@@ -268,14 +518,21 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "`kept` marks those that stay": the_others,
         "nothing is dropped": lambda x, kept, rate: x / (1 - rate),
         "0 · 1/0": nan_at_one,
-        "changes x itself": zeroed_in_place,
-        "which is not right": ordinary_dropout,
+        "where it divides by 0": division_at_one,
+        "one gate decides": first_gate_for_all,
+        "along the second axis": along_the_second_axis,
+        "an x of three axes": of_three_axes,
+        "the share that happened": by_luck,
+        "are missing": taken_out,
+        "should be different": ordinary_dropout,
     },
     "05.4": {
         "the binomial law": binomial,
         "exactly k are dropped": of_the_dropped,
         "the chance of one network": the_first_ones,
         "k or fewer": at_most,
+        "k or more": at_least,
+        "has done the work": looked_up,
         "Poisson's law": poisson,
     },
     "05.5": {
@@ -283,8 +540,16 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "whatever its rate": only_at_rate_one,
         "drops the whole sum": only_that_something_happens,
         "for the probability of being kept": only_at_a_half,
-        "in evaluation": without_evaluation,
-        "rejects a correct block": too_strict,
+        "goes on dropping in evaluation": without_evaluation,
+        "does not scale": without_a_scale,
+        "divides the kept branches by the rate": scale_at_a_half,
+        "single numbers": each_number_scaled,
+        "single tokens": each_token_scaled,
+        "gives nan at rate 1": except_at_one,
+        "in some runs it passes a block that draws one gate": sometimes_both,
+        "it passes a block that draws one gate": each_sample_scaled,
+        "rejects a correct block. ": too_strict,
+        "rejects a correct block in some runs": too_few_samples,
     },
     "05.6": {
         "it saves no time": mask,
@@ -293,7 +558,74 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "x is scaled along": scaled_sum,
         "in a different order": kept_first,
         "missing from the answer": only_the_kept,
-        "changes x itself": in_place,
+        "more than once": twice,
+        "one gate decides": first_gate_for_the_step,
         "a gradient is lost": without_a_gradient,
+    },
+    "05.7": {
+        "goes on in evaluation. F.dropout": perceptron(lambda m, x: F.dropout(x, m.rate)),
+        "never acts in training": perceptron(lambda m, x: F.dropout(x, m.rate, training=False)),
+        "multiplied by 1 − rate": perceptron(halved_in_evaluation),
+        "is not divided by 1 − rate": perceptron(unscaled_numbers),
+        "for the probability of being kept": perceptron(
+            lambda m, x: F.dropout(x, 1 - m.rate, m.training)
+        ),
+        "whole samples": perceptron(whole_samples),
+        "whole channels": perceptron(whole_channels),
+        "the share of numbers": perceptron(other_share),
+        "the same numbers": SameGates,
+        "does not come back": ModeForGood,
+        "the ReLU is missing": NoRelu,
+        "in the wrong place": DropsTheInput,
+        "it has to be an nn.Module": NotAModule,
+        "Neither an optimizer nor `.eval()`": InAList,
+        "and it does not": WithGelu,
+    },
+}
+
+RETURN = (
+    "return torch.equal(always(x), x) and torch.allclose(always.eval()(x), x + full) "
+    "and (0 < kept.sum() < len(x)) and torch.allclose(added[kept], full[kept] / 0.75, atol=1e-05)"
+)
+OTHER_SIZES = [(64, 6, 4), (65, 4, 6), (63, 4, 6), (128, 4, 6), (64, 5, 6), (64, 3, 6), (64, 8, 6)]
+OTHER_SIZES += [(64, 4, 7), (64, 4, 5), (64, 4, 12)]
+
+SURVIVORS: Mapping[str, Mapping[str, str]] = {
+    "05.4": {
+        "law = [a + b for b, a in zip([*dropped, 0], [0, *kept], strict=True)]": (
+            "same: a sum has no order."
+        ),
+        "law = [a + b for a, b in zip([0, *kept], [*dropped, 0], strict=True)]": (
+            "same: a sum has no order."
+        ),
+        "law = [a + b for a, b in zip([*dropped, 0], [0, *kept])]": (
+            "same: the two are equally long."
+        ),
+        "law = [a + b for a, b in zip([*dropped, 0], [0, *kept], strict=False)]": (
+            "same: the two are equally long."
+        ),
+    },
+    "05.5": {
+        **{
+            f"x = torch.randn{size}": "same: the verdict does not hang on a size of this order."
+            for size in OTHER_SIZES
+        },
+        "never, sometimes, always = (make(rate) for rate in (0.0, 0.25, 1.0))": (
+            "same: a module begins in training."
+        ),
+        "never, sometimes, always = (make(rate).train() for rate in (0, 0.25, 1.0))": (
+            "same: 0 is 0.0."
+        ),
+        RETURN.replace("always(x), x)", "x, always(x))"): "same: what equals has no order.",
+        RETURN.replace("always.eval()(x), x + full", "x + full, always.eval()(x)"): (
+            "same: what equals has no order, up to rounding."
+        ),
+        RETURN.replace("added[kept], full[kept] / 0.75", "full[kept] / 0.75, added[kept]"): (
+            "same: what equals has no order, up to rounding."
+        ),
+        RETURN.replace("0 < kept", "1 < kept"): (
+            "allowed: a block that keeps one sample of 64 at this rate is once in 10³⁶ runs a good one."
+        ),
+        RETURN.replace("1e-05", "2e-05"): "allowed: rounding errs by less than either.",
     },
 }
