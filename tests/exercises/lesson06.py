@@ -69,7 +69,7 @@ def by_analysis_cost(budget, tokens, depth):
         stage = cost(config, (1, tokens)).stages[0]
         return stage.multiply_adds - stage.multiply_adds_of.patch_embedding
 
-    low, high = 0, 4096
+    low, high = 0, 2**14
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if price(middle) <= budget else (low, middle)
@@ -92,6 +92,10 @@ RIGHT: Mapping[str, Callable] = {
     "06.5": by_analysis_cost,
     "06.6": recursive,
 }
+
+
+def strides_of_b0(height, width, strides):
+    return [(-(-height // step), -(-width // step)) for step in (4, 8, 16, 32)]
 
 
 def divided_by(divide):
@@ -151,6 +155,46 @@ def normed_skip(x, norm1, attention, norm2, mix_ffn):
     return x + mix_ffn(x)
 
 
+def identity(x):
+    return x
+
+
+def without(norm):
+    """The block with the identity in place of its norm 1, its norm 2, or both."""
+
+    def forward(x, norm1, attention, norm2, mix_ffn):
+        norm1, norm2 = identity if norm != 2 else norm1, identity if norm != 1 else norm2
+        return forward_of_the_package(x, norm1, attention, norm2, mix_ffn)
+
+    return forward
+
+
+def first_replaces(x, norm1, attention, norm2, mix_ffn):
+    x = attention(norm1(x))
+    return x + mix_ffn(norm2(x))
+
+
+def second_replaces(x, norm1, attention, norm2, mix_ffn):
+    x = x + attention(norm1(x))
+    return mix_ffn(norm2(x))
+
+
+def norm_at_the_end(*given):
+    return given[3](forward_of_the_package(*given))
+
+
+def first_skip_normed(x, norm1, attention, norm2, mix_ffn):
+    x = norm1(x)
+    x = x + attention(x)
+    return x + mix_ffn(norm2(x))
+
+
+def equation_3_as_written(x, norm1, attention, norm2, mix_ffn):
+    x = x + attention(norm1(x))
+    x_in = norm2(x)
+    return x + (mix_ffn(x_in) + x_in)
+
+
 def norms_swapped(x, norm1, attention, norm2, mix_ffn):
     return forward_of_the_package(x, norm2, attention, norm1, mix_ffn)
 
@@ -169,6 +213,19 @@ def as_the_paper(rate, depths, stage):
     return [rate * (before + j + 1) / sum(depths) for j in range(depths[stage])]
 
 
+def one_block_too_late(rate, depths, stage):
+    before = sum(depths[:stage]) + 1
+    return linspace_of_all(rate, depths)[before : before + depths[stage]]
+
+
+def linspace_of_all(rate, depths):
+    return torch.linspace(0, rate, sum(depths)).tolist()
+
+
+def divided_by_zero(rate, depths, stage):
+    return [rate * (sum(depths[:stage]) + j) / (sum(depths) - 1) for j in range(depths[stage])]
+
+
 def from_zero_over_all(rate, depths, stage):
     before = sum(depths[:stage])
     return [rate * (before + j) / sum(depths) for j in range(depths[stage])]
@@ -183,10 +240,33 @@ def priced(price, more=0):
     """The widest column for a price of a block of width C on N tokens, as a function of N and C."""
 
     def widest(budget, tokens, depth):
-        fits = [c for c in range(1, 3000) if depth * price(tokens, c) <= budget]
+        fits = [c for c in range(1, 12_100) if depth * price(tokens, c) <= budget]
         return (max(fits) if fits else 0) + more
 
     return widest
+
+
+def norm_after_every_block(images, stages):
+    maps = []
+    for embed, blocks, norm in stages:
+        images = embed(images)
+        for block in blocks:
+            images = norm(block(images))
+        images = images.movedim(-1, 1)
+        maps.append(images)
+    return maps
+
+
+def always_the_images(images, stages):
+    return [recursive(images, [stage])[0] for stage in stages]
+
+
+def permuted_for_the_list_only(images, stages):
+    maps = []
+    for embed, blocks, norm in stages:
+        images = norm(nn.Sequential(*blocks)(embed(images)))
+        maps.append(images.permute(0, 3, 1, 2))
+    return maps
 
 
 def last_only(images, stages):
@@ -244,6 +324,8 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     "06.1": {
         "a token is lost": divided_by(lambda side, stride: side // stride),
         "rounded to the nearest": divided_by(lambda side, stride: round(side / stride)),
+        "a token too many": divided_by(lambda side, stride: side // stride + 1),
+        "right for B0's strides": strides_of_b0,
         "divides the photograph here": all_from_the_image,
         "height and width are swapped": width_first,
         "the first is missing": without_the_first_step,
@@ -257,7 +339,15 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "Mix-FFN are swapped": ffn_first,
         "norms are swapped": norms_swapped,
         "after the branches": normed_notes,
-        "carries the normalised copy": normed_skip,
+        "the skips carry the normalised copy": normed_skip,
+        "attention's skip carries": first_skip_normed,
+        "attention reads x without": without(1),
+        "Mix-FFN reads x without": without(2),
+        "both branches read x without": without(0),
+        "attention's skip connection": first_replaces,
+        "Mix-FFN's skip connection": second_replaces,
+        "at the end of the block": norm_at_the_end,
+        "a skip of its own": equation_3_as_written,
     },
     "06.3": {
         "starts again at zero": anew,
@@ -268,17 +358,34 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "survival": lambda rate, depths, stage: [1 - r for r in linspace(rate, depths, stage)],
         "the rule of the stochastic depth paper": as_the_paper,
         "divided by L": from_zero_over_all,
+        "the beginning of the list": lambda rate, depths, stage: linspace_of_all(rate, depths)[
+            : depths[stage]
+        ],
+        "one block too late": one_block_too_late,
+        "of all blocks": lambda rate, depths, stage: linspace_of_all(rate, depths),
+        "turned round": lambda rate, depths, stage: linspace(
+            rate, depths[::-1], len(depths) - 1 - stage
+        )[::-1],
+        "an encoder of one block": divided_by_zero,
         "which is not right": lambda rate, depths, stage: linspace(rate, depths, stage)[1:],
     },
     "06.4": {
-        "the two norms": off_by(lambda c, r, e: -4 * c),
-        "one norm is missing": off_by(lambda c, r, e: -2 * c),
+        "4C too few": off_by(lambda c, r, e: -4 * c),
+        "q, k and v had no biases": off_by(lambda c, r, e: -3 * c),
+        "2C too few": off_by(lambda c, r, e: -2 * c),
+        "e·C too few": off_by(lambda c, r, e: -e * c),
+        "and not on C": off_by(lambda c, r, e: 10 * c - 10 * e * c),
+        "no norm inside": off_by(lambda c, r, e: 2 * e * c),
+        "the reduction is missing": off_by(lambda c, r, e: -(r > 1) * (r * r * c * c + 3 * c)),
+        "as a depthwise convolution": off_by(lambda c, r, e: (r > 1) * r * r * c * (1 - c)),
+        "the reduction's biases": off_by(lambda c, r, e: -c * (r > 1)),
+        "the biases are missing": off_by(lambda c, r, e: -c * (5 + (r > 1) + 2 * e)),
         "no reduction": off_by(lambda c, r, e: (r == 1) * (c * c + 3 * c)),
         "depthwise: 9 weights": off_by(lambda c, r, e: 9 * e * c * (e * c - 1)),
         "convolution of Mix-FFN is missing": off_by(lambda c, r, e: -10 * e * c),
         "merges r tokens": off_by(lambda c, r, e: r * c * c * (1 - r)),
         "norm after the reduction": off_by(lambda c, r, e: -2 * c * (r > 1)),
-        "the output of attention": off_by(lambda c, r, e: -c * (c + 1)),
+        "k and v do not share one": off_by(lambda c, r, e: -c * (c + 1)),
         "which is not right": lambda c, r, e: c * c,
     },
     "06.5": {
@@ -289,17 +396,30 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "two products": priced(lambda n, c: n * (12 * c * c + 36 * c)),
         "the depthwise convolution is missing": priced(lambda n, c: n * (12 * c * c + 2 * n * c)),
         "Mix-FFN is missing": priced(lambda n, c: n * (4 * c * c + 2 * n * c)),
-        "four Linears": priced(lambda n, c: n * (8 * c * c + 2 * n * c + 36 * c)),
+        "has 4C channels": priced(lambda n, c: n * (12 * c * c + 2 * n * c + 9 * c)),
+        "three Linears": priced(lambda n, c: n * (11 * c * c + 2 * n * c + 36 * c)),
+        "your search stops": lambda *given: min(by_analysis_cost(*given), 10_000),
+        "four Linears of attention are missing": priced(
+            lambda n, c: n * (8 * c * c + 2 * n * c + 36 * c)
+        ),
     },
     "06.6": {
         "the one before its norm": unnormed_between,
         "the list holds the one before": normed_between_only,
         "no map is normalised": never_normed,
         "only the last map": last_only,
-        "(B, H, W, C)": channels_last,
+        "the maps are (B, H, W, C)": channels_last,
         "swaps height and width": transposed,
         "every block reads": blocks_side_by_side,
         "reshape leaves": reshaped,
-        "which is not right": lambda images, stages: recursive(images, stages)[::-1],
+        "after every block": norm_after_every_block,
+        "reads the images": always_the_images,
+        "is given (B, H, W, C)": permuted_for_the_list_only,
+        "in the wrong order": lambda images, stages: recursive(images, stages)[::-1],
     },
+}
+
+SURVIVORS: Mapping[str, Mapping[str, str]] = {
+    "06.4": {"norms = (2 + 2) * c": "same: 2 + 2 is 2 · 2."},
+    "06.5": {"width = -1": "same: a column of width 0 costs nothing, so it always fits."},
 }
