@@ -41,13 +41,35 @@ def of_a_ramp(index, small, large):
 
 def pixel_by_pixel(logits, size):
     large = nn.Upsample(size, mode="bilinear")(logits)
-    return torch.from_numpy(np.argmax(large.numpy(), axis=1))
+    return np.argmax(large.numpy(), axis=1)
+
+
+def part_by_part(parts, weight, bias):
+    passed = torch.diag((parts.sum(0) > 0).float())
+    shares = [weight @ passed @ part for part in parts]
+    return [*shares[:-1], shares[-1] + bias]
 
 
 def by_differences(parts, weight, bias):
-    passed = torch.diag((parts.sum(0) > 0).float())
-    shares = [weight @ passed @ part for part in parts]
-    return torch.stack([*shares[:-1], shares[-1] + bias])
+    return torch.stack(part_by_part(parts, weight, bias))
+
+
+def of_the_whole_decoder(parts, fuse, norm):
+    """The package's decoder, whose projections are identities and whose classifier is too."""
+    dim = len(norm.weight)
+    decoder = AllMLPDecoder([dim] * len(parts), dim, dim).eval()
+    decoder.load_state_dict(
+        {f"fuse.{name}": weight for name, weight in fuse.state_dict().items()}
+        | {f"norm.{name}": weight for name, weight in norm.state_dict().items()},
+        strict=False,
+    )
+    with torch.no_grad():
+        for linear in decoder.projections:
+            linear.weight.copy_(torch.eye(dim))
+            linear.bias.zero_()
+        decoder.classifier.weight.copy_(torch.eye(dim)[:, :, None, None])
+        decoder.classifier.bias.zero_()
+        return decoder(parts)
 
 
 RIGHT: Mapping[str, Callable] = {
@@ -56,7 +78,8 @@ RIGHT: Mapping[str, Callable] = {
     "07.3": through_torch,
     "07.4": of_a_ramp,
     "07.5": pixel_by_pixel,
-    "07.6": by_differences,
+    "07.6": part_by_part,
+    "07.7": of_the_whole_decoder,
 }
 
 
@@ -104,6 +127,35 @@ def mixed_probabilities(logits, size):
     return F.interpolate(F.softmax(logits, 1), size, mode="bilinear").argmax(1)
 
 
+def four_times_as_large(logits, size):
+    return F.interpolate(logits, scale_factor=4, mode="bilinear").argmax(1)
+
+
+def running_relu(parts, weight, bias):
+    before, shares = torch.zeros(parts.shape[1]), []
+    for number in range(len(parts)):
+        now = F.relu(parts[: number + 1].sum(0))
+        shares.append(weight @ (now - before))
+        before = now
+    return [*shares[:-1], shares[-1] + bias]
+
+
+def fused(before=(), after=(), order=reversed):
+    """The fuse layer with other things before and after the convolution."""
+
+    def layer(parts, fuse, norm):
+        known = {"norm": norm, "relu": torch.relu, "gelu": F.gelu}
+        parts = list(order(parts))
+        for name in before:
+            parts = [known[name](part) for part in parts]
+        x = fuse(torch.cat(parts, 1))
+        for name in after:
+            x = known[name](x)
+        return x
+
+    return layer
+
+
 def each_through_relu(parts, weight, bias):
     shares = F.linear(F.relu(parts), weight)
     shares[-1] = shares[-1] + bias
@@ -118,18 +170,26 @@ def without_relu(parts, weight, bias):
 
 WRONG: Mapping[str, Mapping[str, Callable]] = {
     "07.1": {
-        "the fusion has no bias": minus(lambda dims, d, k: d),
+        "as if the fusion had a bias": minus(lambda dims, d, k: d),
         "the BatchNorm is missing": minus(lambda dims, d, k: -2 * d),
+        "only one of them is counted": minus(lambda dims, d, k: -d),
+        "for each stage here as well": minus(lambda dims, d, k: 2 * d * len(dims)),
+        "for each stage here. ": minus(lambda dims, d, k: 2 * d * (len(dims) - 1)),
+        "right for four stages": minus(lambda dims, d, k: d * d * (4 - len(dims))),
+        "taken for 256": lambda dims, d, k: counted(dims, 256, k),
+        "taken for 768": lambda dims, d, k: counted(dims, 768, k),
         "they are not learned": minus(lambda dims, d, k: 2 * d),
         "the biases of the Linears": minus(lambda dims, d, k: -len(dims) * d),
         "the classifier's biases": minus(lambda dims, d, k: -k),
         "side by side, D of each": minus(lambda dims, d, k: d * d * (1 - len(dims))),
     },
     "07.2": {
-        "the stage's own Linear acts first": lambda w, a, b: (a.mm(w), w.mv(b)),
+        "The stage's own Linear acts first": lambda w, a, b: (a.mm(w), w.mv(b)),
         "in the weight and in the bias": lambda w, a, b: (a.mm(w), a.mv(b)),
         "has to pass through W": lambda w, a, b: (w.mm(a), b),
         "must not be dropped": lambda w, a, b: (w.mm(a), 0 * b),
+        "the new weight is transposed": lambda w, a, b: (w.mm(a).T, w.mv(b)),
+        "number by number": lambda w, a, b: (w * a, w.mv(b)),
         "one matrix is transposed": lambda w, a, b: (w.mT.mm(a), w.mT.mv(b)),
         "these are added": lambda w, a, b: (w + a, b),
     },
@@ -137,6 +197,8 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "by its square root": folded_with(lambda v, g, e: g / (v + e), right_bias),
         "eps is left out": folded_with(lambda v, g, e: g / v.sqrt(), right_bias),
         "from the old bias": folded_with(right_factor, lambda b, m, f, s: f * b + s),
+        "the old bias is missing": folded_with(right_factor, lambda b, m, f, s: s - f * m),
+        "own scale is missing": folded_with(lambda v, g, e: (v + e).rsqrt(), right_bias),
         "must be scaled too": folded_with(right_factor, lambda b, m, f, s: b - m + s),
         "along the wrong axis": folded_with(right_factor, right_bias, rows=False),
         "own shift is missing": folded_with(right_factor, lambda b, m, f, s: f * (b - m)),
@@ -150,6 +212,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "right at the start": lambda i, n, m: max(0, (2 * i + 1) * n / (2 * m) - 0.5),
         "right at the end": lambda i, n, m: min(n - 1, (2 * i + 1) * n / (2 * m) - 0.5),
         "measured from the edge": lambda i, n, m: (2 * i + 1) * n / (2 * m),
+        "rounded down to whole": lambda i, n, m: int(i * n / m),
         "rounded to whole samples": lambda i, n, m: (2 * i + 1) * n // (2 * m),
     },
     "07.5": {
@@ -157,6 +220,16 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "between classes 1 and 3": mixed_names,
         "the corners are aligned": aligned,
         "probabilities were mixed": mixed_probabilities,
+        "the resize is bicubic": lambda x, size: F.interpolate(x, size, mode="bicubic").argmax(1),
+        "at the size of the logits": lambda x, size: x.argmax(1),
+        "four times as large": four_times_as_large,
+        "height and width are swapped": lambda x, size: pixel_by_pixel(x, (size[1], size[0])),
+        "the largest logits": lambda x, size: F.interpolate(x, size, mode="bilinear").max(1).values,
+        "over the pictures": lambda x, size: F.interpolate(x, size, mode="bilinear").argmax(0),
+        "over the width": lambda x, size: F.interpolate(x, size, mode="bilinear").argmax(3),
+        "each class is decided": lambda x, size: (
+            F.interpolate(x, size, mode="bilinear").sigmoid() > 0.5
+        ),
         "not decided": lambda x, size: F.interpolate(x, size, mode="bilinear"),
         "an axis of length 1": lambda x, size: pixel_by_pixel(x, size)[:, None],
     },
@@ -173,6 +246,37 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "also counts for what the ReLU passes": lambda p, w, b: torch.cat(
             [(p * (p[:-1].sum(0) > 0))[:-1] @ w.T, (p * (p[:-1].sum(0) > 0))[-1:] @ w.T + b]
         ),
-        "in a list": lambda p, w, b: list(by_differences(p, w, b)),
+        "on the order of the parts": running_relu,
+        "the bias joins the first part": lambda p, w, b: [
+            share + b * ((number == 0) - (number == len(p) - 1))
+            for number, share in enumerate(part_by_part(p, w, b))
+        ],
+        "these are the logits": lambda p, w, b: by_differences(p, w, b).sum(0),
+    },
+    "07.7": {
+        "the ReLU comes before the norm": fused(after=["relu", "norm"]),
+        "the norm is missing": fused(after=["relu"]),
+        "the ReLU is missing": fused(after=["norm"]),
+        "both missing": fused(),
+        "after each projection. They": fused(before=["norm", "relu"]),
+        "after each projection as well, as": fused(["norm", "relu"], ["norm", "relu"]),
+        "the norm stands after each projection": fused(["norm"], ["relu"]),
+        "there is a ReLU after each projection as well": fused(["relu"], ["norm", "relu"]),
+        "the ReLU stands after each projection": fused(["relu"], ["norm"]),
+        "begin with stage 4": fused(after=["norm", "relu"], order=iter),
+        "this is GELU": fused(after=["norm", "gelu"]),
+    },
+}
+
+SURVIVORS: Mapping[str, Mapping[str, str]] = {
+    "07.5": {
+        "return F.interpolate(logits, size, mode='bilinear').argmax(dim=1)": (
+            "same: corners are not aligned unless one asks for it."
+        ),
+    },
+    "07.6": {
+        "passed = parts.sum(dim=0) >= 0": (
+            "allowed: where the sum is exactly 0, either decision leaves the logits as they are."
+        ),
     },
 }
