@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 Examiner = Callable[[Any], str | None]
 
@@ -246,6 +247,29 @@ def drawn(draw: Callable[[random.Random], tuple[Any, ...]], count: int = 20) -> 
 def normal(rng: random.Random, *shape: int) -> Tensor:
     """Normally distributed numbers, for a case that is drawn."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(rng.getrandbits(32)))
+
+
+def uses(answer: Callable[..., Any], case: tuple[Any, ...], *words: str) -> bool:
+    """Whether an answer calls a function of torch that has one of these words in its name, for
+    exercises that ask to do without it.
+    """
+    with _Calls() as calls:
+        answer(*_own(case))
+    return any(word in name for word in words for name in calls.names)
+
+
+class _Calls(TorchFunctionMode):
+    """Keeps the names of the functions of torch that are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.names.add(getattr(function, "__name__", ""))
+        return function(*args, **(kwargs or {}))
 
 
 def same(left: Any, right: Any, tolerance: float = 1e-5) -> bool:

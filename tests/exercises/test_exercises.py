@@ -3,6 +3,7 @@
 import importlib
 import random
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,7 @@ from segformer_edu.exercises.exercise import (
     judge,
     normal,
     same,
+    uses,
 )
 
 SOURCES = Path(__file__).resolve().parents[2] / "notebooks" / "source"
@@ -31,7 +33,7 @@ EVERY = list(all_exercises().values())
 
 def answers(exercise: Exercise) -> ModuleType:
     """tests/exercises/lessonNN.py: RIGHT holds an answer reached in another way than the solution,
-    WRONG says which part of a diagnosis each wrong answer should get.
+    or several; WRONG says which part of a diagnosis each wrong answer should get.
     """
     return importlib.import_module(f"tests.exercises.lesson{exercise.id[:2]}")
 
@@ -42,7 +44,9 @@ class TestEveryExercise:
         assert repr(check(exercise.id, exercise.solution)) == f"Correct: {exercise.takeaway}"
 
     def test_so_is_an_answer_reached_in_another_way(self, exercise: Exercise) -> None:
-        assert check(exercise.id, answers(exercise).RIGHT[exercise.id])
+        right = answers(exercise).RIGHT[exercise.id]
+        for answer in right if isinstance(right, Sequence) else [right]:
+            assert check(exercise.id, answer), (answer, check(exercise.id, answer))
 
     def test_what_is_not_begun_is_not_attempted(self, exercise: Exercise) -> None:
         stubs = [...]
@@ -60,6 +64,20 @@ class TestEveryExercise:
             assert verdict.status == "Incorrect"
             assert part in verdict.message
         assert len({verdict.message for verdict in verdicts.values()}) == len(wrong) >= 3
+
+    def test_each_known_mistake_gets_its_own_diagnosis(
+        self, exercise: Exercise, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls = []
+
+        def noted(answer, solution, cases, mistakes):
+            calls.append((solution, cases, mistakes))
+
+        monkeypatch.setattr(importlib.import_module(exercise.examine.__module__), "diagnose", noted)
+        exercise.examine(exercise.solution)
+        for solution, cases, mistakes in calls:
+            for diagnosis, mistake in mistakes.items():
+                assert diagnose(mistake, solution, cases, mistakes) == diagnosis
 
     def test_a_wrong_type_says_what_is_expected(self, exercise: Exercise) -> None:
         assert repr(check(exercise.id, object())).startswith("Incorrect: the answer is ")
@@ -220,6 +238,15 @@ def test_a_gradient_passes_through_the_copy() -> None:
     asked = Exercise("99.4", "Double", 1, 1, examine, ("No.",), "so it is.", examine)
     assert judge(asked, lambda x: 2 * x)
     assert x.grad is not None and x.grad.tolist() == [2, 2]
+
+
+def test_an_answer_that_calls_what_it_should_do_without_is_found_out() -> None:
+    layer = nn.Conv2d(1, 1, 3)
+    image = (torch.ones(1, 1, 4, 4),)
+    assert uses(layer, image, "conv") and uses(layer, image, "unfold", "conv")
+    assert uses(lambda x: nn.Conv2d(1, 1, 3)(x).sum(), image, "conv")
+    assert not uses(layer, image, "unfold")
+    assert not uses(lambda x: x.unflatten(-1, (2, 2)).sum() * 9, image, "unfold", "conv")
 
 
 def counted(n):
