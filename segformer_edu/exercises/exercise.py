@@ -202,6 +202,7 @@ def diagnose(
     solution: Callable[..., Any],
     cases: Sequence[tuple[Any, ...]],
     mistakes: Mapping[str, Callable[..., Any]],
+    right_where: Mapping[str, Callable[..., bool]] | None = None,
 ) -> str | None:
     """Compare a function with the solution on every case, and name the mistake when it is known.
 
@@ -211,11 +212,13 @@ def diagnose(
         cases: arguments to call both with; among them, cases that tell the mistakes apart.
         mistakes: diagnosis → a function that makes this mistake. The answer has made it when the
             two agree on every case.
+        right_where: diagnosis → which cases an answer without a known mistake has right, one of
+            them at least and every one of them.
     """
     results = [_outcome(answer, case) for case in cases]
     wanted = [_plain(solution(*_own(case))) for case in cases]
-    where = next((i for i, want in enumerate(wanted) if not same(results[i], want)), None)
-    if where is None:
+    wrong = [index for index, want in enumerate(wanted) if not same(results[index], want)]
+    if not wrong:
         return None
     for diagnosis, mistake in mistakes.items():
         if all(
@@ -223,13 +226,18 @@ def diagnose(
             for result, case in zip(results, cases, strict=True)
         ):
             return diagnosis
+    for diagnosis, condition in (right_where or {}).items():
+        expected = [index for index, case in enumerate(cases) if condition(*case)]
+        if expected and not set(expected) & set(wrong):
+            return diagnosis
+    where = wrong[0]
     result, want = results[where], wanted[where]
     given = ", ".join(map(_brief, cases[where]))
     if isinstance(result, _Stopped):
         return f"for ({given}) your code stopped with {result}"
     if isinstance(result, Tensor) and isinstance(want, Tensor) and result.ndim and want.ndim:
-        wrong = "shape" if result.shape != want.shape else "numbers"
-        return f"for ({given}) it gives {_brief(result)}, and the {wrong} should be different."
+        what = "shape" if result.shape != want.shape else "numbers"
+        return f"for ({given}) it gives {_brief(result)}, and the {what} should be different."
     return f"for ({given}) it gives {_brief(result)}, which is not right."
 
 

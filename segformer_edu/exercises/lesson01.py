@@ -6,12 +6,13 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from random import Random
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segformer_edu.exercises.exercise import diagnose, exercise
+from segformer_edu.exercises.exercise import diagnose, drawn, exercise, normal, uses
 
 
 def token_grid(
@@ -31,20 +32,27 @@ def token_grid(
     solution=token_grid,
     hints=[
         "Work per side. How far can the first patch travel before it touches the end?",
-        "There is padding on both sides. A last step that does not fit is not taken.",
-        "floor((height + 2·padding − patch_size) / stride) steps, and one patch before the first.",
+        "There is padding on both sides, and a last step that does not fit is not taken.",
+        "The patch takes floor((height + 2·padding − patch_size) / stride) steps. The place where "
+        "it starts counts as well.",
     ],
-    takeaway="count the whole steps that fit, and add the patch that you started from.",
+    takeaway="the steps that fit are counted, and the patch that you started from is added.",
 )
 def examine_token_grid(answer: Callable[..., tuple[int, int]]) -> str | None:
     def by_side(side: Callable[..., float]) -> Callable[..., tuple[float, float]]:
         return lambda height, width, *patch: (side(height, *patch), side(width, *patch))
 
+    def draw(rng: Random) -> tuple[int, ...]:
+        patch_size, padding = rng.randint(1, 12), rng.randint(0, 6)
+        smallest = max(patch_size - 2 * padding, 1)
+        height, width = (smallest + rng.randint(0, 60) for _ in range(2))
+        return height, width, patch_size, rng.randint(1, patch_size + 2), padding
+
     cases = [(512, 512, 7, 4, 3), (50, 33, 7, 4, 3), (50, 33, 16, 16, 0), (31, 64, 4, 4, 2)]
     return diagnose(
         answer,
         token_grid,
-        cases,
+        [*cases, *drawn(draw)],
         {
             "the first patch is missing: a fence with n gaps has n + 1 posts.": by_side(
                 lambda n, k, s, p: (n + 2 * p - k) // s
@@ -53,19 +61,23 @@ def examine_token_grid(answer: Callable[..., tuple[int, int]]) -> str | None:
             "the padding is counted once, but it is on both sides.": by_side(
                 lambda n, k, s, p: (n + p - k) // s + 1
             ),
-            "rounded up: a last step that does not fit is not taken.": by_side(
+            "this is rounded up, but a last step that does not fit is not taken.": by_side(
                 lambda n, k, s, p: math.ceil((n + 2 * p - k) / s) + 1
             ),
-            "not rounded: half a patch makes no token. Round down.": by_side(
+            "this is rounded to the nearest, but a last step that does not fit is not taken, "
+            "however little is missing.": by_side(
+                lambda n, k, s, p: round((n + 2 * p - k) / s) + 1
+            ),
+            "this is not rounded. Half a patch makes no token, so round down.": by_side(
                 lambda n, k, s, p: (n + 2 * p - k) / s + 1
             ),
-            "right for kernel = stride without padding; in general the kernel counts too.": by_side(
-                lambda n, k, s, p: n // s
-            ),
-            "right for odd kernels with half a kernel of padding; not for others.": by_side(
-                lambda n, k, s, p: math.ceil(n / s)
-            ),
-            "that is the total number of tokens. Give rows and columns.": (
+            "this is right for kernel = stride without padding; in general the kernel counts "
+            "too.": by_side(lambda n, k, s, p: n // s),
+            "the stride decides how many patches there are. A larger patch only overlaps "
+            "more.": by_side(lambda n, k, s, p: n // k),
+            "this is right for odd kernels with half a kernel of padding, but not for "
+            "others.": by_side(lambda n, k, s, p: math.ceil(n / s)),
+            "this is the total number of tokens. Give rows and columns.": (
                 lambda *case: math.prod(token_grid(*case))
             ),
             "rows and columns are swapped: the height determines the rows.": (
@@ -87,27 +99,38 @@ def shared_pixels(patch_size: int, stride: int) -> int:
     minutes=3,
     solution=shared_pixels,
     hints=[
-        "Draw two patches of 7 on squared paper, the second 4 to the right.",
-        "The first ends at pixel K − 1, the second begins at pixel S.",
-        "K − S; and when the patches leave a gap?",
+        "Draw two patches of 7 on squared paper, the second 4 to the right of the first.",
+        "The first ends at pixel K − 1, and the second begins at pixel S.",
+        "They share K − S columns. But what if the patches leave a gap?",
     ],
-    takeaway="kernel minus stride, but never less than zero.",
+    takeaway="neighbours share kernel minus stride, but never less than zero.",
 )
 def examine_shared_pixels(answer: Callable[..., int]) -> str | None:
+    def draw(rng: Random) -> tuple[int, int]:
+        return rng.randint(1, 20), rng.randint(1, 20)
+
+    def if_they_overlap(shared: Callable[[int, int], int]) -> Callable[[int, int], int]:
+        return lambda k, s: shared(k, s) if k > s else 0
+
+    by_chance = "which is right for 7 and 4 or 3 and 2, where K = 2S − 1. What if K is larger?"
     return diagnose(
         answer,
         shared_pixels,
-        [(7, 4), (3, 2), (4, 4), (2, 5), (16, 16)],
+        [(7, 4), (3, 2), (4, 4), (2, 5), (16, 16), *drawn(draw)],
         {
-            "right while patches touch; patches with a gap between them share 0 pixels, not a "
-            "negative number.": lambda k, s: k - s,
-            "the other way round: a larger stride shares less.": lambda k, s: max(s - k, 0),
-            "that is how far the padding reaches, half a kernel. The stride decides what is "
-            "shared.": lambda k, s: k // 2,
-            "one too many: the last pixel of a patch is its pixel K − 1, not K.": (
+            "this is right while patches touch. But patches with a gap between them share 0 "
+            "pixels, not a negative number.": lambda k, s: k - s,
+            "this is the other way round: a larger stride shares less.": (
+                lambda k, s: max(s - k, 0)
+            ),
+            "this is how far the padding reaches, half a kernel. But it is the stride that decides "
+            "what is shared.": lambda k, s: k // 2,
+            f"this is half of K − 1, {by_chance}": if_they_overlap(lambda k, s: (k - 1) // 2),
+            f"this is S − 1, {by_chance}": if_they_overlap(lambda k, s: s - 1),
+            "this is one too many: the last pixel of a patch is its pixel K − 1, not K.": (
                 lambda k, s: max(k - s + 1, 0)
             ),
-            "that is the area of the strip. Count columns.": lambda k, s: k * max(k - s, 0),
+            "this is the area of the strip. Count its columns.": lambda k, s: k * max(k - s, 0),
         },
     )
 
@@ -124,23 +147,26 @@ def tokens_to_map(tokens: Tensor, height: int, width: int) -> Tensor:
     minutes=6,
     solution=tokens_to_map,
     hints=[
-        "How were the tokens made? Undo that, last step first.",
+        "How were the tokens made? Undo that, and begin with the last step.",
         "view, reshape and unflatten keep the order of the numbers. Which of your steps brings the "
         "channels forward?",
-        "Split N into (height, width), then permute; or transpose first, then split.",
+        "Split N into (height, width) and then permute; or transpose first and then split.",
     ],
-    takeaway="reshape and unflatten keep the order of the numbers; only a permute changes it.",
+    takeaway="reshape and unflatten keep the order in which the numbers are read; permute and "
+    "transpose change it.",
 )
 def examine_tokens_to_map(answer: Callable[..., Tensor]) -> str | None:
-    generator = torch.Generator().manual_seed(0)
+    def case(rng: Random, height: int, width: int, channels: int) -> tuple[Tensor, int, int]:
+        return normal(rng, rng.randint(1, 3), height * width, channels), height, width
 
-    def case(height: int, width: int, channels: int) -> tuple[Tensor, int, int]:
-        return torch.randn(2, height * width, channels, generator=generator), height, width
+    def draw(rng: Random) -> tuple[Tensor, int, int]:
+        return case(rng, rng.randint(1, 6), rng.randint(1, 6), rng.randint(1, 5))
 
+    rng = Random(0)
     return diagnose(
         answer,
         tokens_to_map,
-        [case(3, 5, 4), case(4, 4, 4), case(6, 2, 3)],
+        [case(rng, 3, 5, 4), case(rng, 4, 4, 4), case(rng, 6, 2, 3), *drawn(draw)],
         {
             "the shape is right, but the numbers are not: a reshape reads token after token, and a "
             "map expects channel after channel.": lambda x, h, w: x.reshape(len(x), -1, h, w),
@@ -150,9 +176,17 @@ def examine_tokens_to_map(answer: Callable[..., Tensor]) -> str | None:
             "the numbers are read column by column, but tokens run along a row first.": (
                 lambda x, h, w: x.transpose(1, 2).reshape(len(x), -1, w, h).transpose(2, 3)
             ),
+            "the channels are in the right place, but height and width are swapped. transpose(1, "
+            "3) exchanges two axes; permute(0, 3, 1, 2) moves one.": (
+                lambda x, h, w: x.unflatten(1, (h, w)).transpose(1, 3)
+            ),
             "the map is right, but its channels are last; a convolution expects them second.": (
                 lambda x, h, w: x.unflatten(1, (h, w))
             ),
+        },
+        {
+            "this is right for square maps. On others the side is not the square root of N, which "
+            "is why height and width are given.": lambda x, h, w: h == w,
         },
     )
 
@@ -176,26 +210,32 @@ def embed_patches(
     solution=embed_patches,
     hints=[
         "F.unfold cuts the patches, overlapping or not, and flattens them. Print its shape.",
-        "It puts the numbers of a patch second and the patches last; a Linear expects it the other "
-        "way round.",
-        "F.linear(…, weight.flatten(1), bias).",
+        "It puts the numbers of a patch second and the patches last, but a Linear expects it the "
+        "other way round.",
+        "Once they are transposed, F.linear(…, weight.flatten(1), bias) does the rest.",
     ],
-    takeaway="every convolution is a Linear on patches; the stride says where they are cut.",
+    takeaway="every convolution is a Linear on patches, and the stride says where they are cut.",
 )
 def examine_embed_patches(answer: Callable[..., Tensor]) -> str | None:
-    generator = torch.Generator().manual_seed(0)
+    Case = tuple[Tensor, Tensor, Tensor, int, int]
 
     def case(
-        size: tuple[int, int], dim: int, patch_size: int, stride: int, padding: int
-    ) -> tuple[Tensor, Tensor, Tensor, int, int]:
-        images, weight, bias = (
-            torch.randn(shape, generator=generator)
-            for shape in ((2, 3, *size), (dim, 3, patch_size, patch_size), (dim,))
-        )
-        return images, weight, bias, stride, padding
+        rng: Random, images: tuple[int, ...], dim: int, patch_size: int, stride: int, padding: int
+    ) -> Case:
+        weight = normal(rng, dim, images[1], patch_size, patch_size)
+        return normal(rng, *images), weight, normal(rng, dim), stride, padding
+
+    def draw(rng: Random) -> Case:
+        patch_size, padding = rng.randint(1, 5), rng.randint(0, 3)
+        height, width = (patch_size + rng.randint(0, 6) for _ in range(2))
+        images = rng.randint(1, 3), rng.randint(1, 4), height, width
+        return case(rng, images, rng.randint(1, 5), patch_size, rng.randint(1, 5), padding)
 
     def without_padding(x: Tensor, w: Tensor, b: Tensor, s: int, p: int) -> Tensor:
         return embed_patches(x, w, b, s, 0)
+
+    def half_a_kernel(x: Tensor, w: Tensor, b: Tensor, s: int, p: int) -> Tensor:
+        return embed_patches(x, w, b, s, w.shape[-1] // 2)
 
     def channels_last(x: Tensor, w: Tensor, b: Tensor, s: int, p: int) -> Tensor:
         return embed_patches(x, w.permute(0, 2, 3, 1).reshape(w.shape), b, s, p)
@@ -207,12 +247,21 @@ def examine_embed_patches(answer: Callable[..., Tensor]) -> str | None:
     def without_overlap(x: Tensor, w: Tensor, b: Tensor, s: int, p: int) -> Tensor:
         return embed_patches(x, w, b, w.shape[-1], p)
 
-    return diagnose(
+    rng = Random(0)
+    cases = [
+        case(rng, (2, 3, 12, 20), 5, 7, 4, 3),
+        case(rng, (2, 3, 9, 7), 6, 3, 2, 1),
+        case(rng, (2, 3, 8, 8), 4, 4, 4, 0),
+    ]
+    diagnosis = diagnose(
         answer,
         embed_patches,
-        [case((12, 20), 5, 7, 4, 3), case((9, 7), 6, 3, 2, 1), case((8, 8), 4, 4, 4, 0)],
+        [*cases, *drawn(draw)],
         {
-            "the padding is missing: there are too few tokens.": without_padding,
+            "the padding is missing, so there are too few tokens.": without_padding,
+            "the padding is half a kernel here, whatever `padding` says. Use what is given.": (
+                half_a_kernel
+            ),
             "the bias is missing.": (
                 lambda x, w, b, s, p: embed_patches(x, w, torch.zeros_like(b), s, p)
             ),
@@ -222,9 +271,22 @@ def examine_embed_patches(answer: Callable[..., Tensor]) -> str | None:
             "of many patches.": reshaped,
             "the tokens are right, but in the layout (B, D, N). A transformer expects one token "
             "per row, (B, N, D).": lambda *given: embed_patches(*given).transpose(1, 2),
+            "this is still a map. Flatten it to tokens and put the channels last: (B, N, D).": (
+                lambda x, w, b, s, p: F.conv2d(x, w, b, s, p)
+            ),
             "these patches touch and do not overlap: the stride is not used.": without_overlap,
+            "the kernel is rotated by 180°, as in the convolution of mathematics. Torch does not "
+            "flip it: its first weight belongs to the patch's first pixel.": (
+                lambda x, w, b, s, p: embed_patches(x, w.flip(2, 3), b, s, p)
+            ),
         },
     )
+    if diagnosis is None and uses(answer, cases[0], "conv"):
+        return (
+            "the tokens are right, but a convolution has made them. This exercise asks for them "
+            "without one, to show what it does: cut the patches and multiply them by the weights."
+        )
+    return diagnosis
 
 
 def normalize_tokens(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -243,23 +305,26 @@ def normalize_tokens(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     hints=[
         "Every token is normalised by itself. Which axis holds the numbers of one token?",
         "keepdim=True keeps the axis, so that the mean lines up with what it was taken from.",
-        "LayerNorm divides the squares by C, not by C − 1: var(..., correction=0).",
+        "LayerNorm divides the squares by C and not by C − 1, so write var(..., correction=0).",
     ],
-    takeaway="one mean and one variance per token, over its channels alone.",
+    takeaway="each token has one mean and one variance, taken over its own channels.",
 )
 def examine_normalize_tokens(answer: Callable[..., Tensor]) -> str | None:
-    generator = torch.Generator().manual_seed(0)
+    Case = tuple[Tensor, Tensor, Tensor]
 
-    def case(*shape: int, spread: float = 3) -> tuple[Tensor, Tensor, Tensor]:
-        shapes = (shape, shape[-1:], shape[-1:])
-        x, weight, bias = (torch.randn(each, generator=generator) for each in shapes)
+    def case(rng: Random, *shape: int, spread: float = 3) -> Case:
+        x, weight, bias = normal(rng, *shape), normal(rng, shape[-1]), normal(rng, shape[-1])
         return spread * (x + 1), weight, bias
 
-    def over(*axes: int, correction: int = 0) -> Callable[..., Tensor]:
+    def draw(rng: Random) -> Case:
+        shape = rng.randint(1, 3), rng.randint(1, 4), rng.randint(2, 4), rng.randint(1, 8)
+        return case(rng, *shape, spread=rng.choice([0.01, 1, 100]))
+
+    def over(*axes: int, correction: int = 0, eps: float = 1e-5) -> Callable[..., Tensor]:
         def normalize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             mean = x.mean(axes, keepdim=True)
             variance = x.var(axes, keepdim=True, correction=correction)
-            return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
+            return (x - mean) / (variance + eps).sqrt() * weight + bias
 
         return normalize
 
@@ -267,36 +332,50 @@ def examine_normalize_tokens(answer: Callable[..., Tensor]) -> str | None:
         spread = x.std(-1, keepdim=True, correction=0) + added
         return (x - x.mean(-1, keepdim=True)) / spread * weight + bias
 
-    nearly_flat = case(2, 3, 3, 5, spread=0.01)  # here 1e-5, and where it is added, counts
+    def over_the_variance(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        variance = x.var(-1, keepdim=True, correction=0) + 1e-5
+        return (x - x.mean(-1, keepdim=True)) / variance * weight + bias
+
+    def not_centred(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return x / (x.var(-1, keepdim=True, correction=0) + 1e-5).sqrt() * weight + bias
+
+    def root_mean_square(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight + bias
+
+    rng = Random(0)
+    flat = (torch.full((2, 2, 2, 4), 2.0), normal(rng, 4), normal(rng, 4))
+    nearly_flat = case(rng, 2, 3, 3, 5, spread=0.01)  # here 1e-5, and where it is added, counts
+    cases = [case(rng, 2, 4, 4, 4), case(rng, 1, 3, 5, 6), case(rng, 3, 2, 2, 8), nearly_flat, flat]
     return diagnose(
         answer,
         normalize_tokens,
-        [case(2, 4, 4, 4), case(1, 3, 5, 6), case(3, 2, 2, 8), nearly_flat],
+        [*cases, *drawn(draw)],
         {
-            "the 1e-5 is missing: a token of equal numbers would be divided by zero.": (
+            "the 1e-5 is missing, so a token of equal numbers would be divided by zero.": (
                 over_the_spread
             ),
             "the 1e-5 is added to the standard deviation. Add it to the variance instead.": (
                 lambda x, weight, bias: over_the_spread(x, weight, bias, added=1e-5)
             ),
-            "that is BatchNorm: each channel over all tokens of the batch. A token should not "
-            "depend on its neighbours.": over(0, 1, 2),
+            "1e-6 is added to the variance, as in some of the paper's code. The exercise asks for "
+            "1e-5.": over(-1, eps=1e-6),
+            "this is BatchNorm: each channel is normalised over all tokens of the batch. But a "
+            "token should not depend on its neighbours.": over(0, 1, 2),
             "each channel is normalised over the map (InstanceNorm). A token should not depend on "
             "the other tokens.": over(1, 2),
-            "one mean for the whole map: then the tokens of a dark corner would depend on the "
+            "there is one mean for the whole map, so the tokens of a dark corner depend on the "
             "bright one.": over(1, 2, 3),
             "the mean is taken along the width: you average over columns, not channels.": over(2),
-            "the variance is divided by C − 1. LayerNorm divides by C.": over(-1, correction=1),
-            "normalised correctly, but the learned weight and bias are not used.": (
+            "the variance is divided by C − 1, but LayerNorm divides by C.": (
+                over(-1, correction=1)
+            ),
+            "this is normalised correctly, but the learned weight and bias are not used.": (
                 lambda x, weight, bias: F.layer_norm(x, x.shape[-1:])
             ),
-            "divided by the variance; divide by its square root.": (
-                lambda x, weight, bias: (
-                    (x - x.mean(-1, keepdim=True))
-                    / (x.var(-1, keepdim=True, correction=0) + 1e-5)
-                    * weight
-                    + bias
-                )
+            "this is divided by the variance; divide by its square root.": over_the_variance,
+            "the mean is not subtracted.": not_centred,
+            "the mean is not subtracted, neither here nor in the variance: this is RMSNorm.": (
+                root_mean_square
             ),
         },
     )
@@ -321,12 +400,16 @@ def field_of_a_token(patch_sizes: Sequence[int], strides: Sequence[int]) -> int:
         "Begin with two embeddings: a token of stage 2 sees 3 tokens of stage 1. How far apart "
         "are the outer two, in pixels?",
         "Keep two numbers: how many pixels a token sees, and how many pixels lie between tokens.",
-        "Each embedding adds (K − 1) steps of the map that it reads; afterwards the step is S "
+        "Each embedding adds (K − 1) steps of the map that it reads. Afterwards the step is S "
         "times as long.",
     ],
     takeaway="the field grows by K − 1 steps of the finer map, and the steps grow by the strides.",
 )
 def examine_field_of_a_token(answer: Callable[..., int]) -> str | None:
+    def draw(rng: Random) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        patch_sizes = [rng.randint(1, 7) for _ in range(rng.randint(1, 5))]
+        return tuple(patch_sizes), tuple(rng.randint(1, min(k, 4)) for k in patch_sizes)
+
     def steps(strides: Sequence[int]) -> list[int]:
         """Pixels from token to token of the map that each embedding reads, and of the last."""
         return list(accumulate(strides, operator.mul, initial=1))
@@ -341,23 +424,24 @@ def examine_field_of_a_token(answer: Callable[..., int]) -> str | None:
             field = 2 * field + 1
         return field
 
+    cases = [((7, 3, 3, 3), (4, 2, 2, 2)), ((4, 2), (4, 2)), ((7,), (4,)), ((5, 3, 7), (3, 1, 2))]
     return diagnose(
         answer,
         field_of_a_token,
-        [((7, 3, 3, 3), (4, 2, 2, 2)), ((4, 2), (4, 2)), ((7,), (4,)), ((5, 3, 7), (3, 1, 2))],
+        [*cases, *drawn(draw)],
         {
-            "that is how far apart the tokens are: the product of the strides. Overlapping "
+            "this is how far apart the tokens are, the product of the strides. But overlapping "
             "patches see further.": lambda k, s: math.prod(s),
             "the product of the patches counts what they share twice.": lambda k, s: math.prod(k),
-            "the patches are added as if all lay on the same pixels; those of stage 2 lie on a map "
-            "whose tokens are 4 pixels apart.": lambda k, s: sum(k) - len(k) + 1,
+            "the patches are added as if all lay on the same pixels, but those of stage 2 lie on a "
+            "map whose tokens are 4 pixels apart.": lambda k, s: sum(k) - len(k) + 1,
             "each embedding is counted with its own stride. The K tokens that it reads lie as far "
             "apart as the strides before it say.": with_own_strides,
             "doubling and one more is right for kernel 3 and stride 2. What does an embedding of "
             "kernel K add, in pixels?": doubled,
-            "one step too many for each embedding: from the first of K tokens to the last there "
-            "are K − 1.": (lambda k, s: field_of_a_token(k, s) + sum(steps(s)[1:-1])),
-            "the patches are added up; neighbours share pixels, and strides spread them.": (
+            "this is one step too many for each embedding: from the first of K tokens to the last "
+            "there are K − 1.": (lambda k, s: field_of_a_token(k, s) + sum(steps(s)[1:-1])),
+            "the patches are added up. But neighbours share pixels, and strides spread them.": (
                 lambda k, s: sum(k)
             ),
         },

@@ -70,14 +70,14 @@ class TestEveryExercise:
     ) -> None:
         calls = []
 
-        def noted(answer, solution, cases, mistakes):
-            calls.append((solution, cases, mistakes))
+        def noted(answer, right, cases, mistakes, right_where=None):
+            calls.append((right, cases, mistakes))
 
         monkeypatch.setattr(importlib.import_module(exercise.examine.__module__), "diagnose", noted)
         exercise.examine(exercise.solution)
-        for solution, cases, mistakes in calls:
+        for right, cases, mistakes in calls:
             for diagnosis, mistake in mistakes.items():
-                assert diagnose(mistake, solution, cases, mistakes) == diagnosis
+                assert diagnose(mistake, right, cases, mistakes) == diagnosis
 
     def test_a_wrong_type_says_what_is_expected(self, exercise: Exercise) -> None:
         assert repr(check(exercise.id, object())).startswith("Incorrect: the answer is ")
@@ -165,6 +165,20 @@ def test_a_mistake_that_stops_on_some_cases_is_known_by_the_others() -> None:
     assert diagnose(lambda n: n**-1, lambda n: n, cases, mistakes) == "upside down"
     stopped = diagnose(lambda n: 2 / n, lambda n: n, cases, mistakes)
     assert stopped == "for (0) your code stopped with ZeroDivisionError: division by zero"
+
+
+def test_an_answer_may_be_right_where_a_condition_holds() -> None:
+    cases = [(2, 2), (3, 5), (4, 4)]
+    partly = {"never there": lambda h, w: h > 9, "right for squares": lambda h, w: h == w}
+
+    def judged(answer):
+        return diagnose(answer, lambda h, w: h * w, cases, {"sum": lambda h, w: h + w}, partly)
+
+    assert judged(lambda h, w: h * h) == "right for squares"
+    assert judged(lambda h, w: h * w if h == w else 1 / 0) == "right for squares"
+    assert judged(lambda h, w: h + w) == "sum"
+    assert judged(lambda h, w: 4) == "for (3, 5) it gives 4, which is not right."
+    assert judged(lambda h, w: w * h) is None
 
 
 def scaled_in_place(x, factor):
