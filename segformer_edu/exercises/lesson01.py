@@ -343,7 +343,7 @@ def examine_normalize_tokens(answer: Callable[..., Tensor]) -> str | None:
         return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight + bias
 
     rng = Random(0)
-    flat = (torch.full((2, 2, 2, 4), 2.0), normal(rng, 4), normal(rng, 4))
+    flat = (torch.zeros(1, 2, 3, 4), normal(rng, 4), normal(rng, 4))
     nearly_flat = case(rng, 2, 3, 3, 5, spread=0.01)  # here 1e-5, and where it is added, counts
     cases = [case(rng, 2, 4, 4, 4), case(rng, 1, 3, 5, 6), case(rng, 3, 2, 2, 8), nearly_flat, flat]
     return diagnose(
