@@ -273,7 +273,7 @@ def read_position(index: int, small: int, large: int) -> float:
 def examine_read_position(answer: Callable[..., float]) -> str | None:
     def draw(rng: random.Random) -> tuple[int, int, int]:
         large = rng.randint(1, 30)
-        return rng.randrange(large), rng.randint(1, 12), large
+        return rng.choice([0, rng.randrange(large), large - 1]), rng.randint(1, 12), large
 
     def inside(position: float, small: int) -> float:
         return min(max(position, 0), small - 1)
