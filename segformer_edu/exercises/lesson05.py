@@ -37,10 +37,10 @@ def survival(block: int, depth: int, rate: float) -> float:
     solution=survival,
     hints=[
         "torch.linspace(0, rate, depth) begins with 0. Is that a probability of being dropped, or "
-        "one of surviving?",
+        "of surviving?",
         "There are depth − 1 steps between the first block and the last.",
-        "A block survives with 1 − rate · (block − 1) / (depth − 1). A single block needs a case "
-        "of its own, and linspace gives 0 for it.",
+        "1 − rate · (block − 1) / (depth − 1). But what of a single block? linspace gives 0 for "
+        "it.",
     ],
     takeaway="linspace gives drop probabilities, so a block survives with 1 minus its own.",
 )

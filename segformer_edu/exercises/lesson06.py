@@ -359,7 +359,8 @@ def examine_block_parameters(answer: Callable[..., int]) -> str | None:
             "the norm after the reduction is missing.": (
                 lambda c, r, e: right(c, r, e) - (2 * c if r > 1 else 0)
             ),
-            "the reduction's biases are missing, one per channel.": (
+            "it is C too few where there is a reduction. Its convolution has a bias per channel, "
+            "and its norm a scale and a shift.": (
                 lambda c, r, e: right(c, r, e) - (c if r > 1 else 0)
             ),
             "the biases are missing.": (

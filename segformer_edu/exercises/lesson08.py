@@ -351,8 +351,7 @@ def rate_share(step: int, steps: int, warmup_steps: int, ratio: float, power: fl
     hints=[
         "Two factors are multiplied: poly, and one for the warm-up that ends at 1.",
         "A line from ratio to 1 is ratio + (1 − ratio) · how far through the warm-up it is.",
-        "After the warm-up that factor stays 1: min(1, step / warmup_steps). And without a warm-up "
-        "it is always 1.",
+        "After the warm-up, or without one, that factor is 1: min(1, step / warmup_steps).",
     ],
     takeaway="the warm-up multiplies a schedule that has been falling since step 0.",
 )
@@ -465,7 +464,7 @@ def examine_decayed(answer: Callable[..., list[str]]) -> str | None:
     )  # fmt: skip
     plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     plain.register_buffer("grid", torch.zeros(2, 2))  # two axes, but not a parameter
-    cases = [(SegFormer(small),), (plain,), (_Own(),), *drawn(_model)]
+    cases = [(SegFormer(small),), (plain,), (_Own(),), *drawn(_model, count=8)]
 
     def by_name(rule: Callable[[str], bool]) -> Callable[[nn.Module], list[str]]:
         return lambda model: [name for name, _ in model.named_parameters() if rule(name)]
@@ -840,19 +839,22 @@ def _examine_look(
             "nothing is recorded from now on, so training could not go on. `with torch.no_grad():` "
             "ends by itself."
         )
-    if modes(model) == before:
+    after = modes(model)
+    if after == before:
         return None
-    if not any(modes(model)):
+    if not any(after):
         return (
             "the model is still in evaluation afterwards, so dropout never acts in the training "
             "that goes on. Put the mode back."
         )
     if not any(before):
         return "the model was in evaluation before, and now it is in training. Put the mode back."
-    return (
-        "a module that was frozen is in training afterwards, because model.train() sets them all. "
-        "Put each one's own mode back."
-    )
+    if any(now and not was for now, was in zip(after, before, strict=True)):
+        return (
+            "a module that was frozen is in training afterwards, because model.train() sets them "
+            "all. Put each one's own mode back."
+        )
+    return "some modules are still in evaluation afterwards. model.modules() are all of them."
 
 
 def _model_and_images(rng: random.Random) -> tuple[nn.Sequential, Tensor]:

@@ -624,7 +624,7 @@ SURVIVORS: Mapping[str, Mapping[str, str]] = {
             "same: what equals has no order, up to rounding."
         ),
         RETURN.replace("0 < kept", "1 < kept"): (
-            "allowed: a block that keeps one sample of 64 at this rate is once in 10³⁶ runs a good one."
+            "allowed: a good block keeps one sample of 64 once in 10³⁶ runs."
         ),
         RETURN.replace("1e-05", "2e-05"): "allowed: rounding errs by less than either.",
     },

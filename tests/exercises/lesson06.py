@@ -378,7 +378,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "no norm inside": off_by(lambda c, r, e: 2 * e * c),
         "the reduction is missing": off_by(lambda c, r, e: -(r > 1) * (r * r * c * c + 3 * c)),
         "as a depthwise convolution": off_by(lambda c, r, e: (r > 1) * r * r * c * (1 - c)),
-        "the reduction's biases": off_by(lambda c, r, e: -c * (r > 1)),
+        "C too few where there is": off_by(lambda c, r, e: -c * (r > 1)),
         "the biases are missing": off_by(lambda c, r, e: -c * (5 + (r > 1) + 2 * e)),
         "no reduction": off_by(lambda c, r, e: (r == 1) * (c * c + 3 * c)),
         "depthwise: 9 weights": off_by(lambda c, r, e: 9 * e * c * (e * c - 1)),
