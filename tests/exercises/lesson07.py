@@ -72,13 +72,13 @@ def of_the_whole_decoder(parts, fuse, norm):
         return decoder(parts)
 
 
-RIGHT: Mapping[str, Callable] = {
+RIGHT: Mapping[str, Callable | list[Callable]] = {
     "07.1": counted,
     "07.2": on_unit_vectors,
     "07.3": through_torch,
     "07.4": of_a_ramp,
     "07.5": pixel_by_pixel,
-    "07.6": part_by_part,
+    "07.6": [part_by_part, by_differences],
     "07.7": of_the_whole_decoder,
 }
 
