@@ -178,8 +178,9 @@ def examine_drop_path(answer: Callable[..., Tensor]) -> str | None:
     def any_shape(rng: random.Random) -> tuple[Tensor, Tensor, float]:
         return case(rng, *(rng.randint(1, 5) for _ in range(rng.randint(1, 4))))
 
+    some = torch.ones(2, 30, 30), torch.tensor([True, False]), 0.5
     nothing = torch.ones(2, 3, 2), torch.zeros(2, dtype=torch.bool), 1.0
-    wrong_axis_or_scale: dict[str, Callable[..., Tensor]] = {
+    mistakes: dict[str, Callable[..., Tensor]] = {
         "the kept samples are not scaled, so on average too little gets through.": (
             lambda x, kept, rate: x * gate(x, kept)
         ),
@@ -206,8 +207,13 @@ def examine_drop_path(answer: Callable[..., Tensor]) -> str | None:
         ),
         "nothing is dropped, and all samples are scaled.": lambda x, kept, rate: x / (1 - rate),
     }
+    if not same(answer(*some), answer(*some)):
+        return (
+            "it gives something else each time, as ordinary dropout does. Nothing is left to draw: "
+            "`kept` says which samples stay."
+        )
     return (
-        diagnose(answer, drop_path, drawn(cube), wrong_axis_or_scale)
+        diagnose(answer, drop_path, drawn(cube), mistakes)
         or diagnose(
             answer,
             drop_path,
@@ -320,6 +326,15 @@ def gates(branch: Tensor, drop_path: DropPath) -> Tensor:
     return (drop_path(torch.ones_like(branch)) > 0).float()
 
 
+def another(drop_path: DropPath, rate: float, mode: str = "sample") -> DropPath:
+    """A DropPath of another rate or mode, in training when this one is."""
+    return DropPath(rate, mode).train(drop_path.training)
+
+
+def share_kept(drop_path: DropPath) -> float:
+    return 1 - drop_path.rate if drop_path.active else 1.0
+
+
 # What is wrong with a block → what it does; a learner's test should notice each.
 FAULTS: dict[str, Callable[[Tensor, Tensor, DropPath], Tensor]] = {
     "a block that has a DropPath, with the right rate, and never calls it. What should a block "
@@ -328,22 +343,17 @@ FAULTS: dict[str, Callable[[Tensor, Tensor, DropPath], Tensor]] = {
         lambda x, branch, drop_path: drop_path(x + branch)
     ),
     "a block that drops every sample, whatever its rate. What should a block give at rate 0?": (
-        lambda x, branch, drop_path: x + DropPath(1.0).train(drop_path.training)(branch)
+        lambda x, branch, drop_path: x + another(drop_path, 1.0)(branch)
     ),
     "a block that takes the rate for the probability of being kept.": (
-        lambda x, branch, drop_path: (
-            x + DropPath(1 - drop_path.rate).train(drop_path.training)(branch)
-        )
+        lambda x, branch, drop_path: x + another(drop_path, 1 - drop_path.rate)(branch)
     ),
     "a block that goes on dropping in evaluation.": (
         lambda x, branch, drop_path: x + drop_path.train()(branch)
     ),
     "a block that gives nan at rate 1, where its 0 meets 1/0. The input should come through.": (
         lambda x, branch, drop_path: (
-            x
-            + branch
-            * gates(branch, drop_path)
-            / torch.tensor(1 - drop_path.active * drop_path.rate)
+            x + branch * gates(branch, drop_path) / torch.tensor(share_kept(drop_path))
         )
     ),
     "a block that does not scale the branches that are kept. Rates 0 and 1 cannot show that, so "
@@ -362,9 +372,7 @@ FAULTS: dict[str, Callable[[Tensor, Tensor, DropPath], Tensor]] = {
         x + branch * F.dropout(torch.ones_like(branch[..., :1]), drop_path.rate, drop_path.training)
     ),
     "a block that draws one gate for the whole batch. Every sample should have its own.": (
-        lambda x, branch, drop_path: (
-            x + DropPath(drop_path.rate, "batch").train(drop_path.training)(branch)
-        )
+        lambda x, branch, drop_path: x + another(drop_path, drop_path.rate, "batch")(branch)
     ),
 }
 

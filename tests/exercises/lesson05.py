@@ -524,7 +524,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "an x of three axes": of_three_axes,
         "the share that happened": by_luck,
         "are missing": taken_out,
-        "should be different": ordinary_dropout,
+        "something else each time": ordinary_dropout,
     },
     "05.4": {
         "the binomial law": binomial,
