@@ -178,7 +178,7 @@ def examine_drop_path(answer: Callable[..., Tensor]) -> str | None:
     def any_shape(rng: random.Random) -> tuple[Tensor, Tensor, float]:
         return case(rng, *(rng.randint(1, 5) for _ in range(rng.randint(1, 4))))
 
-    some = torch.ones(2, 30, 30), torch.tensor([True, False]), 0.5
+    some = torch.ones(9, 9, 9), torch.arange(9) % 2 == 0, 0.5
     nothing = torch.ones(2, 3, 2), torch.zeros(2, dtype=torch.bool), 1.0
     mistakes: dict[str, Callable[..., Tensor]] = {
         "the kept samples are not scaled, so on average too little gets through.": (
@@ -207,11 +207,15 @@ def examine_drop_path(answer: Callable[..., Tensor]) -> str | None:
         ),
         "nothing is dropped, and all samples are scaled.": lambda x, kept, rate: x / (1 - rate),
     }
-    if not same(answer(*some), answer(*some)):
-        return (
-            "it gives something else each time, as ordinary dropout does. Nothing is left to draw: "
-            "`kept` says which samples stay."
-        )
+    first, second = answer(*some), answer(*some)
+    if not same(first, second):
+        gone = first.flatten(1) == 0
+        if (gone.any(dim=1) & ~gone.all(dim=1)).any():
+            return (
+                "single numbers are dropped, as ordinary dropout does. `kept` says which samples "
+                "stay, and each stays or goes as a whole."
+            )
+        return "it draws gates of its own. Nothing is left to draw: `kept` says which samples stay."
     return (
         diagnose(answer, drop_path, drawn(cube), mistakes)
         or diagnose(

@@ -203,6 +203,10 @@ def taken_out(x, kept, rate):
     return x[kept] / (1 - rate)
 
 
+def own_gates(x, kept, rate):
+    return x * F.dropout(torch.ones_like(kept, dtype=x.dtype), rate).view(-1, *(1,) * (x.dim() - 1))
+
+
 def ordinary_dropout(x, kept, rate):
     return F.dropout(x, rate)
 
@@ -524,7 +528,8 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "an x of three axes": of_three_axes,
         "the share that happened": by_luck,
         "are missing": taken_out,
-        "something else each time": ordinary_dropout,
+        "single numbers": ordinary_dropout,
+        "gates of its own": own_gates,
     },
     "05.4": {
         "the binomial law": binomial,
