@@ -202,7 +202,7 @@ def diagnose(
     solution: Callable[..., Any],
     cases: Sequence[tuple[Any, ...]],
     mistakes: Mapping[str, Callable[..., Any]],
-    right_where: Mapping[str, Callable[..., bool]] | None = None,
+    right_where: Mapping[str, Callable[..., Any]] | None = None,
 ) -> str | None:
     """Compare a function with the solution on every case, and name the mistake when it is known.
 

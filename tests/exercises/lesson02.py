@@ -1,7 +1,8 @@
 """Answers to lesson 02's exercises, as learners write them: right ones, and diagnosis → wrong."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -18,11 +19,28 @@ def counted_in_the_model(height, width, patch, heads):
 def one_query_at_a_time(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     rows = []
     for query in q:
-        shares = torch.stack([torch.exp(query.dot(key) / len(query) ** 0.5) for key in k])
+        scores = torch.stack([query.dot(key) / len(query) ** 0.5 for key in k])
+        shares = torch.exp(scores - scores.max())
         rows.append(
             sum(share * value for share, value in zip(shares, v, strict=True)) / shares.sum()
         )
     return torch.stack(rows)
+
+
+def queries_scaled_in_place(q: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
+    q /= q.shape[-1] ** 0.5
+    return [torch.softmax(query @ k.T, -1) @ v for query in q]
+
+
+def heads_scaled_in_place(q: Tensor, k: Tensor, v: Tensor, num_heads: int) -> Tensor:
+    q *= (q.shape[-1] // num_heads) ** -0.5
+    scores = (
+        each @ other.mT
+        for each, other in zip(q.chunk(num_heads, -1), k.chunk(num_heads, -1), strict=True)
+    )
+    return torch.cat(
+        [each.softmax(-1) @ x for each, x in zip(scores, v.chunk(num_heads, -1), strict=True)], -1
+    )
 
 
 def fused_in_heads(q: Tensor, k: Tensor, v: Tensor, num_heads: int) -> Tensor:
@@ -37,8 +55,24 @@ def found_by_trying(gibibytes, patch, heads):
     return side
 
 
+def counted_in_fractions(height, width, patch, heads):
+    return (Fraction(height, patch) * Fraction(width, patch)) ** 2 * heads
+
+
+def lowest_score_there_is(q: Tensor, k: Tensor, v: Tensor, padded: Tensor) -> Tensor:
+    scores = q @ k.T / q.shape[1] ** 0.5
+    scores[:, padded] = torch.finfo(scores.dtype).min
+    return torch.softmax(scores, 1) @ v
+
+
 def real_keys_only(q: Tensor, k: Tensor, v: Tensor, padded: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q[None], k[None, ~padded], v[None, ~padded])[0]
+
+
+def shifted_by_the_larger(first, first_total, second, second_total):
+    larger = torch.maximum(first_total, second_total)
+    first_share, second_share = (first_total - larger).exp(), (second_total - larger).exp()
+    return (first_share * first + second_share * second) / (first_share + second_share)
 
 
 def softmax_of_two_numbers(first, first_total, second, second_total):
@@ -46,13 +80,13 @@ def softmax_of_two_numbers(first, first_total, second, second_total):
     return shares[:, :1] * first + shares[:, 1:] * second
 
 
-RIGHT: Mapping[str, Callable] = {
-    "02.1": counted_in_the_model,
-    "02.2": one_query_at_a_time,
-    "02.3": fused_in_heads,
+RIGHT: Mapping[str, Callable | Sequence[Callable]] = {
+    "02.1": [counted_in_the_model, counted_in_fractions],
+    "02.2": [one_query_at_a_time, queries_scaled_in_place],
+    "02.3": [fused_in_heads, heads_scaled_in_place],
     "02.4": found_by_trying,
-    "02.5": real_keys_only,
-    "02.6": softmax_of_two_numbers,
+    "02.5": [real_keys_only, lowest_score_there_is],
+    "02.6": [softmax_of_two_numbers, shifted_by_the_larger],
 }
 
 
@@ -139,7 +173,58 @@ def keys_not_transposed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.softmax(q @ k / q.shape[-1] ** 0.5, -1) @ v
 
 
+def keys_and_values_swapped(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(scaled(q, v), -1) @ k
+
+
+def weights_transposed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(scaled(q, k), -1).mT @ v
+
+
+def exponentials(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return scaled(q, k).exp() @ v
+
+
+def without_a_maximum(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    shares = scaled(q, k).exp()
+    return shares @ v / shares.sum(-1, keepdim=True)
+
+
+def whole_root(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(q @ k.T / int(q.shape[1] ** 0.5), -1) @ v
+
+
+def queries_zeroed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(q.zero_() @ k.T, -1) @ v
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
+
+
 # 02.3
+
+
+def in_heads(attention: Callable) -> Callable:
+    def run(q, k, v, num_heads):
+        parts = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (q, k, v))
+        return attention(*parts).transpose(1, 2).flatten(2)
+
+    return run
+
+
+def with_scale(scale: Callable[[int, int], float]) -> Callable:
+    return in_heads(
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, scale=scale(*q.shape[1::2]))
+    )
+
+
+def along(axis: int) -> Callable:
+    return in_heads(lambda q, k, v: torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, axis) @ v)
+
+
+def all_zeroed(q, k, v, num_heads):
+    return fused_in_heads(q.zero_(), k, v.zero_(), num_heads)
 
 
 def scaled_by_all_channels(q, k, v, num_heads):
@@ -267,7 +352,48 @@ def mask_unused(q, k, v, padded):
     return F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
 
 
+def softmax_over_queries(q, k, v, padded):
+    return torch.softmax(scaled(q, k).masked_fill(padded, -torch.inf), 0) @ v
+
+
+def upside_down_by_hand(q, k, v, padded):
+    return torch.softmax(scaled(q, k).masked_fill(~padded, -torch.inf), -1) @ v
+
+
+def weak(q, k, v, padded):
+    return torch.softmax(torch.where(padded, -20.0, scaled(q, k)), -1) @ v
+
+
+def weaker(q, k, v, padded):
+    return torch.softmax(scaled(q, k) + torch.where(padded, -10.0, 0.0), -1) @ v
+
+
+def padding_zeroed(q, k, v, padded):
+    k[padded] = v[padded] = 0
+    return fused(q, k, v)
+
+
+def masked_unscaled(q, k, v, padded):
+    return F.scaled_dot_product_attention(q[None], k[None], v[None], ~padded[None], scale=1.0)[0]
+
+
+def one_of_the_padded(q, k, v, padded):
+    scores = scaled(q, k)
+    scores[:, padded.nonzero()[:1].flatten()] = -torch.inf
+    return torch.softmax(scores, -1) @ v
+
+
 # 02.6
+
+
+def in_double_precision(a, total_a, b, total_b):
+    a, total_a, b, total_b = (x.double() for x in (a, total_a, b, total_b))
+    return (total_a.exp() * a + total_b.exp() * b) / (total_a.exp() + total_b.exp())
+
+
+def shifted_by_the_largest_of_all(a, total_a, b, total_b):
+    largest = max(total_a.max(), total_b.max())
+    return overflowing(a, total_a - largest, b, total_b - largest)
 
 
 def mean(a, total_a, b, total_b):
@@ -314,6 +440,13 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "keys and queries are swapped": swapped,
         "the scores are too large": unscaled,
         "divided by d.": divided_by_d,
+        "keys and values are swapped": keys_and_values_swapped,
+        "is transposed before it mixes": weights_transposed,
+        "nothing divides them by their sum": exponentials,
+        "right for small scores": without_a_maximum,
+        "rounded to a whole number": whole_root,
+        "the numbers should be different. (Your function also": queries_zeroed,
+        "PyTorch's own attention": fused,
         "root of the number of tokens": root_of_tokens,
         "the softmax comes first": divided_too_late,
         "the weights mix the keys": mixes_keys,
@@ -325,6 +458,14 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     "02.3": {
         "divided by the root of C": scaled_by_all_channels,
         "not divided by anything": heads_unscaled,
+        "divided by d, the width of a head": with_scale(lambda heads, d: 1 / d),
+        "root of the number of heads": with_scale(lambda heads, d: heads**-0.5),
+        "multiplied by √d": with_scale(lambda heads, d: d**0.5),
+        "sum to one over the queries": along(-2),
+        "runs over the heads": along(1),
+        "keys and values are swapped": lambda q, k, v, heads: fused_in_heads(q, v, k, heads),
+        "the numbers should be different. (Your function also": all_zeroed,
+        "right for one head": lambda q, k, v, heads: fused_in_heads(q, k, v, 1) / heads,
         "one head here, as wide as C": a_single_head,
         "in one go": viewed_in_one_go,
         "the join is not": joined_without_transposing,
@@ -334,12 +475,12 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "the heads attend to one another": heads_attend_to_heads,
     },
     "02.4": {
-        "one root where two": one_root,
+        "one root is taken where two": one_root,
         "these are the tokens on a side": tokens_a_side,
-        "one byte for each entry": bytes_forgotten,
-        "eight bits": bits_for_bytes,
-        "would be float16": half_precision,
-        "as if there were one head": heads_forgotten,
+        "one byte is counted": bytes_forgotten,
+        "its eight bits": bits_for_bytes,
+        "That would be float16": half_precision,
+        "right for one head": heads_forgotten,
         "counts in GB": decimal_gigabytes,
         "rounded to the nearest patch": nearest_patch,
         "round down to tokens": rounded_in_pixels,
@@ -347,7 +488,14 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     "02.5": {
         "no longer sum to one": weights_set_to_zero,
         "not a weight of 0": scores_set_to_zero,
-        "the wrong way round": upside_down,
+        "wants True where a token may look": upside_down,
+        "only the padding gets attention": upside_down_by_hand,
+        "runs over the queries": softmax_over_queries,
+        "a score of -20 is low": weak,
+        "subtracting 10": weaker,
+        "keys of zeros": padding_zeroed,
+        "not divided by √d": masked_unscaled,
+        "right where nothing is padded": one_of_the_padded,
         "the mask is on the queries": queries_masked,
         "times 0 is not a number": infinity_times_the_mask,
         "set to zero afterwards": padding_cleared_afterwards,
@@ -359,7 +507,33 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "mixed by the totals themselves": by_the_logarithms,
         "the halves are swapped": halves_swapped,
         "only the half with the larger total": winner_takes_all,
-        "large ones overflow": overflowing,
-        "divide by their sum": lambda a, total_a, b, total_b: total_a.exp() * a + total_b.exp() * b,
+        "large ones overflow": in_double_precision,
+        "Divide by their sum": lambda a, total_a, b, total_b: total_a.exp() * a + total_b.exp() * b,
+    },
+}
+
+SURVIVORS: Mapping[str, Mapping[str, str]] = {
+    "02.1": {
+        "tokens = height / patch * (width // patch)": "same: the patches divide the image.",
+        "tokens = height // patch * (width / patch)": "same: the patches divide the image.",
+    },
+    "02.2": {
+        "scores = q @ k.T / math.sqrt(q.shape[1])": "same: the second axis is the last.",
+        "return scores.softmax(dim=1) @ v": "same: the second axis is the last.",
+    },
+    "02.3": {
+        "scores = q @ k.transpose(2, -1) / math.sqrt(q.shape[-1])": (
+            "same: of four axes, 2 is the last but one."
+        ),
+    },
+    "02.4": {
+        "entries_a_head = int(gibibytes * 2 ** 30 / 4 // heads)": "same: int rounds down anyway.",
+        "entries_a_head = int(gibibytes * 2 ** 30 // 4 / heads)": (
+            "same: rounding down twice is rounding down once."
+        ),
+    },
+    "02.5": {
+        "scores = q @ k.T / math.sqrt(q.shape[1])": "same: the second axis is the last.",
+        "return scores.softmax(1) @ v": "same: the second axis is the last.",
     },
 }
