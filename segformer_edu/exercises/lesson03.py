@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from random import Random
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segformer_edu.exercises.exercise import diagnose, exercise
+from segformer_edu.exercises.exercise import diagnose, drawn, exercise, normal, uses
+
+Map = Callable[[Tensor], Tensor]
 
 
 def keys_left(height: int, width: int, stride: int, reduction_ratio: int) -> int:
@@ -25,40 +28,56 @@ def keys_left(height: int, width: int, stride: int, reduction_ratio: int) -> int
     minutes=4,
     solution=keys_left,
     hints=[
-        "Two steps: from pixels to a map of tokens, then from the map to the keys.",
-        "Work per side. The patch embedding is padded, so a partial patch counts; the reduction is "
+        "There are two steps: from pixels to a map of tokens, then from the map to the keys.",
+        "Work per side. The patch embedding is padded, so a partial patch counts. The reduction is "
         "not padded, so a partial window does not.",
-        "ceil(height / stride) rows of tokens, then as many whole windows of r rows as fit.",
+        "There are ceil(height / stride) rows of tokens, and as many whole windows as fit in them.",
     ],
-    takeaway="per side, round up at the patch embedding and down at the reduction.",
+    takeaway="each side is rounded up at the patch embedding and down at the reduction.",
 )
 def examine_keys_left(answer: Callable[..., int]) -> str | None:
     def side(length: int, stride: int) -> int:
         return math.ceil(length / stride)
 
+    named = [(512, 512, 4, 8), (500, 300, 4, 8), (509, 124, 4, 8), (97, 65, 8, 4), (33, 47, 32, 1)]
     return diagnose(
         answer,
         keys_left,
-        [(512, 512, 4, 8), (500, 300, 4, 8), (124, 124, 4, 8), (97, 65, 8, 4), (33, 47, 32, 1)],
+        [*named, *drawn(draw_photograph)],
         {
-            "the tokens are divided by r once. r is counted per side: the paper's R is r².": (
+            "the tokens are divided by r once. But r is counted per side: the paper's R is r².": (
                 lambda h, w, s, r: side(h, s) * side(w, s) // r
             ),
-            "these are the tokens, so the queries. The reduction makes fewer keys than that.": (
+            "these are the tokens, and so the queries. The reduction makes fewer keys than that.": (
                 lambda h, w, s, r: side(h, s) * side(w, s)
             ),
-            "right where r divides, one row or column too many elsewhere: a partial window makes "
-            "no key.": (lambda h, w, s, r: math.ceil(side(h, s) / r) * math.ceil(side(w, s) / r)),
-            "the total N is divided by r². Windows are cut per side, and what is left over in one "
-            "row cannot be joined to the next.": (
+            "this is right where r divides, but elsewhere it is one row or column too many: a "
+            "partial window makes no key.": (
+                lambda h, w, s, r: math.ceil(side(h, s) / r) * math.ceil(side(w, s) / r)
+            ),
+            "the total N is divided by r². But windows are cut per side, and what is left over in "
+            "one row cannot be joined to the next.": (
                 lambda h, w, s, r: side(h, s) * side(w, s) // r**2
             ),
-            "sizes that the stride does not divide lose a token: the patch embedding is padded, "
-            "so the last patch counts even if it is partial.": (
+            "sizes that the stride does not divide lose a token here. The patch embedding is "
+            "padded, so the last patch counts even if it is partial.": (
                 lambda h, w, s, r: (h // s // r) * (w // s // r)
             ),
+            "N/r is squared here. But only the keys become fewer, once, by r² in all: the queries "
+            "stay.": lambda h, w, s, r: (side(h, s) * side(w, s) // r) ** 2,
+            "this is the number of keys squared. But only the keys become fewer, once: the queries "
+            "stay.": lambda h, w, s, r: keys_left(h, w, s, r) ** 2,
+            "this is right for square photographs. On others height and width make different "
+            "numbers of rows and columns.": lambda h, w, s, r: (side(h, s) // r) ** 2,
         },
     )
+
+
+def draw_photograph(rng: Random) -> tuple[int, int, int, int]:
+    """Height, width, stride and reduction ratio, with room for one window at least."""
+    stride, r = rng.randint(1, 9), rng.randint(1, 8)
+    height, width = (stride * (r - 1) + rng.randint(1, 200) for _ in range(2))
+    return height, width, stride, r
 
 
 def reduction_parameters(channels: int, paper_ratio: int) -> int:
@@ -79,38 +98,44 @@ def reduction_parameters(channels: int, paper_ratio: int) -> int:
     hints=[
         "The paper's R counts how many tokens become one. How many numbers go into one window, "
         "and how many come out?",
-        "R·C numbers go in and C come out, each with a bias; a LayerNorm has a scale and a shift "
+        "R·C numbers go in and C come out, each with a bias. A LayerNorm has a scale and a shift "
         "for each channel.",
-        "And at R = 1 there is no reduction at all.",
+        "At R = 1 there is no reduction at all.",
     ],
-    takeaway="R·C² + 3C, and nothing at R = 1: the more it merges, the more it has to learn.",
+    takeaway="it holds R·C² + 3C, and nothing at R = 1: the more it merges, the more it has to "
+    "learn.",
 )
 def examine_reduction_parameters(answer: Callable[..., int]) -> str | None:
     def convolution(channels: int, taps: int) -> int:
         return taps * channels**2 + channels
 
+    def draw(rng: Random) -> tuple[int, int]:
+        return rng.randint(1, 40), rng.choice([64, 16, 4, 1])
+
     return diagnose(
         answer,
         reduction_parameters,
-        [(32, 64), (64, 16), (160, 4), (256, 1), (5, 9)],
+        [(32, 64), (64, 16), (160, 4), (256, 1), (5, 4), *drawn(draw)],
         {
-            "this is R taken for r. The paper's R is the number of tokens in a window already; do "
-            "not square it.": (lambda c, many: 0 if many == 1 else convolution(c, many**2) + 2 * c),
-            "two mistakes: the paper's R is the number of tokens in a window already, so do not "
-            "square it; and at R = 1 there is nothing to count.": (
+            "this is R taken for r. The paper's R is the number of tokens in a window already, so "
+            "do not square it.": (
+                lambda c, many: 0 if many == 1 else convolution(c, many**2) + 2 * c
+            ),
+            "there are two mistakes: the paper's R is the number of tokens in a window already, so "
+            "do not square it; and at R = 1 there is nothing to count.": (
                 lambda c, many: convolution(c, many**2) + 2 * c
             ),
-            "right where tokens are merged; at R = 1 the model has no convolution and no norm.": (
-                lambda c, many: convolution(c, many) + 2 * c
-            ),
-            "the LayerNorm after the convolution is missing: a scale and a shift per channel.": (
-                lambda c, many: 0 if many == 1 else convolution(c, many)
-            ),
+            "this is right where tokens are merged, but at R = 1 the model has no convolution and "
+            "no norm.": (lambda c, many: convolution(c, many) + 2 * c),
+            "the LayerNorm after the convolution is missing. It has a scale and a shift per "
+            "channel.": (lambda c, many: 0 if many == 1 else convolution(c, many)),
             "the biases of the convolution are missing.": (
                 lambda c, many: 0 if many == 1 else many * c**2 + 2 * c
             ),
-            "here each channel is merged by itself, as a depthwise convolution does. In this one "
-            "every channel of the key is made from all channels of the window.": (
+            "there are two reductions here. The map is reduced once, and keys and values are both "
+            "made from that.": lambda c, many: 2 * reduction_parameters(c, many),
+            "each channel is merged by itself here, as a depthwise convolution does. But every "
+            "channel of the key is made from all channels of the window.": (
                 lambda c, many: 0 if many == 1 else many * c + c + 2 * c
             ),
         },
@@ -132,41 +157,57 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     hints=[
         "Print the shape of the scores and the sums of the weights over each axis.",
         "Each query divides a weight of one among the keys. Which axis holds the keys?",
-        "And equation 1 divides by the square root of the width of one head.",
+        "Equation 1 also divides by the square root of the width of one head.",
     ],
-    takeaway="with fewer keys than queries the two axes differ; the softmax runs over the keys.",
+    takeaway="with fewer keys than queries the two axes differ, and the softmax runs over the "
+    "keys.",
 )
 def examine_attend(answer: Callable[..., Tensor]) -> str | None:
-    generator = torch.Generator().manual_seed(0)
-
-    def case(queries: int, keys: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        sizes = (queries, keys, keys)
-        q, k, v = (torch.randn(2, 3, size, width, generator=generator) for size in sizes)
+    def case(
+        rng: Random, batch: int, heads: int, queries: int, keys: int, width: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = (normal(rng, batch, heads, size, width) for size in (queries, keys, keys))
         return q, k, v
 
-    def scores(q: Tensor, k: Tensor) -> Tensor:
-        return q @ k.transpose(-2, -1)
+    def draw(rng: Random) -> tuple[Tensor, Tensor, Tensor]:
+        queries = rng.randint(2, 9)
+        sizes = queries, rng.randint(1, queries - 1), rng.randint(1, 9)
+        return case(rng, rng.randint(1, 3), rng.randint(1, 4), *sizes)
 
+    def attention(divisor: Callable[[Tensor, Tensor], float], axis: int = -1) -> Callable:
+        return lambda q, k, v: (q @ k.mT / divisor(q, k)).softmax(axis) @ v
+
+    def root(q: Tensor, k: Tensor) -> float:
+        return math.sqrt(q.shape[-1])
+
+    rng = Random(0)
     return diagnose(
         answer,
         attend,
-        [case(16, 4, 8), case(9, 9, 4)],
+        [case(rng, 2, 3, 16, 4, 8), case(rng, 1, 1, 5, 3, 2), *drawn(draw)],
         {
             "the weights of each key sum to one over the queries. Each query divides a weight of "
-            "one among the keys, so the softmax runs over the keys.": (
-                lambda q, k, v: (scores(q, k) / math.sqrt(q.shape[-1])).softmax(dim=-2) @ v
+            "one among the keys, so the softmax runs over the keys.": attention(root, axis=-2),
+            "this is the line as it was: the softmax runs over the queries, and the scores are not "
+            "scaled.": attention(lambda q, k: 1, axis=-2),
+            "the softmax runs over the heads, which should be kept apart.": attention(root, axis=1),
+            "the axis is right, but the scores are not scaled. What does equation 1 divide by?": (
+                attention(lambda q, k: 1)
             ),
-            "the softmax runs over the heads, which should be kept apart.": (
-                lambda q, k, v: (scores(q, k) / math.sqrt(q.shape[-1])).softmax(dim=1) @ v
+            "the scores are divided by d, but equation 1 has its square root.": (
+                attention(lambda q, k: q.shape[-1])
             ),
-            "the axis is right, but the scores are not scaled: what does equation 1 divide by?": (
-                lambda q, k, v: scores(q, k).softmax(dim=-1) @ v
+            "the scores are multiplied by √d, but equation 1 divides them by it.": (
+                attention(lambda q, k: 1 / root(q, k))
             ),
-            "divided by d; equation 1 has its square root.": (
-                lambda q, k, v: (scores(q, k) / q.shape[-1]).softmax(dim=-1) @ v
-            ),
-            "scaled by the number of keys; equation 1 has the width of a head.": (
-                lambda q, k, v: (scores(q, k) / math.sqrt(k.shape[-2])).softmax(dim=-1) @ v
+            "the scores are scaled by the number of keys, but equation 1 has the width of a "
+            "head.": attention(lambda q, k: math.sqrt(k.shape[-2])),
+            "the scores are scaled by the number of heads, but equation 1 has the width of one "
+            "head.": attention(lambda q, k: math.sqrt(q.shape[1])),
+            "keys and values are swapped. A query is compared with the keys, and mixes the "
+            "values.": lambda q, k, v: attend(q, v, k),
+            "the weights mix the keys. They should mix the values.": lambda q, k, v: attend(
+                q, k, k
             ),
         },
     )
@@ -186,11 +227,11 @@ def share_seen(height: int, width: int, stride: int, reduction_ratio: int) -> fl
     minutes=8,
     solution=share_seen,
     hints=[
-        "Per side: how many tokens are there, and how many of them lie in whole windows?",
+        "Work per side. How many tokens are there, and how many of them lie in whole windows?",
         "A window is r tokens wide, so what is left over in a row is the remainder of a division.",
         "Multiply the two sides before you divide by the number of tokens.",
     ],
-    takeaway="both sides lose their remainder, and the two losses multiply.",
+    takeaway="both sides lose their remainder, and the shares that are left multiply.",
 )
 def examine_share_seen(answer: Callable[..., float]) -> str | None:
     def tokens(length: int, stride: int) -> int:
@@ -202,40 +243,45 @@ def examine_share_seen(answer: Callable[..., float]) -> str | None:
     return diagnose(
         answer,
         share_seen,
-        [(512, 512, 4, 8), (124, 124, 4, 8), (500, 300, 4, 8), (97, 65, 8, 4), (33, 47, 32, 1)],
+        [(512, 512, 4, 8), (124, 124, 4, 8), (500, 300, 4, 8), (97, 65, 8, 4), (33, 47, 32, 1)]
+        + drawn(draw_photograph),
         {
-            "this is the share that is lost; the question asks for the share that is seen.": (
+            "this is the share that is lost, but the question asks for the share that is seen.": (
                 lambda h, w, s, r: 1 - share_seen(h, w, s, r)
             ),
-            "this is keys over tokens. A key stands for a whole window: count its tokens.": (
+            "this is keys over tokens. A key stands for a whole window, so count its tokens.": (
                 lambda h, w, s, r: keys_left(h, w, s, r) / (tokens(h, s) * tokens(w, s))
             ),
             "this is the share along one side. A token is seen if its row and its column are.": (
                 lambda h, w, s, r: side(h, s, r)
             ),
-            "the shares of the sides multiply; they are not averaged.": (
+            "this is the share along the width. A token is seen if its row and its column are.": (
+                lambda h, w, s, r: side(w, s, r)
+            ),
+            "the shares of the sides multiply. They are not averaged.": (
                 lambda h, w, s, r: (side(h, s, r) + side(w, s, r)) / 2
             ),
-            "the total N is divided by r². Windows are cut per side, and what is left over in one "
-            "row cannot be joined to the next.": (
+            "the total N is divided by r². But windows are cut per side, and what is left over in "
+            "one row cannot be joined to the next.": (
                 lambda h, w, s, r: (
                     tokens(h, s) * tokens(w, s) // r**2 * r**2 / (tokens(h, s) * tokens(w, s))
                 )
             ),
-            "this counts pixels, and forgets that the patch embedding is padded: a partial patch "
-            "makes a token as well.": (
+            "this counts pixels and forgets that the patch embedding is padded, so that a partial "
+            "patch makes a token as well.": (
                 lambda h, w, s, r: (h // (s * r)) * (w // (s * r)) * (s * r) ** 2 / (h * w)
             ),
         },
     )
 
 
-def reduction_case(r: int, channels: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+Reduction = tuple[Tensor, Tensor, Tensor]
+
+
+def reduction_case(rng: Random, r: int, channels: int, height: int, width: int) -> Reduction:
     """A map of tokens, and the weight and bias of a reduction, all random."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = (2, height, width, channels), (channels, channels, r, r), (channels,)
-    x, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
-    return x, weight, bias
+    x = normal(rng, rng.randint(1, 3), height, width, channels)
+    return x, normal(rng, channels, channels, r, r), normal(rng, channels)
 
 
 def reduce_padded(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -258,7 +304,7 @@ def reduce_padded(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     hints=[
         "How many rows are missing up to the next multiple of r? Where r divides, none are.",
         "-H % r is that number in Python. F.pad adds zeros; its list begins with the last axis.",
-        "F.pad(maps, (0, to the right, 0, below)) for maps of (B, C, H, W).",
+        "Maps of (B, C, H, W) are padded by F.pad(maps, (0, to the right, 0, below)).",
     ],
     takeaway="-H % r rows of zeros let every token be seen, and change nothing where r divides.",
 )
@@ -275,22 +321,43 @@ def examine_reduce_padded(answer: Callable[..., Tensor]) -> str | None:
 
         return reduce
 
+    def channels_second(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return reduce_padded(x, weight, bias).permute(0, 3, 1, 2)
+
+    def padded_inside(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        r = weight.shape[-1]
+        maps = x.permute(0, 3, 1, 2)
+        return F.conv2d(maps, weight, bias, stride=r, padding=r // 2).permute(0, 2, 3, 1)
+
+    def pooled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        r = weight.shape[-1]
+        means = torch.eye(x.shape[-1])[:, :, None, None].expand(-1, -1, r, r) / r**2
+        return reduce_padded(x, means, torch.zeros_like(bias))
+
+    def resized(mode: str) -> Callable[..., Tensor]:
+        def reduce(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            r = weight.shape[-1]
+            size = tuple(side + -side % r for side in x.shape[1:3])
+            maps = F.interpolate(x.permute(0, 3, 1, 2), size, mode=mode)
+            return reduce_padded(maps.permute(0, 2, 3, 1), weight, bias)
+
+        return reduce
+
+    def draw(rng: Random) -> Reduction:
+        sizes = rng.randint(1, 4), rng.randint(1, 9), rng.randint(1, 9)
+        return reduction_case(rng, rng.randint(1, 5), *sizes)
+
+    rng = Random(0)
+    sizes = (2, 3, 5, 7), (4, 2, 9, 6), (3, 2, 6, 9), (4, 1, 7, 8)
     return diagnose(
         answer,
         reduce_padded,
-        [
-            reduction_case(2, 3, 5, 7),
-            reduction_case(4, 2, 9, 6),
-            reduction_case(3, 2, 6, 9),
-            reduction_case(4, 1, 7, 8),
-        ],
+        [*(reduction_case(rng, *each) for each in sizes), *drawn(draw)],
         {
-            "nothing is padded: the rows and columns past the last whole window are still lost.": (
-                padded(lambda h, w, r: (0, 0, 0, 0))
-            ),
-            "where r divides, it pads a whole window of zeros: a key that stands for nothing.": (
-                padded(lambda h, w, r: (0, r - w % r, 0, r - h % r))
-            ),
+            "nothing is padded, so the rows and columns past the last whole window are still "
+            "lost.": padded(lambda h, w, r: (0, 0, 0, 0)),
+            "a whole window of zeros is padded where r divides, which makes a key that stands for "
+            "nothing.": padded(lambda h, w, r: (0, r - w % r, 0, r - h % r)),
             "height and width are swapped: F.pad takes the last axis first.": (
                 padded(lambda h, w, r: (0, -h % r, 0, -w % r))
             ),
@@ -299,9 +366,40 @@ def examine_reduce_padded(answer: Callable[..., Tensor]) -> str | None:
             ),
             "the zeros are above and to the left, so every window moves. The exercise asks for "
             "them below and to the right.": padded(lambda h, w, r: (-w % r, 0, -h % r, 0)),
-            "the border is repeated; the exercise asks for zeros.": (
+            "the zeros are split between both sides, as 'same' padding does elsewhere, so windows "
+            "move. The exercise asks for them below and to the right.": (
+                padded(
+                    lambda h, w, r: (
+                        -w % r // 2,
+                        -w % r - -w % r // 2,
+                        -h % r // 2,
+                        -h % r - -h % r // 2,
+                    )
+                )
+            ),
+            "the convolution pads by r // 2 on all sides, so every window moves by half of itself. "
+            "The exercise asks for zeros below and to the right.": padded_inside,
+            "the border is repeated, but the exercise asks for zeros.": (
                 padded(lambda h, w, r: (0, -w % r, 0, -h % r), mode="replicate")
             ),
+            **{
+                f"the map is resized ({mode}) to the next multiple of r, which moves all tokens. "
+                "The exercise asks for zeros beside them.": resized(mode)
+                for mode in ("bilinear", "nearest")
+            },
+            "this is the mean of each window: the weight is not used.": pooled,
+            "the bias is missing.": (
+                lambda x, weight, bias: reduce_padded(x, weight, torch.zeros_like(bias))
+            ),
+            "the numbers are right, but the channels are second. The exercise asks for them "
+            "last.": channels_second,
+        },
+        {
+            "this is right where r divides both sides. What happens to the rest of a map?": (
+                lambda x, weight, bias: (
+                    x.shape[1] % weight.shape[-1] == x.shape[2] % weight.shape[-1] == 0
+                )
+            )
         },
     )
 
@@ -326,9 +424,9 @@ def reduce_by_reshape(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     hints=[
         "The convolution looks at r×r windows of neighbours. Which tokens does your reshape bring "
         "together?",
-        "Split H into (H/r, r) and W into (W/r, r) first; then bring the two r's together with C.",
-        "weight.flatten(1) runs over channels first, then rows, then columns of the window: give "
-        "the token values in that same order.",
+        "Split H into (H/r, r) and W into (W/r, r) first. Then bring the two r's together with C.",
+        "weight.flatten(1) runs over channels first, then rows, then columns of the window, so "
+        "give the token values in that same order.",
     ],
     takeaway="a strided convolution whose kernel is its stride is a Linear over flattened windows.",
 )
@@ -350,14 +448,30 @@ def examine_reduce_by_reshape(answer: Callable[..., Tensor]) -> str | None:
         windows = x.unflatten(1, (-1, r)).unflatten(3, (-1, r)).transpose(2, 3).flatten(3)
         return F.linear(windows, weight.flatten(1), bias)
 
+    def transposed_as_channels_last(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        as_map = x.flatten(1, 2).transpose(1, 2).reshape(x.shape)
+        return reduce_by_reshape(as_map, weight, bias)
+
+    def pooled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        r = weight.shape[-1]
+        return x.unflatten(1, (-1, r)).unflatten(3, (-1, r)).mean((2, 4))
+
+    def draw(rng: Random) -> Reduction:
+        r = rng.randint(1, 4)
+        height, width = r * rng.randint(1, 3), r * rng.randint(1, 3)
+        return reduction_case(rng, r, rng.randint(1, 4), height, width)
+
     mixed_rows = (
-        "it gathers r² tokens that follow each other in memory, a piece of a row. The convolution "
-        "gathers r×r windows: r tokens from each of r rows."
+        "it gathers r² tokens that follow each other in memory, a piece of a row. But the "
+        "convolution gathers r×r windows, r tokens from each of r rows."
     )
-    return diagnose(
+    rng = Random(0)
+    sizes = (2, 3, 4, 8), (4, 2, 8, 4), (1, 3, 2, 3)
+    cases = [reduction_case(rng, *each) for each in sizes]
+    diagnosis = diagnose(
         answer,
         reduce_by_reshape,
-        [reduction_case(2, 3, 4, 8), reduction_case(4, 2, 8, 4), reduction_case(1, 3, 2, 3)],
+        [*cases, *drawn(draw)],
         {
             mixed_rows: rows_of_neighbours,
             f"{mixed_rows} (And the channels come last; weight.flatten(1) has them first.)": (
@@ -365,11 +479,238 @@ def examine_reduce_by_reshape(answer: Callable[..., Tensor]) -> str | None:
             ),
             "the windows are right, but the order inside is not: weight.flatten(1) has the channel "
             "first, then row and column.": channels_last,
+            "the tokens are transposed to (B, C, N) and then read as (B, H, W, C), channels last. "
+            "So each 'token' is one channel of many.": transposed_as_channels_last,
+            "this is the mean of each window: the weight is not used.": pooled,
             "rows and columns of the window are swapped: the kernel is transposed.": (
                 lambda x, weight, bias: reduce_by_reshape(x, weight.transpose(2, 3), bias)
             ),
             "the bias is missing.": (
                 lambda x, weight, bias: reduce_by_reshape(x, weight, torch.zeros_like(bias))
+            ),
+        },
+    )
+    for word, name in {"conv": "a convolution", "unfold": "unfold"}.items():
+        if diagnosis is None and uses(answer, cases[0], word):
+            return (
+                f"the numbers are right, but {name} has cut the windows. The exercise asks you to "
+                "cut them yourself, by unflatten (or reshape) and permute."
+            )
+    return diagnosis
+
+
+def keys_and_values(x: Tensor, weight: Tensor, bias: Tensor, num_heads: int) -> tuple:
+    """Keys and values of all heads from one matrix, as published files hold it.
+
+    `(B, n, C)`, weight `(2C, C)`, bias `(2C,)` → k and v, `(B, heads, n, d)` each.
+    """
+    both = F.linear(x, weight, bias)  # (B, n, 2C): the keys of all heads, then their values
+    k, v = both.unflatten(-1, (2, num_heads, -1)).permute(2, 0, 3, 1, 4)
+    return k, v
+
+
+@exercise(
+    "03.7",
+    "Keys and values from one matrix",
+    stars=2,
+    minutes=10,
+    solution=keys_and_values,
+    hints=[
+        "One Linear makes 2C numbers of every token. Which of them belong to the keys?",
+        "The first C are the keys, and of those the first d belong to head 1. Split the last axis "
+        "in the order in which the numbers stand there: (2, heads, d).",
+        "Then move the 2 to the front, and the heads before the tokens: permute(2, 0, 3, 1, 4).",
+    ],
+    takeaway="keys come first and values after them, and the heads are inside each half.",
+)
+def examine_keys_and_values(answer: Callable[..., tuple[Tensor, Tensor]]) -> str | None:
+    Case = tuple[Tensor, Tensor, Tensor, int]
+
+    def case(rng: Random, batch: int, tokens: int, width: int, heads: int) -> Case:
+        C = width * heads
+        return normal(rng, batch, tokens, C), normal(rng, 2 * C, C), normal(rng, 2 * C), heads
+
+    def draw(rng: Random) -> Case:
+        return case(rng, rng.randint(1, 3), rng.randint(1, 6), rng.randint(1, 5), rng.randint(1, 4))
+
+    def split(cut: Callable[[Tensor, int], tuple[Tensor, Tensor]]) -> Callable[..., tuple]:
+        """Keys and values cut otherwise from the 2C numbers of each token, as `(B, n, C)`."""
+
+        def parts(x: Tensor, weight: Tensor, bias: Tensor, heads: int) -> tuple[Tensor, ...]:
+            each = cut(F.linear(x, weight, bias), heads)
+            return tuple(part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in each)
+
+        return parts
+
+    def pairs_in_heads(both: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+        k, v = both.unflatten(-1, (heads, 2, -1)).unbind(-2)
+        return k.flatten(-2), v.flatten(-2)
+
+    def heads_at_intervals(x: Tensor, weight: Tensor, bias: Tensor, heads: int) -> tuple:
+        both = F.linear(x, weight, bias).unflatten(-1, (2, -1, heads))
+        return tuple(both.permute(2, 0, 4, 1, 3))
+
+    def in_one_go(x: Tensor, weight: Tensor, bias: Tensor, heads: int) -> tuple:
+        both = F.linear(x, weight, bias)
+        return tuple(both.reshape(2, len(x), heads, x.shape[1], -1))
+
+    def each_in_one_go(x: Tensor, weight: Tensor, bias: Tensor, heads: int) -> tuple:
+        parts = F.linear(x, weight, bias).chunk(2, dim=-1)
+        return tuple(part.reshape(len(x), heads, x.shape[1], -1) for part in parts)
+
+    rng = Random(0)
+    return diagnose(
+        answer,
+        keys_and_values,
+        [case(rng, 2, 5, 3, 2), case(rng, 1, 4, 2, 4), case(rng, 2, 3, 4, 1), *drawn(draw)],
+        {
+            "the values come first here. In published files the first C rows of the matrix make "
+            "the keys.": lambda *given: keys_and_values(*given)[::-1],
+            "each head has its keys and its values side by side here. In published files all keys "
+            "come first, those of every head, and then all values.": split(pairs_in_heads),
+            "keys and values alternate here, one number each. In published files all keys come "
+            "first, and then all values.": split(
+                lambda both, heads: (both[..., ::2], both[..., 1::2])
+            ),
+            "keys and values are right, but each head takes its channels at regular intervals. "
+            "They should be neighbours: the last axis is (2, heads, d).": heads_at_intervals,
+            "everything was reshaped in one go, which mixes tokens with heads, and images with "
+            "keys and values. Split the last axis alone, then permute.": in_one_go,
+            "keys and values are right, but (B, n, C) was reshaped to (B, heads, n, d) in one go, "
+            "so the heads get different tokens. Split C first, then transpose.": each_in_one_go,
+            "the heads stand behind the tokens. Move them forward, to (B, heads, n, d).": (
+                lambda *given: tuple(part.transpose(1, 2) for part in keys_and_values(*given))
+            ),
+            "keys and values are right, but the heads are not split: give (B, heads, n, d).": (
+                lambda x, weight, bias, heads: F.linear(x, weight, bias).chunk(2, dim=-1)
+            ),
+            "both are keys here. The second half of the rows makes the values.": (
+                lambda *given: (keys_and_values(*given)[0],) * 2
+            ),
+            "the bias is missing.": (
+                lambda x, weight, bias, heads: keys_and_values(
+                    x, weight, torch.zeros_like(bias), heads
+                )
+            ),
+        },
+        {
+            "this is right for one head. How do several share the C numbers of a key?": (
+                lambda x, weight, bias, heads: heads == 1
+            )
+        },
+    )
+
+
+def reduced_attention(x: Tensor, reduce: Map, query: Map, key: Map, value: Map) -> Tensor:
+    """Attention with one head, in which all tokens ask and few are looked at: `(B, H, W, C)` → the
+    same shape.
+    """
+    few = reduce(x).flatten(1, 2)  # (B, n, C)
+    q = query(x).flatten(1, 2)  # (B, N, C): nobody's question is dropped
+    scores = q @ key(few).transpose(1, 2) / math.sqrt(x.shape[-1])  # (B, N, n)
+    return (scores.softmax(dim=-1) @ value(few)).unflatten(1, x.shape[1:3])
+
+
+@exercise(
+    "03.8",
+    "Who is reduced?",
+    stars=2,
+    minutes=12,
+    solution=reduced_attention,
+    hints=[
+        "How many answers does the map need: one for each token, or one for each window?",
+        "The queries come from x and decide how many answers there are. Keys and values come from "
+        "reduce(x), both from the same one.",
+        "Flatten the maps to lists of tokens, (B, N, C) and (B, n, C), attend as in equation 1, "
+        "and unflatten the answers into H rows and W columns.",
+    ],
+    takeaway="the queries stay, so that every token gets an answer, and keys and values are made "
+    "from one reduced map.",
+)
+def examine_reduced_attention(answer: Callable[..., Tensor]) -> str | None:
+    Case = tuple[Tensor, Map, Map, Map, Map]
+
+    def linear(rng: Random, channels: int) -> Map:
+        weight, bias = normal(rng, channels, channels), normal(rng, channels)
+        return lambda x: F.linear(x, weight, bias)
+
+    def case(rng: Random, r: int, channels: int, rows: int, columns: int) -> Case:
+        x, weight, bias = reduction_case(rng, r, channels, r * rows, r * columns)
+
+        def reduce(maps: Tensor) -> Tensor:
+            return F.layer_norm(reduce_by_reshape(maps, weight, bias), (channels,))
+
+        return x, reduce, linear(rng, channels), linear(rng, channels), linear(rng, channels)
+
+    def draw(rng: Random) -> Case:
+        sizes = rng.randint(2, 5), rng.randint(1, 3), rng.randint(1, 3)
+        return case(rng, rng.randint(2, 3), *sizes)
+
+    def attention(q: Tensor, k: Tensor, v: Tensor, divisor: float = 0, axis: int = -1) -> Tensor:
+        """Equation 1 on maps: the answers as a map of the queries' size."""
+        size = q.shape[1:3]
+        q, k, v = (each.flatten(1, 2) for each in (q, k, v))
+        scores = q @ k.transpose(1, 2) / (divisor or math.sqrt(q.shape[-1]))
+        return (scores.softmax(axis) @ v).unflatten(1, size)
+
+    def queries_too(x: Tensor, reduce: Map, query: Map, key: Map, value: Map) -> Tensor:
+        few = reduce(x)
+        return attention(query(few), key(few), value(few))
+
+    def enlarged(x: Tensor, *parts: Map) -> Tensor:
+        answers = queries_too(x, *parts)
+        r = x.shape[1] // answers.shape[1]
+        return answers.repeat_interleave(r, dim=1).repeat_interleave(r, dim=2)
+
+    def resized(x: Tensor, *parts: Map) -> Tensor:
+        answers = queries_too(x, *parts).permute(0, 3, 1, 2)
+        return F.interpolate(answers, x.shape[1:3], mode="bilinear").permute(0, 2, 3, 1)
+
+    def only_the_queries(x: Tensor, reduce: Map, query: Map, key: Map, value: Map) -> Tensor:
+        return attention(query(reduce(x)), key(x), value(x))
+
+    rng = Random(0)
+    few_queries = "each window asks one question for all its tokens"
+    return diagnose(
+        answer,
+        reduced_attention,
+        [case(rng, 2, 4, 2, 3), case(rng, 3, 2, 1, 2), *drawn(draw)],
+        {
+            "your queries are reduced too, so there is one answer for each window. But every token "
+            "needs an answer of its own: make the queries from x itself.": queries_too,
+            **{
+                f"your queries are reduced too, and the answers enlarged again ({way}). So "
+                f"{few_queries}. Make the queries from x itself.": wrong
+                for way, wrong in {"repeated": enlarged, "bilinear": resized}.items()
+            },
+            "only the queries are reduced. It should be the other way round: all tokens ask, and "
+            "keys and values are made from the reduced map.": only_the_queries,
+            "nothing is reduced. Keys and values should be made from reduce(x).": (
+                lambda x, reduce, query, key, value: attention(query(x), key(x), value(x))
+            ),
+            "keys and values are made first and reduced afterwards. In SegFormer the map is "
+            "reduced once, and both are made from that.": (
+                lambda x, reduce, query, key, value: attention(
+                    query(x), reduce(key(x)), reduce(value(x))
+                )
+            ),
+            "the answers are right, but in a list. Give them back as a map, (B, H, W, C).": (
+                lambda *given: reduced_attention(*given).flatten(1, 2)
+            ),
+            "the weights of each key sum to one over the queries. Each query divides a weight of "
+            "one among the keys.": (
+                lambda x, reduce, query, key, value: attention(
+                    query(x), key(reduce(x)), value(reduce(x)), axis=-2
+                )
+            ),
+            "the scores are not divided by √C, the width of the one head.": (
+                lambda x, reduce, query, key, value: attention(
+                    query(x), key(reduce(x)), value(reduce(x)), divisor=1
+                )
+            ),
+            "keys and values are swapped. A query is compared with the keys, and mixes the "
+            "values.": lambda x, reduce, query, key, value: reduced_attention(
+                x, reduce, query, value, key
             ),
         },
     )
