@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segformer_edu.exercises.exercise import diagnose, exercise
+from segformer_edu.exercises.exercise import diagnose, drawn, exercise, normal, uses
 
 
 def mix_ffn_parameters(channels: int, ratio: int, kernel: int) -> int:
@@ -27,29 +28,35 @@ def mix_ffn_parameters(channels: int, ratio: int, kernel: int) -> int:
     minutes=5,
     solution=mix_ffn_parameters,
     hints=[
-        "Three parts: a Linear that widens, a depthwise convolution, a Linear that narrows.",
+        "It has three parts: a Linear that widens, a depthwise convolution, a Linear that narrows.",
         "A depthwise convolution has a kernel of k·k numbers and a bias for each channel.",
-        "With h = ratio · channels: (C·h + h) + (k²·h + h) + (h·C + C).",
+        "With h = ratio · channels they hold (C·h + h) + (k²·h + h) + (h·C + C).",
     ],
-    takeaway="the Linears grow with C², the depthwise convolution with C: position is cheap.",
+    takeaway="the Linears grow with C² and the depthwise convolution with C, so position is cheap.",
 )
 def examine_mix_ffn_parameters(answer: Callable[..., int]) -> str | None:
     def parts(c: int, e: int, k: int) -> tuple[int, int, int]:
         return c * e * c + e * c, k * k * e * c + e * c, e * c * c + c
 
+    def widened_inside(c: int, e: int, k: int) -> int:
+        return (k * k * e * c + e * c) + parts(c, e, k)[2]
+
+    def draw(rng: Random) -> tuple[int, int, int]:
+        return rng.randint(1, 40), rng.randint(1, 8), rng.choice([1, 3, 5, 7])
+
     return diagnose(
         answer,
         mix_ffn_parameters,
-        [(32, 4, 3), (256, 4, 3), (64, 8, 5), (5, 3, 1)],
+        [(32, 4, 3), (256, 4, 3), (64, 8, 5), (5, 3, 1), *drawn(draw)],
         {
-            "this convolution mixes channels. A depthwise one has a single kernel for each "
+            "this convolution mixes channels. But a depthwise one has a single kernel for each "
             "channel, and sees no other.": (
                 lambda c, e, k: sum(parts(c, e, k)) + k * k * e * c * (e * c - 1)
             ),
             "the biases of all three parts are missing.": (
                 lambda c, e, k: 2 * e * c * c + k * k * e * c
             ),
-            "the convolution is counted on C channels. It stands between the Linears, where a "
+            "the convolution is counted on C channels. But it stands between the Linears, where a "
             "token is wide.": lambda c, e, k: sum(parts(c, e, k)) - (k * k + 1) * (e - 1) * c,
             "the convolution has a bias too, one for each of its channels.": (
                 lambda c, e, k: sum(parts(c, e, k)) - e * c
@@ -57,9 +64,21 @@ def examine_mix_ffn_parameters(answer: Callable[..., int]) -> str | None:
             "the convolution is missing: these are the two Linears.": (
                 lambda c, e, k: parts(c, e, k)[0] + parts(c, e, k)[2]
             ),
-            "a kernel is k wide and k high; this counts one side only.": (
+            "a kernel is k wide and k high, but this counts one side only.": (
                 lambda c, e, k: sum(parts(c, e, k)) - (k * k - k) * e * c
             ),
+            "the convolution has C groups here, which leaves `ratio` channels in each. Depthwise "
+            "means one channel a group, so as many groups as wide channels.": (
+                lambda c, e, k: sum(parts(c, e, k)) + k * k * (e - 1) * e * c
+            ),
+            "a 1×1 convolution after the depthwise one is counted too. That would be depthwise "
+            "separable, but here the Linear that follows does the mixing.": (
+                lambda c, e, k: sum(parts(c, e, k)) + (e * c) ** 2 + e * c
+            ),
+            "the channels are multiplied inside the convolution here. But the first Linear widens, "
+            "and the convolution keeps the number of channels.": widened_inside,
+            "the channels are multiplied inside the convolution, after a Linear from C to C. But "
+            "the first Linear itself widens.": lambda c, e, k: c * c + c + widened_inside(c, e, k),
         },
     )
 
@@ -78,35 +97,38 @@ def blocks_needed(height: int, width: int, kernel: int) -> int:
     solution=blocks_needed,
     hints=[
         "How many rings of tokens does the map have? The nearest border is what counts.",
-        "A kernel of 3 reaches one token further, a kernel of 5 two: k // 2.",
-        "⌈min(H, W) / 2⌉ rings, divided by the k // 2 rings of each block, rounded up.",
+        "A kernel of 3 reaches one token further and a kernel of 5 two, so k // 2 in general.",
+        "There are ⌈min(H, W) / 2⌉ rings, and each block gets k // 2 rings further. Round up.",
     ],
-    takeaway="half the shorter side over the kernel's radius, both rounded up.",
+    takeaway="it takes half the shorter side over the kernel's radius, both rounded up.",
 )
 def examine_blocks_needed(answer: Callable[..., int]) -> str | None:
     def up(a: int, b: int) -> int:
         return -(-a // b)
 
+    def draw(rng: Random) -> tuple[int, int, int]:
+        return rng.randint(1, 60), rng.randint(1, 60), rng.choice([3, 5, 7, 9])
+
     return diagnose(
         answer,
         blocks_needed,
-        [(16, 16, 3), (9, 9, 3), (20, 13, 5), (8, 40, 7), (11, 24, 5)],
+        [(16, 16, 3), (9, 9, 3), (20, 13, 5), (8, 40, 7), (11, 24, 5), *drawn(draw)],
         {
-            "that would be the way from one border to the other. But they are felt from both "
-            "sides, up to the middle.": lambda h, w, k: up(min(h, w), k // 2),
+            "this is the way from one border to the other. But they are felt from both sides, up "
+            "to the middle.": lambda h, w, k: up(min(h, w), k // 2),
             "a kernel reaches its radius, k // 2, beyond a token, not its whole width.": (
                 lambda h, w, k: up(up(min(h, w), 2), k)
             ),
-            "k − 1 is both sides of the kernel together. To one side it reaches k // 2.": (
+            "k − 1 is both sides of the kernel together, but to one side it reaches k // 2.": (
                 lambda h, w, k: up(up(min(h, w), 2), k - 1)
             ),
             "the nearest border reaches a token first, so the shorter side counts.": (
                 lambda h, w, k: up(up(max(h, w), 2), k // 2)
             ),
-            "on an odd side the middle token is a ring of its own: round half the side up.": (
+            "on an odd side the middle token is a ring of its own, so round half the side up.": (
                 lambda h, w, k: up(min(h, w) // 2, k // 2)
             ),
-            "the last block may be needed only in part: round up.": (
+            "the last block may be needed only in part, so round up.": (
                 lambda h, w, k: up(min(h, w), 2) // (k // 2)
             ),
         },
@@ -135,9 +157,9 @@ def depthwise_by_hand(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     minutes=10,
     solution=depthwise_by_hand,
     hints=[
-        "Nine terms: a copy of the map, shifted by rows and columns, times one number per channel.",
-        "Put a ring of zeros around the map first; then a shifted copy is a slice of it.",
-        "padded[:, row : row + H, column : column + W] * weight[:, 0, row, column], summed, and "
+        "It has nine terms: copies of the map, each shifted, times one number per channel.",
+        "Put a ring of zeros around the map first. Then a shifted copy is a slice of it.",
+        "Sum padded[:, row : row + H, column : column + W] * weight[:, 0, row, column], and add "
         "the bias once.",
     ],
     takeaway="a depthwise convolution is a weighted sum of shifted maps, channel by channel.",
@@ -162,14 +184,32 @@ def examine_depthwise_by_hand(answer: Callable[..., Tensor]) -> str | None:
         result = depthwise_by_hand(x, weight, torch.zeros_like(bias))
         return result.sum(dim=-1, keepdim=True) + bias
 
-    return diagnose(
+    def unpadded(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        mixed = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, groups=len(weight))
+        return mixed.permute(0, 2, 3, 1)
+
+    def reflected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        maps = F.pad(x.permute(0, 3, 1, 2), (1, 1, 1, 1), mode="reflect")
+        return F.conv2d(maps, weight, bias, groups=len(weight)).permute(0, 2, 3, 1)
+
+    def draw(rng: Random) -> tuple[Tensor, Tensor, Tensor]:
+        sizes = rng.randint(1, 3), rng.randint(1, 6), rng.randint(1, 6), rng.randint(1, 4)
+        return depthwise_case(rng, *sizes)
+
+    rng = Random(0)
+    cases = [depthwise_case(rng, 1, 5, 7, 3), depthwise_case(rng, 2, 6, 4, 2)]
+    diagnosis = diagnose(
         answer,
         depthwise_by_hand,
-        [depthwise_case(1, 5, 7, 3), depthwise_case(2, 6, 4, 2)],
+        [*cases, *drawn(draw)],
         {
             "what leaves the map on one side comes in on the other: torch.roll pads circularly. "
             "The exercise asks for zeros.": rolled,
-            "the border is repeated; the exercise asks for zeros.": replicated,
+            "the border is repeated, but the exercise asks for zeros.": replicated,
+            "the map is reflected at the border, but the exercise asks for zeros.": reflected,
+            "there is no padding, so the map loses a ring of tokens. Put zeros around it first.": (
+                unpadded
+            ),
             "the kernel is rotated by 180°. Torch does not flip it: weight[…, 0, 0] "
             "belongs to the neighbour above and to the left.": with_kernel(
                 lambda weight: weight.flip(2, 3)
@@ -181,21 +221,25 @@ def examine_depthwise_by_hand(answer: Callable[..., Tensor]) -> str | None:
             "the bias is missing.": (
                 lambda x, weight, bias: depthwise_by_hand(x, weight, torch.zeros_like(bias))
             ),
-            "the bias is added nine times; it belongs to the sum, once.": (
+            "the bias is added nine times, but it belongs to the sum, once.": (
                 lambda x, weight, bias: depthwise_by_hand(x, weight, 9 * bias)
             ),
         },
     )
+    if diagnosis is None and uses(answer, cases[0], "conv"):
+        return (
+            "the numbers are right, but a convolution has computed them. The exercise asks you to "
+            "do without one: nine shifted copies of the map, each times its weight."
+        )
+    return diagnosis
 
 
 def depthwise_case(
-    batch: int, height: int, width: int, channels: int
+    rng: Random, batch: int, height: int, width: int, channels: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A map of tokens, and the weight and bias of a depthwise convolution, all random."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = (batch, height, width, channels), (channels, 1, 3, 3), (channels,)
-    x, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
-    return x, weight, bias
+    x = normal(rng, batch, height, width, channels)
+    return x, normal(rng, channels, 1, 3, 3), normal(rng, channels)
 
 
 def mix_tokens(tokens: Tensor, height: int, width: int, weight: Tensor, bias: Tensor) -> Tensor:
@@ -214,10 +258,10 @@ def mix_tokens(tokens: Tensor, height: int, width: int, weight: Tensor, bias: Te
     hints=[
         "A convolution expects (B, C, H, W). The list is (B, N, C): what has to move before N is "
         "split?",
-        "transpose brings the channels to the front; a reshape swaps nothing.",
-        "tokens.transpose(1, 2).unflatten(2, (height, width)), and the way back in reverse.",
+        "transpose brings the channels to the front, but a reshape swaps nothing.",
+        "tokens.transpose(1, 2).unflatten(2, (height, width)) makes the map. Go back in reverse.",
     ],
-    takeaway="transpose first, then split N into (height, width), rows first.",
+    takeaway="the channels are transposed first, and then N is split into (height, width).",
 )
 def examine_mix_tokens(answer: Callable[..., Tensor]) -> str | None:
     def on(as_map: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -226,7 +270,17 @@ def examine_mix_tokens(answer: Callable[..., Tensor]) -> str | None:
 
     def square(t: Tensor, h: int, w: int, weight: Tensor, bias: Tensor) -> Tensor:
         side = int(t.shape[1] ** 0.5)
-        return on(t.transpose(1, 2).unflatten(2, (side, side)), weight, bias)
+        return mix_tokens(t, side, side, weight, bias)
+
+    def circular(t: Tensor, h: int, w: int, weight: Tensor, bias: Tensor) -> Tensor:
+        as_map = F.pad(t.transpose(1, 2).unflatten(2, (h, w)), (1, 1, 1, 1), mode="circular")
+        return F.conv2d(as_map, weight, bias, groups=len(weight)).flatten(2).transpose(1, 2)
+
+    def along_the_list(t: Tensor, h: int, w: int, weight: Tensor, bias: Tensor) -> Tensor:
+        return mix_tokens(t, 1, h * w, weight, bias)
+
+    def as_a_map(t: Tensor, h: int, w: int, weight: Tensor, bias: Tensor) -> Tensor:
+        return mix_tokens(t, h, w, weight, bias).unflatten(1, (h, w))
 
     def cut_anew(t: Tensor, h: int, w: int, weight: Tensor, bias: Tensor) -> Tensor:
         mixed = F.conv2d(t.reshape(len(t), -1, h, w), weight, bias, padding=1, groups=len(weight))
@@ -237,22 +291,40 @@ def examine_mix_tokens(answer: Callable[..., Tensor]) -> str | None:
         mixed = F.conv2d(as_map, weight, bias, padding=1, groups=len(weight))
         return mixed.reshape(t.shape)
 
+    def draw(rng: Random) -> tuple[Tensor, int, int, Tensor, Tensor]:
+        sizes = rng.randint(1, 3), rng.randint(1, 6), rng.randint(1, 6), rng.randint(1, 4)
+        return list_case(rng, *sizes)
+
+    rng = Random(0)
+    sizes = (2, 4, 4, 3), (2, 2, 8, 3), (1, 8, 2, 2)
     return diagnose(
         answer,
         mix_tokens,
-        [list_case(4, 4, 3), list_case(2, 8, 3), list_case(8, 2, 2)],
+        [*(list_case(rng, *each) for each in sizes), *drawn(draw)],
         {
-            "right on square maps; on others height and width are swapped: the list holds the "
-            "first row, then the second.": (
+            "this is right on square maps, but on others height and width are swapped: the list "
+            "holds the first row, then the second.": (
                 lambda t, h, w, weight, bias: mix_tokens(t, w, h, weight, bias)
             ),
-            "the side is still the square root of N: on 2×8 tokens every row is cut in two.": (
+            "the side is still the square root of N, so on 2×8 tokens every row is cut in two.": (
                 square
             ),
             "a reshape from (B, N, C) to (B, C, H, W) swaps nothing: it regroups the numbers, so a "
             "channel is made of pieces of tokens. Transpose first.": cut_anew,
-            "the way there is right, but the way back regroups the numbers: flatten to (B, C, N), "
+            "the way there is right, but the way back regroups the numbers. Flatten to (B, C, N), "
             "then transpose.": cut_anew_at_the_end,
+            "neighbours in the list are not all neighbours in the picture. Make a map of the "
+            "tokens, with height and width, before you convolve.": along_the_list,
+            "the padding is circular, but nn.Conv2d with padding=1 puts zeros around the map.": (
+                circular
+            ),
+            "the numbers are right, but they are still a map. Give a list back, (B, N, C).": (
+                as_a_map
+            ),
+            "the tokens are added to what the convolution gives. In Mix-FFN the skip connection is "
+            "around the whole branch, and not here.": (
+                lambda t, h, w, weight, bias: t + mix_tokens(t, h, w, weight, bias)
+            ),
             "the bias is missing.": (
                 lambda t, h, w, weight, bias: mix_tokens(t, h, w, weight, torch.zeros_like(bias))
             ),
@@ -260,12 +332,19 @@ def examine_mix_tokens(answer: Callable[..., Tensor]) -> str | None:
                 lambda t, h, w, weight, bias: t
             ),
         },
+        {
+            "this is right on square maps. What does it do on others?": (
+                lambda t, h, w, weight, bias: h == w
+            )
+        },
     )
 
 
-def list_case(height: int, width: int, channels: int) -> tuple[Tensor, int, int, Tensor, Tensor]:
+def list_case(
+    rng: Random, batch: int, height: int, width: int, channels: int
+) -> tuple[Tensor, int, int, Tensor, Tensor]:
     """Tokens as a list, the size of their map, and the weight and bias of a convolution."""
-    x, weight, bias = depthwise_case(2, height, width, channels)
+    x, weight, bias = depthwise_case(rng, batch, height, width, channels)
     return x.flatten(1, 2), height, width, weight, bias
 
 
@@ -285,7 +364,7 @@ def resize_table(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> T
     hints=[
         "F.interpolate expects an image, (1, C, h, w). The table is (1, h·w, C).",
         "unflatten the second axis into old, then permute the channels to the front.",
-        "F.interpolate(as_image, new, mode='bilinear'), then permute and flatten back.",
+        "Call F.interpolate(as_image, new, mode='bilinear'), then permute and flatten back.",
     ],
     takeaway="a table of positions is resized as an image whose colours are its channels.",
 )
@@ -302,6 +381,9 @@ def examine_resize_table(answer: Callable[..., Tensor]) -> str | None:
     def nearest(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
         return back(F.interpolate(as_image(t, old), new))
 
+    def smoothed(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+        return back(F.interpolate(as_image(t, old), new, mode="bilinear", antialias=True))
+
     def bicubic(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
         return back(F.interpolate(as_image(t, old), new, mode="bicubic"))
 
@@ -313,29 +395,37 @@ def examine_resize_table(answer: Callable[..., Tensor]) -> str | None:
         resized = F.interpolate(t.reshape(1, -1, *old), new, mode="bilinear")
         return resized.reshape(1, new[0] * new[1], -1)
 
-    generator = torch.Generator().manual_seed(0)
-    sizes = [((4, 4), (8, 8)), ((3, 5), (6, 4)), ((2, 6), (5, 7))]
+    Case = tuple[Tensor, tuple[int, int], tuple[int, int]]
+
+    def case(rng: Random, old: tuple[int, int], new: tuple[int, int], channels: int = 3) -> Case:
+        return normal(rng, 1, old[0] * old[1], channels), old, new
+
+    def draw(rng: Random) -> Case:
+        h, w, H, W, channels = (rng.randint(1, 8) for _ in range(5))
+        return case(rng, (h, w), (H, W), channels)
+
+    rng = Random(0)
+    sizes = ((4, 4), (8, 8)), ((3, 5), (6, 4)), ((2, 6), (5, 7)), ((8, 6), (3, 3))
     return diagnose(
         answer,
         resize_table,
-        [(torch.randn(1, h * w, 3, generator=generator), (h, w), new) for (h, w), new in sizes],
+        [*(case(rng, *each) for each in sizes), *drawn(draw)],
         {
-            "right on square tables; on others height and width of the old table are swapped.": (
-                lambda t, old, new: resize_table(t, old[::-1], new)
-            ),
-            "right for square sizes; on others height and width of the new table are swapped.": (
-                lambda t, old, new: resize_table(t, old, new[::-1])
-            ),
-            "right for square sizes; on others both are read as (width, height). They are (h, w) "
-            "and (H, W).": lambda t, old, new: resize_table(t, old[::-1], new[::-1]),
+            "this is right on square tables. On others height and width of the old table are "
+            "swapped.": lambda t, old, new: resize_table(t, old[::-1], new),
+            "this is right for square sizes. On others height and width of the new table are "
+            "swapped.": lambda t, old, new: resize_table(t, old, new[::-1]),
+            "this is right for square sizes. On others both are read as (width, height), but they "
+            "are (h, w) and (H, W).": lambda t, old, new: resize_table(t, old[::-1], new[::-1]),
             "the corners are aligned. With align_corners=False the centres of cells are aligned "
             "instead, as for the logits.": corners,
-            "this repeats the nearest entry, the default mode. The exercise asks for bilinear.": (
-                nearest
-            ),
-            "this is bicubic, as in section 9. The exercise asks for bilinear.": bicubic,
-            "the list is resized along its length, across the ends of rows. It is a map: height "
-            "and width have to be resized separately.": along_the_list,
+            "this repeats the nearest entry, the default mode. But the exercise asks for "
+            "bilinear.": nearest,
+            "this is bicubic, as in section 9, but the exercise asks for bilinear.": bicubic,
+            "this is right for larger tables. For smaller ones it smooths first (antialias=True), "
+            "but the exercise asks for plain bilinear.": smoothed,
+            "the list is resized along its length, across the ends of rows. But it is a map, so "
+            "height and width have to be resized separately.": along_the_list,
             "a reshape from (1, h·w, C) to (1, C, h, w) swaps nothing: channels and places are "
             "mixed. unflatten, then permute.": cut_anew,
         },
@@ -359,9 +449,9 @@ def probe_places(features: Tensor, places: Tensor, strength: float, others: Tens
     hints=[
         "Subtract the means, solve for W, and add the means again for the prediction.",
         "X is (n, C), so XᵀX is (C, C). torch.linalg.solve(A, B) is A⁻¹B.",
-        "W = solve(XᵀX + λI, XᵀY); the answer is (others − mean of features) W + mean of places.",
+        "W is solve(XᵀX + λI, XᵀY). The answer is (others − mean of features) W + mean of places.",
     ],
-    takeaway="a ridge probe is one linear solve: no training loop, no learning rate.",
+    takeaway="a ridge probe is one linear solve, without a training loop or a learning rate.",
 )
 def examine_probe_places(answer: Callable[..., Tensor]) -> str | None:
     def fitted(x: Tensor, y: Tensor, ridge: float | Tensor) -> Tensor:
@@ -389,34 +479,41 @@ def examine_probe_places(answer: Callable[..., Tensor]) -> str | None:
         x, others = (F.pad(each, (0, 1), value=1.0) for each in (x, others))
         return uncentred(x, y, ridge, others)
 
-    generator = torch.Generator().manual_seed(0)
-    features, others = (1 + torch.randn(n, 4, generator=generator) for n in (40, 7))
-    places = features @ torch.randn(4, 2, generator=generator) + 3
-    places += torch.randn(40, 2, generator=generator)
+    Case = tuple[Tensor, Tensor, float, Tensor]
+
+    def case(rng: Random, count: int, channels: int, strength: float, others: int) -> Case:
+        features = 1 + normal(rng, count, channels)
+        places = 3 + features @ normal(rng, channels, 2) + normal(rng, count, 2)
+        return features, places, strength, 1 + normal(rng, others, channels)
+
+    def draw(rng: Random) -> Case:
+        sizes = rng.randint(2, 20), rng.randint(1, 6)
+        return case(rng, *sizes, rng.choice([0.5, 1.0, 3.0, 40.0]), rng.randint(1, 5))
+
+    rng = Random(0)
     return diagnose(
         answer,
         probe_places,
-        [(features, places, strength, others) for strength in (2.0, 20.0)],
+        [case(rng, 40, 4, 2.0, 7), case(rng, 30, 3, 20.0, 7), *drawn(draw)],
         {
             "without centring, the fit has to go through the origin: it has no constant term with "
             "which to predict the middle.": uncentred,
             "a column of ones replaces the centring, but λ shrinks its weight too. Subtract the "
             "means instead.": with_a_column_of_ones,
             "the mean of the places is missing from the prediction.": without_mean,
-            "the features are centred for the fit; centre `others` too, by the same mean.": (
+            "the features are centred for the fit. Centre `others` too, by the same mean.": (
                 others_uncentred
             ),
-            "`others` are centred by their own mean. A probe has to use what it was fitted with.": (
-                others_by_themselves
-            ),
-            "λ is left out: this is plain least squares.": (
+            "`others` are centred by their own mean. But a probe has to use what it was fitted "
+            "with.": (others_by_themselves),
+            "λ is left out, so this is plain least squares.": (
                 lambda x, y, ridge, others: probe_places(x, y, 0.0, others)
             ),
-            "λ is subtracted, which makes the solution larger; it should shrink it.": (
+            "λ is subtracted, which makes the solution larger. It should shrink it.": (
                 lambda x, y, ridge, others: probe_places(x, y, -ridge, others)
             ),
-            "λ is added to every entry of XᵀX. It belongs on the diagonal: λI.": everywhere,
-            "λ is multiplied by n here; use λ as it is given.": (
+            "λ is added to every entry of XᵀX, but it belongs on the diagonal: λI.": everywhere,
+            "λ is multiplied by n here, but it should be used as it is given.": (
                 lambda x, y, ridge, others: probe_places(x, y, ridge * len(x), others)
             ),
         },

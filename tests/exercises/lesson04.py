@@ -1,7 +1,7 @@
 """Answers to lesson 04's exercises, as learners write them: right ones, and diagnosis → wrong."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,22 @@ def grouped(x: Tensor, weight: Tensor, bias: Tensor, **changes) -> Tensor:
     return F.conv2d(x.movedim(-1, 1), weight, bias, **settings).movedim(1, -1)
 
 
+def unfolded(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Nine numbers for each token and channel, as F.unfold lays them out, times the kernels."""
+    nine = F.unfold(x.movedim(-1, 1), 3, padding=1).unflatten(1, (-1, 9))  # (B, C, 9, N)
+    mixed = torch.einsum("bckn,ck->bnc", nine, weight.flatten(1)) + bias
+    return mixed.unflatten(1, x.shape[1:3])
+
+
+def summed_in_place(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    out = torch.zeros_like(x)
+    x = F.pad(x, (0, 0, 1, 1, 1, 1))
+    for i, rows in enumerate(x.unfold(1, 3, 1).unbind(-1)):
+        for j, shifted in enumerate(rows.unfold(2, 3, 1).unbind(-1)):
+            out += shifted * weight[:, 0, i, j]
+    return out.add_(bias)
+
+
 def on_a_map(tokens, height, width, weight, bias):
     return grouped(tokens.unflatten(1, (height, width)), weight, bias).flatten(1, 2)
 
@@ -55,10 +71,10 @@ def least_squares_with_extra_rows(features, places, strength, others):
     return (others - features.mean(0)) @ weight + places.mean(0)
 
 
-RIGHT: Mapping[str, Callable] = {
+RIGHT: Mapping[str, Callable | Sequence[Callable]] = {
     "04.1": counted_in_the_layer,
     "04.2": spread_block_by_block,
-    "04.3": grouped,
+    "04.3": [unfolded, summed_in_place],
     "04.4": on_a_map,
     "04.5": resized_channel_by_channel,
     "04.6": least_squares_with_extra_rows,
@@ -96,6 +112,30 @@ def one_side_of_the_kernel(channels, ratio, kernel):
 
 def the_widening_alone(channels, ratio, kernel):
     return ratio * channels * (channels + 1)
+
+
+def as_many_groups_as_channels(channels, ratio, kernel):
+    hidden = ratio * channels
+    grouped_layer = nn.Conv2d(hidden, hidden, kernel, groups=channels)
+    return two_linears(channels, ratio, kernel) + sum(x.numel() for x in grouped_layer.parameters())
+
+
+def depthwise_separable(channels, ratio, kernel):
+    pointwise = nn.Conv2d(ratio * channels, ratio * channels, 1)
+    more = sum(x.numel() for x in pointwise.parameters())
+    return counted_in_the_layer(channels, ratio, kernel) + more
+
+
+def widened_by_the_convolution(channels, ratio, kernel):
+    layers = (
+        nn.Conv2d(channels, ratio * channels, kernel, groups=channels),
+        nn.Linear(ratio * channels, channels),
+    )
+    return sum(x.numel() for layer in layers for x in layer.parameters())
+
+
+def widened_after_a_linear(channels, ratio, kernel):
+    return channels * (channels + 1) + widened_by_the_convolution(channels, ratio, kernel)
 
 
 def across(height, width, kernel):
@@ -165,6 +205,31 @@ def bias_each_time(x, weight, bias):
 
 def not_padded(x, weight, bias):
     return grouped(x, weight, bias, padding=0)
+
+
+def reflected(x, weight, bias):
+    layer = nn.Conv2d(
+        len(weight), len(weight), 3, padding=1, groups=len(weight), padding_mode="reflect"
+    )
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    return layer(x.movedim(-1, 1)).movedim(1, -1).detach()
+
+
+def circular(tokens, height, width, weight, bias):
+    return by_roll(tokens.unflatten(1, (height, width)), weight, bias).flatten(1, 2)
+
+
+def along_the_list(tokens, height, width, weight, bias):
+    mixed = F.conv1d(tokens.mT, weight[:, :, 1], bias, padding=1, groups=len(weight))
+    return mixed.mT
+
+
+def added_again(tokens, *rest):
+    return tokens + on_a_map(tokens, *rest)
+
+
+def only_on_squares(tokens, height, width, weight, bias):
+    return on_a_map(tokens, height, width, weight, bias) + (height - width)
 
 
 def swapped(tokens, height, width, weight, bias):
@@ -243,6 +308,10 @@ def both_swapped(table, old, new):
     return as_list(wide)
 
 
+def smoothed(table, old, new):
+    return as_list(F.interpolate(as_image(table, old), new, mode="bilinear", antialias=True))
+
+
 def left_as_an_image(table, old, new):
     return F.interpolate(as_image(table, old), new, mode="bilinear")
 
@@ -262,15 +331,19 @@ def centred(features, places, ridge, others, put_back=True, mean=None):
 
 
 def deviations_only(features, places, strength, others):
-    return centred(features, places, strength * torch.eye(4), others, put_back=False)
+    return centred(
+        features, places, strength * torch.eye(features.shape[1]), others, put_back=False
+    )
 
 
 def others_as_they_are(features, places, strength, others):
-    return centred(features, places, strength * torch.eye(4), others, mean=0)
+    return centred(features, places, strength * torch.eye(features.shape[1]), others, mean=0)
 
 
 def own_mean(features, places, strength, others):
-    return centred(features, places, strength * torch.eye(4), others, mean=others.mean(0))
+    return centred(
+        features, places, strength * torch.eye(features.shape[1]), others, mean=others.mean(0)
+    )
 
 
 def least_squares(features, places, strength, others):
@@ -278,7 +351,7 @@ def least_squares(features, places, strength, others):
 
 
 def subtracted(features, places, strength, others):
-    return centred(features, places, -strength * torch.eye(4), others)
+    return centred(features, places, -strength * torch.eye(features.shape[1]), others)
 
 
 def added_everywhere(features, places, strength, others):
@@ -291,7 +364,9 @@ def ones_appended(features, places, strength, others):
 
 
 def times_n(features, places, strength, others):
-    return centred(features, places, len(features) * strength * torch.eye(4), others)
+    return centred(
+        features, places, len(features) * strength * torch.eye(features.shape[1]), others
+    )
 
 
 WRONG: Mapping[str, Mapping[str, Callable]] = {
@@ -301,6 +376,10 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "counted on C channels": convolution_on_narrow_tokens,
         "has a bias too": convolution_without_bias,
         "the two Linears": two_linears,
+        "has C groups here": as_many_groups_as_channels,
+        "depthwise separable": depthwise_separable,
+        "multiplied inside the convolution here": widened_by_the_convolution,
+        "after a Linear from C to C": widened_after_a_linear,
         "one side only": one_side_of_the_kernel,
         "which is not right": the_widening_alone,
     },
@@ -321,7 +400,9 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "the channels are summed": channels_summed,
         "the bias is missing": bias_forgotten,
         "nine times": bias_each_time,
-        "it gives a tensor of shape": not_padded,
+        "there is no padding": not_padded,
+        "is reflected at the border": reflected,
+        "a convolution has computed": grouped,
     },
     "04.4": {
         "height and width are swapped": swapped,
@@ -330,7 +411,11 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "the way back": reshaped_back,
         "nothing is mixed": untouched,
         "the bias is missing": no_bias,
-        "it gives a tensor of shape": left_as_a_map,
+        "still a map": left_as_a_map,
+        "the padding is circular": circular,
+        "neighbours in the list": along_the_list,
+        "the tokens are added": added_again,
+        "right on square maps. What": only_on_squares,
     },
     "04.5": {
         "height and width of the old": old_swapped,
@@ -340,18 +425,35 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "along its length": as_a_line,
         "channels and places are": viewed,
         "this is bicubic": bicubic,
+        "smooths first": smoothed,
         "read as (width, height)": both_swapped,
         "it gives a tensor of shape": left_as_an_image,
     },
     "04.6": {
         "through the origin": through_the_origin,
         "the mean of the places": deviations_only,
-        "centre `others` too": others_as_they_are,
+        "Centre `others` too": others_as_they_are,
         "by their own mean": own_mean,
         "plain least squares": least_squares,
         "λ is subtracted": subtracted,
         "on the diagonal": added_everywhere,
         "multiplied by n": times_n,
         "a column of ones": ones_appended,
+    },
+}
+
+SURVIVORS: Mapping[str, Mapping[str, str]] = {
+    "04.3": {
+        "padded = F.pad(x, (0, 0, 1, 2, 1, 1))": "same: the second ring is not read.",
+        "padded = F.pad(x, (0, 0, 1, 1, 1, 2))": "same: the second ring is not read.",
+        "result = bias": "same: the sum broadcasts.",
+        "result = result + shifted * weight[:, -1, row, column]": "same: this axis has length 1.",
+    },
+    "04.6": {
+        "x, y = (features - mean_x, places + mean_y)": "same: Xᵀ times a constant is 0.",
+        "x, y = (features - mean_x, places)": "same: Xᵀ times a constant is 0.",
+        "weight = torch.linalg.solve(x.T @ x + strength * torch.eye(x.shape[1]), x.T @ y)": (
+            "same: for features in float32."
+        ),
     },
 }
