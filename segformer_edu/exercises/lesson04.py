@@ -487,8 +487,9 @@ def examine_probe_places(answer: Callable[..., Tensor]) -> str | None:
         return features, places, strength, 1 + normal(rng, others, channels)
 
     def draw(rng: Random) -> Case:
-        sizes = rng.randint(2, 20), rng.randint(1, 6)
-        return case(rng, *sizes, rng.choice([0.5, 1.0, 3.0, 40.0]), rng.randint(1, 5))
+        channels = rng.randint(1, 6)
+        count = channels + rng.randint(5, 30)  # so that least squares has one solution as well
+        return case(rng, count, channels, rng.choice([0.5, 1.0, 3.0, 40.0]), rng.randint(1, 5))
 
     rng = Random(0)
     return diagnose(
