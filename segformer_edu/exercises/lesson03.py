@@ -70,6 +70,12 @@ def examine_keys_left(answer: Callable[..., int]) -> str | None:
             "this is right for square photographs. On others height and width make different "
             "numbers of rows and columns.": lambda h, w, s, r: (side(h, s) // r) ** 2,
         },
+        {
+            "this is right where the stride divides both sides. Elsewhere the patch embedding, "
+            "which is padded, makes a token of what is left over.": (
+                lambda h, w, s, r: h % s == w % s == 0
+            )
+        },
     )
 
 

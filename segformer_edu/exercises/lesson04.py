@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from segformer_edu.exercises.exercise import diagnose, drawn, exercise, normal, uses
 
+Layer = Callable[[Tensor], Tensor]
+
 
 def mix_ffn_parameters(channels: int, ratio: int, kernel: int) -> int:
     """Learned numbers of a Mix-FFN, biases included."""
@@ -268,6 +270,10 @@ def examine_mix_tokens(answer: Callable[..., Tensor]) -> str | None:
         mixed = F.conv2d(as_map, weight, bias, padding=1, groups=len(weight))
         return mixed.flatten(2).transpose(1, 2)
 
+    def unpadded(t: Tensor, h: int, w: int, weight: Tensor, bias: Tensor) -> Tensor:
+        as_map = t.transpose(1, 2).unflatten(2, (h, w))
+        return F.conv2d(as_map, weight, bias, groups=len(weight)).flatten(2).transpose(1, 2)
+
     def square(t: Tensor, h: int, w: int, weight: Tensor, bias: Tensor) -> Tensor:
         side = int(t.shape[1] ** 0.5)
         return mix_tokens(t, side, side, weight, bias)
@@ -315,6 +321,8 @@ def examine_mix_tokens(answer: Callable[..., Tensor]) -> str | None:
             "then transpose.": cut_anew_at_the_end,
             "neighbours in the list are not all neighbours in the picture. Make a map of the "
             "tokens, with height and width, before you convolve.": along_the_list,
+            "there is no padding, so the map loses a ring of tokens. nn.Conv2d with padding=1 puts "
+            "zeros around it.": unpadded,
             "the padding is circular, but nn.Conv2d with padding=1 puts zeros around the map.": (
                 circular
             ),
@@ -387,6 +395,9 @@ def examine_resize_table(answer: Callable[..., Tensor]) -> str | None:
     def bicubic(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
         return back(F.interpolate(as_image(t, old), new, mode="bicubic"))
 
+    def cut_out(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+        return t.unflatten(1, old)[:, : new[0], : new[1]].flatten(1, 2)
+
     def along_the_list(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
         resized = F.interpolate(t.transpose(1, 2), new[0] * new[1], mode="linear")
         return resized.transpose(1, 2)
@@ -424,6 +435,9 @@ def examine_resize_table(answer: Callable[..., Tensor]) -> str | None:
             "this is bicubic, as in section 9, but the exercise asks for bilinear.": bicubic,
             "this is right for larger tables. For smaller ones it smooths first (antialias=True), "
             "but the exercise asks for plain bilinear.": smoothed,
+            "the first rows and columns are cut out, but the whole table should be resized.": (
+                cut_out
+            ),
             "the list is resized along its length, across the ends of rows. But it is a map, so "
             "height and width have to be resized separately.": along_the_list,
             "a reshape from (1, h·w, C) to (1, C, h, w) swaps nothing: channels and places are "
@@ -519,3 +533,114 @@ def examine_probe_places(answer: Callable[..., Tensor]) -> str | None:
             ),
         },
     )
+
+
+def mix_ffn(x: Tensor, expand: Layer, convolve: Layer, contract: Layer) -> Tensor:
+    """Eq. 3 without its skip connection, `(B, H, W, C)` → the same shape."""
+    hidden = expand(x).permute(0, 3, 1, 2)  # (B, C', H, W), as a convolution expects it
+    mixed = convolve(hidden).permute(0, 2, 3, 1)
+    return contract(F.gelu(mixed))
+
+
+@exercise(
+    "04.7",
+    "Put Mix-FFN together",
+    stars=2,
+    minutes=8,
+    solution=mix_ffn,
+    hints=[
+        "Section 2 has the order of the four steps. Where does GELU stand?",
+        "The Linears act on the last axis, and the convolution expects the channels second. So two "
+        "permutes are needed, one before it and one after it.",
+        "GELU comes after the convolution: contract(F.gelu(…)), with no skip connection.",
+    ],
+    takeaway="the order is Linear, depthwise convolution, GELU, Linear, and the skip connection is "
+    "added outside.",
+)
+def examine_mix_ffn(answer: Callable[..., Tensor]) -> str | None:
+    Case = tuple[Tensor, Layer, Layer, Layer]
+
+    def linear(rng: Random, channels: int, out: int) -> Layer:
+        weight, bias = normal(rng, out, channels), normal(rng, out)
+        return lambda x: F.linear(x, weight, bias)
+
+    def case(rng: Random, batch: int, height: int, width: int, channels: int, ratio: int) -> Case:
+        hidden = ratio * channels
+        x, weight, bias = depthwise_case(rng, batch, height, width, hidden)
+
+        def convolve(maps: Tensor) -> Tensor:
+            return F.conv2d(maps, weight, bias, padding=1, groups=hidden)
+
+        expand, contract = linear(rng, channels, hidden), linear(rng, hidden, channels)
+        return x[..., :channels], expand, convolve, contract
+
+    def draw(rng: Random) -> Case:
+        batch, height, width = rng.randint(1, 3), rng.randint(1, 6), rng.randint(1, 6)
+        return case(rng, batch, height, width, rng.randint(1, 4), rng.randint(1, 4))
+
+    def mixed_by(activation: Layer, forth: Layer = _forth, back: Layer = _back) -> Callable:
+        """Mix-FFN with another activation, or with other ways to the convolution and back."""
+        return lambda x, expand, convolve, contract: contract(
+            activation(back(convolve(forth(expand(x)))))
+        )
+
+    def gelu_first(x: Tensor, expand: Layer, convolve: Layer, contract: Layer) -> Tensor:
+        return contract(_back(convolve(_forth(F.gelu(expand(x))))))
+
+    def gelu_twice(x: Tensor, expand: Layer, convolve: Layer, contract: Layer) -> Tensor:
+        return mix_ffn(x, lambda tokens: F.gelu(expand(tokens)), convolve, contract)
+
+    def regrouped(x: Tensor, expand: Layer, convolve: Layer, contract: Layer) -> Tensor:
+        hidden = expand(x)
+        B, H, W, C = hidden.shape
+        return contract(F.gelu(convolve(hidden.reshape(B, C, H, W)).reshape(B, H, W, C)))
+
+    def inner_skip(x: Tensor, expand: Layer, convolve: Layer, contract: Layer) -> Tensor:
+        hidden = expand(x)
+        return contract(F.gelu(hidden + _back(convolve(_forth(hidden)))))
+
+    rng = Random(0)
+    return diagnose(
+        answer,
+        mix_ffn,
+        [case(rng, 2, 4, 5, 3, 4), case(rng, 1, 3, 3, 2, 2), *drawn(draw)],
+        {
+            "GELU comes before the convolution here. In Mix-FFN it comes after it, before the "
+            "second Linear.": gelu_first,
+            "there is no GELU. Without it nothing in the branch is nonlinear.": mixed_by(
+                lambda x: x
+            ),
+            "GELU is there twice, but Mix-FFN has it once, after the convolution.": gelu_twice,
+            "GELU comes at the very end, but it should come before the second Linear.": (
+                lambda x, expand, convolve, contract: F.gelu(
+                    mixed_by(lambda hidden: hidden)(x, expand, convolve, contract)
+                )
+            ),
+            "this is ReLU, but Mix-FFN has GELU.": mixed_by(F.relu),
+            "this is the approximation of GELU by tanh. F.gelu is exact unless you ask for it.": (
+                mixed_by(lambda x: F.gelu(x, approximate="tanh"))
+            ),
+            "a reshape from (B, H, W, C) to (B, C, H, W) regroups the numbers. Move the axis with "
+            "permute.": regrouped,
+            "height and width are swapped on the way to the convolution: transpose(1, 3) exchanges "
+            "two axes, and permute(0, 3, 1, 2) moves one.": mixed_by(
+                F.gelu, lambda x: x.transpose(1, 3), lambda x: x.transpose(1, 3)
+            ),
+            "x is added at the end. The block adds its skip connection outside of Mix-FFN.": (
+                lambda x, *layers: x + mix_ffn(x, *layers)
+            ),
+            "what the first Linear gave is added to what the convolution gives, but Mix-FFN has no "
+            "skip connection inside.": inner_skip,
+            "the convolution is missing.": (
+                lambda x, expand, convolve, contract: contract(F.gelu(expand(x)))
+            ),
+        },
+    )
+
+
+def _forth(tokens: Tensor) -> Tensor:
+    return tokens.permute(0, 3, 1, 2)
+
+
+def _back(maps: Tensor) -> Tensor:
+    return maps.permute(0, 2, 3, 1)

@@ -411,6 +411,9 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "one row or column too many": rounded_up,
         "lose a token": rounded_down,
         "these are the tokens": queries,
+        "right where the stride divides": lambda h, w, s, r: (
+            rounded_down(h, w, s, r) if r > 1 else queries(h, w, s, r)
+        ),
         "N/r is squared": lambda *given: divided_once(*given) ** 2,
         "the number of keys squared": lambda *given: counted_in_the_model(*given) ** 2,
         "right for square photographs": lambda h, w, s, r: counted_in_the_model(h, h, s, r),

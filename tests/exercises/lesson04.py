@@ -71,6 +71,18 @@ def least_squares_with_extra_rows(features, places, strength, others):
     return (others - features.mean(0)) @ weight + places.mean(0)
 
 
+def as_lists_of_tokens(x, expand, convolve, contract):
+    tokens = expand(x.flatten(1, 2)).mT  # (B, hidden, N)
+    mixed = convolve(tokens.unflatten(2, x.shape[1:3])).flatten(2).mT
+    return contract(nn.GELU()(mixed)).view(x.shape)
+
+
+def in_eq_3s_order(x, expand, convolve, contract):
+    mixed = convolve(torch.einsum("bhwc->bchw", expand(x)))
+    mixed *= torch.special.ndtr(mixed)  # GELU, as its paper defines it
+    return contract(mixed.movedim(1, -1))
+
+
 RIGHT: Mapping[str, Callable | Sequence[Callable]] = {
     "04.1": counted_in_the_layer,
     "04.2": spread_block_by_block,
@@ -78,6 +90,7 @@ RIGHT: Mapping[str, Callable | Sequence[Callable]] = {
     "04.4": on_a_map,
     "04.5": resized_channel_by_channel,
     "04.6": least_squares_with_extra_rows,
+    "04.7": [as_lists_of_tokens, in_eq_3s_order],
 }
 
 
@@ -224,6 +237,11 @@ def along_the_list(tokens, height, width, weight, bias):
     return mixed.mT
 
 
+def no_padding_on_the_map(tokens, height, width, weight, bias):
+    maps = tokens.mT.unflatten(2, (height, width))
+    return F.conv2d(maps, weight, bias, groups=len(weight)).flatten(2).mT
+
+
 def added_again(tokens, *rest):
     return tokens + on_a_map(tokens, *rest)
 
@@ -312,6 +330,10 @@ def smoothed(table, old, new):
     return as_list(F.interpolate(as_image(table, old), new, mode="bilinear", antialias=True))
 
 
+def corner_cut_out(table, old, new):
+    return as_list(as_image(table, old)[:, :, : new[0], : new[1]])
+
+
 def left_as_an_image(table, old, new):
     return F.interpolate(as_image(table, old), new, mode="bilinear")
 
@@ -369,6 +391,49 @@ def times_n(features, places, strength, others):
     )
 
 
+def gelu_first(x, expand, convolve, contract):
+    return contract(convolve(F.gelu(expand(x)).movedim(-1, 1)).movedim(1, -1))
+
+
+def activated_by(activation, end=lambda x: x):
+    def mix(x, expand, convolve, contract):
+        return end(contract(activation(convolve(expand(x).movedim(-1, 1)).movedim(1, -1))))
+
+    return mix
+
+
+def reshaped_for_the_convolution(x, expand, convolve, contract):
+    x = expand(x)
+    batch, height, width, hidden = x.shape
+    x = convolve(x.reshape(batch, hidden, height, width)).reshape(x.shape)
+    return contract(F.gelu(x))
+
+
+def lying_on_its_side(x, expand, convolve, contract):
+    return contract(F.gelu(convolve(expand(x).transpose(1, 3)).transpose(1, 3)))
+
+
+def with_a_skip(x, *layers):
+    return x + activated_by(F.gelu)(x, *layers)
+
+
+def skip_around_the_convolution(x, expand, convolve, contract):
+    x = expand(x)
+    return contract(F.gelu(x + convolve(x.movedim(-1, 1)).movedim(1, -1)))
+
+
+def gelu_twice(x, expand, *layers):
+    return activated_by(F.gelu)(x, lambda tokens: F.gelu(expand(tokens)), *layers)
+
+
+def convolution_forgotten(x, expand, convolve, contract):
+    return contract(F.gelu(expand(x)))
+
+
+def convolved_without_moving(x, expand, convolve, contract):
+    return contract(F.gelu(convolve(expand(x))))
+
+
 WRONG: Mapping[str, Mapping[str, Callable]] = {
     "04.1": {
         "mixes channels": a_full_convolution,
@@ -411,6 +476,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "the way back": reshaped_back,
         "nothing is mixed": untouched,
         "the bias is missing": no_bias,
+        "there is no padding": no_padding_on_the_map,
         "still a map": left_as_a_map,
         "the padding is circular": circular,
         "neighbours in the list": along_the_list,
@@ -426,6 +492,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "channels and places are": viewed,
         "this is bicubic": bicubic,
         "smooths first": smoothed,
+        "are cut out": corner_cut_out,
         "read as (width, height)": both_swapped,
         "it gives a tensor of shape": left_as_an_image,
     },
@@ -439,6 +506,20 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "on the diagonal": added_everywhere,
         "multiplied by n": times_n,
         "a column of ones": ones_appended,
+    },
+    "04.7": {
+        "GELU comes before the convolution": gelu_first,
+        "no GELU": activated_by(lambda x: x),
+        "GELU is there twice": gelu_twice,
+        "at the very end": activated_by(lambda x: x, end=F.gelu),
+        "this is ReLU": activated_by(torch.relu),
+        "tanh": activated_by(nn.GELU("tanh")),
+        "regroups the numbers": reshaped_for_the_convolution,
+        "height and width are swapped": lying_on_its_side,
+        "x is added": with_a_skip,
+        "what the first Linear gave is added": skip_around_the_convolution,
+        "the convolution is missing": convolution_forgotten,
+        "your code stopped with RuntimeError": convolved_without_moving,
     },
 }
 
