@@ -33,8 +33,8 @@ def token_grid(
     hints=[
         "Work per side. How far can the first patch travel before it touches the end?",
         "There is padding on both sides, and a last step that does not fit is not taken.",
-        "The patch takes floor((height + 2·padding − patch_size) / stride) steps. The place where "
-        "it starts counts as well.",
+        "It takes floor((height + 2·padding − patch_size) / stride) steps, and its first place "
+        "counts as well.",
     ],
     takeaway="the steps that fit are counted, and the patch that you started from is added.",
 )
@@ -99,7 +99,7 @@ def shared_pixels(patch_size: int, stride: int) -> int:
     minutes=3,
     solution=shared_pixels,
     hints=[
-        "Draw two patches of 7 on squared paper, the second 4 to the right of the first.",
+        "Draw two patches of 7 on squared paper, the second 4 to the right.",
         "The first ends at pixel K − 1, and the second begins at pixel S.",
         "They share K − S columns. But what if the patches leave a gap?",
     ],
@@ -152,8 +152,7 @@ def tokens_to_map(tokens: Tensor, height: int, width: int) -> Tensor:
         "channels forward?",
         "Split N into (height, width) and then permute; or transpose first and then split.",
     ],
-    takeaway="reshape and unflatten keep the order in which the numbers are read; permute and "
-    "transpose change it.",
+    takeaway="reshape and unflatten keep the order of the numbers, but permute changes it.",
 )
 def examine_tokens_to_map(answer: Callable[..., Tensor]) -> str | None:
     def case(rng: Random, height: int, width: int, channels: int) -> tuple[Tensor, int, int]:
@@ -212,7 +211,7 @@ def embed_patches(
         "F.unfold cuts the patches, overlapping or not, and flattens them. Print its shape.",
         "It puts the numbers of a patch second and the patches last, but a Linear expects it the "
         "other way round.",
-        "Once they are transposed, F.linear(…, weight.flatten(1), bias) does the rest.",
+        "F.linear(…, weight.flatten(1), bias) does the rest.",
     ],
     takeaway="every convolution is a Linear on patches, and the stride says where they are cut.",
 )

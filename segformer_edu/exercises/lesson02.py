@@ -95,7 +95,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         "Divide by the root of the width, take the softmax along the keys, and mix the values with "
         "it.",
     ],
-    takeaway="attention takes three steps: compare, share out, mix.",
+    takeaway="attention is three steps: compare, share out, mix.",
 )
 def examine_attend(answer: Callable[..., Tensor]) -> str | None:
     def case(rng: Random, tokens: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -202,8 +202,8 @@ def multi_head(q: Tensor, k: Tensor, v: Tensor, num_heads: int) -> Tensor:
         "The d under the root is the width of one head. At the end, transpose back before you "
         "flatten.",
     ],
-    takeaway="you split, move, attend, move back and join: reshape splits axes, and only transpose "
-    "moves them.",
+    takeaway="reshape splits axes, and only transpose moves them: split, move, attend, move back, "
+    "join.",
 )
 def examine_multi_head(answer: Callable[..., Tensor]) -> str | None:
     def case(
@@ -324,8 +324,8 @@ def largest_side(gibibytes: float, patch: int, heads: int) -> int:
         "You need two roots: one from N² to N, and one from N to the tokens on a side. math.isqrt "
         "rounds down.",
     ],
-    takeaway="the matrix grows with the fourth power of the side, so sixteen times the memory "
-    "allows twice the side.",
+    takeaway="the matrix grows with the fourth power of the side: sixteen times the memory allows "
+    "twice the side.",
 )
 def examine_largest_side(answer: Callable[..., int]) -> str | None:
     def side(tokens: float, patch: float) -> int:
@@ -511,8 +511,8 @@ def merge(first: Tensor, first_total: Tensor, second: Tensor, second_total: Tens
         "exp(1000) overflows. Multiply both by the same factor, or use a function that has done so "
         "already, a softmax over two numbers.",
     ],
-    takeaway="this is how a kernel can read the keys block by block and never hold a whole row, as "
-    "the fused one does.",
+    takeaway="so a kernel can read the keys block by block and never hold a whole row, as the "
+    "fused one does.",
 )
 def examine_merge(answer: Callable[..., Tensor]) -> str | None:
     Case = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -102,7 +102,7 @@ def blocks_needed(height: int, width: int, kernel: int) -> int:
         "A kernel of 3 reaches one token further and a kernel of 5 two, so k // 2 in general.",
         "There are ⌈min(H, W) / 2⌉ rings, and each block gets k // 2 rings further. Round up.",
     ],
-    takeaway="it takes half the shorter side over the kernel's radius, both rounded up.",
+    takeaway="it is half the shorter side over the kernel's radius, both rounded up.",
 )
 def examine_blocks_needed(answer: Callable[..., int]) -> str | None:
     def up(a: int, b: int) -> int:
