@@ -67,7 +67,8 @@ def examine_miou_by_hand(answer: float) -> str | None:
         "divide once.": mean([mean(row) for row in rows]),
         "that is all intersections over all unions, so a large class counts more. Divide class by "
         "class, then take the mean.": (sum(hits) / (sum(occur) + sum(called) - sum(hits))),
-        "that is the mean recall. Pixels wrongly predicted as a class belong to its union too.": (
+        "that is the mean recall, or the mean accuracy of the three rows. Pixels wrongly predicted "
+        "as a class belong to its union too.": (
             mean([hit / all_of_it for hit, all_of_it in zip(hits, occur, strict=True)])
         ),
         "that is the mean precision. Pixels of a class that were missed belong to its union too.": (
@@ -821,7 +822,7 @@ def _examine_look(
     during: list[bool] = []
     before, wanted = modes(model), copy.deepcopy(model).eval()(images).detach()
     model.register_forward_pre_hook(lambda module, _: during.extend(modes(module)))
-    logits = answer(model, images)
+    logits = torch.as_tensor(answer(model, images))
     if any(during):
         return (
             "dropout and BatchNorm do here what they do in training. torch.no_grad() only stops "
