@@ -300,7 +300,7 @@ def same(left: Any, right: Any, tolerance: float = 1e-5) -> bool:
             and _close(stacked, right, tolerance)
         )
     if isinstance(left, Tensor) and isinstance(right, (tuple, list)):
-        return left.ndim > 0 and same(left.tolist(), right, tolerance)
+        return same(left.tolist(), right, tolerance)
     left, right = _single(left), _single(right)
     if _is_number(left) and _is_number(right):
         if isinstance(left, numbers.Rational) and isinstance(right, numbers.Rational):
@@ -331,15 +331,9 @@ def _close(left: Tensor, right: Tensor, tolerance: float) -> bool:
 def _stacked(parts: Any) -> Tensor | None:
     """Lists of numbers or tensors as one tensor; None where their shapes do not agree."""
     if isinstance(parts, (tuple, list)):
-        tensors = [_stacked(part) for part in parts]
-        shapes = {None if tensor is None else tensor.shape for tensor in tensors}
-        if None in shapes or len(shapes) > 1:
-            return None
-        return (
-            torch.stack([tensor for tensor in tensors if tensor is not None])
-            if tensors
-            else torch.empty(0)
-        )
+        tensors = [tensor for part in parts if (tensor := _stacked(part)) is not None]
+        alike = len(tensors) == len(parts) and len({tensor.shape for tensor in tensors}) == 1
+        return torch.stack(tensors) if alike else None
     if isinstance(parts, Tensor):
         return parts.double()
     if parts is None or isinstance(parts, numbers.Real):

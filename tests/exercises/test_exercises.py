@@ -356,6 +356,12 @@ def test_a_number_has_many_forms(form) -> None:
     assert judge(Exercise("99.2", "Value", 1, 1, 1.5, ("Look.",), "so it is.", examine), form(1.5))
 
 
+def test_a_verdict_of_numpy_is_true_or_false() -> None:
+    assert diagnose(lambda x: np.float64(x) > 1, lambda x: x > 1, [(0,), (2,)], {}) is None
+    examine = lambda answer: None if answer is True else "no"  # noqa: E731
+    assert judge(Exercise("99.2", "Value", 1, 1, True, ("Look.",), "so it is.", examine), np.True_)
+
+
 def test_a_tuple_with_a_gap_is_not_attempted() -> None:
     asked = Exercise("99.2", "Pair", 1, 1, (1, 2), ("Look.",), "so it is.", lambda answer: None)
     assert judge(asked, (1, ...)).status == "Not attempted"
@@ -376,6 +382,7 @@ def test_a_tuple_with_a_gap_is_not_attempted() -> None:
         (torch.tensor(True), True, True),
         ("a", "a", True),
         (10**7, 10**7 + 1, False),
+        (10**12, 10**12 + 1, False),
         (10.0**7, 10**7, True),
         (torch.tensor([10**7]), torch.tensor([10**7 + 1]), False),
         (Fraction(1, 3), 1 / 3, True),
