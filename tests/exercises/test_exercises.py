@@ -394,6 +394,8 @@ def test_a_tuple_with_a_gap_is_not_attempted() -> None:
         ([[1.0], [2.0]], torch.tensor([1.0, 2.0]), False),
         ([[1.0], [2.0, 3.0]], torch.ones(2, 2), False),
         (["a"], torch.ones(1), False),
+        (["a", 1.0], torch.ones(1), False),
+        ([[1.0], [1.0]], torch.ones(2), False),
         (torch.tensor([1.0, 2.0]), (1, 2), True),
         (torch.tensor([[1.0], [2.0]]), [torch.ones(1), 2 * torch.ones(1)], True),
         (torch.tensor(1.0), [1], False),
