@@ -125,6 +125,9 @@ def examine_shared_pixels(answer: Callable[..., int]) -> str | None:
             ),
             "this is how far the padding reaches, half a kernel. But it is the stride that decides "
             "what is shared.": lambda k, s: k // 2,
+            f"this is half a kernel where patches overlap, {by_chance}": if_they_overlap(
+                lambda k, s: k // 2
+            ),
             f"this is half of K − 1, {by_chance}": if_they_overlap(lambda k, s: (k - 1) // 2),
             f"this is S − 1, {by_chance}": if_they_overlap(lambda k, s: s - 1),
             "this is one too many: the last pixel of a patch is its pixel K − 1, not K.": (

@@ -69,6 +69,9 @@ def examine_entries(answer: Callable[..., int]) -> str | None:
             ),
             "this is right for a square image. Others have more columns of tokens than rows, or "
             "fewer.": lambda h, w, p, heads: heads * (h // p) ** 4,
+            "a token attends to itself as well, so that pair counts too.": (
+                lambda h, w, p, heads: heads * tokens(h, w, p) * (tokens(h, w, p) - 1)
+            ),
             "these are bytes, four for each entry. Count the entries.": (
                 lambda h, w, p, heads: 4 * heads * tokens(h, w, p) ** 2
             ),
@@ -164,7 +167,7 @@ def examine_attend(answer: Callable[..., Tensor]) -> str | None:
     return diagnosis
 
 
-LARGE = 60  # e to such a score is no problem for float32, e to the 89 is
+SMALL, LARGE = 20, 60  # e to such scores is no problem for float32, e to the 89 is
 OVERFLOWS = (
     "this is right for small scores, but e to the 89 is more than float32 can hold, and ∞/∞ is not "
     "a number. Subtract each row's largest score first, or use softmax, which does so."
@@ -462,8 +465,17 @@ def examine_attend_masked(answer: Callable[..., Tensor]) -> str | None:
             "the mask is right, but the scores are not divided by √d.": (
                 lambda q, k, v, padded: (q @ k.T).masked_fill(padded, -math.inf).softmax(-1) @ v
             ),
-            "rows of padding are set to zero afterwards, but the other rows still attend to it.": (
-                lambda q, k, v, padded: zeroed(attend(q, k, v), padded)
+            "the rows of the padding are zero, but the other rows still attend to it. The mask "
+            "belongs on the keys.": lambda q, k, v, padded: zeroed(attend(q, k, v), padded),
+            "the real tokens are right, but the rows of the padding are zero. The exercise lets "
+            "padded queries look at the real tokens as well, so mask the keys alone.": (
+                lambda q, k, v, padded: zeroed(attend_masked(q, k, v, padded), padded)
+            ),
+            "the real tokens are right, but the rows of the padding are NaN, because their queries "
+            "are masked as well. Mask the keys alone.": (
+                lambda q, k, v, padded: attend_masked(q, k, v, padded).masked_fill(
+                    padded[:, None], math.nan
+                )
             ),
             "the mask is not used.": lambda q, k, v, padded: attend(q, k, v),
             **{
@@ -480,9 +492,12 @@ def examine_attend_masked(answer: Callable[..., Tensor]) -> str | None:
             },
         },
         {
+            "this is right for small scores. Where they are large, the padding still gets "
+            "attention, or numbers overflow or vanish. Put −∞ into the scores, and softmax does "
+            "the rest.": (lambda q, k, v, padded: (q @ k.T).abs().max() < SMALL),
             "this is right where nothing is padded. What does it do with padding?": (
                 lambda q, k, v, padded: not padded.any()
-            )
+            ),
         },
     )
 

@@ -672,25 +672,25 @@ def examine_reduced_attention(answer: Callable[..., Tensor]) -> str | None:
         answers = queries_too(x, *parts).permute(0, 3, 1, 2)
         return F.interpolate(answers, x.shape[1:3], mode="bilinear").permute(0, 2, 3, 1)
 
-    def only_the_queries(x: Tensor, reduce: Map, query: Map, key: Map, value: Map) -> Tensor:
-        return attention(query(reduce(x)), key(x), value(x))
-
     rng = Random(0)
-    few_queries = "each window asks one question for all its tokens"
+    cases = [case(rng, 2, 4, 2, 3), case(rng, 3, 2, 1, 2)]
+    x, reduce, *_ = cases[0]
+    result, few = answer(*cases[0]), reduce(x)
+    if isinstance(result, Tensor) and result.shape in (few.shape, few.flatten(1, 2).shape):
+        return (
+            "your queries are reduced, so there is one answer for each window. But every token "
+            "needs an answer of its own: reduce x for keys and values alone, not for queries."
+        )
     return diagnose(
         answer,
         reduced_attention,
-        [case(rng, 2, 4, 2, 3), case(rng, 3, 2, 1, 2), *drawn(draw)],
+        [*cases, *drawn(draw)],
         {
-            "your queries are reduced too, so there is one answer for each window. But every token "
-            "needs an answer of its own: make the queries from x itself.": queries_too,
             **{
-                f"your queries are reduced too, and the answers enlarged again ({way}). So "
-                f"{few_queries}. Make the queries from x itself.": wrong
+                f"your queries are reduced too, and the answers enlarged again ({way}). So each "
+                "window asks one question for all its tokens. Make the queries from x.": wrong
                 for way, wrong in {"repeated": enlarged, "bilinear": resized}.items()
             },
-            "only the queries are reduced. It should be the other way round: all tokens ask, and "
-            "keys and values are made from the reduced map.": only_the_queries,
             "nothing is reduced. Keys and values should be made from reduce(x).": (
                 lambda x, reduce, query, key, value: attention(query(x), key(x), value(x))
             ),

@@ -188,6 +188,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "not a negative number": lambda patch_size, stride: patch_size - stride,
         "the other way round": lambda patch_size, stride: max(0, stride - patch_size),
         "half a kernel": lambda patch_size, stride: patch_size // 2,
+        "this is half a kernel where": lambda k, s: k // 2 if k > s else 0,
         "this is half of K − 1": lambda k, s: (k - 1) // 2 * (k > s),
         "this is S − 1": lambda k, s: min(k, s - 1) if k > s else 0,
         "one too many": lambda patch_size, stride: max(patch_size - stride + 1, 0),

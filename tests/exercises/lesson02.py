@@ -377,6 +377,15 @@ def masked_unscaled(q, k, v, padded):
     return F.scaled_dot_product_attention(q[None], k[None], v[None], ~padded[None], scale=1.0)[0]
 
 
+def both_masked(q, k, v, padded):
+    return torch.softmax(scaled(q, k).masked_fill(padded | padded[:, None], -torch.inf), -1) @ v
+
+
+def shared_out_again(q, k, v, padded):
+    weights = torch.softmax(scaled(q, k), -1) * ~padded
+    return weights / weights.sum(-1, keepdim=True) @ v
+
+
 def one_of_the_padded(q, k, v, padded):
     scores = scaled(q, k)
     scores[:, padded.nonzero()[:1].flatten()] = -torch.inf
@@ -432,6 +441,9 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "every pixel is a token here": pixels_as_tokens,
         "right for a square image": lambda height, width, patch, heads: (
             heads * (height // patch) ** 4
+        ),
+        "attends to itself as well": lambda h, w, p, heads: (
+            counted_in_the_model(h, w, p, heads) - linear_in_tokens(h, w, p, heads)
         ),
         "these are bytes": lambda *given: 4 * counted_in_the_model(*given),
     },
@@ -498,7 +510,12 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "right where nothing is padded": one_of_the_padded,
         "the mask is on the queries": queries_masked,
         "times 0 is not a number": infinity_times_the_mask,
-        "set to zero afterwards": padding_cleared_afterwards,
+        "but the other rows still attend": padding_cleared_afterwards,
+        "the rows of the padding are zero. The exercise": lambda q, k, v, padded: (
+            real_keys_only(q, k, v, padded) * ~padded[:, None]
+        ),
+        "their queries are masked as well": both_masked,
+        "right for small scores": shared_out_again,
         "the mask is not used": mask_unused,
     },
     "02.6": {

@@ -352,10 +352,6 @@ def enlarged_again(mode):
     return attend
 
 
-def queries_alone(x, reduce, query, key, value):
-    return on_maps(query(reduce(x)), key(x), value(x))
-
-
 def nothing_reduced(x, reduce, query, key, value):
     return on_maps(query(x), key(x), value(x))
 
@@ -495,10 +491,9 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "your code stopped with": lambda x, w, b, heads: (x @ w, x @ w),
     },
     "03.8": {
-        "your queries are reduced too, so there is one answer": queries_reduced,
+        "your queries are reduced, so there is one answer": queries_reduced,
         "enlarged again (repeated)": enlarged_again("nearest"),
         "enlarged again (bilinear)": enlarged_again("bilinear"),
-        "only the queries are reduced": queries_alone,
         "nothing is reduced": nothing_reduced,
         "reduced afterwards": reduced_afterwards,
         "but in a list": left_as_a_list,
