@@ -1,19 +1,19 @@
 # %% [markdown]
 # # Lesson 04 · Where does position come from?
 #
-# Cut a photograph into tiles, shuffle them, and show them to attention: it gives the same answers, shuffled. It does not know that the sky is up. ViT mends this by adding to every token a vector that says where it stands. SegFormer adds nothing, and knows all the same. From where?
+# Cut a photograph into tiles, shuffle them, and show them to attention. It gives the same answers, shuffled, because it does not know where a tile stands. ViT mends this with a vector that is added to each token and says where it stands. SegFormer adds no such vector, and yet its tokens know something about their place. This lesson finds out how.
 #
-# The answer hides in a 3×3 convolution inside the *other* half of each block, **Mix-FFN**, and there in something that one hardly looks at: its padding.
+# Much of the answer is in **Mix-FFN**. SegFormer is a chain of *blocks*, and each block is attention followed by a Mix-FFN. Inside Mix-FFN is a 3×3 convolution, and it is the zeros around the map, its padding, that tell a token where it is.
 #
 # **After this lesson you will be able to**
 #
 # - show that attention alone does not know where a token is, to within the rounding of its sums;
 # - build Mix-FFN, and count its parameters;
-# - tell two kinds of position apart: *next to whom*, and *where*; and say which comes from the convolution, and which from its padding;
-# - read position out of features with a linear probe, and not fall into the trap that photographs set for it;
-# - say what happens to a learned position embedding at another size, and what CvT does instead.
+# - tell two kinds of position apart, *next to whom* and *where*, and say which comes from the convolution and which from its padding;
+# - read position out of features with a linear probe;
+# - and, in the sections marked *further*, avoid the trap that photographs set for a probe, and say what happens to a learned position embedding at another size, and what CvT does instead.
 #
-# **Time** 80 minutes, and 55 for the exercises. **You need** lessons 01 to 03. No GPU.
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip those, or keep them for a second sitting: no core section needs them, and only Exercise 04.5 does. **You need** lessons 01 to 03. No GPU.
 
 # %%
 import math
@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segformer_edu import (
-    EncoderBlock,
     MixTransformer,
     OverlapPatchEmbedding,
     SegFormer,
@@ -33,17 +32,12 @@ from segformer_edu import (
     plots,
     widgets,
 )
-from segformer_edu.analysis.position import (
-    deviation,
-    encoder_maps,
-    fit_probe,
-    pad_with,
-    travelled,
-)
+from segformer_edu.analysis import left_neighbour, position
+from segformer_edu.analysis.position import encoder_maps, fit_probe, pad_with, position_scores
 from segformer_edu.checks import check_map, check_positive
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.data.scenes import Scenes
-from segformer_edu.exercises import check, hint, solution
+from segformer_edu.exercises import check, compare, hint, solution
 from segformer_edu.layers import Linear
 from segformer_edu.strips import joined, strips
 
@@ -56,7 +50,7 @@ b0 = SegFormerConfig.named("b0")
 # %% [markdown]
 # ## 1 · Does attention know where a token is?
 #
-# Tokens as ViT makes them: tiles of 32×32 pixels, 16×16 of them. And an order to shuffle them into.
+# We ask it. As in ViT, the photograph is cut into 16×16 tiles of 32×32 pixels, and each tile becomes a token. Then we put the tiles into another order, and compare the answers.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -73,17 +67,19 @@ shuffled = shuffle(tiles.flatten(2)[None])[0].view_as(tiles)
 shuffled_photo = shuffled.transpose(1, 2).flatten(2, 3).flatten(0, 1).numpy()
 plots.show(
     plots.pictures(
-        [photo, shuffled_photo], ["the photograph", "its tiles, shuffled"], "Two pictures to you"
+        [photo, shuffled_photo],
+        ["the photograph", "its tiles, shuffled"],
+        "To you these are two different pictures",
     ),
     alt="The portrait of the astronaut, and beside it the same 256 tiles in random order, in which "
     "nobody could find a face.",
 )
 
 # %% [markdown]
-# **Predict.** Both go through one attention layer. How do the answers for the right picture differ from those for the left?
+# **Predict.** Both pictures go through the same attention layer. What are the answers for the right one?
 
 # %%
-prediction = ...  # in your words
+prediction = ...  # "the same answers, shuffled" or "other answers"
 
 # %%
 torch.manual_seed(0)
@@ -92,24 +88,20 @@ embed.projection.padding = (0, 0)  # tiles that touch, and nothing else
 x = embed(normalize(photo))  # (1, 16, 16, 64)
 attention = SpatialReductionAttention(dim=64, num_heads=2, reduction_ratio=1)
 difference = (attention(embed(normalize(shuffled_photo))) - shuffle(attention(x))).abs().max()
-print(f"answers of size {attention(x).abs().max():.1f} differ by less than a millionth:", end=" ")
-print(bool(difference < 1e-6))
+same = bool(difference < 1e-6)
+print(f"answers of size {attention(x).abs().max():.1f} differ by less than a millionth: {same}")
+compare(prediction, "the same answers, shuffled" if same else "other answers")
 
 # %% [markdown]
-# Not at all: each tile gets the answer that it got before, wherever it now stands. Attention is **permutation-equivariant**, and it fits on one line. A permutation P of the tokens permutes the rows of Q, K and V, so (the factor 1/√d left out)
+# Each tile gets the answer that it got before, wherever it now stands. Attention is **permutation-equivariant**: if the tokens change places, their answers change places with them, and nothing else happens. The proof takes one line. A permutation P of the tokens permutes the rows of Q, K and V, so (without the factor 1/√d)
 #
 # $$\mathrm{softmax}\!\left(PQ\,(PK)^\top\right)PV \;=\; P\,\mathrm{softmax}\!\left(QK^\top\right)P^\top P\,V \;=\; P\,\mathrm{softmax}\!\left(QK^\top\right)V .$$
 #
-# The Linears around it act on each token alone, and so do LayerNorm and GELU. A network of these parts can tell you *what* is in the photograph, as one knows the contents of a bag. It cannot tell you where.
+# The other parts of an ordinary Transformer block are Linears, LayerNorm and a nonlinearity, and they act on each token alone. So a network of these parts treats the tiles like the contents of a bag. It knows all that is in the bag, but the answer for a tile cannot depend on where the tile lies, nor on which tiles lie beside it.
 #
-# ### To the last bit?
+# ### To the last bit? · *further*
 #
-# Less than a millionth is not zero. The equation says zero. Who is right?
-#
-# **Predict.** Shuffle only the queries; then queries, keys and values. Which of the two changes a bit of an answer?
-
-# %%
-prediction = ...  # "queries", "all three", both or none
+# The equation says that the difference is zero, and we measured "less than a millionth". To see where the rest comes from, we shuffle the queries alone, and then queries, keys and values.
 
 
 # %%
@@ -127,37 +119,17 @@ print(
 print("… in float64, kept as float32:", torch.equal(everything.float(), exact[order].float()))
 
 # %% [markdown]
-# Each query's answer is a computation of its own, and shuffling the queries changes the order of these computations: not one bit. Shuffle the *keys*, and a query adds up the same terms in another order, once under the softmax and once over the values. Floating-point addition rounds after each term, so the last bits change. Compute with more digits, and all the float32 bits agree again. Equivariance is exact; a sum in floating point depends on its order.
-#
-# ### And with fewer keys?
-#
-# **Predict.** Lesson 03's attention with r = 2 merges windows of 2×2 tokens. Is it still blind to a shuffle?
-
-# %%
-prediction = ...  # yes or no
-
-# %%
-reducing = SpatialReductionAttention(dim=64, num_heads=2, reduction_ratio=2)
-difference = (reducing(shuffle(x)) - shuffle(reducing(x))).abs().max()
-print("r = 2 answers a shuffled map differently:", bool(difference > 0.01))
-
-# %% [markdown]
-# No: a key is now made of *neighbours*, in an order, and a shuffle makes other windows. So three of SegFormer's four stages know a little about who stands beside whom. But windows can change places as a whole, and a query's own neighbourhood is still unknown to it. More is needed, and it comes next.
+# Each query's answer is a computation of its own, so shuffling the queries changes no bit. But if the *keys* are shuffled, a query adds the same terms in another order, once in the softmax and once over the values. Floating-point addition rounds, so another order can change the last bits. In float64 there are digits to spare, and here all float32 bits agree again. Equivariance is exact; a sum in floating point depends on its order.
 #
 # ## 2 · What is inside Mix-FFN?
 #
-# After attention, each block of a Transformer has a feed-forward network: two Linears with a nonlinearity between, applied to each token alone. SegFormer puts a 3×3 convolution into it (arXiv:2105.15203, eq. 3):
+# In a Transformer block, attention is followed by a feed-forward network (FFN): two Linears with a nonlinearity between them, applied to each token alone. SegFormer puts a 3×3 convolution into it (arXiv:2105.15203, eq. 3):
 #
 # $$x_\mathrm{out} = \mathrm{MLP}\left(\mathrm{GELU}\left(\mathrm{Conv}_{3\times3}\left(\mathrm{MLP}(x_\mathrm{in})\right)\right)\right) + x_\mathrm{in}$$
 #
-# Read it from the inside. The first "MLP" is *one* Linear, which widens a token from C to 4C channels. The convolution looks at the token and its eight neighbours. GELU. The second "MLP", a Linear again, narrows to C. The sum with x_in is the skip connection, which belongs to the block (lessons 05 and 06).
+# We read it from the inside. The first "MLP" is *one* Linear, which widens a token from C to 4C channels. The convolution combines the token with its eight neighbours. GELU is a smooth relative of ReLU: it keeps large positive numbers, turns very negative ones into nearly zero, and bends gently between. The second "MLP" is one Linear again, and narrows the token to C channels. The sum with x_in is the skip connection, which the block adds (lessons 05 and 06).
 #
-# The convolution is **depthwise**: each channel has a 3×3 kernel of its own and sees no other channel. Mixing channels is what the Linears are for.
-#
-# **Predict.** Stage 1 of B0 has C = 32, and 4C is {{stage_1_hidden}}. How many parameters would a plain 3×3 convolution on so many channels have, and how many has the depthwise one?
-
-# %%
-prediction = ...  # two numbers
+# The convolution is **depthwise**: each channel has a 3×3 kernel of its own, and sees no other channel. Mixing the channels can be left to the Linears, and that saves a lot. (The paper does not compare other places for the convolution. Here the token is widest, so there are 4C kernels.) Stage 1 of B0 has C = 32, so 4C is {{stage_1_hidden}}. Here is what a plain convolution on so many channels would hold, and what the depthwise one holds.
 
 # %%
 for name, groups in {"plain": 1, "depthwise": 128}.items():
@@ -166,7 +138,7 @@ for name, groups in {"plain": 1, "depthwise": 128}.items():
 
 
 # %% [markdown]
-# More than a hundred times fewer. Now write the equation down, in the order in which it is read:
+# Now we write the equation as a class, in the order in which it is read:
 
 
 # %% tags=["stage"]
@@ -186,10 +158,10 @@ class PlainMixFFN(nn.Module):
 
 
 # %% [markdown]
-# **Predict.** Of the parameters of this class with C = 32, what share is in the convolution, the part that the lesson is about?
+# **Predict.** With C = 32, what share of the parameters of this class is in the convolution?
 
 # %%
-prediction = ...  # percent
+prediction = ...  # percent, for example 50
 
 # %%
 plain = PlainMixFFN(dim=32, hidden_dim=128)
@@ -198,69 +170,87 @@ held = {
 }
 for name, count in held.items():
     print(f"{name:<10}{count:>6,} parameters, {count / sum(held.values()):.0%}")
+compare(prediction, round(100 * held["depthwise"] / sum(held.values())))
 
 # %% [markdown]
-# Two Linears of C · 4C weights, and 9 · 4C for the kernels: **8C² + 36C** weights, and 9C biases. The wider the stage, the smaller the convolution's share: in stage 4 of B0, with C = {{b0_last_channels}}, it is {{depthwise_share_stage_4}}. In all of B0 the depthwise convolutions hold {{depthwise_parameters}} parameters, {{depthwise_share}} of the encoder's. For that price every token gets a look at its neighbours in every block.
+# The two Linears have C · 4C weights each, and the kernels have 9 · 4C. That makes **8C² + 36C** weights, and 9C biases. The Linears grow with C² and the kernels only with C, so the convolution's share shrinks as the stages get wider. In stage 4 of B0, with C = {{b0_last_channels}}, it is {{depthwise_share_stage_4}}. All depthwise convolutions of B0 hold {{depthwise_parameters}} parameters, {{depthwise_share}} of the encoder's. For this price every token sees its neighbours in every block.
 #
-# ### Is a 1×1 convolution a Linear?
+# ### Is a 1×1 convolution a Linear, and is it an MLP? · *further*
 #
-# Some codes have a 1×1 convolution where the paper has an MLP, and readers wonder whether that is a mistake ([mmsegmentation, issue 1287](https://github.com/open-mmlab/mmsegmentation/issues/1287)). Give both the same weights and see.
+# Some implementations have a 1×1 convolution where the paper has an MLP, and readers ask whether that is a mistake ([mmsegmentation, issue 1287](https://github.com/open-mmlab/mmsegmentation/issues/1287)). To find out, we give both the same weights. Then we ask what two Linears can do that one cannot.
 
 # %%
-linear = nn.Linear(64, 256)
+linear, narrow = nn.Linear(64, 256), nn.Linear(256, 64)
 one_by_one = nn.Conv2d(64, 256, kernel_size=1)
 one_by_one.weight.copy_(linear.weight[:, :, None, None])  # (256, 64) → (256, 64, 1, 1)
 one_by_one.bias.copy_(linear.bias)
 by_convolution = one_by_one(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-assert torch.allclose(linear(x), by_convolution, atol=1e-5)
-print("a 1×1 convolution is a Linear on the channels of each token")
+print("1×1 convolution = Linear:", torch.allclose(linear(x), by_convolution, atol=1e-5))
+merged = F.linear(x, narrow.weight @ linear.weight, narrow(linear.bias))  # one Linear, 64 → 64
+print("two Linears = one Linear:", torch.allclose(narrow(linear(x)), merged, atol=1e-5))
+print("… with GELU between them:", torch.allclose(narrow(F.gelu(linear(x))), merged, atol=1e-5))
 
 # %% [markdown]
-# No mistake: a kernel of 1×1 sees one token, and what it does to the channels is a matrix. Which of the two is *faster* is another question, and depends on the machine; the package's `Linear` picks by device (lesson 10).
+# It is no mistake: a 1×1 kernel sees one token and mixes its channels by a matrix, which is what a Linear does. But an MLP is more than either. Two Linears in a row are one Linear, so it is the nonlinearity between them that makes an MLP. On a map an MLP acts on each token alone, like two 1×1 convolutions with GELU between them. Each "MLP" of eq. 3 is only one Linear, and Mix-FFN as a whole is an MLP with a convolution inside.
 #
-# ### Build it
+# ### A few rows at a time · *further*
 #
-# The package's class computes the same, a few rows at a time: the widened map is four times as large as the one that comes in, and in strips it never exists as a whole. A strip needs one more row above and below, since that is how far the convolution looks; what comes out of those rows is cut off.
+# The widened map is four times as large as the one that comes in. If the layers work on strips of rows, it never exists as a whole, which saves memory. A strip needs one more row above and below (a *halo*), because the convolution looks that far, and the results of those rows are cut off. The package has a function for that:
 
 # %% tags=["mirror"]
 # segformer_edu.strips.in_strips
 
+# %%
+tall = torch.randn(1, 300, 40, 32, generator=generator)
+print("strips:", len(list(strips((300, 40), tall))))
+for halo in (0, 1):
+    same = torch.allclose(in_strips(plain, tall, halo), plain(tall), atol=1e-5)
+    print(f"halo {halo}: what the whole map gives: {same}")
+
 # %% [markdown]
-# Two cases take the whole map at once. In training the gradient wants all of it anyway. And a convolution that pads with the map's own rows, as one in section 3 does, would find the wrong ones in a strip.
+# The package works in strips in evaluation only. In training it takes the whole map, because the gradient needs all of it anyway. It does so too where the padding is not zeros, because a convolution that pads in a circle (section 3) would find the wrong rows at the ends of a strip. A compiled or exported model has no strips either.
+#
+# ### Build it
+#
+# The package's class holds the same three parts, and `mix` is equation 3. In evaluation `in_strips` applies it to a few rows at a time, which gives the same numbers and saves memory.
 
 # %% tags=["mirror"]
 # segformer_edu.mix_ffn.MixFFN
 
 # %% [markdown]
-# **Check it** against equation 3 written out by hand: nine shifted copies of the padded map, each times its number of the kernel, and GELU as x·Φ(x), with the error function. The map is tall enough for several strips.
+# **Check it** against equation 3 by hand. The convolution becomes nine shifted copies of the padded map, each times its number of the kernel, and GELU is x·Φ(x), where Φ is the distribution function of the normal distribution.
 
 # %%
 ffn = MixFFN(dim=8, hidden_dim=32).eval()
-tall = torch.randn(1, 300, 40, 8, generator=generator)
-padded = F.pad(tall @ ffn.expand.weight.T + ffn.expand.bias, (0, 0, 1, 1, 1, 1))  # a ring of zeros
+tokens = torch.randn(1, 30, 40, 8, generator=generator)
+padded = F.pad(
+    tokens @ ffn.expand.weight.T + ffn.expand.bias, (0, 0, 1, 1, 1, 1)
+)  # a ring of zeros
 hidden = ffn.depthwise.bias + sum(
-    padded[:, row : row + 300, column : column + 40] * ffn.depthwise.weight[:, 0, row, column]
+    padded[:, row : row + 30, column : column + 40] * ffn.depthwise.weight[:, 0, row, column]
     for row in range(3)
     for column in range(3)
 )
 gelu = hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2
-assert torch.allclose(ffn(tall), gelu @ ffn.contract.weight.T + ffn.contract.bias, atol=1e-5)
-print(f"{len(list(strips((300, 40), tall)))} strips, and eq. 3 by hand agrees")
+by_hand = gelu @ ffn.contract.weight.T + ffn.contract.bias
+print("eq. 3 by hand agrees:", torch.allclose(ffn(tokens), by_hand, atol=1e-5))
 
 # %% [markdown]
 # ## 3 · Two kinds of position
 #
 # "Position" means two things, and they come from two places.
 #
-# - **Next to whom?** *My left neighbour is bright.* Relative.
-# - **Where?** *I am in the top row.* Absolute.
+# - **Next to whom?** *My left neighbour is bright.* This is relative position.
+# - **Where?** *I am in the top row.* This is absolute position.
 #
-# There is an instrument for each. Shuffle the tokens: who answers the same, shuffled, does not know its neighbours. Roll the whole map by a few rows, so that what leaves at the bottom comes in at the top: who answers the same, rolled, knows its neighbours perhaps, but not where it is.
+# There is an instrument for each. If a layer gives the same answers, *shuffled*, for shuffled tokens, it does not know who stands beside whom. Then we *roll* the map by a few rows and columns, so that what leaves at one side comes in at the other. A layer that gives the same answers, rolled, may know who is beside whom, but it does not know where.
 #
-# **Predict.** Four layers: attention with r = 1 and r = 2, Mix-FFN as published, and Mix-FFN whose convolution pads in a circle, so that the map has no border. Which are blind to a shuffle, and which to a roll?
+# We try four layers: attention with r = 1, attention with r = 2 (lesson 03), Mix-FFN as published, and Mix-FFN whose convolution pads in a circle. Then the map has no border, and keeps its size, which it would not do without padding.
+#
+# **Predict.** Which of the four are blind to a roll?
 
 # %%
-prediction = ...  # eight times yes or no
+prediction = ...  # in this order, for example "no yes no yes"
 
 
 # %%
@@ -268,49 +258,50 @@ def roll(x):  # by 4 rows and 6 columns
     return x.roll((4, 6), dims=(1, 2))
 
 
-zeros, circular = MixFFN(64, 256), MixFFN(64, 256)
-pad_with(circular, "circular")
-layers = {"attention, r = 1": attention, "attention, r = 2": reducing}
-layers |= {"Mix-FFN, circular": circular, "Mix-FFN, zeros": zeros}
+layers = {
+    "attention, r = 1": attention,
+    "attention, r = 2": SpatialReductionAttention(dim=64, num_heads=2, reduction_ratio=2),
+    "Mix-FFN, zeros": MixFFN(64, 256),
+    "Mix-FFN, circular": MixFFN(64, 256),
+}
+pad_with(layers["Mix-FFN, circular"], "circular")
+blind_to_roll = []
 for name, layer in layers.items():
-    blind = [torch.allclose(layer(f(x)), f(layer(x)), atol=1e-5) for f in (shuffle, roll)]
-    print(f"{name:<18} blind to a shuffle: {blind[0]!s:<5}  to a roll: {blind[1]}")
+    same = [torch.allclose(layer(f(x)), f(layer(x)), atol=1e-5) for f in (shuffle, roll)]
+    print(f"{name:<18} blind to a shuffle: {same[0]!s:<5}  to a roll: {same[1]}")
+    blind_to_roll.append("yes" if same[1] else "no")
+compare(prediction, " ".join(blind_to_roll))
 
 # %% [markdown]
-# Read the last two lines together. The *convolution* lets a token know its neighbours. Only the *padding* lets it know where it is. (With r = 2 a roll by an even number of tokens moves whole windows, and nothing is noticed; by an odd number it would be.)
+# Compare the two lines of Mix-FFN. The *convolution* tells a token who its neighbours are, with either padding. Only the *zeros* tell it where it is. A convolution (of stride 1) treats every place alike, but only as long as there is no border.
 #
-# A convolution, people say, treats every place alike. It does, as long as there is no border.
+# Attention with r = 2 notices a shuffle, because its keys are made of windows of 2×2 neighbours, and a shuffle makes other windows. So three of SegFormer's four stages know a little about who is beside whom, though windows can change places as wholes, and no query knows its own neighbours. (Our roll moves whole windows. By odd numbers it would be noticed.)
 #
 # ## 4 · Who tells a token where the border is?
 #
-# Take the content away, and see what is left. A **flat** map: every token the same.
+# To see what the zeros do, we take the content away: in a **flat** map all tokens are the same, so whatever differs after a layer can only come from position.
 #
 # **Predict.** A flat map of 9×9 tokens goes through one Mix-FFN with zero padding. How many *different* tokens come out?
 
 # %%
-prediction = ...  # a number
+prediction = ...  # a number, for example 81
 
 # %%
 flat_map = torch.randn(64, generator=generator).expand(1, 9, 9, 64)
-
-
-def kinds(tokens):  # (1, H, W, C) → how many different ones, and which is which
-    rounded = tokens[0].flatten(0, 1).mul(1e4).round()
-    different, which = rounded.unique(dim=0, return_inverse=True)
-    return len(different), 1 + which.view(tokens.shape[1:3]).numpy()
-
-
+different = {}
 for mode in ("zeros", "reflect", "replicate", "circular"):
     pad_with(ffn := MixFFN(64, 256), mode)
-    print(f"{mode:<10} kinds of token: {kinds(ffn(flat_map))[0]}")
+    different[mode] = position.kinds(ffn(flat_map)[0]).max()
+    print(f"{mode:<10} kinds of token: {different[mode]}")
+compare(prediction, different["zeros"])
 
 # %%
 pad_with(ffn, "zeros")
 plots.show(
     plots.token_maps(
-        [kinds(flat_map)[1], kinds(ffn(flat_map))[1], kinds(ffn(ffn(flat_map)))[1]],
+        [position.kinds(each[0]) for each in (flat_map, ffn(flat_map), ffn(ffn(flat_map)))],
         ["no Mix-FFN", "one", "two"],
-        "Nine kinds of token after one Mix-FFN, 25 after two",
+        "One Mix-FFN makes nine kinds of token, and two make 25",
         numbered=True,
     ),
     alt="Three maps of 9 by 9 tokens, a number and a colour for each kind of token. On the left "
@@ -319,38 +310,27 @@ plots.show(
 )
 
 # %% [markdown]
-# *Count the kinds in the middle.* Nine: four corners, four edges, and the inside. At an edge three of the nine numbers of a kernel meet zeros, at a corner five. That changes the sum, by another amount at each side, since the kernel's numbers differ. Two of them in a row tell two rings from the rest.
+# *Count the kinds in the middle panel.* They are the four corners, the four edges, and the inside. At an edge three of a kernel's nine numbers meet zeros, and at a corner five do. That changes the sum, by another amount at each side, because the kernel's numbers differ. A second Mix-FFN tells a second ring from the rest.
 #
-# Only zeros do this. `replicate` repeats the edge and `reflect` mirrors it: on a flat map both add more of the same. (On a photograph they are not blind to a roll either; a flat map does not show what a network could make of that.)
+# The other paddings do nothing here. `replicate` repeats the edge and `reflect` mirrors it, so on a flat map both add more of the same. (On a photograph they are not blind to a roll either, but a flat map does not show it.)
 #
-# **Predict.** After d layers, how many tokens inward is the border known? And when attention stands between, which connects every token with every other: is it then known everywhere at once?
+# ### How far does it travel?
+#
+# We put several blocks in a row. The word of the border should move one token inward with each of them. But what if there is attention in the blocks, which connects every token with every other? Does every token then know of the border at once?
 
 # %%
-prediction = ...  # a formula, and yes or no
-
-
-# %%
-def stack(depth, with_attention):
-    """How far each token of a flat map is from the middle one after so many blocks."""
-    torch.manual_seed(0)
-    blocks = nn.Sequential(*(EncoderBlock(16, 2, reduction_ratio=1) for _ in range(depth)))
-    for block in blocks:
-        block.attention.output.weight.mul_(with_attention)  # by 0 it is silent
-    return deviation(blocks.double()(tokens)[0].numpy())
-
-
-tokens = torch.randn(16, generator=generator).double().expand(1, 24, 24, 16).contiguous()
+after = {there: position.flat_map_deviations("zeros", 3, 24, there) for there in (False, True)}
 for depth in (1, 2, 4, 8):
-    reach = [travelled(stack(depth, with_attention) > 0) for with_attention in (0, 1)]
-    print(f"blocks: {depth}. Tokens inward: {reach[0]}, with attention {reach[1]}")
+    reach = [position.travelled(maps[depth] > 0) for maps in after.values()]
+    print(f"blocks: {depth}. Tokens inward: {reach[0]}, with attention: {reach[1]}")
 
 # %%
 plots.show(
     plots.deviations(
-        [stack(depth, 1) for depth in (1, 2, 4, 8)],
-        [f"{depth} block{'s' * (depth > 1)}" for depth in (1, 2, 4, 8)],
+        [after[True][depth] for depth in (1, 2, 4, 8)],
+        ["1 block", "2 blocks", "4 blocks", "8 blocks"],
         "Position comes in from the border, one token a block, and fades",
-        least=1e-12,
+        least=1e-13,
     ),
     alt="Four maps of 24 by 24 tokens after 1, 2, 4 and 8 blocks. A frame of coloured tokens along "
     "the border grows inward by one token a block. Colours fade by many orders of magnitude "
@@ -358,51 +338,39 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the crosses.* They are tokens that do not differ from the middle one by anything that float64 can hold: not *nearly* the same, the same. Position moves inward by **one token a block**, and attention does not help. Why not? Two tokens inside are alike, so they ask the same question; all the keys are there for both; they get the same answer. Attention brings word of the border to everybody, but
-# *the same word*, and so tells no one apart. (On a photograph tokens differ to begin with, and attention may pass on what it finds: the flat map shows what the border does by itself.)
+# *Look at the crosses.* These tokens do not differ from the middle one by anything that float64 can hold. They are not *nearly* the same, but the same. Position moves inward by **one token a block**, and attention does not speed it up. The reason is that two tokens inside are alike, so they ask the same question of the same keys, and get the same answer. Attention brings word of the border to
+# everybody, but it is *the same word*, which tells no one apart. (On a photograph tokens differ to begin with, so attention may pass on what it finds. The flat map shows what the border does by itself.)
 #
-# And see how it *fades*: in this untrained stack each ring is fainter than the one outside it, some ten times at the border and up to a hundred times further in.
+# Position also *fades*: in this untrained stack each ring is ten to some hundred times fainter than the one outside it.
 #
 # ## 5 · Can position be read?
 #
-# That tokens differ does not mean that a network can use it. So ask for it: **fit a linear map from a token to its row and column**. If it can be read off by a Linear, the next Linear can read it too.
+# Tokens may differ without a network making use of it. So we ask whether a very simple reader can: we **fit a linear map from a token to its row and column**. If it can read them, the network's next Linear can learn to do so too.
 #
-# A *probe* is such a map, fitted on some images and judged on others. In closed form, with a small ridge λ that keeps it from leaning on noise (X and Y centred):
+# Such a map is called a *probe*. It is fitted on some images, and judged on others. We fit it by *ridge regression*, which is least squares with a small λ that keeps the weights from growing large to follow noise. With X the tokens, Y their places, and both centred, it has a closed form:
 #
 # $$W = (X^\top X + \lambda I)^{-1} X^\top Y$$
 #
-# It is judged by R²: 1 means every token placed right; 0, no better than answering "the middle" every time; below 0, worse than that. First, the images: flat ones, each of a random colour. Half of them to fit, half to judge.
+# The probe is judged by R². It is 1 if every token is placed right, 0 if the probe does no better than answering "the middle" every time, and below 0 if it does worse. The images are flat ones, each of a random colour. The probe is fitted on half of them and judged on the other half.
+#
+# **Predict.** B0 has random weights and was never trained. How well can rows be read at its last stage, with zero padding and with circular padding?
+
+# %%
+prediction = ...  # two R², for example (0.5, 0.5)
 
 # %%
 pixels = torch.rand(48, 1, 1, 3, generator=generator).expand(-1, 128, 128, -1)
 flat_images = torch.cat([normalize((255 * each).byte().numpy()) for each in pixels])
-
-
-def probe(images, encoder):
-    """R² for rows and columns at each stage; half the images to fit, half to judge."""
-    half = len(images) // 2
-    maps = encoder_maps(encoder, images)
-    return [fit_probe(each[:half]).score(each[half:]) for each in maps]
-
-
-# %% [markdown]
-# **Predict.** B0 with random weights, never trained. At which of its four stages can position be read, with zero padding, and with circular padding?
-
-# %%
-prediction = ...  # stages, twice
-
-# %%
 torch.manual_seed(0)
 encoder = MixTransformer(b0).eval()
 scores = {}
 print("R²         stage 1    stage 2    stage 3    stage 4    (rows, columns)")
 for mode in ("zeros", "replicate", "circular"):
     pad_with(encoder, mode)
-    scores[mode] = probe(flat_images, encoder)
-    print(
-        f"{mode:<10}",
-        "  ".join(f"{round(r, 2) + 0:.2f} {round(c, 2) + 0:.2f}" for r, c in scores[mode]),
-    )
+    read = position_scores(encoder, flat_images)
+    scores[mode] = [(round(rows, 2) + 0, round(columns, 2) + 0) for rows, columns in read]
+    print(f"{mode:<10}", "  ".join(f"{rows:.2f} {columns:.2f}" for rows, columns in scores[mode]))
+compare(prediction, (scores["zeros"][-1][0], scores["circular"][-1][0]))
 
 # %%
 pad_with(encoder, "zeros")
@@ -412,72 +380,59 @@ plots.show(
     plots.probed_places(
         believed,
         [f"stage {i}: {len(each)}×{len(each)} tokens" for i, each in enumerate(believed, 1)],
-        "Where the probe believes tokens to be: at the end, nearly right",
+        "The probe cannot place tokens of stage 1, and in stage 4 it nearly can",
     ),
-    alt="Four panels, one a stage, each with the believed places of its tokens inside an orange "
-    "square. In stages 1 and 2 nearly all lie in a heap in the middle. In stage 3 the outer "
-    "tokens are pulled outward. In stage 4 the 4 by 4 tokens form a nearly regular grid.",
+    alt="Four panels, one a stage, each with the outline of the picture as an orange square, and "
+    "in it a dot for each token where the probe places it. In stages 1 and 2 nearly all lie in a "
+    "heap in the middle. In stage 3 the outer tokens are pulled outward. In stage 4 the 4 by 4 "
+    "tokens form a nearly regular grid.",
 )
 
 # %% [markdown]
-# *Watch the heap unfold.* With **zeros**, rows and columns can be read nearly perfectly at stage 4, from random weights and images without content. With **circular** or **replicate** padding, R² is zero at every stage: every token is the same, and there is nothing to read. Nothing else was changed.
+# Each dot is a token, drawn where the probe places it (the mean over the images that it was not fitted to). The orange square is the outline of the picture, and neighbours are joined. *Watch the heap unfold from stage to stage.* With **zeros**, rows and columns can be read nearly perfectly at stage 4, from random weights and images without content. With **circular** or **replicate** padding R² is zero at
+# every stage, because every token is the same and there is nothing to read. Nothing else was changed.
 #
-# Why not in stage 1? Its map has 32×32 tokens, and after two blocks only the outermost two or three know of the border. And one linear map has to serve all colours: on images of a single colour R² is about a quarter there. Each stage halves the map, so that a token stands for twice as many pixels, and its own two blocks carry the word two tokens on. How far does it get in a photograph of usual size?
+# Why not in stage 1? Its map has 32×32 tokens, and after two blocks only the outermost two or three know of the border. Besides, one linear map has to serve all colours (for a single colour, R² is about a quarter there). Each later stage halves the sides of the map, so a step of one token covers twice as many pixels, and each stage's own two blocks carry the word on.
+#
+# So position can be read. But it means *how far to the border*, and only for tokens that are near enough.
+#
+# ### How near is near enough? · *further*
+#
+# To see how far the word gets in a picture of usual size, we send a grey one of 512×512 pixels through B0, and through nano, a small SegFormer whose trained weights the package brings.
 
 # %%
-grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 512, 512)
-large_maps = encoder_maps(encoder.double(), grey.contiguous())
-encoder.float()
-print("            tokens a side   known from the top   from the bottom")
-for stage, each in enumerate(large_maps, start=1):
-    differs = deviation(each[0])[:, len(each[0]) // 2] > 0  # down the middle column
-    top, bottom = differs.argmin(), differs[::-1].argmin()  # the first that is like the middle
-    pixels = 2 ** (stage + 1)
-    print(f"stage {stage} {len(differs):>12} {top:>8}, {top * pixels:>3} pixels", end="")
-    print(f"{bottom:>7}, {bottom * pixels:>3} pixels")
+grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 512, 512).contiguous()
+trained = SegFormer.from_pretrained("nano").encoder
+for name, network in {"B0, untrained": encoder, "nano, trained": trained}.items():
+    reach = [position.border_reach(each[0]) for each in encoder_maps(network.double(), grey)]
+    network.float()
+    print(f"{name}: tokens from the top", *(top for top, _ in reach), end=", ")
+    print("from the bottom", *(bottom for _, bottom in reach))
 
 # %% [markdown]
-# Down from the top it is {{b0_pixels_from_the_top}} pixels, up from the bottom {{b0_pixels_from_the_bottom}} (left and right likewise), and in the middle of a picture of 512×512 untrained B0 does not know where it is. So *position* here means *how far to the border*, for those who are near it. That is what the network is given to start with; section 7 has a look at what training makes of it. (B5 has 40 blocks in stage 3 alone, whose map is 32×32: there the equations bring the word to the middle, but each ring makes it fainter.)
+# The four numbers are the four stages. At stage 4, where the stride is 32, the border is known {{b0_pixels_from_the_top}} pixels down from the top and {{b0_pixels_from_the_bottom}} up from the bottom (left and right likewise). In the middle of the picture neither network knows where it is. Training cannot change that on a flat picture, because the reach follows from kernels and padding alone. (B5 has 40 blocks in stage 3, whose map is 32×32. There the equations do bring the word to the middle, but each ring makes it fainter.)
 #
-# Why less from the bottom? The patches of lesson 01 start *outside* the picture, at the top and at the left. Where the side is a multiple of the stride, the last patch ends *inside* it: the zeros at the bottom and at the right are there, and no patch embedding ever reads them. Only Mix-FFN does.
-
-# %% [markdown]
-# ## 6 · Where else does padding come in?
+# Why less from the bottom? The patches of lesson 01 start *outside* the picture at the top and at the left. Where the side is a multiple of the stride, the last patch ends *inside* it. So no patch embedding ever reads the zeros at the bottom and at the right, and only Mix-FFN does.
 #
-# The paper credits Mix-FFN (arXiv:2105.15203, Section 3.1). But Mix-FFN is not the only part that pads.
+# ## 6 · Where else does padding come in? · *further*
 #
-# **Predict.** Which other part of the encoder does? Leave zeros in one of the two and make the other circular: which of them alone tells more?
+# The paper credits Mix-FFN (arXiv:2105.15203, Section 3.1). But is it the only part that pads? We look through the encoder. Then we leave the zeros in one kind of part and make all others circular, to see how much each can tell alone.
 
 # %%
-prediction = ...  # a part, and which tells more
+print(position.parts_that_pad(encoder))
 
 # %%
-padded_parts = {
-    type(part).__name__
-    for part in encoder.modules()
-    if any(isinstance(each, nn.Conv2d) and any(each.padding) for each in part.children())
-}
-print(sorted(padded_parts))
-
-
-# %%
-def only(part_name, encoder):
-    """Zero padding in all parts of one name, circular in the others."""
-    pad_with(encoder, "circular")
-    for name, part in encoder.named_modules():
-        if name.endswith(part_name):
-            pad_with(part, "zeros")
-
-
-compared = {"both": "", "patch embeddings": "patch_embedding", "Mix-FFN": "mix_ffn"}
-seeds = {f"stage {stage}": {name: [] for name in compared} for stage in (2, 3, 4)}
-for seed in range(3):
+kept = {"patch embeddings": ["OverlapPatchEmbedding"], "Mix-FFN": ["MixFFN"]}
+kept = {"both": position.parts_that_pad(encoder)} | kept
+seeds = {f"stage {stage}": {name: [] for name in kept} for stage in (2, 3, 4)}
+for seed in widgets.progress(range(3), "seeds"):
     torch.manual_seed(seed)
     encoder = MixTransformer(b0).eval()
-    for name, part_name in compared.items():
-        only(part_name, encoder)
-        for stage, (rows, columns) in zip(seeds, probe(flat_images, encoder)[1:], strict=True):
-            seeds[stage][name].append((rows + columns) / 2)
+    for name, parts in kept.items():
+        position.zeros_only_in(encoder, *parts)
+        later_stages = position_scores(encoder, flat_images)[1:]
+        for r2, (rows, columns) in zip(seeds.values(), later_stages, strict=True):
+            r2[name].append((rows + columns) / 2)
 
 # %%
 plots.show(
@@ -491,38 +446,36 @@ plots.show(
 )
 
 # %%
-stage_4 = seeds["stage 4"]
-print("each alone above 0.8 at stage 4:", all(min(values) > 0.8 for values in stage_4.values()))
+print("each alone above 0.8 at stage 4:", all(min(r2) > 0.8 for r2 in seeds["stage 4"].values()))
 for stage, r2 in seeds.items():
     gains = [b - alone for b, alone in zip(r2["both"], r2["patch embeddings"], strict=True)]
     told = " ".join(f"{gain:.3f}" for gain in gains)
     print(f"{stage}: both, less the patch embeddings alone, seed by seed: {told}")
 
 # %% [markdown]
-# *Compare the three colours at stage 4.* The overlapping patch embeddings pad with zeros too, and alone they tell nearly as much as both, from zeros at the top and the left. Compared seed by seed, both are ahead at stages 2 and 3; at stage 4 they differ by about a hundredth or less. Mix-FFN alone tells a little less there. At stage 2, where there is little to read for any, it tells more than the patch embeddings alone.
+# *Compare the three colours at stage 4.* The overlapping patch embeddings pad with zeros too, and alone they tell nearly as much as both together. Compared seed by seed, both together are ahead at stages 2 and 3, while at stage 4 the difference is about a hundredth or less. Mix-FFN alone tells a little less there. At stage 2, where there is little to read for any, it tells more than the patch embeddings alone.
 #
-# So overlapping patches do one more thing than lesson 01 said. An experiment that compares overlapping with touching patches and says "position" changes two things at once.
+# So overlapping patches also bring in position. Touching patches without padding cannot: those of section 1 went through a shuffle unnoticed. An experiment that compares the two kinds changes two things at once.
 #
-# ## 7 · The trap
+# ## 7 · The trap · *further*
 #
-# Flat images are dull. Why not probe on real ones? Here are street scenes, drawn by the package.
+# Why not probe on real images? Here are street scenes, drawn by the package.
 
 # %%
 scenes = Scenes(n=64, size=128, seed=2026)
 pictures = [scenes.picture(i)[0] for i in range(len(scenes))]
 plots.show(
     plots.pictures(
-        pictures[:4], ["scene 0", "scene 1", "scene 2", "scene 3"], "Sky above, road below"
+        pictures[:4],
+        ["scene 0", "scene 1", "scene 2", "scene 3"],
+        "In every scene the sky is above and the road below",
     ),
     alt="Four small street scenes: sky above, houses and trees at the sides, a road with vehicles "
     "and people below.",
 )
 
 # %% [markdown]
-# **Predict.** Probe stage 3 on scenes: with zero padding, with circular padding, and, for comparison, with *no network at all*, the mean colour of each 16×16 pixels. Which can tell a token's row? Which its column?
-
-# %%
-prediction = ...  # three times two
+# We probe stage 3 with zero padding and with circular padding. For comparison there is also *no network at all*, which means the mean colour of each 16×16 pixels. Which of the three can tell a token's row, and which its column?
 
 # %%
 street = torch.cat([normalize(each) for each in pictures])
@@ -532,22 +485,18 @@ features = {"no network": F.avg_pool2d(street, 16).permute(0, 2, 3, 1).double().
 for mode in ("zeros", "circular"):
     pad_with(encoder, mode)
     features[f"padding: {mode}"] = encoder_maps(encoder, street)[2]
+groups = {"rows": {}, "columns": {}, "rows, judged on\nthe fitted scenes": {}}
 for name, each in features.items():
-    rows, columns = fit_probe(each[:32]).score(each[32:])
+    probe = fit_probe(each[:32])
+    rows, columns = probe.score(each[32:])
+    for group, r2 in zip(groups.values(), (rows, columns, probe.score(each[:32])[0]), strict=True):
+        group[name] = [r2]
     print(f"{name:<18} rows readable: {rows > 0.1!s:<5}  columns: {columns > 0.1}")
 
 # %%
 plots.show(
     plots.score_ranges(
-        {
-            "rows": {name: [fit_probe(e[:32]).score(e[32:])[0]] for name, e in features.items()},
-            "columns": {name: [fit_probe(e[:32]).score(e[32:])[1]] for name, e in features.items()},
-            "rows, judged on\nthe fitted scenes": {
-                name: [fit_probe(e[:32]).score(e[:32])[0]] for name, e in features.items()
-            },
-        },
-        "R² at stage 3",
-        "On scenes the content gives the row away, whatever the padding",
+        groups, "R² at stage 3", "On scenes the content gives the row away, whatever the padding"
     ),
     alt="R squared on street scenes. For rows, colours without a network, zero padding and "
     "circular padding all score above zero, the two paddings nearly alike. For columns none is "
@@ -556,43 +505,39 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at "rows" first.* Circular padding, under which nothing but content can tell a token where it is, scores about as much as zeros, and colours without any network are not far behind. Sky is up and road is down: **the content gives position away**. Whoever probes such pictures with zero padding alone finds a score well above zero, and credits the padding with what the sky said.
+# *Look at "rows" first.* Under circular padding nothing but content can tell a token where it is, and yet it scores about as much as zeros. Colours without any network are not far behind. The sky is above and the road is below, so **the content gives position away**. Whoever probes with zero padding alone credits the padding with what the sky said.
 #
-# *Columns* are the control: a street looks alike on its left and right, and nobody can read them here, with either padding. On busy images the faint trace of the border drowns in content, for a *linear* probe of *untrained* features.
+# *Columns* are the control. A street looks alike on its left and on its right, and neither padding lets the probe read them. With zeros the border is there, but its faint trace is lost among the content, at least for a *linear* probe of *untrained* features.
 #
-# *The last group* is a second trap: judged on the very scenes that it was fitted to, a probe with {{stage_3_channels}} numbers a token looks better than it is. Split by **image**, not by token, or neighbours from one image help each other across the split.
+# *The last group* is a second trap. A probe with {{stage_3_channels}} numbers a token looks better than it is when it is judged on the scenes that it was fitted to. So split by **image**, and not by token, because neighbours from one image resemble each other.
 #
 # ### And after training?
 #
-# The package brings the weights of nano, a small SegFormer that was trained on streets like these.
-#
-# **Predict.** Will its features tell the *column*, which untrained ones did not? With which padding?
-
-# %%
-prediction = ...  # yes or no, twice
+# Do the features of the trained nano tell the *column*, which untrained ones did not? To tell the border from the content, we also *roll* each scene sideways by another number of tokens. That moves the content, and the border stays.
 
 # %%
 torch.manual_seed(0)
-untrained = MixTransformer(SegFormerConfig.named("nano")).eval()
-learned = SegFormer.from_pretrained("nano").encoder
+networks = {"untrained": MixTransformer(SegFormerConfig.named("nano")).eval()}
+networks["trained"] = SegFormer.from_pretrained("nano").encoder
 rolled = torch.stack([each.roll(32 * (i % 4), dims=-1) for i, each in enumerate(street)])
 print("R² at stage 4 (rows, columns)   rolled sideways, each scene by another number of tokens")
-for name, network in {"untrained": untrained, "trained": learned}.items():
+for name, network in networks.items():
     for mode in ("zeros", "circular"):
         pad_with(network, mode)
-        read = [probe(images, network)[-1] for images in (street, rolled)]
+        read = [position_scores(network, images)[-1] for images in (street, rolled)]
         print(f"{name:<9} {mode:<8}", *(f"{rows:>8.2f} {columns:>5.2f}" for rows, columns in read))
 
 # %% [markdown]
-# Now the control turns round. With zeros a linear probe reads even the columns of the trained network, though the streets look alike on both sides. With circular padding {{columns_circular}} is left ({{columns_circular_range}} on three other sets of scenes), more than the `0.1` that we called readable above. Where does it come from? From the content: under circular padding the tokens of a rolled scene are the same tokens, rolled, and
-# from them the probe can no longer tell the column. (Which part of the content it is, we have not looked.) With zeros it can: what it reads there is the border. Rows are read well with either: sky and road again. So this network, having learned to segment, *carries the border's word along* to its last stage, where in the untrained one no linear probe finds it. It is one
-# model, and with circular padding it works under conditions that it was not trained for; to be sure, one would train several with each.
+# With zeros the probe reads even the columns of the trained network. With circular padding {{columns_circular}} is left ({{columns_circular_range}} on three other sets of scenes), which is more than the `0.1` that we called readable above. It comes from the content. Under circular padding the tokens of a rolled scene are the same tokens, rolled, and there the probe can no longer tell the column. (We have not looked which part.) With
+# zeros it still can, so what it reads is the border. Rows are read well with either padding, because of sky and road.
 #
-# ## 8 · What do convolutional projections do?
+# So this network *carries the border's word along* to its last stage, where our probe does not find it in the untrained one. It is one model, and circular padding is not what it was trained with. To be sure, one would train several with each.
 #
-# A post that you may come from ([*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html)) explains the missing embedding with a quotation from CvT ([Wu and others 2021](https://arxiv.org/abs/2103.15808)): convolutional projections in every block, with a convolutional token embedding, give "the ability to model local spatial relationships through the network", and so allow "dropping the position embedding from the network without hurting performance". CvT is another network than SegFormer. What does it do?
+# ## 8 · What do convolutional projections do? · *further*
 #
-# Its *token embedding* is an overlapping strided convolution, as lesson 01's. Its *projections* put a 3×3 depthwise convolution before each of the three Linears of attention, for query, key and value (with a BatchNorm between, and stride 2 for keys and values, both left out here).
+# CvT is another Transformer without a position embedding ([Wu and others 2021](https://arxiv.org/abs/2103.15808)), and explanations of SegFormer quote it ([for example this post](https://danielhoshizaki.com/2022/10/15/vision-transformers.html)): convolutional projections in every block, with a convolutional token embedding, give "the ability to model local spatial relationships through the network", and so allow "dropping the position embedding from the network without hurting performance". SegFormer has no such projections, so we look at what they do.
+#
+# CvT's *token embedding* is an overlapping strided convolution, as in lesson 01. Its *projections* put a 3×3 depthwise convolution before each of attention's three Linears, for query, key and value. (Between them is a BatchNorm, and keys and values have stride 2; we leave both out.)
 
 
 # %%
@@ -619,28 +564,25 @@ class ToTokens(nn.Module):
 
 
 # %% [markdown]
-# **Predict.** With the two instruments of section 3, and the flat map of section 4: what does this attention know, with circular and with zero padding?
-
-# %%
-prediction = ...  # neighbours, border; twice
+# We ask what this attention knows, with the two instruments of section 3 and the flat map of section 4.
 
 # %%
 for mode in ("circular", "zeros"):
     torch.manual_seed(0)
     pad_with(cvt := ConvolutionalAttention(64, 2), mode)
     blind = [torch.allclose(cvt(f(x)), f(cvt(x)), atol=1e-5) for f in (shuffle, roll)]
-    reach = travelled(deviation(cvt(flat_map[:, :8, :8])[0].numpy()) > 1e-6)
+    differs = position.deviation(cvt(flat_map[:, :8, :8])[0].numpy()) > 1e-6
     print(f"{mode:<9} blind to a shuffle: {blind[0]}, to a roll: {blind[1]!s:<5}", end="  ")
-    print(f"flat map: border known {reach} token inward")
+    print(f"flat map: border known {position.travelled(differs)} token inward")
 
 # %% [markdown]
-# The same as Mix-FFN: neighbours from the convolution, the border from its zeros, one token a layer. It replaces the embedding for the same two reasons, and the quotation names one of them, the *local relationships*. The other, the padding, it does not mention; CPVT, which made position out of a zero-padded convolution on purpose, does ([Chu and others 2021](https://arxiv.org/abs/2102.10882)).
+# It knows the same as Mix-FFN: neighbours from the convolution, and the border from its zeros, one token a layer. So the *local relationships* of the quotation are half of the reason why the embedding can go, and the padding is the other half. CPVT, which made position out of a zero-padded convolution on purpose, says so ([Chu and others 2021](https://arxiv.org/abs/2102.10882)).
 #
-# "Without hurting performance" is CvT's own measurement on ImageNet: CvT-13 reaches 81.6 % without and 81.5 % with an embedding in every stage, while DeiT-S, which has no convolution after its patches, falls from 79.8 % to 78.0 % without (ablation *Removing Position Embedding*, [Wu and others 2021](https://arxiv.org/abs/2103.15808)). As far as the paper says these are single runs, and a tenth of a percent is nothing that one run can show.
+# "Without hurting performance" was measured on ImageNet. CvT-13 reaches 81.6 % without an embedding, and 81.5 % with one in every stage. DeiT-S, which has no convolution after its patches, falls from 79.8 % to 78.0 % without (ablation *Removing Position Embedding*, [Wu and others 2021](https://arxiv.org/abs/2103.15808)). As far as the paper says these are single runs, and one run cannot show a tenth of a percent.
 #
-# ## 9 · What happens to a learned embedding at another size?
+# ## 9 · What happens to a learned embedding at another size? · *further*
 #
-# ViT learns a table, one vector for each of its N places, and adds it to the tokens ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929)). A table for 8×8 places has no entry for a 9th row. For larger pictures it is *resized*, as if it were one:
+# ViT learns a table with one vector for each of its N places, and adds it to the tokens ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929)). But a table for 8×8 places has no entry for a 9th row. For larger pictures it is *resized*, as if it were an image (without the row for ViT's class token, which has no place). A table of sines has an entry for every place, but those far out were never seen in training ([Vaswani and others 2017](https://arxiv.org/abs/1706.03762)).
 
 
 # %%
@@ -649,10 +591,8 @@ def resize_embedding(embedding, height, width):  # (1, h, w, C) → (1, H, W, C)
     return F.interpolate(as_image, (height, width), mode="bicubic").permute(0, 2, 3, 1)
 
 
-print(tuple(resize_embedding(torch.zeros(1, 8, 8, 32), 16, 16).shape))
-
 # %% [markdown]
-# To see what that does, we train a small network that needs position, on a small task. Each token is black or white, at random. **Each shall say the colour of its left neighbour.** One layer of attention with a learned embedding, against one Mix-FFN. Both are trained on maps of 8×8.
+# To see what that does, we train two small networks on a task that needs position and nothing else. Each token is black or white, by chance, and **each shall name the colour of its left neighbour**. One network is a layer of attention with a learned embedding, the other is one Mix-FFN. Both learn on maps of 8×8.
 
 
 # %%
@@ -674,34 +614,11 @@ def with_mix_ffn(dim=32):
     return nn.Sequential(nn.Linear(1, dim), MixFFN(dim, dim), nn.Linear(dim, 1))
 
 
-# %%
-def colors(side, generator):
-    return torch.randint(0, 2, (16, side, side, 1), generator=generator) * 2.0 - 1
-
-
-@torch.enable_grad()
-def trained(model, steps, generator):
-    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    for _ in range(steps):
-        x = colors(8, generator)
-        loss = F.mse_loss(model(x)[:, :, 1:], x[:, :, :-1])  # each, and its left neighbour
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return model
-
-
-def right(model, side, steps_left, generator):
-    """The share of tokens that name the colour so many steps to their left."""
-    x = colors(side, generator)
-    return (model(x)[:, :, steps_left:] * x[:, :, :-steps_left] > 0).double().mean().item()
-
-
 # %% [markdown]
-# **Predict.** Both learn it on 8×8. Then they are given 16×16: how many tokens still name their left neighbour? Guessing would give half.
+# **Predict.** Then both are given maps of 16×16. How many tokens still name their left neighbour? (Guessing gives half.)
 
 # %%
-prediction = ...  # two percentages
+prediction = ...  # percent with the embedding and with Mix-FFN, for example (80, 80)
 
 # %%
 asked = {"8×8: neighbour": (8, 1), "16×16: neighbour": (16, 1), "16×16: two to the left": (16, 2)}
@@ -709,11 +626,12 @@ shares = {question: {"embedding": [], "Mix-FFN": []} for question in asked}
 for seed in widgets.progress(range(3), "seeds"):
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    embedded = trained(WithEmbedding(side=8), 300, generator)
-    models = {"embedding": embedded, "Mix-FFN": trained(with_mix_ffn(), 100, generator)}
-    for question, (side, left) in asked.items():
-        for name, model in models.items():
-            shares[question][name].append(right(model, side, left, generator))
+    models = {"embedding": WithEmbedding(side=8), "Mix-FFN": with_mix_ffn()}
+    for name, steps in {"embedding": 300, "Mix-FFN": 100}.items():
+        left_neighbour.learn(models[name], side=8, steps=steps, generator=generator)
+        for question, (side, left) in asked.items():
+            share = left_neighbour.share_right(models[name], side, left, generator)
+            shares[question][name].append(share)
 
 # %%
 plots.show(
@@ -736,12 +654,13 @@ print("on 8×8 every seed of both is right:", all(both))
 print("on 16×16 every seed of Mix-FFN is right:", min(neighbour["Mix-FFN"]) > 0.99)
 print("with the embedding, none above 60 %:", max(neighbour["embedding"]) < 0.6)
 print("two to the left, all above 65 %:", min(second["embedding"]) > 0.65)
+compare(prediction, tuple(round(100 * sum(each) / len(each)) for each in neighbour.values()))
 
 # %% [markdown]
-# It does not fail at random: it looks **two** tokens to the left. Here is where one query looks, before and after.
+# The embedding does not fail at random: mostly it names the token **two** to the left. To see why, we look at where one query looks, before and after.
 
 # %%
-looks = []
+looks, embedded = [], models["embedding"]
 for side, (row, column) in {8: (3, 4), 16: (7, 9)}.items():
     placed = embedded.placed(torch.zeros(1, side, side, 1))
     looks.append(embedded.attention.weights(placed)[0, 0, row, column].numpy())
@@ -749,7 +668,7 @@ plots.show(
     plots.token_maps(
         looks,
         ["8×8, as trained", "16×16, embedding resized"],
-        "The query (framed) now looks two tokens to the left",
+        "The framed query now looks two tokens to its left",
         mark=[(3, 4), (7, 9)],
     ),
     alt="Two maps of attention with the query framed. On 8 by 8 the token to its left is bright, "
@@ -758,18 +677,17 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the bright tokens.* "One place to the left" was learned as a step of an eighth of the picture. On 16×16 an eighth of the picture is two tokens. **An embedding measures in fractions of the picture, a convolution in tokens.**
+# *Look at the brightest token of each map.* The network learned "one place to the left" as a step of an eighth of the picture. On 16×16 an eighth of the picture is two tokens. **A resized embedding measures in fractions of the picture, a convolution in tokens.**
 #
-# Which is right? That depends on *why* there are more tokens. If the picture is larger because one sees *more*, as when a network trained on crops is given the whole photograph, things keep their size in pixels, and tokens are the right measure. If it is the same scene seen *finer*, things grow with it, and a fraction of the picture would be right; but then the content has grown
-# for the convolution too, and for every other layer. Say which of the two you test.
+# Which of the two is right? That depends on *why* there are more tokens. If the picture shows *more*, as when a network trained on crops is given the whole photograph, things keep their size in pixels, and tokens are the right measure. If it shows the same scene *finer*, things grow with it, and a fraction of the picture would be right (but for every other layer, too, the content has grown). So say which of the two you test.
 #
-# The paper tests the first, and in the same direction: on Cityscapes, seen through windows of 768×768 and then whole at 1024×2048, mIoU falls from 77.3 to 74.0 with a position embedding, and from 80.5 to 79.8 with Mix-FFN (arXiv:2105.15203, Table 1c).
+# The paper tests the first, and finds the same direction: on Cityscapes, seen through windows of 768×768 and then whole at 1024×2048, mIoU falls from 77.3 to 74.0 with a position embedding, and from 80.5 to 79.8 with Mix-FFN (arXiv:2105.15203, Table 1c).
 #
-# The post of section 8 blames patches that do not overlap. Here nothing overlaps, with either network: a token is one colour. With the table it fails at the new size, without the table it does not. So the *table* is enough to fail: what breaks here at a new size is the table of position embeddings. (Overlap has effects of its own: lesson 01.)
+# In our two networks nothing overlaps, since a token is one colour. So the *table* is enough to fail at a new size. (Overlap has effects of its own: lesson 01.)
 #
 # ## Play
 #
-# Padding, kernel, depth, size of the map, with and without attention between: how far has position travelled from the border of a flat map? All sliders answer to the arrow keys.
+# How far has position travelled from the border of a flat map? You can change padding, kernel, depth and size of the map, and put attention between. All sliders answer to the arrow keys.
 
 # %%
 widgets.Position()
@@ -777,14 +695,13 @@ widgets.Position()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# Each block moves position ⌊k/2⌋ tokens inward, so half a side of 8 tokens takes 8 blocks of 3×3, or 4 of 5×5, or 3 of 7×7. Attention changes by how much tokens differ, and not which do. No other padding tells anything on a flat map, at any depth; nor does a kernel of 1×1, which needs no padding.
+# Each block moves position ⌊k/2⌋ tokens inward. So half a side of 8 tokens takes 8 blocks of 3×3, or 4 of 5×5, or 3 of 7×7. Attention changes how much tokens differ, but not which ones do. No other padding tells anything on a flat map, at any depth. A kernel of 1×1 does not either, because it needs no padding.
 #
 # </details>
 #
 # ## Break it
 #
-# This is the Mix-FFN of a published library, put into PyTorch by us. It is the `MixFFN` of KerasHub, and of KerasCV before it ([mit_layers.py at commit adce690](https://github.com/keras-team/keras-hub/blob/adce69008f8bb66f2204869cd31aefce6ea7b775/keras_hub/src/models/mit/mit_layers.py)). Tokens arrive as a list, become a map for the convolution, and a list again. Here is that step
-# alone.
+# This is the Mix-FFN of a published library, which we put into PyTorch: the `MixFFN` of KerasHub, and of KerasCV before it ([mit_layers.py at commit adce690](https://github.com/keras-team/keras-hub/blob/adce69008f8bb66f2204869cd31aefce6ea7b775/keras_hub/src/models/mit/mit_layers.py)). Tokens arrive as a list, become a map for the convolution, and then a list again. Here is this step alone, on a square map and on one that is not.
 
 
 # %%
@@ -804,12 +721,7 @@ for size in ((16, 16), (8, 32)):
     print(f"{size[0]}×{size[1]} tokens: as it should be: {same}")
 
 # %% [markdown]
-# On a square map it is right. On 8×32 tokens, a panorama four times as wide as high, it runs, gives a list of the right length, and is wrong. Take lesson 03's instrument: **change one token, and see which notice.**
-#
-# **Predict.** How many tokens should notice, and where are they?
-
-# %%
-prediction = ...  # a number and a shape
+# On 8×32 tokens, a panorama four times as wide as high, it runs, gives a list of the right length, and is wrong. To find out how, take lesson 03's instrument: **change one token, and see which others notice.** How many should it be, and where are they?
 
 # %%
 touched = tokens.clone()
@@ -822,7 +734,7 @@ plots.show(
     plots.token_maps(
         [each.numpy() for each in notice],
         ["the library's", "as it should be"],
-        "One token is changed (framed): in the library, others notice",
+        "When the framed token changes, the wrong ones notice in the library",
         mark=[(4, 20)] * 2,
     ),
     alt="Two maps of 8 by 32 tokens with the changed one framed. On the right the 3 by 3 tokens "
@@ -833,23 +745,21 @@ plots.show(
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# The function has no height and no width, so it takes the square root of N for both. On 8×32 tokens that is 16 and 16: the reshape lays each row of 32 as two rows of 16. A token's neighbours to the left and right are still the right ones, except at the fold. What should be above and below is half a row away. And the padding tells of a border that is not there, in the middle of
-# the picture.
+# The function is given no height and no width, so it takes the square root of N for both. On 8×32 tokens that is 16 and 16, and the reshape lays each row of 32 as two rows of 16. A token's left and right neighbours are still the right ones, except at the fold. But what should be above and below is half a row away. And the padding tells of a border in the middle of the picture, where there is none.
 #
-# Where N is no square, the reshape fails, and one is told. The silent case is a picture whose sides are as 1 to 4 (or 4 to 9, or 1 to 9). A square test image never shows it; nor do shapes. One test does: *a map that is not square, against a convolution on the map itself*.
+# Where N is no square, the reshape fails, so one is told. The silent case is a picture whose sides are as 1 to 4 (or 4 to 9, or 1 to 9). A square test image never shows it, and shapes do not either. One test does: *a map that is not square, against a convolution on the map itself*.
 #
-# The mend is to pass the height and the width along, or better, the map. That is why maps travel as `(B, H, W, C)` through this package: there is no loose H and W to lose or to swap. Swapping is the other form of this mistake, and hides in the same way: torchtitan's resizing of a position embedding had its two axes swapped in two places, and on square maps one swap hid the other
-# ([pull request 4244](https://github.com/pytorch/torchtitan/pull/4244)).
+# The mend is to pass the height and the width along, or better, the map. That is why maps travel as `(B, H, W, C)` through this package: there is no loose H and W to lose or to swap. Swapping them hides in the same way: torchtitan's resizing of a position embedding did it in two places, and on square maps one hid the other ([pull request 4244](https://github.com/pytorch/torchtitan/pull/4244)).
 #
 # </details>
 #
 # ## Exercises
 #
-# Replace the `...`, run the cell, read the answer. `hint("04.1")` gives a hint, and another one each time you ask; `solution("04.1")` the answer.
+# Replace the `...`, run the cell, read the answer. `hint("04.1")` gives a hint, and another one each time you ask; `solution("04.1")` gives the answer.
 #
 # ### Exercise 04.1 ★ 5 minutes · What does Mix-FFN hold?
 #
-# The number of parameters of one Mix-FFN: channels, expansion ratio, and side of the depthwise kernel. Biases count.
+# How many parameters has one Mix-FFN? You are given its channels, its expansion ratio, and the side of the depthwise kernel. Biases count.
 
 
 # %%
@@ -862,7 +772,7 @@ check("04.1", mix_ffn_parameters)
 # %% [markdown]
 # ### Exercise 04.2 ★ 5 minutes · How many blocks until the middle knows?
 #
-# A flat map of `height` × `width` tokens, blocks with a `kernel` × `kernel` convolution padded by zeros (kernel 3 or more, odd). The smallest number of blocks after which word of the border has reached *every* token, also one that stands in the middle alone.
+# A flat map of `height` × `width` tokens goes through blocks with a `kernel` × `kernel` convolution padded by zeros (the kernel is odd, and 3 or more). After how many blocks, at least, has word of the border reached *every* token? A token that stands in the middle alone counts too.
 
 
 # %%
@@ -875,7 +785,7 @@ check("04.2", blocks_needed)
 # %% [markdown]
 # ### Exercise 04.3 ★★ 10 minutes · The depthwise convolution by hand
 #
-# Without a convolution: x is `(B, H, W, C)`, weight `(C, 1, 3, 3)` and bias `(C,)`, as in `nn.Conv2d(C, C, 3, padding=1, groups=C)`. Padding is zeros; the answer is a map again.
+# Do it without a convolution: x is `(B, H, W, C)`, weight is `(C, 1, 3, 3)` and bias is `(C,)`, as in `nn.Conv2d(C, C, 3, padding=1, groups=C)`. The padding is zeros, and the answer is a map again.
 
 
 # %%
@@ -888,7 +798,7 @@ check("04.3", depthwise_by_hand)
 # %% [markdown]
 # ### Exercise 04.4 ★★ 8 minutes · Mend the library
 #
-# Tokens come as a list, `(B, N, C)`, N = height · width, row by row. Run the depthwise convolution with the given weight and bias (shapes as in Exercise 04.3) on the map, and give a list back. Any height and width.
+# Tokens come as a list, `(B, N, C)`, with N = height · width, row by row. Run the depthwise convolution with the given weight and bias (shapes as in Exercise 04.3) on the map, and give a list back, for any height and width.
 
 
 # %%
@@ -902,7 +812,7 @@ check("04.4", mix_tokens)
 # %% [markdown]
 # ### Exercise 04.5 ★★ 10 minutes · Resize a learned embedding
 #
-# A ViT keeps its table as a list, `(1, h·w, C)`, row by row. Resize it to `(1, H·W, C)`: `old` is (h, w), `new` is (H, W). Bilinear, `align_corners=False`.
+# This one needs section 9. A ViT keeps its table as a list, `(1, h·w, C)`, row by row. Resize it to `(1, H·W, C)`, where `old` is (h, w) and `new` is (H, W). Use bilinear interpolation with `align_corners=False`.
 
 
 # %%
@@ -915,7 +825,7 @@ check("04.5", resize_table)
 # %% [markdown]
 # ### Exercise 04.6 ★★★ 15 minutes · Build the probe
 #
-# Ridge regression in closed form. features is `(n, C)`, places `(n, 2)`, strength is λ itself. Center both; return the predictions for `others`, `(m, C)` → `(m, 2)`, in the units of places.
+# Fit a ridge regression in closed form. features is `(n, C)`, places is `(n, 2)`, and strength is λ itself. Center both, and return the predictions for `others`, `(m, C)` → `(m, 2)`, in the units of places.
 
 
 # %%
@@ -928,41 +838,40 @@ check("04.6", probe_places)
 # %% [markdown]
 # ## Recap
 #
-# - Attention, and all that acts on tokens one by one, is equivariant to permutations: exactly in arithmetic, up to the order of sums in floating point.
-# - Mix-FFN: Linear, 3×3 depthwise convolution, GELU, Linear. The convolution is a small share of its parameters.
+# - Attention, and all that acts on tokens one by one, is equivariant to permutations. This is exact in arithmetic, and in floating point holds up to the order of sums.
+# - Mix-FFN is Linear, 3×3 depthwise convolution, GELU, Linear. The convolution is a small share of its parameters.
 # - The convolution says *next to whom*. Its zero padding says *where*, and other paddings say nothing on a flat map.
 # - Position comes in from the border, one token a block for a 3×3 kernel, and fades. Attention alone does not carry it further on a flat map.
-# - A linear probe reads it, from untrained features of flat images. On scenes the content gives the row away: compare with circular padding, and with no network. In the trained nano, zeros let it be read on scenes too.
-# - The patch embeddings pad too. CvT's projections work for the same reasons.
-# - A learned embedding measures in fractions of the picture, a convolution in tokens.
+# - A linear probe reads it, from untrained features of flat images.
+# - On scenes the content gives the row away, so compare with circular padding, and with no network. In the trained nano, zeros let position be read on scenes too (section 7).
+# - The patch embeddings pad too (section 6), and CvT's projections work for the same reasons (section 8).
+# - A resized embedding measures in fractions of the picture, a convolution in tokens.
 #
 # **Can you answer without scrolling up?**
 #
 # 1. Which bits of attention's answers may change under a shuffle of all tokens, and why?
 # 2. Mix-FFN with circular padding: is it blind to a shuffle, and to a roll?
-# 3. A flat map of 20×20 tokens, three blocks with 3×3 kernels and zeros: how many tokens are still like the middle one?
+# 3. A flat map of 20×20 tokens goes through three blocks with 3×3 kernels and zeros. How many tokens are still like the middle one?
 # 4. A probe on photographs reads rows with an R² well above zero. What would you compare with before you say "zero padding"?
 # 5. A network with a learned embedding was trained at 224×224 and is used at 448×448. What has changed for "my left neighbour"?
 #
 # <details><summary>Answers</summary>
 #
-# 1. The last ones: the sums over the keys run in another order, and each addition rounds.
+# 1. The last ones, because the sums over the keys run in another order, and each addition rounds.
 # 2. To a roll, yes; to a shuffle, no. It knows its neighbours, and has no border.
 # 3. `(20 − 2·3)² = 196`.
-# 4. With circular padding and the same weights, and with the colours alone: content gives rows away. And judge it on images that it was not fitted to.
+# 4. With circular padding and the same weights, and with the colours alone, because content gives rows away. And judge it on images that it was not fitted to.
 # 5. In units of the embedding it is half as far away as before. Attention that learned "one step of the table" now looks two tokens to the left.
 #
 # </details>
 #
 # > **Where paper, code and posts differ**
 # >
-# > - *Equation 3* (arXiv:2105.15203, eq. 3) writes MLP twice, where code has one Linear each; and it includes the skip connection, which code keeps outside. Neither has the norm before it.
-# > - *MLP or 1×1 convolution.* The same map ([mmsegmentation, issue 1287](https://github.com/open-mmlab/mmsegmentation/issues/1287)).
-# > - *The expansion ratio.* Table 6 of the paper says 8, 8, 4, 4 for B0 to B4; the released models have 4 in every stage (arXiv:2105.15203, Table 6).
+# > - *Equation 3* (arXiv:2105.15203, eq. 3) writes MLP twice, where code has one Linear each. It includes the skip connection, which code keeps outside, and leaves out the norm that comes before.
+# > - *The expansion ratio.* Table 6 of the paper says 8, 8, 4, 4 for B0 to B4, but the released models have 4 in every stage (arXiv:2105.15203, Table 6).
 # > - *"A 3×3 convolution is sufficient to provide positional information"* (arXiv:2105.15203, Section 3.1). The text names the zero padding, and cites Islam and others for it. It does not say that the patch embeddings pad as well, and alone tell nearly as much as both at stage 4 (section 6).
-# > - *Table 1c* compares crops of 768×768, seen through a sliding window, with whole pictures of 1024×2048: size and procedure change together (arXiv:2105.15203, Section 4.2).
-# > - *"Model local spatial relationships."* The post of section 8 quotes CvT to explain a model that has no convolutional projections. Local relationships alone leave a network blind to a roll; the zeros do the rest.
-# > - *Why ViT transfers badly to other sizes.* The same post blames patches that do not overlap. In section 9 nothing overlaps, and of two networks only the one with the table fails.
+# > - *Table 1c* compares crops of 768×768, seen through a sliding window, with whole pictures of 1024×2048, so size and procedure change together (arXiv:2105.15203, Section 4.2).
+# > - *Why ViT transfers badly to other sizes.* [The post of section 8](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches that do not overlap. In section 9 nothing overlaps, and of two networks only the one with the table fails.
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, eq. 3, Tables 1c and 6. M. A. Islam, S. Jia, N. Bruce, *How much position information do convolutional neural networks encode?*, [arXiv:2001.08248](https://arxiv.org/abs/2001.08248). X. Chu and others, *Conditional positional encodings* (CPVT),
 # [arXiv:2102.10882](https://arxiv.org/abs/2102.10882). H. Wu and others, *CvT*, [arXiv:2103.15808](https://arxiv.org/abs/2103.15808). A. Dosovitskiy and others, *An image is worth 16×16 words* (ViT), [arXiv:2010.11929](https://arxiv.org/abs/2010.11929).

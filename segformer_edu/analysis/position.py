@@ -5,6 +5,7 @@ that reads it (lesson 04).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from segformer_edu.checks import check_choice
-from segformer_edu.encoder import MixTransformer
+from segformer_edu.encoder import EncoderBlock, MixTransformer
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 PADDING_MODES = get_args(PaddingMode)
 ROUNDING = 1e-14  # relative error of float64 where two sums should be equal
+DIM, HEADS, RATIO = 8, 2, 2  # of the blocks on a flat map: small, so that they take little time
+MAX_DEPTH = 8  # as many blocks
 
 
 def pad_with(module: nn.Module, mode: PaddingMode) -> None:
@@ -34,6 +37,26 @@ def pad_with(module: nn.Module, mode: PaddingMode) -> None:
     for part in module.modules():
         if isinstance(part, nn.Conv2d) and any(part.padding):
             part.padding_mode = mode
+
+
+def parts_that_pad(model: nn.Module) -> list[str]:
+    """The names of the classes in a model that hold a padding convolution."""
+    return sorted(
+        {
+            type(part).__name__
+            for part in model.modules()
+            for each in part.children()
+            if isinstance(each, nn.Conv2d) and any(each.padding)
+        }
+    )
+
+
+def zeros_only_in(model: nn.Module, *parts: str) -> None:
+    """Pad with zeros in the parts whose classes have these names, and in a circle elsewhere."""
+    pad_with(model, "circular")
+    for part in model.modules():
+        if type(part).__name__ in parts:
+            pad_with(part, "zeros")
 
 
 def encoder_maps(encoder: MixTransformer, images: Tensor) -> list[np.ndarray]:
@@ -80,6 +103,66 @@ def travelled(differs: np.ndarray) -> int:
     rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in differs.shape)
     rings = np.minimum(rows[:, None], columns) + 1  # 1 along the border
     return int(rings[differs].max(initial=0))
+
+
+def border_reach(tokens: np.ndarray) -> tuple[int, int]:
+    """How many tokens of the middle column differ from the middle one, counted from the top down
+    and from the bottom up, until the first that does not.
+
+    Args:
+        tokens: `(H, W, C)`, of a flat image.
+    """
+    differs = deviation(tokens)[:, tokens.shape[1] // 2] > 0
+    return int(differs.argmin()), int(differs[::-1].argmin())
+
+
+def kinds(tokens: Tensor) -> np.ndarray:
+    """Which tokens of a map are alike to four digits: equal ones have the same number, from 1 on.
+
+    Shape: `(H, W, C)` → `(H, W)`.
+    """
+    rounded = tokens.flatten(0, 1).mul(1e4).round()
+    which = rounded.unique(dim=0, return_inverse=True)[1]
+    return 1 + which.view(tokens.shape[:2]).numpy()
+
+
+@cache
+def flat_map_deviations(
+    padding: PaddingMode, kernel: int, side: int, attention: bool
+) -> tuple[np.ndarray, ...]:
+    """The distance of each token of a flat map from the middle one after 0, 1, 2, … blocks.
+
+    In float64, where even a signal eight blocks inside exceeds the rounding error. The weights are
+    random, and the same in every call.
+
+    Args:
+        padding, kernel: of the depthwise convolution in each block.
+        side: tokens a side of the map.
+        attention: whether the blocks' attention adds anything.
+
+    Shape: → MAX_DEPTH + 1 arrays `(side, side)`.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        x = torch.randn(DIM).double().expand(1, side, side, DIM).contiguous()
+        maps = [x]
+        for block in [block_of(padding, kernel, attention) for _ in range(MAX_DEPTH)]:
+            x = block(x)
+            maps.append(x)
+    return tuple(deviation(tokens[0].numpy()) for tokens in maps)
+
+
+def block_of(padding: PaddingMode, kernel: int, attention: bool) -> EncoderBlock:
+    """A block whose convolution has this kernel and padding; its attention adds nothing if off."""
+    block = EncoderBlock(DIM, HEADS, reduction_ratio=1, mlp_ratio=RATIO)
+    hidden = RATIO * DIM
+    block.mix_ffn.depthwise = nn.Conv2d(
+        hidden, hidden, kernel, padding=kernel // 2, groups=hidden, padding_mode=padding
+    )
+    if not attention:
+        nn.init.zeros_(block.attention.output.weight)
+        nn.init.zeros_(block.attention.output.bias)
+    return block.double()
 
 
 @dataclass(frozen=True)
@@ -130,6 +213,14 @@ def fit_probe(maps: np.ndarray, strength: float = 1e-3) -> PositionProbe:
     ridge = strength * np.trace(gram) / len(gram)
     weight = np.linalg.solve(gram + ridge * np.eye(len(gram)), x.T @ y)
     return PositionProbe(weight, mean_y - mean_x @ weight)
+
+
+def position_scores(encoder: MixTransformer, images: Tensor) -> list[tuple[float, float]]:
+    """R² of rows and of columns at each stage, of a probe fitted on the first half of the images
+    and judged on the second.
+    """
+    half = len(images) // 2
+    return [fit_probe(maps[:half]).score(maps[half:]) for maps in encoder_maps(encoder, images)]
 
 
 def positions(height: int, width: int) -> np.ndarray:

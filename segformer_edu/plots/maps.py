@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from segformer_edu.plots.checks import check_photo, check_stages
 from segformer_edu.plots.style import (
     BLUE,
+    BROWN,
     DIVERGING,
     GREY,
     INK,
@@ -100,7 +101,7 @@ def deviations(
 def probed_places(
     believed: Sequence[np.ndarray], captions: Sequence[str], finding: str = ""
 ) -> Figure:
-    """Where a probe places every token.
+    """Where a probe places every token: a dot for each, with the picture's outline.
 
     Neighbours are joined, so a probe that is always right draws a square grid.
 
@@ -121,8 +122,13 @@ def probed_places(
         for x, y in ((columns, rows), (columns.T, rows.T)):
             ax.plot(x, y, color=GREY, lw=0.6, ls="-")
         ax.plot(columns.ravel(), rows.ravel(), "o", color=BLUE, markersize=2.5)
-        ax.set(xlim=(-0.15, 1.15), ylim=(1.15, -0.15), aspect="equal")
+        ax.set(xlim=(-0.15, 1.15), ylim=(1.15, -0.15), aspect="equal", xlabel="column")
         ax.plot([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], color=ORANGE, lw=1, ls="-")
+        ax.set_xticks([0, 1], ["left", "right"])
+        ax.tick_params(length=2, labelsize=8)
+    axes[0].set_yticks([0, 1], ["top", "bottom"])
+    axes[0].set_ylabel("row")
+    axes[0].text(0.5, 0.02, "outline of the picture", ha="center", va="top", size=7, color=BROWN)
     return figure
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-import torch
-from torch import nn
 
-from segformer_edu.analysis.position import PADDING_MODES, PaddingMode, deviation, travelled
-from segformer_edu.encoder import EncoderBlock
+from segformer_edu.analysis.position import (
+    MAX_DEPTH,
+    PADDING_MODES,
+    PaddingMode,
+    flat_map_deviations,
+    travelled,
+)
 from segformer_edu.plots.style import BLUE, INK, PALE, SEQUENTIAL
 from segformer_edu.widgets.explorer import Choices, Explorer, choice
 from segformer_edu.widgets.picture import (
@@ -28,9 +30,8 @@ from segformer_edu.widgets.picture import (
 from segformer_edu.widgets.words import plural
 
 KERNELS = (1, 3, 5, 7)
-DEPTHS = tuple(range(9))
+DEPTHS = tuple(range(MAX_DEPTH + 1))
 SIDES = (8, 12, 16, 20)
-DIM, HEADS, RATIO = 8, 2, 2  # of the blocks: small, so that all states are computed in a second
 FAINTEST = 14  # how many powers of ten the scale reaches below the middle token's norm
 SIDE, TOP, HEIGHT = 340, 62, 446  # of the map, where it begins, of the whole picture
 CHART, BARS = 400, 220  # where the bars begin, and how long the longest is
@@ -58,40 +59,10 @@ class State(Choices):
     )
 
 
-@cache
-def deviations(
-    padding: PaddingMode, kernel: int, side: int, attention: bool
-) -> tuple[np.ndarray, ...]:
-    """The distance of each token from the middle one after 0, 1, 2, … blocks, `(side, side)` each.
-
-    In float64, where even a signal eight blocks inside exceeds the rounding error.
-    """
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        x = torch.randn(DIM).double().expand(1, side, side, DIM).contiguous()
-        maps = [x]
-        for block in (block_of(padding, kernel, attention) for _ in DEPTHS[1:]):
-            x = block(x)
-            maps.append(x)
-    return tuple(deviation(tokens[0].numpy()) for tokens in maps)
-
-
-def block_of(padding: PaddingMode, kernel: int, attention: bool) -> EncoderBlock:
-    """A block whose convolution has this kernel and padding; its attention adds nothing if off."""
-    block = EncoderBlock(DIM, HEADS, reduction_ratio=1, mlp_ratio=RATIO)
-    hidden = RATIO * DIM
-    block.mix_ffn.depthwise = nn.Conv2d(
-        hidden, hidden, kernel, padding=kernel // 2, groups=hidden, padding_mode=padding
-    )
-    if not attention:
-        nn.init.zeros_(block.attention.output.weight)
-        nn.init.zeros_(block.attention.output.bias)
-    return block.double()
-
-
 def draw(state: State) -> Picture:
     """The picture of a state."""
-    tokens = deviations(state.padding, state.kernel, state.side, state.attention)[state.depth]
+    maps = flat_map_deviations(state.padding, state.kernel, state.side, state.attention)
+    tokens = maps[state.depth]
     return Picture(
         HEIGHT,
         [
@@ -112,7 +83,7 @@ class Position(Explorer):
     """Padding, kernel, depth, size and attention; how far the border of a flat map is felt."""
 
     first, draw, task = State(), staticmethod(draw), TASK
-    slow = {deviations: ["padding", "kernel", "side", "attention"]}
+    slow = {flat_map_deviations: ["padding", "kernel", "side", "attention"]}
 
 
 # Panels.

@@ -8,13 +8,21 @@ from torch.nn import functional as F
 
 from segformer_edu import MixFFN, MixTransformer, OverlapPatchEmbedding
 from segformer_edu.analysis.position import (
+    DIM,
     PADDING_MODES,
+    block_of,
+    border_reach,
     deviation,
     encoder_maps,
     fit_probe,
+    flat_map_deviations,
+    kinds,
     pad_with,
+    parts_that_pad,
+    position_scores,
     positions,
     travelled,
+    zeros_only_in,
 )
 
 RNG = np.random.default_rng(0)
@@ -43,6 +51,18 @@ def test_convolutions_that_do_not_pad_are_left_alone(small_model):
     }
     assert modes["MixFFN"] == modes["OverlapPatchEmbedding"] == "circular"
     assert modes["SpatialReduction"] == "zeros"
+
+
+def test_the_parts_that_pad_are_named_and_the_zeros_left_where_they_are_wanted(small_model):
+    assert parts_that_pad(small_model) == ["MixFFN", "OverlapPatchEmbedding"]
+    zeros_only_in(small_model, "MixFFN")
+    modes = {
+        (type(owner).__name__, part.padding_mode)
+        for owner in small_model.modules()
+        for part in owner.children()
+        if isinstance(part, nn.Conv2d) and any(part.padding)
+    }
+    assert modes == {("MixFFN", "zeros"), ("OverlapPatchEmbedding", "circular")}
 
 
 def test_an_unknown_mode_is_refused():
@@ -138,6 +158,48 @@ def test_constant_tokens_score_zero():
     """No better than always answering the middle."""
     maps = np.broadcast_to(RNG.normal(size=(6, 1, 1, 3)), (6, 4, 4, 3))
     np.testing.assert_allclose(fit_probe(maps[:3]).score(maps[3:]), 0, atol=1e-9)
+
+
+def test_position_is_judged_on_the_images_that_the_probe_has_not_seen(small_config, randomized):
+    encoder = randomized(MixTransformer(small_config)).eval()
+    images = torch.randn(6, 3, 64, 64)
+    for maps, scores in zip(
+        encoder_maps(encoder, images), position_scores(encoder, images), strict=True
+    ):
+        assert scores == fit_probe(maps[:3]).score(maps[3:])
+
+
+def test_the_border_is_known_until_the_first_token_like_the_middle():
+    tokens = np.ones((7, 5, 3))
+    tokens[[0, 1, 6], 2] = 2
+    tokens[[5, 2], 0] = 3  # not in the middle column
+    assert border_reach(tokens) == (2, 1)
+
+
+def test_tokens_of_one_kind_share_a_number():
+    few = torch.tensor([[1.0, 2.0], [1.00001, 2.0], [1.0, 2.1]])
+    which = kinds(few[[0, 1, 2, 1, 0, 2]].view(2, 3, 2))
+    assert which.tolist() in ([[1, 1, 2], [1, 1, 2]], [[2, 2, 1], [2, 2, 1]])
+
+
+def test_the_blocks_are_those_of_the_model_with_another_convolution():
+    torch.manual_seed(0)
+    block = block_of("reflect", 5, attention=False)
+    convolution = block.mix_ffn.depthwise
+    assert (convolution.kernel_size, convolution.padding) == ((5, 5), (2, 2))
+    assert convolution.padding_mode == "reflect" and convolution.groups == 16
+    x = torch.randn(1, 6, 6, DIM).double()
+    assert torch.equal(block.attention(x), torch.zeros_like(x))
+    assert block_of("zeros", 3, attention=True).attention(x).abs().max() > 0.01
+
+
+def test_flat_maps_leave_the_generator_alone():
+    flat_map_deviations.cache_clear()
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    flat_map_deviations("zeros", 3, 8, True)
+    assert torch.equal(torch.rand(1), expected)
 
 
 def test_positions_are_centres():

@@ -55,6 +55,17 @@ def test_every_token_stands_where_it_is_believed_to_be():
     assert any(np.array_equal(line, places[:, 2, ::-1]) for line in joined)  # a column
 
 
+def test_the_axes_of_believed_places_say_where_the_picture_ends():
+    first, second = plots.probed_places([np.ones((2, 2, 2))] * 2, ["", ""]).axes
+    for ax in (first, second):
+        assert ax.get_xlabel() == "column"
+        assert [each.get_text() for each in ax.get_xticklabels()] == ["left", "right"]
+        assert list(ax.get_xticks()) == [0, 1]
+    assert [each.get_text() for each in first.get_yticklabels()] == ["top", "bottom"]
+    assert list(first.get_yticks()) == [0, 1] and not len(second.get_yticks())
+    assert [text.get_text() for text in first.texts] == ["outline of the picture"]
+
+
 def test_fields_keep_their_places_and_captions():
     field = np.full((6, 6), 1e-9)
     field[2, 3] = 1

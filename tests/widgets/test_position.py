@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 from segformer_edu.widgets import Position
 from segformer_edu.widgets.picture import Lines, Raster, Text
@@ -18,7 +17,7 @@ State = module.State
 def test_the_border_reaches_one_radius_further_with_each_block_and_from_zeros_only(padding):
     choices = itertools.product(module.KERNELS, module.SIDES, (False, True))
     for kernel, side, attention in choices:
-        maps = module.deviations(padding, kernel, side, attention)
+        maps = module.flat_map_deviations(padding, kernel, side, attention)
         heard = [module.travelled(tokens > 0) for tokens in maps]
         reach = [min(depth * (kernel // 2), side // 2) for depth in module.DEPTHS]
         assert heard == (reach if padding == "zeros" else [0] * len(reach))
@@ -31,7 +30,7 @@ def numbers(state) -> dict[str, str]:
 def test_the_table_counts_the_tokens_that_differ_from_the_middle():
     for depth, side in itertools.product((0, 1, 3, 5), (8, 12)):
         state = State(depth=depth, side=side)
-        tokens = module.deviations("zeros", 3, side, False)[depth]
+        tokens = module.flat_map_deviations("zeros", 3, side, False)[depth]
         shown = numbers(state)
         assert shown["rings that know of the border"] == str(min(depth, side // 2))
         expected = (tokens > 0).sum() if 2 * depth < side else side**2
@@ -46,20 +45,9 @@ def test_rings_are_told_from_the_border_inward():
 
 
 def test_attention_changes_by_how_much_tokens_differ_and_not_which():
-    without, with_ = (module.deviations("zeros", 3, 12, each)[3] for each in (False, True))
+    without, with_ = (module.flat_map_deviations("zeros", 3, 12, each)[3] for each in (False, True))
     assert np.array_equal(without > 0, with_ > 0)
     assert not np.allclose(without, with_, rtol=1e-3)
-
-
-def test_the_blocks_are_those_of_the_model_with_another_convolution():
-    torch.manual_seed(0)
-    block = module.block_of("reflect", 5, attention=False)
-    convolution = block.mix_ffn.depthwise
-    assert (convolution.kernel_size, convolution.padding) == ((5, 5), (2, 2))
-    assert convolution.padding_mode == "reflect" and convolution.groups == 16
-    x = torch.randn(1, 6, 6, module.DIM).double()
-    assert torch.equal(block.attention(x), torch.zeros_like(x))
-    assert module.block_of("zeros", 3, attention=True).double().attention(x).abs().max() > 0.01
 
 
 def test_the_task_can_be_solved():
@@ -83,7 +71,7 @@ def test_what_is_like_the_middle_is_hatched_and_the_rest_is_a_map():
         shapes = module.token_panel(
             0,
             state,
-            module.deviations(state.padding, state.kernel, state.side, state.attention)[
+            module.flat_map_deviations(state.padding, state.kernel, state.side, state.attention)[
                 state.depth
             ],
         )
@@ -97,7 +85,7 @@ def test_what_is_like_the_middle_is_hatched_and_the_rest_is_a_map():
 
 @pytest.mark.parametrize("state", [State(side=8), State(depth=8, side=20, kernel=7)])
 def test_the_token_with_which_all_others_are_compared_is_marked(state):
-    tokens = module.deviations("zeros", state.kernel, state.side, False)[state.depth]
+    tokens = module.flat_map_deviations("zeros", state.kernel, state.side, False)[state.depth]
     (mark,) = [
         shape
         for shape in module.token_panel(0, state, tokens)
@@ -107,12 +95,3 @@ def test_the_token_with_which_all_others_are_compared_is_marked(state):
     place = int((mark.y - module.TOP) // cell), int(mark.x // cell)
     assert place == (state.side // 2, state.side // 2)
     assert tokens[place] == 0
-
-
-def test_the_generator_is_left_alone():
-    module.deviations.cache_clear()
-    torch.manual_seed(5)
-    expected = torch.rand(1)
-    torch.manual_seed(5)
-    module.deviations("zeros", 3, 8, True)
-    assert torch.equal(torch.rand(1), expected)

@@ -5,7 +5,7 @@ from operator import mul
 import torch
 
 from segformer_edu import MixFFN, MixTransformer, SegFormer, SegFormerConfig
-from segformer_edu.analysis.position import deviation, encoder_maps, fit_probe, pad_with
+from segformer_edu.analysis.position import border_reach, encoder_maps, fit_probe, pad_with
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import Scenes
 
@@ -66,9 +66,8 @@ def _b0_knows_of_the_border() -> tuple[int, int]:
         encoder = MixTransformer(SegFormerConfig.named("b0")).double().eval()
     grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 512, 512)
     tokens = encoder_maps(encoder, grey.contiguous())[-1][0]
-    differs = deviation(tokens)[:, len(tokens) // 2] > 0
-    step = 512 // len(tokens)
-    return step * int(differs.argmin()), step * int(differs[::-1].argmin())
+    top, bottom = border_reach(tokens)
+    return top * 512 // len(tokens), bottom * 512 // len(tokens)
 
 
 def _b0_depthwise() -> int:
