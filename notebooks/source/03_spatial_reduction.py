@@ -1,22 +1,21 @@
 # %% [markdown]
 # # Lesson 03 · How can attention be affordable?
 #
-# Lesson 02 read you the bill: every token asks every other, and the work grows with N². A fused kernel saves the memory, not the work. This lesson goes for the work. The idea fits on one line:
-# **keep all the queries; merge the things they look at, the keys and values.** It is called spatial reduction. It comes from the Pyramid Vision Transformer ([Wang and others 2021](https://arxiv.org/abs/2102.12122)), and SegFormer took it over (arXiv:2105.15203, Section 3.1).
+# In lesson 02 every token asked every other, so the work grew with N². A fused kernel saves the memory, but not the work. This lesson goes for the work, and the idea fits on one line:
+# **keep all the queries; merge the things they look at, the keys and values.** It is called spatial reduction. It comes from the Pyramid Vision Transformer, PVT ([Wang and others 2021](https://arxiv.org/abs/2102.12122)), as the SegFormer paper says itself (arXiv:2105.15203, Section 3.1).
 #
 # **After this lesson you will be able to**
 #
 # - say which of queries, keys and values may be shortened, and why the rest may not;
 # - write equation 2 as a reshape and a Linear, and as a strided convolution, and show that they are the same;
 # - tell R from r, and say how many keys any stage keeps for any photograph;
-# - say what each ratio costs and what it saves, in multiply-adds and in seconds;
+# - say what each ratio costs and what it saves, in multiply-adds and (*further*) in seconds;
 # - say what is lost: detail inside a window, always; and at most sizes a strip of the photograph that no key ever sees.
 #
-# **Time** 70 minutes, and 50 for the exercises. **You need** lessons 01 and 02. No GPU.
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip the *further* ones, since no core section and no exercise needs them. **You need** lessons 01 and 02. No GPU.
 
 # %%
 import math
-import time
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from segformer_edu import OverlapPatchEmbedding, SegFormerConfig, plots, widgets
 from segformer_edu.analysis import cost
 from segformer_edu.checks import check_heads, check_map, check_positive
 from segformer_edu.data.photos import normalize, sample_photo
-from segformer_edu.exercises import check, hint, solution
+from segformer_edu.exercises import check, compare, hint, solution
 from segformer_edu.layers import Linear
 
 torch.set_grad_enabled(False)  # nothing is trained in this lesson
@@ -36,7 +35,12 @@ b0 = SegFormerConfig.named("b0")
 # %% [markdown]
 # ## 1 · Which of the three may be shorter?
 #
-# Attention takes queries, keys and values, so far N of each. Here is lesson 02's function again, at a small size: a photograph of 128×128 makes 32×32 tokens, and a token has 64 channels.
+# So far attention took N queries, N keys and N values. Here is lesson 02's function again, at a small size: a photograph of 128×128 makes 32×32 tokens, and each token has 64 channels. We shorten one input after the other, and look at the shape of the answer.
+#
+# **Predict.** The answer must still have a row for every token. What may lose rows: q alone, or k and v together?
+
+# %%
+prediction = ...  # "q" or "k and v"
 
 
 # %%
@@ -46,27 +50,17 @@ def attention(q, k, v):  # as in lesson 02
 
 generator = torch.Generator().manual_seed(0)
 q, k, v = torch.randn(3, 32 * 32, 64, generator=generator)
-print("all of them ", tuple(attention(q, k, v).shape))
-
-# %% [markdown]
-# **Predict.** You may throw away rows of q, of k, or of v. Which can go, if the answer must still have a row for every token?
-
-# %%
-prediction = ...  # one letter, or two
-
-# %%
 few = slice(None, None, 64)  # every 64th token: 16 are left
-print("fewer queries        ", tuple(attention(q[few], k, v).shape))
-print("fewer keys and values", tuple(attention(q, k[few], v[few]).shape))
-print("the matrix then is   ", tuple((q @ k[few].T).shape))
+shortened = {"q": attention(q[few], k, v), "k and v": attention(q, k[few], v[few])}
+print("all of them    ", tuple(attention(q, k, v).shape))
+for name, answer in shortened.items():
+    print(f"fewer {name:<9}", tuple(answer.shape))
+compare(prediction, *(name for name, answer in shortened.items() if len(answer) == len(q)))
 
 # %% [markdown]
-# The queries decide how many answers there are: one a row. Keys and values are what is looked *up*, like the entries of a dictionary, and the length of a dictionary does not show in the answer. They have to be shortened **together**, because
-# weight number 5 belongs to value number 5.
+# The queries decide how many answers there are, because each makes one row. Keys and values are what is looked *up*, like the entries of a dictionary, and the length of a dictionary does not show in the answer. But they have to be shortened **together**, because weight number 5 belongs to value number 5.
 #
-# And SegFormer has to say something about every place in the picture, so it needs every query.
-#
-# What we did here would be a poor way, though: it keeps half of the leftmost column of tokens, and no key knows of the rest of the picture. Better: let no token go, and **merge neighbours**. One key for each window of r×r tokens.
+# SegFormer has to say something about every place in the picture, so it needs every query. That leaves keys and values. To keep every 64th of them would be a poor way, because no key would know of the rest of the picture. It is better to let no token go, and to **merge neighbours**, so that there is one key for each window of r×r tokens.
 
 # %%
 eyes = photo[64:192, 192:320]  # 128 × 128 pixels, so 32 × 32 of the photograph's tokens
@@ -79,7 +73,7 @@ plots.show(
         ratios,
         [f"r = {r}: {32 // r}×{32 // r} of {128 // r}×{128 // r} keys" for r in ratios],
         query=(0.3, 0.42),
-        finding="One key for each window; the query stays a single token",
+        finding="There is one key for each window; the query stays a single token",
     ),
     alt="Part of the face, 128 by 128 pixels, under grids of 8 by 8, 4 by 4 and 2 by 2 windows, "
     "each of which becomes a key. On an eye a small blue frame marks the query, a quarter as wide "
@@ -87,8 +81,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the blue frame with the windows.* The frame is one query, four pixels wide. The whole photograph has {{stage_1_tokens}} of them in stage 1, whatever r is. What gets coarser from left to right is what they can look at: an eye has windows of its own on the left,
-# and on the right both eyes share one.
+# *Compare the blue frame with the windows.* The frame is one query, four pixels wide, and the whole photograph has {{stage_1_tokens}} of them in stage 1, whatever r is. What gets coarser from left to right is what they can look at: on the right both eyes share one window.
 #
 # ## 2 · Which tokens are merged, and how?
 #
@@ -96,28 +89,27 @@ plots.show(
 #
 # $$\hat K = \mathrm{Reshape}\left(\tfrac{N}{R},\; C \cdot R\right)(K) \qquad K = \mathrm{Linear}(C \cdot R,\; C)(\hat K)$$
 #
-# Read it aloud: lay R tokens side by side, so that they make one long row of C·R numbers; then let a learned matrix bring that row back to C numbers. N tokens go in, N/R come out.
+# In words: lay R tokens side by side, so that they make one long row of C·R numbers. Then let a learned matrix bring that row back to C numbers. N tokens go in, and N/R come out. But the equation does not say *which* R tokens.
 #
-# The equation does not say *which* R tokens.
-#
-# **Predict.** Number the tokens of a 4×4 map from 0 to 15, row by row, and take R = 4. If you take the word "reshape" literally, which four are merged first? And which four would *you* merge?
+# **Predict.** Number the tokens of a 4×4 map from 0 to 15, row by row, and take R = 4. If you take the word "reshape" literally, which four are merged first? And which four are in the first window?
 
 # %%
-prediction = ...  # two lists of four
+prediction = ...  # two lists, for example ([0, 5, 10, 15], [12, 13, 14, 15])
 
 # %%
-numbers = torch.arange(16.0).view(4, 4)
-by_reshape = numbers.reshape(4, 4)  # N/R groups of R
-by_windows = F.unfold(numbers[None, None], kernel_size=2, stride=2)[0].T
-print("reshape:", by_reshape.int().tolist())
-print("windows:", by_windows.int().tolist())
+numbers = torch.arange(16).view(4, 4)
+by_reshape = numbers.reshape(4, 4).tolist()  # N/R groups of R
+by_windows = F.unfold(numbers[None, None].float(), kernel_size=2, stride=2)[0].T.int().tolist()
+print("reshape:", by_reshape)
+print("windows:", by_windows)
+compare(prediction, (by_reshape[0], by_windows[0]))
 
 # %% [markdown]
-# A reshape reads the list from left to right. It merges a *row* of the map: with R = 64 a strip one token high and 64 wide. The released model merges *windows*, here 2×2, in stage 1 8×8: neighbours in both directions. So R tokens are r·r tokens, and **R = r²**.
+# A reshape reads the list from left to right, so it merges a piece of a *row*: with R = 64, a strip one token high and 64 wide. The released model merges *windows* instead, here 2×2 and in stage 1 8×8, so a key is made of neighbours in both directions. Then R tokens are r·r tokens, and **R = r²**.
 #
 # ### The same as a strided convolution
 #
-# In lesson 01 a Linear on patches of pixels was a convolution whose stride is its kernel. Now the "pixels" are tokens, and their "colours" the C channels. Nothing else changes. Take the tokens of the photograph, stage 1 of B0: C = 32, r = 8.
+# In lesson 01 a Linear on patches of pixels was a convolution whose stride is its kernel. The same holds here, with tokens for pixels and their C channels for colours. To check it we take the tokens of the photograph as stage 1 of B0 has them, with C = 32 and r = 8.
 
 # %%
 torch.manual_seed(0)
@@ -137,51 +129,51 @@ assert torch.allclose(linear(rows), by_convolution.flatten(1, 2), atol=1e-4)
 print(f"{tuple(rows.shape)} → {tuple(linear(rows).shape)}, and the convolution agrees")
 
 # %% [markdown]
-# `unfold` cuts the windows and lays each out as one row: that is equation 2's reshape, done in the right order. The Linear then does what the convolution does. (How to cut windows without `unfold` is exercise 03.6, and it is worth the trouble.)
+# `unfold` cuts the windows and lays each out as one row, so it is equation 2's reshape, done in the right order. The Linear then does what the convolution does. (How to cut windows without `unfold` is Exercise 03.6.)
 #
-# **Predict.** That Linear is a large one. The four Linears of attention itself, for query, key, value and output, are 32 → 32 each. Which has more parameters: the reduction, or those four together?
+# **Predict.** That Linear is a large one. The four Linears of attention itself, for query, key, value and output, are 32 → 32 each. How many times as many parameters has the reduction as those four together?
 
 # %%
-prediction = ...  # which, and by how much?
+prediction = ...  # a factor, for example 2
 
 # %%
 learned = sum(weight.numel() for weight in linear.parameters())
 attention_itself = 4 * sum(weight.numel() for weight in nn.Linear(32, 32).parameters())
 print(f"reduction {learned:,}, the four Linears of attention {attention_itself:,}")
+compare(prediction, round(learned / attention_itself))
 
 # %% [markdown]
-# The matrix that *saves* the work is about {{reduction_over_linears}} times as large as the four others together. In all of B0 the reductions hold {{reduction_parameters}} of {{b0_millions}} million parameters.
+# So the matrix that *saves* the work is about {{reduction_over_linears}} times as large as the four others together. In all of B0 the reductions hold {{reduction_parameters}} of {{b0_millions}} million parameters.
 #
-# To *run* it is cheap, and there is a small surprise. It has r²·C² weights, and it is applied N/r² times. The r² cancels: **N·C² multiply-adds, whatever r is**. As much as the one Linear that makes the queries.
+# To *run* it is cheap. It has r²·C² weights and is applied N/r² times, so the r² cancels: **N·C² multiply-adds, whatever r is**. That is as much as the one Linear that makes the queries.
 #
 # ## 3 · Is it R or r, and how many keys are left?
 #
-# The paper's text sets R to 64, 16, 4, 1 for the four stages; its Table 6, and the released code, say 8, 4, 2, 1 (arXiv:2105.15203, Section 3.1 and Table 6). There is no contradiction, only two things with one name: R says how many times *fewer keys*, r how many times *shorter a side*. In this course, `reduction_ratio`
-# is r.
+# The paper's text sets R to 64, 16, 4, 1 for the four stages, but its Table 6, and the released code, say 8, 4, 2, 1 (arXiv:2105.15203, Section 3.1 and Table 6). This is no contradiction. Two things have one name: R says how many times *fewer keys* there are, and r how many times *shorter a side* is. In this course, `reduction_ratio` is r.
 #
-# **Predict.** A photograph of 512×512. The maps of the four stages are 4, 8, 16 and 32 times smaller per side, and r is 8, 4, 2, 1. How many keys are left in each stage?
+# **Predict.** A photograph has 512×512 pixels. The maps of the four stages are 4, 8, 16 and 32 times smaller per side, and r is 8, 4, 2, 1. How many keys are left in each stage?
 
 # %%
-prediction = ...  # four numbers
+prediction = ...  # four numbers, for example [4096, 1024, 256, 64]
 
 # %%
-for number, stage in enumerate(cost(b0, (512, 512)).stages, start=1):
+stages = cost(b0, (512, 512)).stages
+for number, stage in enumerate(stages, start=1):
     r = stage.reduction_ratio
     print(f"stage {number}: {stage.tokens:>6,} queries, r = {r}, R = {r**2:>2}: {stage.keys} keys")
+compare(prediction, [stage.keys for stage in stages])
 
 # %%
 part = photo[64:192, 160:288]  # her face: 4×4 windows of the 16×16, seen from near
-sizes = {
-    f"stage {i}: r = {r}": (128 // 4 // 2 ** (i - 1), r) for i, r in enumerate((8, 4, 2, 1), 1)
-}
+sides, ratios = (32, 16, 8, 4), (8, 4, 2, 1)  # tokens of this part, in each stage
 plots.show(
     plots.key_grids(
         part,
-        [torch.ones(side, side, dtype=torch.bool).numpy() for side, _ in sizes.values()],
-        [r for _, r in sizes.values()],
-        list(sizes),
+        [torch.ones(side, side, dtype=torch.bool).numpy() for side in sides],
+        ratios,
+        [f"stage {i}: r = {r}" for i, r in enumerate(ratios, start=1)],
         query=(0.4, 0.42),
-        finding="Four stages, one grid of keys. What grows is the token that asks",
+        finding="All four stages have the same grid of keys, and the token that asks grows",
     ),
     alt="The face of the portrait four times, once for each stage, every time under the same grid "
     "of 4 by 4 windows. The blue frame of the query doubles its side from stage to stage, "
@@ -189,14 +181,34 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the blue frame from left to right.* The same {{keys_per_stage}} keys in every stage, because the stride of the map times r is {{stride_times_r}} in all four: a window is always {{stride_times_r}} pixels wide. A token of stage 1, four pixels wide, and one of stage 4 look at the same 16×16 grid. What changes is who asks, not what there is to see.
+# *Follow the blue frame.* There are {{keys_per_stage}} keys in every stage, because the stride of the map times r is {{stride_times_r}} in all four, and so a window is always {{stride_times_r}} pixels wide. A token of stage 1, four pixels wide, and one of stage 4 look at the same 16×16 grid. What changes is who asks, and not what there is to see.
 #
-# It also says why the **last stage has r = 1**: its tokens are {{stride_times_r}} pixels apart as they are. There is nothing left to merge.
+# That is why the **last stage has r = 1**: its tokens are {{stride_times_r}} pixels apart already, so nothing is left to merge.
 #
-# **Predict.** Somebody reads R in the text and writes 64, 16, 4, 1 where the code wants r. Does the model build? What does it see?
+# ### What does O(N²/R) promise?
+#
+# The attention matrix has a row for each query and a column for each key, so it has N·(N/R) = N²/R entries. Both products, q kᵀ and weights times v, shrink with it. So the paper's O(N²/R) is right with *its* R, and in terms of the code it is N²/r². One can read that this makes attention linear in N. Does it?
+#
+# **Predict.** r stays what it is, and the photograph becomes twice as wide and twice as high. By how much do the two products grow?
 
 # %%
-prediction = ...  # yes or no, and how many keys stage 1 has
+prediction = ...  # a factor, for example 4
+
+# %%
+work = {}
+for side in (512, 1024, 2048):
+    bill = cost(b0, (side, side))
+    work[side] = sum(stage.multiply_adds_of.attention_matmuls for stage in bill.stages)
+    share = work[side] / bill.encoder_multiply_adds
+    print(f"{side:>4}²: {work[side] / 1e9:>6.2f} G multiply-adds, {share:.0%} of the encoder")
+compare(prediction, round(work[1024] / work[512]))
+
+# %% [markdown]
+# They grow sixteen times, as without a reduction. A constant R divides the bill, but it leaves the law as it is: **N²/64 is still N²**. At 512×512 the two products are a third of the encoder's work, and on a photograph four times as wide they are {{products_at_2048}} of it.
+#
+# ### What if somebody writes R for r? · *further*
+#
+# Somebody may read R in the text, and write 64, 16, 4, 1 where the code wants r.
 
 # %%
 for name, ratios in {"r = 8, 4, 2, 1": b0.reduction_ratios, "R for r": (64, 16, 4, 1)}.items():
@@ -206,38 +218,17 @@ for name, ratios in {"r = 8, 4, 2, 1": b0.reduction_ratios, "R for r": (64, 16, 
     )
 
 # %% [markdown]
-# It builds, and on this photograph it runs. Stage 1 looks at the whole of it through four keys, and the model has nearly four times the parameters, all the new ones in the reductions. It fails only where a side is below {{smallest_side_with_paper_ratios}} pixels, or where published weights have to fit. Count your keys.
-#
-# ### What does O(N²/R) promise?
-#
-# The attention matrix has a row for each query and a column for each key: N·(N/R) = N²/R entries, and both products, q kᵀ and weights times v, shrink with it. So the paper's O(N²/R) is right, with *its* R; in terms of the code it is N²/r².
-#
-# **Predict.** r stays what it is, and the photograph becomes twice as wide and twice as high. By how much do the two products grow?
-
-# %%
-prediction = ...  # one number
-
-# %%
-for side in (512, 1024, 2048):
-    bill = cost(b0, (side, side))
-    products = sum(stage.multiply_adds_of.attention_matmuls for stage in bill.stages)
-    share = products / bill.encoder_multiply_adds
-    print(f"{side:>4}²: {products / 1e9:>6.2f} G multiply-adds, {share:.0%} of the encoder")
-
-# %% [markdown]
-# Sixteen times, as before. A constant R divides the bill and leaves its law alone: **N²/64 is still N²**. At the size the model was made for, the two products are a third of the encoder's work; on a photograph four times as wide they are {{products_at_2048}} of it.
+# The model builds, and on this photograph it runs. But stage 1 looks at the whole of it through four keys, and the model has nearly four times the parameters, all the new ones in the reductions. It fails only where a side is below {{smallest_side_with_paper_ratios}} pixels, or where published weights have to fit. So count your keys.
 #
 # ## 4 · Build it
 #
-# First the merge. It is the convolution you have checked, then a LayerNorm over each key's channels, as at the end of lesson 01.
+# First comes the merge. It is the convolution that you have checked, followed by a LayerNorm over each key's channels, as at the end of lesson 01. (`check_map` refuses what is smaller than one window.)
 
 # %% tags=["mirror"]
 # segformer_edu.attention.SpatialReduction
 
 # %% [markdown]
-# `check_map` refuses what is no map of tokens, or is smaller than one window, in a sentence instead of a traceback out of torch.
-#
-# Then attention. This is the class of lesson 02, and three lines are new:
+# Then comes attention. This is the class of lesson 02, and three lines are new. There is one reduction: keys and values are two Linears of the same reduced tokens.
 
 
 # %% tags=["stage"]
@@ -260,13 +251,15 @@ class ReducedAttention(nn.Module):
 
 
 # %% [markdown]
-# The package's class differs in three things. At r = 1 it does not reduce at all: no convolution, no norm. It uses the fused kernel of lesson 02. And because that kernel never holds the weights, it can compute them on request, laid out as maps.
+# ### The package's class · *further*
+#
+# The package's class gives the same answers, and differs in three things that matter. At r = 1 it does not reduce at all, so it has no convolution and no norm there. It uses the fused kernel of lesson 02. And because that kernel never holds the weights, the class can compute them on request, laid out as maps.
 
 # %% tags=["mirror"]
 # segformer_edu.attention.SpatialReductionAttention
 
 # %% [markdown]
-# **Check it** against a class that nobody here wrote, weights copied over. `nn.MultiheadAttention` takes queries, keys and values apart, so it can check every r: at r = 1 all three are the tokens, otherwise keys and values are made of the reduced ones. Answers *and* weights have to agree.
+# We check it against a class that nobody here wrote, with the weights copied over. `nn.MultiheadAttention` takes queries, keys and values apart, so it can check every r. At r = 1 all three are the tokens; otherwise keys and values are made of the reduced ones. Answers *and* weights have to agree.
 
 
 # %%
@@ -294,12 +287,7 @@ for r in (1, 2, 4, 8):
 # %% [markdown]
 # ## 5 · What does a ratio cost, and what does it save?
 #
-# Three parts of a stage depend on r: the two products of attention (r² times less), the Linears for key and value (on fewer tokens), and the reduction itself, which is new. Two do not: the patch embedding, and Mix-FFN, the other half of each block, which lesson 04 builds.
-#
-# **Predict.** In stage 1, r = 8 makes the two products 64 times cheaper. How much cheaper does the *stage* become? And is r = 16 worth having?
-
-# %%
-prediction = ...  # a factor, and yes or no
+# SegFormer is a chain of *blocks*, and each block is attention followed by Mix-FFN, which lesson 04 builds. A stage is a patch embedding and a few blocks. A ratio above 1 touches three of its parts: the two products of attention cost r² times less, the Linears for key and value have fewer tokens, and the reduction is new. In stage 1, r = 8 makes the products 64 times cheaper. How much cheaper does the *stage* become, and would r = 16 be worth having?
 
 # %%
 bars = {}
@@ -322,30 +310,28 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the part for the products, and then at everything else.* At r = 1 the bar would be {{stage_1_full_over_r4}} times as long as the longest one here. At r = 8 the products are half of the stage, so all further steps together can save no more than that. The next one, r = 16, would save {{saved_by_r_16}} of the encoder's work and cost three keys in four. The paper gives no reason for its 8.
+# *Look at the part for the products (matmuls), and then at everything else.* At r = 1 the bar would be {{stage_1_full_over_r4}} times as long as the longest one here. At r = 8 the products are half of the stage, so all further steps together can save hardly more than that. The next one, r = 16, would save {{saved_by_r_16}} of the encoder's work, and cost three keys in four. The paper gives no reason for its 8.
 #
-# **Predict.** Now all four stages. Of everything that the published ratios save, how much do they save in stage 1?
-
-# %%
-prediction = ...  # a share
+# Now all four stages: where do the published ratios save the most?
 
 # %%
 full, reduced = (cost(b0.replace(reduction_ratios=r), (512, 512)) for r in ((1,) * 4, (8, 4, 2, 1)))
 for number, (before, after) in enumerate(zip(full.stages, reduced.stages, strict=True), start=1):
     counts = before.multiply_adds / 1e9, after.multiply_adds / 1e9
     print(f"stage {number}: {counts[0]:>5.2f} G → {counts[1]:.2f} G multiply-adds")
-print(
-    f"encoder: {full.encoder_multiply_adds / 1e9:.2f} → {reduced.encoder_multiply_adds / 1e9:.2f}"
-)
+before, after = (each.encoder_multiply_adds / 1e9 for each in (full, reduced))
+print(f"encoder: {before:.2f} G → {after:.2f} G")
 
 # %% [markdown]
-# Most of it: {{saved_in_stage_1}} of the savings are in stage 1, where the tokens are. The encoder becomes {{encoder_factor}} times cheaper.
+# In stage 1, because that is where the tokens are: {{saved_in_stage_1}} of the savings are there. The encoder becomes {{encoder_factor}} times cheaper.
 #
-# ### And in seconds?
+# ### And in seconds? · *further*
 #
-# Arithmetic is a promise. Here is one attention layer on the tokens of the photograph, on one thread, the best of three runs, in processor seconds.
+# Multiply-adds are a promise, so we measure. Here is one attention layer on the tokens of the photograph, on one thread, the best of three runs, in processor seconds. Multiply-adds say that r = 8 takes {{layer_factor}} times less than r = 1.
 
 # %%
+import time
+
 torch.set_num_threads(1)
 
 
@@ -357,12 +343,6 @@ def seconds(module, x):
         times.append(time.process_time() - start)
     return min(times)
 
-
-# %% [markdown]
-# **Predict.** Multiply-adds say that the layer with r = 8 takes {{layer_factor}} times less than with r = 1. Will the clock say so too, or more, or less?
-
-# %%
-prediction = ...  # "as much", "more" or "less"
 
 # %%
 ratios = (1, 2, 4, 8, 16)
@@ -393,20 +373,13 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the two curves.* Both axes are logarithmic, and the first number in the title was measured where this picture was made; run the cells for yours. Here they lie together on the right, and part on the left, where the clock saves less than the multiply-adds promise. For a multiply-add does not always take the same time: convolution, Linear and fused kernel each have a speed of their own, and norm, softmax and calls, which the
-# arithmetic leaves out, weigh more the less there is to compute.
+# *Compare the two curves.* Both axes are logarithmic, and the first number in the title was measured where this picture was made, so run the cells for yours. Here the curves lie close together with many keys, and part with few. A multiply-add does not always take the same time, because convolution, Linear and fused kernel each have a speed of their own. And norm, softmax and calls, which the multiply-adds leave out, weigh more the less there is to compute.
 #
 # And **memory**? *Stored*, the weights of one block of stage 1 shrink from {{stored_full}} to {{stored_reduced}} MiB. The fused kernel stores neither, so with it the reduction is about time. Where the weights are kept, to look at them or because a device has no fused kernel, it is about both.
 #
 # ## 6 · What is lost inside a window?
 #
-# **Predict.** Stage 1 of B0 has windows of 8×8 tokens with 32 channels each. How many numbers go into a key, and how many come out?
-
-# %%
-prediction = ...  # two numbers
-
-# %% [markdown]
-# {{window_numbers}} numbers go in, 32 come out. A linear map from so many to so few *must* be blind to nearly everything. You can have it shown: take any change of a window, and subtract the part of it that the reduction would notice. (`pinv`, the pseudoinverse, gives the smallest change that has a wanted effect.)
+# Stage 1 of B0 has windows of 8×8 tokens with 32 channels each. So {{window_numbers}} numbers go into a key, and 32 come out. A linear map from so many to so few has to miss something, and we can show what: we take any change of a window, and subtract the part of it that the reduction would notice. (`pinv`, the pseudoinverse, gives the smallest change that has a wanted effect.)
 
 # %%
 reduction = SpatialReduction(dim=32, reduction_ratio=8)
@@ -420,18 +393,15 @@ print(f"numbers in the window change by {(changed - x)[0, 80:88, 32:40].std():.2
 print(f"its key changes by {(reduction(changed) - reduction(x)).abs().max():.3f}")
 
 # %% [markdown]
-# The window is another one, and its key is the same. That holds for any weights, trained or not: of {{window_numbers}} directions in which a window can change, {{blind_directions}} are invisible to its key. The matrix lets 32 through, and the LayerNorm after it hides two of those, the level and the scale of the 32 numbers. Training chooses which {{seen_directions}} are seen.
+# The window is another one, and its key is the same. Such changes exist for any weights, trained or not: of {{window_numbers}} directions in which a window can change, {{blind_directions}} are invisible to its key. The matrix lets 32 through, and the LayerNorm after it hides two of those, the level and the scale of the 32 numbers. Training chooses which {{seen_directions}} are seen.
 #
-# The detail is not lost to the *network*: each of the 64 tokens still asks its own question, and its own numbers travel on beside attention (lesson 06). It is lost to *all others*: all that they learn about the window from this attention is its key, and the value made of the same 32 numbers.
+# That sounds worse than it is, because neighbouring tokens resemble each other: in this photograph the {{seen_directions}} best directions hold {{kept_by_the_best}} of all that varies between windows. Whether training finds such directions, or others that serve the task better, we have not measured.
 #
-# ### Where does a query look, then?
+# The detail is not lost to the *network* either. Each of the 64 tokens still asks its own question, and its own numbers travel on beside attention (lesson 06). It is lost to *all others*: from this attention they learn about the window only its key, and the value made of the same 32 numbers. (Readers ask whether small things get lost here: [SegFormer, issue 132](https://github.com/NVlabs/SegFormer/issues/132).)
 #
-# Let the tokens speak for themselves, as in lesson 02: the query is a token of the suit, each key the mean of its window, nothing learned. Only r changes.
+# ### Where does a query look, then? · *further*
 #
-# **Predict.** As r grows, what will disappear first: the suit, or its edges?
-
-# %%
-prediction = ...  # "the suit" or "its edges"
+# We let the tokens speak for themselves, as in lesson 02. The query is a token of the suit, and each key is the mean of its window. Nothing is learned. (The mean is one of the maps that the strided convolution can become, with 1/r² for the same channel and 0 for all others. PVT v2 offers it in place of the learned one, and we have not measured which trains better.) Only r changes. What will disappear first: the suit, or its edges?
 
 # %%
 row, column = 84, 36
@@ -457,9 +427,9 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow an outline from left to right.* At r = 8 the query still knows where the suit is, to within the {{stride_times_r}} pixels of a window. At r = 16 its *own* window is dark: it holds a large piece of the emblem, and the mean of both is like neither. *Which pixels* are suit it has to learn from elsewhere: from its own token, which is four pixels wide. That is the bargain: **context coarse, position fine**. (Try another query: change `row` and `column`.)
+# *Follow an outline from left to right.* At r = 8 the query still knows where the suit is, to within the {{stride_times_r}} pixels of a window. At r = 16 its *own* window is dark, because it holds a large piece of the emblem, and the mean of both is like neither. *Which pixels* are suit it has to learn from elsewhere: from its own token, which is four pixels wide. So the **context is coarse, and the position fine**. (Try another query: change `row` and `column`.)
 #
-# The class gives you the same for any query: `weights` has the axes (image, head, row and column of the query, row and column of the key).
+# The class gives you such maps for any query: `weights` has the axes (image, head, row and column of the query, row and column of the key). The widget below draws them for an untrained model.
 
 # %%
 weights = SpatialReductionAttention(dim=32, num_heads=1, reduction_ratio=8).weights(x)
@@ -468,11 +438,9 @@ print(f"{tuple(weights.shape)}; the map of each query sums to {sums.min():.2f} �
 print("the map of one query:", tuple(weights[0, 0, row, column].shape))
 
 # %% [markdown]
-# Pictures of these maps are for a trained model, and lesson 09 will draw them. The widget below draws them for an untrained one.
-#
 # ## 7 · What does no key ever see?
 #
-# The reduction has no padding. Windows begin at the top left, and what does not fill one at the right and at the bottom is left out. Which tokens are those? We need not reason: ask torch on which tokens the keys *depend*, by their gradient.
+# The reduction has no padding. Windows begin at the top left, so what does not fill one at the right and at the bottom is left out. To see which tokens those are, we ask torch on which tokens the keys *depend*, by their gradient.
 
 
 # %%
@@ -489,13 +457,13 @@ def seen_by_keys(height, width, reduction_ratio):
 # **Predict.** A photograph of 124×124 makes 31×31 tokens in stage 1, and r is 8. What share of them does some key see?
 
 # %%
-prediction = ...  # percent
+prediction = ...  # percent, for example 97
 
 # %%
 masks = [seen_by_keys(side, side, 8) for side in (31, 25, 17)]
 for pixels, mask in zip((124, 100, 68), masks, strict=True):
-    tokens = len(mask)
-    print(f"{pixels:>3}² pixels, {tokens}² tokens: {mask.double().mean():.1%} are seen")
+    print(f"{pixels:>3}² pixels, {len(mask)}² tokens: {mask.double().mean():.1%} are seen")
+compare(prediction, round(100 * masks[0].double().mean().item()))
 
 # %%
 plots.show(
@@ -504,7 +472,7 @@ plots.show(
         [mask.numpy() for mask in masks],
         [8, 8, 8],
         [f"{4 * len(m)}² pixels: {m.double().mean():.1%} seen" for m in masks],
-        finding="Grey: in no window, so in no key",
+        finding="The grey tokens are in no window, so in no key",
     ),
     alt="The portrait three times, at 124, 100 and 68 pixels a side, under grids of 3 by 3, 3 by "
     "3 and 2 by 2 keys. A grey strip along the right and the bottom is outside the grid: "
@@ -513,15 +481,13 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the grey strips.* At 31 tokens a side only 24 lie in whole windows, and (24/31)² is {{seen_31}}. Two fifths of the tokens are in no key: not faintly, not at all. One pixel more a side, and all of them would be.
+# *Look at the grey strips.* At 31 tokens a side only 24 lie in whole windows, and (24/31)² is {{seen_31}}. So two fifths of the tokens are in no key at all. With one pixel more a side, all of them would be.
 #
-# Three things soften this. The grey tokens still *ask*, and get answers. The convolution in Mix-FFN lets a token hear its neighbours, one step a block (lesson 04). And later stages, with other sizes, may see what this one did not. How much accuracy it costs, we have not measured. One could: segment
-# photographs that a trained model knows, cropped by a few pixels, and compare at the right edge.
+# Three things soften this. The grey tokens still *ask*, and get answers. The convolution in Mix-FFN lets a token hear its neighbours, one step a block (lesson 04). And later stages, whose maps have other sizes, may see what this one did not. How much accuracy it costs, we have not measured. (One could crop photographs by a few pixels, and compare a trained model's answers at the right edge.)
 #
-# **Predict.** For which sides does every stage see everything? Multiples of 32, surely. Any others?
-
-# %%
-prediction = ...  # your guess
+# The remedy is to **resize or pad the photograph to a multiple of 32**, because then every stage sees everything. In a U-Net a side that does not fit is an error; here it only costs keys. (Below {{smallest_side}} pixels stage 1 has no key at all, and the model refuses the photograph.)
+#
+# ### Are there other sides that lose nothing? · *further*
 
 # %%
 sides = range(32, 257)
@@ -546,13 +512,11 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the vertical lines, the multiples of 32.* There all curves are at the top, and for three pixels before, because the patch embedding *is* padded and rounds up: stage 1 makes as many tokens of them. One pixel past a line, it makes one token more, and loses it, per side; further on two, and at last seven. Stage 4 is not drawn: with r = 1 it sees everything.
+# *Look at the vertical lines, the multiples of 32.* There all curves are at the top, and for three pixels before as well, because the patch embedding *is* padded and rounds up, so stage 1 makes as many tokens of them. One pixel past a line it makes one token more a side, and loses it. Further on it loses two, and at last seven. (Stage 4 is not drawn, since with r = 1 it sees everything.) The share that is lost shrinks as photographs grow, because it is at most r − 1 tokens a side.
 #
-# The loss shrinks as photographs grow, since it is at most r − 1 tokens a side. The remedy is older than the problem: **resize or pad the photograph to a multiple of 32**. (Below {{smallest_side}} pixels stage 1 has no key at all, and the model refuses the photograph, with a sentence that says so.)
+# ## 8 · What else could one do? · *further*
 #
-# ## 8 · What else could one do?
-#
-# Merging keys is one way to shorten the bill. Others have been tried, and each pays with something else. First what the two products cost, for stage 1 of B0 (C = 32, one head, so d = 32), at 512×512 and at 1024×1024.
+# Merging keys is one way to shorten the bill. Others have been tried, and each pays with something else. First we compute what the two products cost, for stage 1 of B0 (C = 32, one head, so d = 32), at 512×512 and at 1024×1024.
 
 
 # %%
@@ -577,7 +541,7 @@ for name, count in products(128**2).items():
 # | windows of M×M ([Liu and others 2021](https://arxiv.org/abs/2103.14030)) | 2·N·M²·C | its own window, sharply | all the rest, in this layer; shifting the windows from layer to layer passes it on step by step |
 # | linear attention ([Katharopoulos and others 2020](https://arxiv.org/abs/2006.16236)) | 2·N·d·C | everything, as one sum | the softmax: the weights form a matrix of rank d at most |
 #
-# The last entry is worth seeing. Linear attention replaces exp(q·k) with φ(q)·φ(k). Then φ(q) (φ(k)ᵀ v) can be computed from the right, and the N×N matrix is never needed. But what matrix *would* it be?
+# What does the last entry mean? The *rank* of a matrix is how many patterns its rows are mixed from. Linear attention replaces exp(q·k) with φ(q)·φ(k). Then φ(q) (φ(k)ᵀ v) can be computed from the right, and the N×N matrix is never needed. But we can make it, and compare its rank with that of softmax.
 
 # %%
 q, k = torch.randn(2, 256, 8, generator=generator, dtype=torch.float64)  # 256 tokens, d = 8
@@ -588,13 +552,13 @@ print("linear attention: rank", torch.linalg.matrix_rank(linear_weights).item())
 print("softmax: rank above 100:", torch.linalg.matrix_rank(softmax_weights).item() > 100)
 
 # %% [markdown]
-# The *rank* of a matrix is how many patterns its rows are mixed from, and here all rows are mixtures of 8. Where softmax can give every query a look of its own, linear attention has d of them to share among all. Spatial reduction has a limit of this kind too, and a more generous one: as many patterns as keys.
+# With linear attention all rows are mixtures of 8 patterns, where softmax can give many queries a look of their own. Spatial reduction has a limit of this kind too, since there are no more patterns than keys. In stage 1 of B0 at 512×512 it is the more generous one: {{keys_per_stage}} against a d of 32.
 #
-# Which of these losses a task forgives is a question for training, not for arithmetic.
+# Which of these losses a task forgives is a question for training, and arithmetic cannot answer it.
 #
 # ## Play
 #
-# The reduction ratio of each stage, the size of the photograph, and the query; on the right the bill, each time against r = 1. All sliders answer to the arrow keys.
+# You choose the reduction ratio of each stage, the size of the photograph, and the query. On the right is the bill, each time against r = 1. All sliders answer to the arrow keys.
 
 # %%
 widgets.SpatialReduction()
@@ -602,9 +566,9 @@ widgets.SpatialReduction()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# For 384 × 512 it is 8, 4, 2, 1: the published ratios, and {{task_keys}} keys in every stage, 12 × 16 windows. Both sides are multiples of 32, so nothing is lost.
+# For 384 × 512 it is the published ratios, 8, 4, 2, 1, with {{task_keys}} keys in every stage, from 12 × 16 windows. Both sides are multiples of 32, so nothing is lost.
 #
-# For 500 × 300 only r = 1 in every stage will do, and it costs {{task_factor}} times as much as the published ratios: the maps are 125 × 75, 63 × 38 and 32 × 19, an odd side in each, and 16 × 10, where windows of 2×2 would leave 40 keys. So change the photograph: padded to 512 × 320 it loses nothing with 8, 4, 2, 1, keeps {{task_padded_keys}} keys a stage, and
+# For 500 × 300 only r = 1 in every stage will do, and it costs {{task_factor}} times as much as the published ratios. Three of its maps have an odd side (125 × 75, 63 × 38, 32 × 19), and on the last, 16 × 10, windows of 2×2 would leave 40 keys. So change the photograph. Padded to 512 × 320 it loses nothing with 8, 4, 2, 1, keeps {{task_padded_keys}} keys a stage, and
 # costs {{task_padded}} of the r = 1 bill, although it has more pixels.
 #
 # </details>
@@ -612,7 +576,7 @@ widgets.SpatialReduction()
 # ## Break it
 #
 # This is how a published library prepares the tokens for the reduction, put into PyTorch by us. It is the `SegFormerMultiheadAttention` of KerasHub, and of KerasCV before it ([mit_layers.py at commit adce690](https://github.com/keras-team/keras-hub/blob/adce69008f8bb66f2204869cd31aefce6ea7b775/keras_hub/src/models/mit/mit_layers.py)). The tokens arrive as a list, are put into the shape of a map, reduced,
-# and put back into a list.
+# and put back into a list. Below it stands what it should be.
 
 
 # %%
@@ -635,11 +599,10 @@ for keys_of in (reduced_keys, reduced_keys_with_a_bug):
     print(tuple(keys_of(list_of_tokens, convolution).shape), keys_of.__name__)
 
 # %% [markdown]
-# The shapes agree, and at r = 1 these lines do not run. Nothing will complain. Here is an instrument: **change one token, and see which keys notice.**
-#
-# **Predict.** How many should?
+# The shapes agree, and at r = 1 these lines do not run, so nothing will complain. But there is an instrument: **change one token, and see which keys notice.** How many should?
 
 # %%
+row, column = 84, 36  # a token of the suit
 touched = list_of_tokens.clone()
 touched[0, row * 128 + column] += 1
 notice = []
@@ -655,7 +618,7 @@ plots.show(
         [each.numpy() for each in notice],
         ((row + 0.5) / 128, (column + 0.5) / 128),
         ["windows", "with the bug"],
-        "One token is changed; these keys notice",
+        "When one token changes, one key should notice; with the bug, others do",
     ),
     alt="The portrait with the changed token marked on the suit, and two maps of 16 by 16 keys. "
     "On the left one key is lit, the one whose window holds the token. On the right two whole "
@@ -665,24 +628,23 @@ plots.show(
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# `transpose(1, 2)` brings the channels to the front, (B, C, N): the order that a convolution with *channels first* wants. The next line then calls it (B, H, W, C), *channels last*, and a reshape swaps nothing. It cuts the list anew: what is now called a token with 32 channels is one channel of 32 neighbouring tokens. (Lesson 01, section 4,
-# showed nine astronauts for the same reason.) The way back makes the same slip once more. A key is then a mixture from all over the photograph, and the token you touched shows in a whole block of keys, none of them its own.
+# `transpose(1, 2)` brings the channels to the front, (B, C, N), which is the order that a convolution with *channels first* wants. The next line then calls it (B, H, W, C), *channels last*. But a reshape swaps nothing, it cuts the list anew. So what is now called a token with 32 channels is one channel of 32 neighbouring tokens. (Lesson 01, section 4, showed nine astronauts for the same reason.) The way back makes the same slip once more. So the token that you touched shows in a whole block of keys, none of them its own.
 #
-# The mend: with channels last the list needs `unflatten` alone, no transpose. With channels first, transpose and then `unflatten` the last axis, as in `reduced_keys`.
+# The mend: with channels last the list needs `unflatten` alone, and no transpose. With channels first, transpose, and then `unflatten` the last axis, as in `reduced_keys`.
 #
-# There is a second trap in the same lines: the side of the map is the square root of N. A photograph that is not square has no such side, or another one. Modules that pass maps, (B, H, W, C), have neither problem.
+# The same lines hold a second trap: a photograph that is not square has no side √N. Modules that pass maps, (B, H, W, C), have neither problem.
 #
-# What would have caught it? Not a test of shapes, and not a test with r = 1. This one: *one token, one key*. Or weights from elsewhere, and logits compared.
+# What would have caught it? A test of shapes would not, nor a test with r = 1. This one does: *one token, one key*. So does comparing logits with weights from elsewhere.
 #
 # </details>
 #
 # ## Exercises
 #
-# Replace the `...`, run the cell, read the answer. `hint("03.1")` gives a hint, and another one each time you ask; `solution("03.1")` the answer.
+# Replace the `...`, run the cell, read the answer. `hint("03.1")` gives a hint, and another one each time you ask; `solution("03.1")` gives the answer.
 #
 # ### Exercise 03.1 ★ 4 minutes · How many keys are left?
 #
-# A function for any photograph, also where nothing divides: pixels in, number of keys out. The patch embedding is padded, as in lesson 01; the reduction is not.
+# Write a function for any photograph, also where nothing divides: pixels in, number of keys out. The patch embedding is padded, as in lesson 01, and the reduction is not.
 
 
 # %%
@@ -695,7 +657,7 @@ check("03.1", keys_left)
 # %% [markdown]
 # ### Exercise 03.2 ★ 5 minutes · What does the reduction hold?
 #
-# The number of parameters of one `SpatialReduction`, convolution and LayerNorm, when you are given the ratio R of the *paper's text*: 64, 16, 4, or 1.
+# How many parameters has one `SpatialReduction`, convolution and LayerNorm? You are given the ratio R of the *paper's text*: 64, 16, 4, or 1.
 
 
 # %%
@@ -708,7 +670,7 @@ check("03.2", reduction_parameters)
 # %% [markdown]
 # ### Exercise 03.3 ★★ 8 minutes · Mend the attention
 #
-# Two things are wrong in the line below, and the shape of the answer shows neither. q is `(B, heads, N, d)`, k and v are `(B, heads, n, d)` with fewer keys than queries.
+# Two things are wrong in the line below, and the shape of the answer shows neither. q is `(B, heads, N, d)`, and k and v are `(B, heads, n, d)` with fewer keys than queries.
 
 
 # %%
@@ -722,7 +684,7 @@ check("03.3", attend)
 # %% [markdown]
 # ### Exercise 03.4 ★★ 8 minutes · How much of the picture do the keys see?
 #
-# The share of the tokens, from 0 to 1, that some key sees, for any photograph.
+# Which share of the tokens, from 0 to 1, does some key see? Give it for any photograph.
 
 
 # %%
@@ -735,7 +697,7 @@ check("03.4", share_seen)
 # %% [markdown]
 # ### Exercise 03.5 ★★ 10 minutes · A reduction that leaves no token out
 #
-# Pad the map with zeros, below and to the right, by as little as is needed; then reduce it with the convolution of the given weight, `(C, C, r, r)`, and bias. x is `(B, H, W, C)`, the answer `(B, ⌈H/r⌉, ⌈W/r⌉, C)`.
+# Pad the map with zeros, below and to the right, by as little as is needed. Then reduce it with the convolution of the given weight, `(C, C, r, r)`, and bias. x is `(B, H, W, C)`, and the answer is `(B, ⌈H/r⌉, ⌈W/r⌉, C)`.
 
 
 # %%
@@ -748,7 +710,7 @@ check("03.5", reduce_padded)
 # %% [markdown]
 # ### Exercise 03.6 ★★★ 15 minutes · Equation 2 as reshape and Linear
 #
-# Without a convolution and without `unfold`: cut the r×r windows by `unflatten` (or `reshape`) and `permute`, lay each out as one row, and apply one Linear. The weight is the convolution's, `(C, C, r, r)`, and r divides both sides of x, `(B, H, W, C)`.
+# Do it without a convolution and without `unfold`: cut the r×r windows by `unflatten` (or `reshape`) and `permute`, lay each out as one row, and apply one Linear. The weight is the convolution's, `(C, C, r, r)`, and r divides both sides of x, `(B, H, W, C)`.
 
 
 # %%
@@ -762,40 +724,39 @@ check("03.6", reduce_by_reshape)
 # ## Recap
 #
 # - The queries fix how many answers there are. Keys and values may be fewer, and are shortened together.
-# - A key is made of a window of r×r tokens, by a Linear over all its numbers: the same as a convolution with kernel and stride r. Then a LayerNorm.
+# - A key is made of a window of r×r tokens, by a Linear over all its numbers, which is the same as a convolution with kernel and stride r. Then comes a LayerNorm.
 # - R of the paper's text is r² of the code. Stride times r is 32 in all four stages, so all look at one grid of keys.
-# - The two products fall by r², and remain quadratic in N. The reduction costs N·C² whatever r is.
-# - All that other tokens learn about a window is its key and the value that goes with it. Past the last whole window no key sees anything; nothing lies past it where both sides are multiples of 32, or up to three pixels less.
+# - The two products fall by r², and remain quadratic in N. The reduction costs N·C², whatever r is.
+# - All that other tokens learn about a window is its key and the value that goes with it.
+# - Past the last whole window no key sees anything. Nothing lies past it where both sides are multiples of 32, or up to three pixels less.
 #
 # **Can you answer without scrolling up?**
 #
 # 1. Why may keys be fewer than queries, and why must there be as many values as keys?
 # 2. The text says R = 16 for stage 2. What are the kernel and the stride of its convolution, and how many times fewer keys are there?
 # 3. Why does the last stage reduce nothing?
-# 4. A photograph of 1024×1024 instead of 512×512, r as published: by how much do the two products of attention grow?
+# 4. A photograph is 1024×1024 instead of 512×512, and r is as published. By how much do the two products of attention grow?
 # 5. A photograph is 500 × 300. How many tokens does stage 1 lose along the longer side, and what would you do?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Each query makes one row of weights, whatever their number, and gets one answer. The weights are one for each key, and each multiplies a value.
+# 1. Each query makes one row of weights, whatever their number, and gets one answer. There is one weight for each key, and each multiplies a value.
 # 2. Both are 4, since r = √R, and there are 16 times fewer keys.
 # 3. Its tokens are {{stride_times_r}} pixels apart already, as far as the keys of the other stages. At 512×512 that makes as many keys as everywhere else.
-# 4. Sixteen times: four times the queries, four times the keys.
-# 5. `500 / 4 = 125` and `125 = 15·8 + 5`: five. Pad or resize the side to `512` (`509` would do).
+# 4. Sixteen times, because there are four times the queries and four times the keys.
+# 5. `500 / 4 = 125` and `125 = 15·8 + 5`, so five. Pad or resize the side to `512` (`509` would do).
 #
 # </details>
 #
 # > **Where paper, code and posts differ**
 # >
-# > - *R and r.* Text: 64, 16, 4, 1; Table 6 and released code: 8, 4, 2, 1 (arXiv:2105.15203, Section 3.1 and Table 6). Readers stumble on it: [SegFormer, issue 21](https://github.com/NVlabs/SegFormer/issues/21), [issue 125](https://github.com/NVlabs/SegFormer/issues/125).
-# > - *O(N²/R).* With 1024×64 keys that become 16×64, R is 64 and r is 8. A reviewer asked whether it was not rather (N/R)² ([KerasCV, pull request 1946](https://github.com/keras-team/keras-cv/pull/1946)). No: only the keys become fewer, and the queries stay.
-# > - *Which dimension the linear layer reduces.* The number of *tokens* falls; each keeps its C channels. A reader looked for the Reshape in the code and found none ([SegFormer, issue 148](https://github.com/NVlabs/SegFormer/issues/148)): it is in the stride of the convolution.
-# > - *Reshape.* Taken literally, it merges pieces of rows. The code merges windows.
-# > - *What is reduced.* Equation 2 (arXiv:2105.15203, eq. 2) speaks of K. The code reduces the map once, and makes keys and values from it; and there is a LayerNorm between, which the equation does not have.
-# > - *The border.* The released model does not pad the reduction, and neither do we, or its weights would give other answers. KerasHub pads it ("same", in the file above): no token is lost there, and keys at the border are partly made of zeros.
-# > - *Whose idea.* PVT's ([Wang and others 2021](https://arxiv.org/abs/2102.12122)), as the SegFormer paper itself says (Section 3.1).
+# > - *R and r.* The text says 64, 16, 4, 1; Table 6 and the released code say 8, 4, 2, 1 (arXiv:2105.15203, Section 3.1 and Table 6). Readers stumble on it: [SegFormer, issue 21](https://github.com/NVlabs/SegFormer/issues/21), [issue 125](https://github.com/NVlabs/SegFormer/issues/125).
+# > - *O(N²/R).* With 1024×64 keys that become 16×64, R is 64 and r is 8. A reviewer asked whether it was not rather (N/R)² ([KerasCV, pull request 1946](https://github.com/keras-team/keras-cv/pull/1946)). It is not, because only the keys become fewer, and the queries stay.
+# > - *Which dimension the linear layer reduces.* The number of *tokens* falls, and C stays. A reader looked for the Reshape in the code and found none ([SegFormer, issue 148](https://github.com/NVlabs/SegFormer/issues/148)): it is in the stride of the convolution.
+# > - *What is reduced.* Equation 2 (arXiv:2105.15203, eq. 2) speaks of K. The code reduces the map once, and makes keys and values from it. Between them is a LayerNorm, which the equation does not have.
+# > - *The border.* The released model does not pad the reduction, and neither do we, or its weights would give other answers. KerasHub pads it ("same", in the file above), so no token is lost there, and keys at the border are partly made of zeros.
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, eq. 1 and 2, Table 6. W. Wang and others, *Pyramid Vision Transformer*, [arXiv:2102.12122](https://arxiv.org/abs/2102.12122), and *PVT v2*, [arXiv:2106.13797](https://arxiv.org/abs/2106.13797). Z. Liu and others, *Swin Transformer*,
 # [arXiv:2103.14030](https://arxiv.org/abs/2103.14030). A. Katharopoulos and others, *Transformers are RNNs*, [arXiv:2006.16236](https://arxiv.org/abs/2006.16236). S. Wang and others, *Linformer*, [arXiv:2006.04768](https://arxiv.org/abs/2006.04768).
 #
-# **Next:** lesson 04. Attention with r = 1 does not know where a token is: shuffle the tokens, and it gives the same answers, shuffled. How SegFormer finds out without a position embedding.
+# **Next:** lesson 04. Attention with r = 1 does not know where a token is: shuffle the tokens, and it gives the same answers, shuffled. Lesson 04 asks how SegFormer finds out without a position embedding.

@@ -220,7 +220,7 @@ def attention_panel(
         *unseen(x, state, stage),
         Raster(x, TOP, *seen, heat_map(weights, SEQUENTIAL), map_=True),
         *marker(x, token, query),
-        Text(x, TOP + SIDE + 18, f"dark {low}, bright {high}; all alike would be {even}", 11),
+        Text(x, TOP + SIDE + 18, f"dark {low}, bright {high}; all alike: {even}", 11),
     ]
 
 

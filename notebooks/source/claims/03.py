@@ -4,10 +4,12 @@ from itertools import accumulate
 from operator import mul
 
 import torch
+from torch.nn import functional as F
 
 from notebooks.source.claims.shared import b0, unreduced_stage_1
-from segformer_edu import SegFormerConfig, SpatialReductionAttention
+from segformer_edu import OverlapPatchEmbedding, SegFormerConfig, SpatialReductionAttention
 from segformer_edu.analysis import Cost, cost
+from segformer_edu.data.photos import normalize, sample_photo
 
 
 def keys_per_stage() -> str:
@@ -89,6 +91,16 @@ def seen_directions() -> str:
 
 def blind_directions() -> str:
     return f"{_window()[1] - _seen_directions():,}"
+
+
+def kept_by_the_best() -> str:
+    """Of how the windows of the photograph vary, in the tokens of an untrained stage 1."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)  # the lesson's weights
+        maps = OverlapPatchEmbedding(3, 32, 7, 4)(normalize(sample_photo("astronaut")))
+    windows = F.unfold(maps.permute(0, 3, 1, 2), 8, stride=2)[0].T.double()
+    held = torch.linalg.eigvalsh(windows.T.cov()).flip(0)  # the variance along each direction
+    return f"{held[: _seen_directions()].sum() / held.sum():.0%}"
 
 
 def seen_31() -> str:
