@@ -81,7 +81,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the blue frame with the windows.* The frame is one query, four pixels wide, and the whole photograph has {{stage_1_tokens}} of them in stage 1, whatever r is. What gets coarser from left to right is what they can look at: on the right both eyes share one window.
+# *Compare the blue frame with the windows.* The frame is one query, drawn as the 4×4 pixels that it stands for, and the whole photograph has {{stage_1_tokens}} of them in stage 1, whatever r is. What gets coarser from left to right is what they can look at: on the right both eyes share one window.
 #
 # ## 2 · Which tokens are merged, and how?
 #
@@ -181,7 +181,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the blue frame.* There are {{keys_per_stage}} keys in every stage, because the stride of the map times r is {{stride_times_r}} in all four, and so a window is always {{stride_times_r}} pixels wide. A token of stage 1, four pixels wide, and one of stage 4 look at the same 16×16 grid. What changes is who asks, and not what there is to see.
+# *Follow the blue frame.* There are {{keys_per_stage}} keys in every stage, because the stride of the map times r is {{stride_times_r}} in all four, and so a window is always {{stride_times_r}} pixels wide. A token of stage 1 and one of stage 4 look at the same 16×16 grid. What changes is who asks, and not what there is to see.
 #
 # That is why the **last stage has r = 1**: its tokens are {{stride_times_r}} pixels apart already, so nothing is left to merge.
 #
@@ -204,7 +204,7 @@ for side in (512, 1024, 2048):
 compare(prediction, round(work[1024] / work[512]))
 
 # %% [markdown]
-# They grow sixteen times, as without a reduction. A constant R divides the bill, but it leaves the law as it is: **N²/64 is still N²**. At 512×512 the two products are a third of the encoder's work, and on a photograph four times as wide they are {{products_at_2048}} of it.
+# They grow sixteen times, as without a reduction. A constant R divides the bill, but it leaves the law as it is: **N²/64 is still N²**. At 512×512 the two products are a third of the encoder's work, and on a photograph of 2048×2048 they are {{products_at_2048}} of it.
 #
 # ### What if somebody writes R for r? · *further*
 #
@@ -323,11 +323,11 @@ before, after = (each.encoder_multiply_adds / 1e9 for each in (full, reduced))
 print(f"encoder: {before:.2f} G → {after:.2f} G")
 
 # %% [markdown]
-# In stage 1, because that is where the tokens are: {{saved_in_stage_1}} of the savings are there. The encoder becomes {{encoder_factor}} times cheaper.
+# They save most in stage 1, where most of the tokens are: {{saved_in_stage_1}} of the savings are there. The encoder becomes {{encoder_factor}} times cheaper.
 #
 # ### And in seconds? · *further*
 #
-# Multiply-adds are a promise, so we measure. Here is one attention layer on the tokens of the photograph, on one thread, the best of three runs, in processor seconds. Multiply-adds say that r = 8 takes {{layer_factor}} times less than r = 1.
+# Multiply-adds are a promise, so we measure. Here is one attention layer on the tokens of the photograph, on one thread, the best of three runs, in processor seconds. By multiply-adds, r = 8 is {{layer_factor}} times less work than r = 1.
 
 # %%
 import time
@@ -395,13 +395,13 @@ print(f"its key changes by {(reduction(changed) - reduction(x)).abs().max():.3f}
 # %% [markdown]
 # The window is another one, and its key is the same. Such changes exist for any weights, trained or not: of {{window_numbers}} directions in which a window can change, {{blind_directions}} are invisible to its key. The matrix lets 32 through, and the LayerNorm after it hides two of those, the level and the scale of the 32 numbers. Training chooses which {{seen_directions}} are seen.
 #
-# That sounds worse than it is, because neighbouring tokens resemble each other: in this photograph the {{seen_directions}} best directions hold {{kept_by_the_best}} of all that varies between windows. Whether training finds such directions, or others that serve the task better, we have not measured.
+# That sounds worse than it is, because neighbouring tokens resemble each other: in this photograph, in our untrained tokens, the {{seen_directions}} best directions hold {{kept_by_the_best}} of all that varies between windows. Whether training finds such directions, or others that serve the task better, we have not measured.
 #
 # The detail is not lost to the *network* either. Each of the 64 tokens still asks its own question, and its own numbers travel on beside attention (lesson 06). It is lost to *all others*: from this attention they learn about the window only its key, and the value made of the same 32 numbers. (Readers ask whether small things get lost here: [SegFormer, issue 132](https://github.com/NVlabs/SegFormer/issues/132).)
 #
 # ### Where does a query look, then? · *further*
 #
-# We let the tokens speak for themselves, as in lesson 02. The query is a token of the suit, and each key is the mean of its window. Nothing is learned. (The mean is one of the maps that the strided convolution can become, with 1/r² for the same channel and 0 for all others. PVT v2 offers it in place of the learned one, and we have not measured which trains better.) Only r changes. What will disappear first: the suit, or its edges?
+# We let the tokens speak for themselves, as in lesson 02. The query is a token of the suit, and each key is the mean of its window. Nothing is learned. (The mean is one of the maps that the strided convolution can become, with 1/r² for the same channel and 0 for all others. PVT v2 pools by means, as section 8 says. We have not measured which trains better.) Only r changes. What will disappear first: the suit, or its edges?
 
 # %%
 row, column = 84, 36
@@ -427,7 +427,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow an outline from left to right.* At r = 8 the query still knows where the suit is, to within the {{stride_times_r}} pixels of a window. At r = 16 its *own* window is dark, because it holds a large piece of the emblem, and the mean of both is like neither. *Which pixels* are suit it has to learn from elsewhere: from its own token, which is four pixels wide. So the **context is coarse, and the position fine**. (Try another query: change `row` and `column`.)
+# *Follow an outline from left to right.* At r = 8 the query still knows where the suit is, to within the {{stride_times_r}} pixels of a window. At r = 16 its *own* window is dark, because it holds a large piece of the emblem, and the mean of both is like neither. *Which pixels* are suit it has to learn from elsewhere: from its own token, which stands for 4×4 pixels. So the **context is coarse, and the position fine**. (Try another query: change `row` and `column`.)
 #
 # The class gives you such maps for any query: `weights` has the axes (image, head, row and column of the query, row and column of the key). The widget below draws them for an untrained model.
 
@@ -485,7 +485,7 @@ plots.show(
 #
 # Three things soften this. The grey tokens still *ask*, and get answers. The convolution in Mix-FFN lets a token hear its neighbours, one step a block (lesson 04). And later stages, whose maps have other sizes, may see what this one did not. How much accuracy it costs, we have not measured. (One could crop photographs by a few pixels, and compare a trained model's answers at the right edge.)
 #
-# The remedy is to **resize or pad the photograph to a multiple of 32**, because then every stage sees everything. In a U-Net a side that does not fit is an error; here it only costs keys. (Below {{smallest_side}} pixels stage 1 has no key at all, and the model refuses the photograph.)
+# The remedy is to **resize or pad the photograph to a multiple of 32**, because then every stage sees everything. In many U-Nets a side that does not fit is an error; here it only costs keys. (Below {{smallest_side}} pixels stage 1 has no key at all, and the model refuses the photograph.)
 #
 # ### Are there other sides that lose nothing? · *further*
 
@@ -575,7 +575,7 @@ widgets.SpatialReduction()
 #
 # ## Break it
 #
-# This is how a published library prepares the tokens for the reduction, put into PyTorch by us. It is the `SegFormerMultiheadAttention` of KerasHub, and of KerasCV before it ([mit_layers.py at commit adce690](https://github.com/keras-team/keras-hub/blob/adce69008f8bb66f2204869cd31aefce6ea7b775/keras_hub/src/models/mit/mit_layers.py)). The tokens arrive as a list, are put into the shape of a map, reduced,
+# This is how a published library prepares the tokens for the reduction (the PyTorch is ours). It is the `SegFormerMultiheadAttention` of KerasHub, and of KerasCV before it ([mit_layers.py at commit adce690](https://github.com/keras-team/keras-hub/blob/adce69008f8bb66f2204869cd31aefce6ea7b775/keras_hub/src/models/mit/mit_layers.py)). The tokens arrive as a list, are put into the shape of a map, reduced,
 # and put back into a list. Below it stands what it should be.
 
 

@@ -13,7 +13,7 @@
 # - read position out of features with a linear probe;
 # - and, in the sections marked *further*, avoid the trap that photographs set for a probe, and say what happens to a learned position embedding at another size, and what CvT does instead.
 #
-# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip those, or keep them for a second sitting: no core section needs them, and only Exercise 04.5 does. **You need** lessons 01 to 03. No GPU.
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*, or keep it for a second sitting: no core section needs it, and only Exercise 04.5 does. **You need** lessons 01 to 03. No GPU.
 
 # %%
 import math
@@ -50,7 +50,7 @@ b0 = SegFormerConfig.named("b0")
 # %% [markdown]
 # ## 1 · Does attention know where a token is?
 #
-# We ask it. As in ViT, the photograph is cut into 16×16 tiles of 32×32 pixels, and each tile becomes a token. Then we put the tiles into another order, and compare the answers.
+# As in ViT, the photograph is cut into 16×16 tiles of 32×32 pixels, and each tile becomes a token. Then we put the tiles into another order, and compare the answers.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -76,7 +76,7 @@ plots.show(
 )
 
 # %% [markdown]
-# **Predict.** Both pictures go through the same attention layer. What are the answers for the right one?
+# **Predict.** Both pictures go through the same attention layer. What are the answers for the shuffled one?
 
 # %%
 prediction = ...  # "the same answers, shuffled" or "other answers"
@@ -129,7 +129,7 @@ print("… in float64, kept as float32:", torch.equal(everything.float(), exact[
 #
 # We read it from the inside. The first "MLP" is *one* Linear, which widens a token from C to 4C channels. The convolution combines the token with its eight neighbours. GELU is a smooth relative of ReLU: it keeps large positive numbers, turns very negative ones into nearly zero, and bends gently between. The second "MLP" is one Linear again, and narrows the token to C channels. The sum with x_in is the skip connection, which the block adds (lessons 05 and 06).
 #
-# The convolution is **depthwise**: each channel has a 3×3 kernel of its own, and sees no other channel. Mixing the channels can be left to the Linears, and that saves a lot. (The paper does not compare other places for the convolution. Here the token is widest, so there are 4C kernels.) Stage 1 of B0 has C = 32, so 4C is {{stage_1_hidden}}. Here is what a plain convolution on so many channels would hold, and what the depthwise one holds.
+# The convolution is **depthwise**: each channel has a 3×3 kernel of its own, and sees no other channel. Mixing the channels can be left to the Linears, and that saves a lot. (The paper does not compare other places for the convolution. Here the token is widest, so there are 4C kernels.) Stage 1 of B0 has C = 32, so 4C is {{stage_1_hidden}}. We compare a plain convolution on so many channels with the depthwise one.
 
 # %%
 for name, groups in {"plain": 1, "depthwise": 128}.items():
@@ -208,7 +208,7 @@ for halo in (0, 1):
     print(f"halo {halo}: what the whole map gives: {same}")
 
 # %% [markdown]
-# The package works in strips in evaluation only. In training it takes the whole map, because the gradient needs all of it anyway. It does so too where the padding is not zeros, because a convolution that pads in a circle (section 3) would find the wrong rows at the ends of a strip. A compiled or exported model has no strips either.
+# The package works in strips in evaluation only. In training it takes the whole map, because the gradient needs all of it anyway. It also does so where the padding is not zeros, because a convolution that pads in a circle (section 3) would find the wrong rows at the ends of a strip. A compiled or exported model has no strips either.
 #
 # ### Build it
 #
@@ -338,7 +338,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the crosses.* These tokens do not differ from the middle one by anything that float64 can hold. They are not *nearly* the same, but the same. Position moves inward by **one token a block**, and attention does not speed it up. The reason is that two tokens inside are alike, so they ask the same question of the same keys, and get the same answer. Attention brings word of the border to
+# *Look at the crosses.* These tokens do not differ from the middle one by anything that float64 can hold. They are not *nearly* the same, but the same. Position moves inward by **one token a block**, and attention does not speed it up. Two tokens inside are alike, so they ask the same question of the same keys, and get the same answer. Attention brings word of the border to
 # everybody, but it is *the same word*, which tells no one apart. (On a photograph tokens differ to begin with, so attention may pass on what it finds. The flat map shows what the border does by itself.)
 #
 # Position also *fades*: in this untrained stack each ring is ten to some hundred times fainter than the one outside it.
@@ -410,7 +410,7 @@ for name, network in {"B0, untrained": encoder, "nano, trained": trained}.items(
     print("from the bottom", *(bottom for _, bottom in reach))
 
 # %% [markdown]
-# The four numbers are the four stages. At stage 4, where the stride is 32, the border is known {{b0_pixels_from_the_top}} pixels down from the top and {{b0_pixels_from_the_bottom}} up from the bottom (left and right likewise). In the middle of the picture neither network knows where it is. Training cannot change that on a flat picture, because the reach follows from kernels and padding alone. (B5 has 40 blocks in stage 3, whose map is 32×32. There the equations do bring the word to the middle, but each ring makes it fainter.)
+# The four numbers are the four stages. At stage 4, where the stride is 32, the border is known {{b0_pixels_from_the_top}} pixels down from the top and {{b0_pixels_from_the_bottom}} up from the bottom (left and right likewise). In the middle of the picture no token knows where it is. Training cannot extend the reach on a flat picture, because it follows from kernels and padding alone. (B5 has 40 blocks in stage 3, whose map is 32×32. There the equations do bring the word to the middle, but each ring makes it fainter.)
 #
 # Why less from the bottom? The patches of lesson 01 start *outside* the picture at the top and at the left. Where the side is a multiple of the stride, the last patch ends *inside* it. So no patch embedding ever reads the zeros at the bottom and at the right, and only Mix-FFN does.
 #
@@ -528,7 +528,7 @@ for name, network in networks.items():
         print(f"{name:<9} {mode:<8}", *(f"{rows:>8.2f} {columns:>5.2f}" for rows, columns in read))
 
 # %% [markdown]
-# With zeros the probe reads even the columns of the trained network. With circular padding {{columns_circular}} is left ({{columns_circular_range}} on three other sets of scenes), which is more than the `0.1` that we called readable above. It comes from the content. Under circular padding the tokens of a rolled scene are the same tokens, rolled, and there the probe can no longer tell the column. (We have not looked which part.) With
+# With zeros the probe reads even the columns of the trained network. With circular padding {{columns_circular}} is left ({{columns_circular_range}} on three other sets of scenes), which is more than the `0.1` that we called readable above. It comes from the content (we have not looked which part). Under circular padding the tokens of a rolled scene are the same tokens, rolled, and there the probe can no longer tell the column. With
 # zeros it still can, so what it reads is the border. Rows are read well with either padding, because of sky and road.
 #
 # So this network *carries the border's word along* to its last stage, where our probe does not find it in the untrained one. It is one model, and circular padding is not what it was trained with. To be sure, one would train several with each.
@@ -681,9 +681,9 @@ plots.show(
 #
 # Which of the two is right? That depends on *why* there are more tokens. If the picture shows *more*, as when a network trained on crops is given the whole photograph, things keep their size in pixels, and tokens are the right measure. If it shows the same scene *finer*, things grow with it, and a fraction of the picture would be right (but for every other layer, too, the content has grown). So say which of the two you test.
 #
-# The paper tests the first, and finds the same direction: on Cityscapes, seen through windows of 768×768 and then whole at 1024×2048, mIoU falls from 77.3 to 74.0 with a position embedding, and from 80.5 to 79.8 with Mix-FFN (arXiv:2105.15203, Table 1c).
+# The paper tests the first, and agrees: on Cityscapes, seen through windows of 768×768 and then whole at 1024×2048, mIoU falls from 77.3 to 74.0 with a position embedding, and from 80.5 to 79.8 with Mix-FFN (arXiv:2105.15203, Table 1c).
 #
-# In our two networks nothing overlaps, since a token is one colour. So the *table* is enough to fail at a new size. (Overlap has effects of its own: lesson 01.)
+# In our two networks nothing overlaps, since a token is one colour. So the *table* is enough to fail at a new size.
 #
 # ## Play
 #
@@ -843,11 +843,11 @@ check("04.6", probe_places)
 # - The convolution says *next to whom*. Its zero padding says *where*, and other paddings say nothing on a flat map.
 # - Position comes in from the border, one token a block for a 3×3 kernel, and fades. Attention alone does not carry it further on a flat map.
 # - A linear probe reads it, from untrained features of flat images.
-# - On scenes the content gives the row away, so compare with circular padding, and with no network. In the trained nano, zeros let position be read on scenes too (section 7).
-# - The patch embeddings pad too (section 6), and CvT's projections work for the same reasons (section 8).
-# - A resized embedding measures in fractions of the picture, a convolution in tokens.
+# - On scenes the content gives the row away, so compare with circular padding, and with no network. In the trained nano, zeros let position be read on scenes too (section 7, *further*).
+# - The patch embeddings pad too (section 6, *further*), and CvT's projections work for the same reasons (8, *further*).
+# - A resized embedding measures in fractions of the picture, a convolution in tokens (9, *further*).
 #
-# **Can you answer without scrolling up?**
+# **Can you answer without scrolling up?** (1, 4 and 5 ask about *further* sections.)
 #
 # 1. Which bits of attention's answers may change under a shuffle of all tokens, and why?
 # 2. Mix-FFN with circular padding: is it blind to a shuffle, and to a roll?
