@@ -116,14 +116,24 @@ def border_reach(tokens: np.ndarray) -> tuple[int, int]:
     return int(differs.argmin()), int(differs[::-1].argmin())
 
 
-def kinds(tokens: Tensor) -> np.ndarray:
-    """Which tokens of a map are alike to four digits: equal ones have the same number, from 1 on.
+def kinds(tokens: Tensor, tolerance: float = 1e-5) -> np.ndarray:
+    """Which tokens of a map are alike: those of a kind have its number, from 1 on as they come.
 
-    Shape: `(H, W, C)` → `(H, W)`.
+    Args:
+        tokens: `(H, W, C)`.
+        tolerance: by how much channels of tokens of a kind may differ.
+
+    Shape: → `(H, W)`.
     """
-    rounded = tokens.flatten(0, 1).mul(1e4).round()
-    which = rounded.unique(dim=0, return_inverse=True)[1]
-    return 1 + which.view(tokens.shape[:2]).numpy()
+    found: list[Tensor] = []
+    numbers = []
+    for token in tokens.flatten(0, 1):
+        distances = [(token - other).abs().max() for other in found]
+        number = next((n for n, far in enumerate(distances) if far <= tolerance), len(found))
+        if number == len(found):
+            found.append(token)
+        numbers.append(number + 1)
+    return np.reshape(numbers, tokens.shape[:2])
 
 
 @cache
