@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from experiments.stochastic_depth import machine, spread
 from segformer_edu import SegFormerConfig
-from segformer_edu.analysis import cost
+from segformer_edu.analysis import columns, cost
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.training import Settings, evaluate, scores, train
 from segformer_edu.training.pictures import VALIDATION_SEED, CachedDataset
@@ -34,24 +34,15 @@ PYRAMID = SegFormerConfig.named("nano", depths=(1, 1, 1, 1))
 
 def column(stride: int, reduction_ratio: int, width: int) -> SegFormerConfig:
     """Four equal blocks in one stage: one map size from the first block to the last."""
-    patch_size = 7 if stride == 4 else stride + 1  # odd, so that H/stride tokens are left
-    one_stage = {
-        "embed_dims": (width,),
-        "depths": (4,),
-        "num_heads": (2,),
-        "reduction_ratios": (reduction_ratio,),
-        "mlp_ratios": (4,),
-        "patch_sizes": (patch_size,),
-        "strides": (stride,),
-    }
-    return SegFormerConfig(**COMMON, **one_stage)
+    one_stage = columns.column(stride, reduction_ratio, width, depth=4)
+    return one_stage.replace(num_heads=(2,), **COMMON)
 
 
 def widest(stride: int, reduction_ratio: int) -> SegFormerConfig:
     """The widest column that costs no more multiply-adds than the pyramid, decoder included."""
     budget = cost(PYRAMID, (SIDE, SIDE)).multiply_adds
-    columns = (column(stride, reduction_ratio, width) for width in range(200, 0, -2))
-    return next(each for each in columns if cost(each, (SIDE, SIDE)).multiply_adds <= budget)
+    candidates = (column(stride, reduction_ratio, width) for width in range(200, 0, -2))
+    return next(each for each in candidates if cost(each, (SIDE, SIDE)).multiply_adds <= budget)
 
 
 NETWORKS = {

@@ -229,6 +229,44 @@ def feature_maps(maps: Sequence[np.ndarray], finding: str = "", channels: int = 
     return figure
 
 
+@styled
+def maps_beside(
+    photo: np.ndarray, maps: Sequence[np.ndarray], finding: str = "", channels: int = 4
+) -> Figure:
+    """The channels of each stage that vary most, one row per stage, beside the photograph.
+
+    Each channel is drawn on its own scale, from its least value to its greatest.
+
+    Args:
+        photo: `(H, W, 3)` uint8.
+        maps: for each stage a `(C, h, w)` array, the finest first.
+        finding: the title.
+        channels: how many channels to draw, those that vary most over the picture.
+
+    Raises:
+        ValueError: arrays of other shapes, or no maps.
+    """
+    check_photo(photo)
+    check_stages(maps)
+    cell = WIDTH / (channels + 1.2) * photo.shape[0] / photo.shape[1]  # inches
+    figure = new_figure(len(maps) * (cell + 0.2) + 0.3, finding)
+    axes = figure.subplots(len(maps), channels + 1)
+    for ax in axes[:, 0]:
+        ax.axis("off")
+    axes[0, 0].imshow(photo, interpolation="antialiased")
+    axes[0, 0].set_title("photograph")
+    scale = axes[1, 0].inset_axes((0.05, 0.6, 0.9, 0.1))
+    scale.imshow(np.linspace(0, 1, 256)[None], extent=(0, 1, 0, 1), aspect="auto")
+    scale.set_xticks((0, 1), ("least", "greatest"))
+    scale.set(yticks=[], title="in its channel")
+    for stage, (row, stage_map) in enumerate(zip(axes[:, 1:], maps, strict=True), start=1):
+        row[0].set_ylabel("stage {}: {} × {}".format(stage, *stage_map.shape[1:]))
+        for ax, channel in zip(row, liveliest(stage_map, channels), strict=True):
+            ax.imshow(stage_map[channel])
+            ax.set(xticks=[], yticks=[], title=f"channel {channel}")
+    return figure
+
+
 def liveliest(stage_map: np.ndarray, count: int) -> np.ndarray:
     """The channels that vary most over the picture, in their own order."""
     spread = stage_map.std(axis=(1, 2))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from segformer_edu import plots
@@ -9,6 +10,7 @@ from segformer_edu.data.photos import sample_photo
 from segformer_edu.plots.maps import liveliest, signed_colors
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+KEY = "in its channel"
 MAPS = [np.arange(12.0).reshape(3, 4), np.eye(3)]
 
 
@@ -99,6 +101,20 @@ def test_feature_maps_draws_the_channels_that_vary_most():
     assert [text.get_text() for text in beside] == ["stage 2\n4 × 6 tokens\n3 channels"]
 
 
+def test_maps_stand_beside_their_photograph_a_row_for_each_stage():
+    fine = np.random.default_rng(0).random((6, 8, 12))
+    fine[[1, 4]] *= 10
+    figure = plots.maps_beside(PHOTO, [fine, fine[:3, ::2, ::2]], "Found", channels=2)
+    titled = {ax.get_title(loc="left"): ax for ax in figure.axes}
+    assert np.array_equal(titled["photograph"].images[0].get_array(), PHOTO)
+    rows = [ax for ax in figure.axes if ax.get_ylabel()]
+    assert [ax.get_ylabel() for ax in rows] == ["stage 1: 8 × 12", "stage 2: 4 × 6"]
+    assert np.array_equal(rows[0].images[0].get_array(), fine[1])
+    assert np.array_equal(titled["channel 4"].images[0].get_array(), fine[4])
+    (bar,) = [ax for ax in figure.axes[0].figure.findobj(Axes) if ax.get_title(loc="left") == KEY]
+    assert [label.get_text() for label in bar.get_xticklabels()] == ["least", "greatest"]
+
+
 def test_each_row_is_drawn_as_its_map_with_a_frame_around_its_query():
     maps = np.random.default_rng(0).random((2, 6, 8))
     queries = [(1, 2), (4, 7)]
@@ -162,6 +178,7 @@ def test_colours_are_for_and_against():
         (lambda: plots.deviations([np.array([[-1.0, 1.0]])], [""]), "at least 0"),
         (lambda: plots.probed_places([np.ones((2, 2, 3))], [""]), r"give \(H, W, 2\)"),
         (lambda: plots.feature_maps([]), r"\(C, H, W\)"),
+        (lambda: plots.maps_beside(PHOTO, []), r"\(C, H, W\)"),
         (lambda: plots.feature_maps([np.ones((4, 4))]), r"\(C, H, W\)"),
         (lambda: plots.feature_maps([np.ones((1, 3, 4, 4))]), r"\(C, H, W\)"),
         (lambda: plots.attention_rows(PHOTO, np.ones((6, 8)), [(0, 0)], ["a"]), "maps of shape"),

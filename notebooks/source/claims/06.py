@@ -10,8 +10,10 @@ from experiments import hierarchy
 from notebooks.source.claims.shared import b0
 from segformer_edu import SegFormer, SegFormerConfig
 from segformer_edu.analysis import cost
+from segformer_edu.analysis.columns import column
+from segformer_edu.analysis.grids import through_a_grid
 from segformer_edu.data.photos import normalize
-from segformer_edu.data.scenes import scene
+from segformer_edu.data.scenes import CLASSES, Scenes, scene
 from segformer_edu.widgets.encoder import State as PyramidState
 
 
@@ -27,17 +29,21 @@ def flops_gap() -> str:
 
 
 def one_channel_products() -> str:
-    column = SegFormerConfig(
-        embed_dims=(1,),
-        depths=(8,),
-        num_heads=(1,),
-        reduction_ratios=(1,),
-        mlp_ratios=(4,),
-        patch_sizes=(7,),
-        strides=(4,),
-    )
-    products = cost(column, (512, 512)).stages[0].multiply_adds_of.attention_matmuls
+    products = cost(column(4, 1, width=1), (512, 512)).stages[0].multiply_adds_of.attention_matmuls
     return f"{products / 1e9:.1f}"
+
+
+def poles_gone() -> str:
+    return str(sum(not (through_a_grid(each, 32) == POLE).any() for each in _with_poles()))
+
+
+def scenes_with_poles() -> str:
+    return str(len(_with_poles()))
+
+
+def b2_rates() -> str:
+    *others, last = (f"{x:.2g}" for x in SegFormerConfig.named("b2").stages[1].drop_path_rates)
+    return f"{', '.join(others)} and {last}"
 
 
 def stage_4_side() -> str:
@@ -51,18 +57,8 @@ def trial_steps() -> str:
 def column_factor() -> str:
     """What section 8's column costs over its pyramid, at 1024×1024."""
     pyramid = SegFormerConfig.named("nano", depths=(1, 1, 1, 1))
-    column = SegFormerConfig(
-        num_classes=8,
-        embed_dims=(18,),
-        depths=(4,),
-        num_heads=(1,),
-        reduction_ratios=(4,),
-        mlp_ratios=(4,),
-        patch_sizes=(7,),
-        strides=(4,),
-        decoder_dim=64,
-    )
-    dear, cheap = (cost(each, (1024, 1024)).multiply_adds for each in (column, pyramid))
+    fine = column(4, 4, width=18, depth=4).replace(num_classes=8, decoder_dim=64)
+    dear, cheap = (cost(each, (1024, 1024)).multiply_adds for each in (fine, pyramid))
     return f"{dear / cheap:.1f}"
 
 
@@ -98,6 +94,15 @@ def play_width() -> str:
 
 def b1_last_channels() -> str:
     return str(SegFormerConfig.named("b1").embed_dims[-1])
+
+
+POLE = CLASSES.index("pole")
+
+
+def _with_poles() -> list[torch.Tensor]:
+    scenes = Scenes(20, 128, seed=6)
+    labels = (torch.as_tensor(scenes.picture(index)[1]) for index in range(20))
+    return [each for each in labels if (each == POLE).any()]
 
 
 def _deepest_within_b1() -> SegFormerConfig:
