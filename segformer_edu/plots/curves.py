@@ -255,6 +255,7 @@ def bands(
     ax.set(xlabel=labels[0], ylabel=labels[1])
     if log:
         ax.set_yscale("log")
+        _write_plain_numbers(ax)
     else:
         ax.set_ylim(bottom=0)
     ax.legend()

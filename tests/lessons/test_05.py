@@ -21,7 +21,7 @@ from experiments.stochastic_depth import (
 )
 from segformer_edu import DropPath, SegFormer, SegFormerConfig, drop_rates, residual
 from segformer_edu.analysis import cost
-from segformer_edu.analysis.depth import surviving_blocks
+from segformer_edu.analysis.depth import first_gradients, gradient_at, surviving_blocks
 from tests.lessons.written import written_out
 
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/05_stochastic_depth.py"
@@ -35,10 +35,9 @@ def measured(network, what):
 
 @pytest.fixture(scope="module")
 def lesson():
-    images, labels, test_images, test_labels = digits()
+    _, _, test_images, test_labels = digits()
     names = {"torch": torch, "np": np, "nn": nn, "F": F}
     names |= {"DropPath": DropPath, "residual": residual}
-    names |= {"images": images, "labels": labels}
     names |= {"test_images": test_images, "test_labels": test_labels}
     return written_out(SOURCE, **names)
 
@@ -80,6 +79,17 @@ def test_the_masks_of_transformers_are_rounded_away():
         theirs = kind(0.001).train()
         assert theirs(ones.bfloat16()).unique().tolist() == [1, 2]
         assert (theirs(ones) == 0).any()
+
+
+def test_eval_switches_dropout_off_and_no_grad_does_not():
+    dropout, ones = nn.Dropout(0.5), torch.ones(1000)
+    with torch.no_grad():
+        assert (dropout(ones) == 0).any()
+    assert torch.equal(dropout.eval()(ones), ones)
+    assert (F.dropout(ones, 0.5) == 0).any()  # whatever mode a module is in
+    q = torch.ones(1, 64, 4)
+    dropped = F.scaled_dot_product_attention(q, q, q, dropout_p=0.5)
+    assert not torch.allclose(dropped, q)
 
 
 @pytest.mark.parametrize("q", [0.3, 0.7])
@@ -137,14 +147,15 @@ def test_droppath_drops_about_a_twentieth_of_the_blocks_work_least_in_b0_and_mos
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_before_training_the_gradient_grows_towards_block_1(lesson, seed):
+def test_before_training_the_gradient_grows_towards_block_1(seed):
+    images, labels = (x[:100] for x in digits()[:2])
     torch.manual_seed(seed)
     network = StochasticDepthResNet([1 - rate for rate in drop_rates(0.5, 54, "paper")])
-    full = lesson["gradients"](network, torch.ones(54))
+    full = first_gradients(network, images, labels, torch.ones(54))
     assert full[0] > 5 * full[-1]
     assert (full[:9].mean() > full[18:27].mean()) and (full[18:27].mean() > full[45:].mean())
     some = [torch.bernoulli(network.survival) for _ in range(8)]
-    drawn = sum(lesson["gradients"](network, gates) for gates in some) / sum(some)
+    drawn = sum(first_gradients(network, images, labels, gates) for gates in some) / sum(some)
     assert (drawn[:20] < full[:20]).all()
 
 
@@ -179,11 +190,11 @@ class TestWhatTheExperimentFound:
                 means.append(np.log(gradients[inside]).mean())
             assert means[1] < means[0]
 
-    def test_on_a_line_through_its_epochs_it_is_the_smaller_one_in_every_seed(self, lesson):
+    def test_on_a_line_through_its_epochs_it_is_the_smaller_one_in_every_seed(self):
         at_a_tenth = {}
         for name in (CONSTANT, STOCHASTIC):
             runs = zip(measured(name, "losses"), measured(name, "gradients"), strict=True)
-            at_a_tenth[name] = np.array([lesson["gradient_at"](0.1, *run) for run in runs])
+            at_a_tenth[name] = np.array([gradient_at(0.1, *run) for run in runs])
         assert (at_a_tenth[STOCHASTIC] < 0.9 * at_a_tenth[CONSTANT]).all()
 
     def test_it_saves_about_as_much_time_as_blocks(self):

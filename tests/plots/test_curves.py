@@ -80,6 +80,8 @@ def test_a_band_is_one_deviation_around_the_mean(log):
     at_zero = points[points[:, 0] == 0, 1]
     assert (at_zero.min(), at_zero.max()) == pytest.approx(edges)
     assert ax.get_yscale() == ("log" if log else "linear")
+    if log:
+        assert ax.yaxis.get_major_formatter()(10, 0) == "10"  # no power of ten
 
 
 def test_a_rolling_mean_is_the_mean_of_its_window():
