@@ -498,7 +498,7 @@ compare(prediction, round(sum(linspace), 1))
 #
 # The ramp runs through the whole network, over the borders of its stages. A block of SegFormer has *two* branches, attention and Mix-FFN (lesson 06 reads it line by line), and each has a gate of its own, of the same rate (one DropPath, which draws anew at each call). So B0 has sixteen gates for a sample, two of which never close, and {{b0_complete}} of the samples find all of them open.
 #
-# Which rate should you take? SegFormer takes `0.1` for all six sizes. ConvNeXt's authors tried 0.3 to 0.5 for ADE20K, and say that it depends on model and data ([ConvNeXt, issue 100](https://github.com/facebookresearch/ConvNeXt/issues/100)). Section 4 suggests less for a small model that does not overfit.
+# Which rate should you take? SegFormer takes `0.1` for all six sizes. ConvNeXt's authors tried 0.3 to 0.5 for ADE20K, and say that it depends on model and data ([ConvNeXt, issue 100](https://github.com/facebookresearch/ConvNeXt/issues/100)). Section 4 hints at less for a small model that does not overfit.
 #
 # ### What do the two rules look like? · *further*
 #

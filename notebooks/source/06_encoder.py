@@ -86,7 +86,7 @@ def gone_at(name):
 compare(prediction, {name: gone_at(name) for name in ("pole", "road")})
 
 # %% [markdown]
-# *Follow the lamp post from left to right, then the border of the road.* Large things come back from any grid. What is thinner than a token is outvoted by its neighbours, at least while shares do the voting.
+# *Follow the lamp post from left to right, then the border of the road.* Large things come back from any grid. What is much thinner than a token is outvoted by its neighbours, at least while shares do the voting.
 #
 # But a network may hand on any scores it likes, and other scores may do better than shares. So we also *fit* a score for each token and class to the true labels, through the same enlarging. Because one picture proves little, we take twenty scenes, and judge them by the intersection over union (IoU): of all pixels that have a class in truth or in the answer, the share that has it in both (lesson 08).
 
@@ -373,7 +373,7 @@ for name, printed in imagenet.items():
 #
 # ## 6 · Where are the parameters, and where is the work?
 #
-# A large model need not be a slow one. In a pyramid the two are far apart.
+# A large model need not be a slow one, because parameters and work need not be in the same place.
 #
 # **Predict.** Stage 1 of B0 has 64 times as many tokens as stage 4, and stage 4 has eight times as many channels. Which stage holds the most parameters? Which takes the most multiply-adds?
 
