@@ -776,7 +776,7 @@ check("06.6", encode)
 #
 # - *Expansion.* Table 6: 8, 8, 4, 4 for B0 to B4. Released code and weights: 4 everywhere. The ImageNet column of the appendix fits the former, Table 1 the latter (section 5).
 # - *Depth of stage 2 in B2 and B3.* Table 6 prints 3. Code, weights and both parameter columns have 4 (arXiv:2105.15203, Table 6; [PaddleSeg, issue 3322](https://github.com/PaddlePaddle/PaddleSeg/issues/3322)).
-# - *The norm at the end of a stage.* Figure 2 of the paper does not draw it, nor the norms in the blocks; the code has both. The *normalised* map goes on to the next stage, not only to the decoder. (Swin has such norms too, but only on the way out: its next stage reads the map without them.)
+# - *The norm at the end of a stage.* Figure 2 of the paper does not draw it, nor the norms in the blocks; the code has both. The *normalised* map goes on to the next stage, not only to the decoder. (Swin's backbones have such norms too, but only on the way out, [mmdetection, issue 7202](https://github.com/open-mmlab/mmdetection/issues/7202): the next stage reads the map without them.)
 # - *Figure 2* also draws one step of patch merging too many: the first stage already begins with one (arXiv:2105.15203, Figure 2).
 # - *Epsilon of the norms.* Released code: `1e-6` in blocks and stage ends, `1e-5` in patch embeddings and reductions (torch's default). transformers uses `1e-5` throughout, whatever `layer_norm_eps` in its config.json says. Our config has `block_norm_eps`.
 # - *"LayerNorm".* A name is not a norm: see Break it.
