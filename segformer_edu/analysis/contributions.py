@@ -14,15 +14,16 @@ from segformer_edu.segformer import SegFormer
 
 @torch.no_grad()
 def contributions(model: SegFormer, images: Tensor) -> Tensor:
-    """The logits in evaluation mode as a sum: one summand per stage, the last for all biases.
+    """The logits in evaluation mode as a sum: one summand per stage, the last for all constants.
 
-    What reaches the ReLU is a sum (`fused_parts`). At each pixel, the ReLU either passes a channel
-    or blocks it; with those decisions fixed, the classifier is linear and takes each summand alone.
-    Another picture has other decisions, so the summands explain these logits and predict no others.
+    What reaches the ReLU is a sum (`fused_parts`), in which each stage's part is counted from its
+    mean (`centred`). At each pixel, the ReLU either passes a channel or blocks it; with those
+    decisions fixed, the classifier is linear and takes each summand alone. Another picture has
+    other decisions, so the summands explain these logits and predict no others.
 
     Args:
         model: a SegFormer, not folded.
-        images: `(B, in_channels, H, W)`, as the model takes them.
+        images: `(B, in_channels, H, W)`, as the model takes them; the means are taken over them.
 
     Shape: → `(B, stages + 1, K, H_1, W_1)`; the sum over axis 1 is the logits, up to rounding.
 
@@ -34,7 +35,7 @@ def contributions(model: SegFormer, images: Tensor) -> Tensor:
     if not isinstance(decoder, AllMLPDecoder):
         raise ValueError("model is folded: give the model from which it was folded.")
     with evaluation(model):
-        parts = fused_parts(decoder, model.encoder(images))
+        parts = centred(fused_parts(decoder, model.encoder(images)))
     passed = parts.sum(1, keepdim=True) > 0  # (B, 1, D, H_1, W_1)
     weight = decoder.classifier.weight[:, :, 0, 0]  # (K, D)
     logits = torch.einsum("kd,bsdhw->bskhw", weight, parts * passed)
@@ -68,3 +69,20 @@ def fused_parts(decoder: AllMLPDecoder, maps: list[Tensor]) -> Tensor:
     ]
     parts.append(bias[:, None, None].expand_as(parts[0]))
     return torch.stack(parts, dim=1)
+
+
+def centred(parts: Tensor) -> Tensor:
+    """The same sum, each stage's part less its mean over images and pixels; the last holds those.
+
+    A constant can be moved from one summand to another, and no logit changes. So how much a stage
+    adds means something only once it is said from where it is counted. A stage that says the same
+    everywhere tells no two pixels apart; counted from its mean, it adds nothing.
+
+    Args:
+        parts: as `fused_parts` returns them.
+
+    Shape: `(B, stages + 1, D, H_1, W_1)` → the same.
+    """
+    stages, constants = parts[:, :-1], parts[:, -1:]
+    means = stages.mean(dim=(0, 3, 4), keepdim=True)  # (1, stages, D, 1, 1)
+    return torch.cat([stages - means, constants + means.sum(1, keepdim=True)], dim=1)

@@ -1,4 +1,7 @@
-"""Lesson 07's widget: which stage added what to one pixel's logit."""
+"""Lesson 07's widget: which stage added what to the lead of a class at one pixel.
+
+The lead of a class is its logit less the mean of all classes' logits there, which decides nothing.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +32,17 @@ from segformer_edu.widgets.picture import (
 )
 from segformer_edu.widgets.words import percent
 
-SEED, SCENES, SIZE = 707, (3, 4, 6, 10, 11, 23), 128  # among those of the lesson
+SEED, COUNT, SIZE = 707, 24, 128  # the scenes of the lesson
+SCENES = (3, 4, 6, 10, 11, 23)  # those among them that can be chosen
 PERCENTS = tuple(range(0, 101, 4))
-PARTS = ("stage 1", "stage 2", "stage 3", "stage 4", "biases")
+PARTS = ("stage 1", "stage 2", "stage 3", "stage 4", "constants")
 SIDE, TOP, HEIGHT = 196, 62, 432  # of a panel, where the first row begins, of the whole picture
 BARS, ZERO, NUMBERS = 444, 652, 836  # where the bars' names, their zero and their numbers stand
 REACH = 128  # of the longest bar
 TASK = (
     "Find a pixel on which the stages disagree: stage 1 counts against the class that wins there, "
     "and the other stages outvote it. Then put the point on a pole. Which stage adds most to the "
-    "logit of “pole”, and does it still do so when you move one step away?"
+    "lead of “pole”, and does it still do so when you move one step away?"
 )
 
 
@@ -52,7 +56,7 @@ class State(Choices):
     across: int = choice("Point, from the left", PERCENTS, 92, percent)
 
 
-# The model's answers, computed once for each scene.
+# The model's answers, computed once.
 
 
 @cache
@@ -71,16 +75,25 @@ def photograph_file(number: int) -> bytes:
 
 
 @cache
+def all_summands() -> np.ndarray:
+    """What each part adds to each class's lead, everywhere: `(scenes, stages + 1, K, h, w)`.
+
+    Each part is counted from its mean over all scenes of the lesson.
+    """
+    images = torch.cat([normalize(photograph(number)) for number in range(COUNT)])
+    shares = contributions(model(), images)
+    return (shares - shares.mean(dim=2, keepdim=True)).numpy()
+
+
 def summands(number: int) -> np.ndarray:
-    """What each stage adds to each class's logit, everywhere: `(stages + 1, K, h, w)`."""
-    return contributions(model(), normalize(photograph(number)))[0].numpy()
+    return all_summands()[number]
 
 
 @cache
 def answer_file(number: int) -> bytes:
     """The scene, overlaid with the classes that the model predicts."""
-    logits = torch.from_numpy(summands(number).sum(0))[None]
-    labels = labels_from_logits(logits, (SIZE, SIZE))[0].numpy()
+    leads = torch.from_numpy(summands(number).sum(0))[None]  # the largest where the logit is
+    labels = labels_from_logits(leads, (SIZE, SIZE))[0].numpy()
     return jpeg(overlay(photograph(number), labels, 0.75))
 
 
@@ -103,7 +116,7 @@ def draw(state: State) -> Picture:
         Text(4, 20, finding(state, chosen, winner), 15, bold=True),
         *panel(4, TOP, "scene", photograph_file(state.scene), point, sums.shape),
         *panel(right, TOP, "the model's answer", answer_file(state.scene), point, sums.shape),
-        Text(BARS, 50, f"logit of “{CLASSES[state.label]}” here, part by part", bold=True),
+        Text(BARS, 50, f"lead of “{CLASSES[state.label]}” here, part by part", bold=True),
         *bars(chosen),
         *runners_up(state, total),
         *stage_maps(state, sums, point),
@@ -114,7 +127,7 @@ def draw(state: State) -> Picture:
 
 
 class Contributions(Explorer):
-    """Scene, class and point; the logit there as a sum over the stages, and the same everywhere."""
+    """Scene, class and point; the class's lead there as a sum over the stages, and everywhere."""
 
     first, draw, task = State(), staticmethod(draw), TASK
     slow = {photograph_file: ["scene"], answer_file: ["scene"]}
@@ -162,10 +175,10 @@ def bars(chosen: np.ndarray) -> list[Shape]:
 
 
 def runners_up(state: State, total: np.ndarray) -> list[Shape]:
-    """The classes with the largest logits here, in a line."""
+    """The classes with the largest leads here, in a line."""
     best = np.argsort(-total, kind="stable")[:3]
     line = ", ".join(f"{CLASSES[k]} {total[k]:+.1f}" for k in best)
-    return [Text(BARS, TOP + SIDE, f"largest logits here: {line}", 11)]
+    return [Text(BARS, TOP + SIDE, f"largest leads here: {line}", 11)]
 
 
 def stage_maps(state: State, sums: np.ndarray, point: tuple[int, int]) -> list[Shape]:
@@ -203,13 +216,13 @@ def description(state: State, here: np.ndarray) -> str:
     order = ", ".join(CLASSES[k] for k in np.argsort(-total, kind="stable")[:3])
     return (
         f"Scene {state.scene}, {state.down} % from the top and {state.across} % from the left: the "
-        f"logit of {CLASSES[state.label]} is {chosen.sum():+.2f}, the sum of {spoken}. The largest "
-        f"logits here are those of {order}. Five small maps show the same parts everywhere."
+        f"lead of {CLASSES[state.label]} is {chosen.sum():+.2f}, the sum of {spoken}. The largest "
+        f"leads here are those of {order}. Five small maps show the same parts everywhere."
     )
 
 
 def table(here: np.ndarray) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("class", *PARTS, "logit")]
+    rows: list[tuple[str, ...]] = [("class", *PARTS, "lead")]
     for name, parts in zip(CLASSES, here.T, strict=True):
         rows.append((name, *(f"{value:+.2f}" for value in parts), f"{parts.sum():+.2f}"))
     return rows

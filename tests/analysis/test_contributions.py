@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segformer_edu.analysis.contributions import contributions, fused_parts
+from segformer_edu.analysis.contributions import centred, contributions, fused_parts
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_stage_that_is_silent_adds_nothing_and_leaves_the_others_alone(
 def test_with_the_decisions_fixed_a_share_is_the_gradient_times_its_summand(small_model, images):
     """Independent of the masks in the code: torch differentiates the ReLU itself."""
     shares = contributions(small_model, images)
-    parts = fused_parts(small_model.decoder, small_model.encoder(images))
+    parts = centred(fused_parts(small_model.decoder, small_model.encoder(images)))
     with torch.enable_grad():
         fused = parts.sum(1).requires_grad_()
         logits = small_model.decoder.classifier(F.relu(fused))
@@ -64,6 +64,26 @@ def test_with_the_decisions_fixed_a_share_is_the_gradient_times_its_summand(smal
             (slope,) = torch.autograd.grad(logits[:, label].sum(), fused, retain_graph=True)
             expected = (parts[:, :4] * slope[:, None]).sum(2)
             torch.testing.assert_close(shares[:, :4, label], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_it_does_not_matter_where_a_constant_was_put():
+    parts, moved = torch.randn(2, 5, 6, 7, 9), torch.randn(4, 6, 1, 1)
+    elsewhere = parts.clone()
+    elsewhere[:, :4] += moved
+    elsewhere[:, 4] -= moved.sum(0)
+    torch.testing.assert_close(elsewhere.sum(1), parts.sum(1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(centred(elsewhere), centred(parts), rtol=1e-4, atol=1e-5)
+
+
+def test_a_stage_that_says_the_same_everywhere_adds_nothing_and_the_sum_stays():
+    parts = torch.randn(2, 5, 6, 7, 9)
+    parts[:, 1] = torch.randn(6, 1, 1)
+    found = centred(parts)
+    torch.testing.assert_close(found[:, 1], torch.zeros(2, 6, 7, 9), rtol=0, atol=1e-6)
+    torch.testing.assert_close(found.sum(1), parts.sum(1), rtol=1e-4, atol=1e-5)
+    taken = parts - found
+    assert taken.flatten(3).std(dim=3).max() < 1e-6  # one number for all pixels of an image,
+    torch.testing.assert_close(taken[0], taken[1], rtol=0, atol=1e-6)  # and for all images
 
 
 def test_a_model_in_training_is_looked_at_in_evaluation_and_stays_in_training(small_model, images):

@@ -1,4 +1,4 @@
-"""Lesson 07's widget: the bars are the model's own logits, taken apart."""
+"""Lesson 07's widget: the bars are the leads of the model's own logits, taken apart."""
 
 import sys
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from segformer_edu.analysis.contributions import contributions
 from segformer_edu.data.photos import normalize
-from segformer_edu.data.scenes import CLASSES
+from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.widgets import Contributions
 from segformer_edu.widgets.picture import Rectangle, Text, _font
 
@@ -16,22 +17,25 @@ State = module.State
 
 
 @pytest.mark.parametrize("scene", module.SCENES)
-def test_the_table_adds_up_to_the_models_logits(scene: int) -> None:
+def test_the_table_adds_up_to_how_far_the_models_logits_are_ahead_of_their_mean(
+    scene: int,
+) -> None:
     state = State(scene=scene, down=40, across=88)
     with torch.no_grad():
         logits = module.model()(normalize(module.photograph(scene)))[0]
+    leads = logits - logits.mean(0)
     row, column = 40 * 32 // 100, 88 * 32 // 100
     names, *rows = Contributions.picture_of(state).table
-    assert names == ("class", *module.PARTS, "logit")
+    assert names == ("class", *module.PARTS, "lead")
     assert tuple(row[0] for row in rows) == CLASSES
     for label, (_, *parts, total) in enumerate(rows):
-        assert float(total) == pytest.approx(logits[label, row, column].item(), abs=0.006)
+        assert float(total) == pytest.approx(leads[label, row, column].item(), abs=0.006)
         assert sum(map(float, parts)) == pytest.approx(float(total), abs=0.031)
 
 
 def test_the_title_names_the_largest_contribution_and_the_winner() -> None:
     here = np.zeros((5, 8))
-    here[2, 7], here[4, 7], here[1, 3] = -3, 9, 8  # the biases are no stage
+    here[2, 7], here[4, 7], here[1, 3] = -3, 9, 8  # the constants are no stage
     assert module.finding(State(label=7), here[:, 7], 3) == (
         "Stage 3 contributes most, against “pole”; road wins here."
     )
@@ -50,6 +54,15 @@ def test_bars_go_right_for_the_class_and_left_against_it() -> None:
     assert lengths == pytest.approx([1, -0.5, 0.25, -0.25, 0.5])
     written = [shape.text for shape in shapes if isinstance(shape, Text)]
     assert written[1::2] == ["+2.00", "-1.00", "+0.50", "+0.00", "-0.50", "+1.00"]
+
+
+def test_the_parts_are_those_of_the_lesson() -> None:
+    """Equal to what lesson 07 computes: one mean for all 24 scenes, not one for each."""
+    images = torch.stack([image for image, _ in Scenes(24, 128, seed=707)])
+    shares = contributions(module.model(), images)
+    leads = shares - shares.mean(dim=2, keepdim=True)
+    for scene in module.SCENES:
+        np.testing.assert_allclose(module.summands(scene), leads[scene], atol=1e-4)
 
 
 def test_the_marker_frames_the_pixel_of_the_logits() -> None:
