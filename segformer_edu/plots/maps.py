@@ -26,7 +26,7 @@ from segformer_edu.plots.style import (
     styled,
 )
 
-FAINTEST = 1e-3  # of a receptive field's strongest pixel: anything weaker is drawn black
+FAINTEST = 1e-4  # of a receptive field's strongest pixel: anything weaker is drawn black
 
 
 @styled
@@ -158,16 +158,21 @@ def _check_maps(maps: Sequence[np.ndarray], captions: Sequence[str]) -> None:
 
 @styled
 def receptive_fields(
-    rows: Mapping[str, Sequence[np.ndarray]], captions: Mapping[str, Sequence[str]], finding: str
+    rows: Mapping[str, Sequence[np.ndarray]],
+    captions: Mapping[str, Sequence[str]],
+    finding: str = "",
+    zoom: Sequence[int] = (),
 ) -> Figure:
     """Receptive fields, a row for each network and a column for each stage.
 
-    Colours are logarithmic, each panel's own: from a thousandth of its strongest pixel up.
+    Colours are logarithmic, each panel's own: from a ten-thousandth of its strongest pixel up.
 
     Args:
         rows: name → one `(H, W)` array per stage.
         captions: name → what stands above each panel of its row.
         finding: the title.
+        zoom: for the first columns the side, in pixels, of the middle that is drawn once more, as
+            over two fifths of the panel's width, in its upper left corner.
 
     Raises:
         ValueError: rows of different lengths, or captions that do not fit.
@@ -182,13 +187,30 @@ def receptive_fields(
     axes = figure.subplots(len(rows), count, squeeze=False)
     for row, (name, fields) in zip(axes, rows.items(), strict=True):
         for ax, field, caption in zip(row, fields, captions[name], strict=True):
-            strongest = float(field.max())
-            shown = np.clip(field, FAINTEST * strongest, None)
-            ax.imshow(shown, norm=LogNorm(FAINTEST * strongest, strongest))
+            _draw_field(ax, field)
             ax.set_title(caption, fontsize=8, loc="center")
-            ax.set(xticks=[], yticks=[])
+        for ax, field, side in zip(row, fields, zoom, strict=False):
+            _magnify_middle(ax, field, side)
         row[0].set_ylabel(name, fontsize=9)
     return figure
+
+
+def _draw_field(ax: Axes, field: np.ndarray) -> None:
+    strongest = float(field.max())
+    shown = np.clip(field, FAINTEST * strongest, None)
+    ax.imshow(shown, norm=LogNorm(FAINTEST * strongest, strongest))
+    ax.set(xticks=[], yticks=[])
+
+
+def _magnify_middle(ax: Axes, field: np.ndarray, side: int) -> None:
+    """Draw the middle of a field once more in the panel's corner, with lines that lead to it."""
+    height, width = field.shape
+    inset = ax.inset_axes((0.0, 0.6, 0.4, 0.4))
+    _draw_field(inset, field)
+    left, top = (width - side) / 2 - 0.5, (height - side) / 2 - 0.5
+    inset.set(xlim=(left, left + side), ylim=(top + side, top))
+    inset.spines[:].set(visible=True, color=PAPER)
+    ax.indicate_inset_zoom(inset, edgecolor=PAPER, alpha=1)
 
 
 @styled
@@ -368,9 +390,10 @@ def attention_over_keys(
 def contribution_maps(
     photo: np.ndarray, parts: np.ndarray, captions: Sequence[str], finding: str = ""
 ) -> Figure:
-    """What each stage adds to one class's logit, everywhere, beside the photograph.
+    """What each stage adds to the lead of one class, everywhere, after the photograph.
 
-    All maps share one scale: orange counts for the class, violet against it, white for neither.
+    The lead is the class's logit less the mean of all. Three panels stand in a row. All maps share
+    one scale: orange counts for the class, violet against it, white for neither.
 
     Args:
         photo: `(H, W, 3)` uint8.
@@ -384,16 +407,19 @@ def contribution_maps(
     check_photo(photo)
     if parts.ndim != 3 or len(parts) != len(captions):
         raise ValueError(f"parts of shape {parts.shape} and {len(captions)} captions: give (n, …).")
-    figure, first, others = _beside_photo(photo, len(parts), finding, room=WIDTH - 0.5)
+    rows = -(-(len(parts) + 1) // 3)
+    panel = (WIDTH - 1) / 3 * photo.shape[0] / photo.shape[1]  # inches it is high
+    figure = new_figure(rows * (panel + 0.3) + 0.4, finding)
+    first, *others = figure.subplots(rows, 3, squeeze=False).flat
+    for ax in (first, *others):
+        ax.axis("off")
     first.imshow(photo, interpolation="antialiased")
     first.set_title("scene", fontsize=9)
     limit = np.abs(parts).max()
-    for ax, part, caption in zip(others, parts, captions, strict=True):
+    for ax, part, caption in zip(others, parts, captions, strict=False):
         image = ax.imshow(part, cmap=DIVERGING, vmin=-limit, vmax=limit)
         ax.set_title(caption, fontsize=9)
-    bar = figure.colorbar(image, ax=others[-1], fraction=0.05)
-    bar.ax.tick_params(labelsize=7)
-    bar.set_label("added to the logit", fontsize=7)
+    figure.colorbar(image, ax=[first, *others], fraction=0.04, label="added to the lead")
     return figure
 
 
@@ -402,11 +428,9 @@ def signed_colors(values: np.ndarray, limit: float) -> np.ndarray:
     return matplotlib.colormaps[DIVERGING](0.5 + values / (2 * limit), bytes=True)[..., :3]
 
 
-def _beside_photo(
-    photo: np.ndarray, count: int, finding: str, room: float = WIDTH
-) -> tuple[Figure, Axes, list[Axes]]:
-    """A row of panels as wide as `room`: one for the photograph, and `count` for its maps."""
-    side = room / (count + 1)
+def _beside_photo(photo: np.ndarray, count: int, finding: str) -> tuple[Figure, Axes, list[Axes]]:
+    """A row of panels: one for the photograph, and `count` for its maps."""
+    side = WIDTH / (count + 1)
     figure = new_figure(side * photo.shape[0] / photo.shape[1] + 0.6, finding)
     first, *others = figure.subplots(1, count + 1)
     for ax in (first, *others):

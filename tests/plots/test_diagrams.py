@@ -47,14 +47,14 @@ def test_the_positions_are_those_of_torch(small, large, aligned):
 
 
 def test_each_line_leads_from_a_new_pixel_to_the_point_it_reads():
-    figure = plots.resized_rows([5, 6, 7, 8], 8)
+    figure = plots.resized_rows([0, 6, 7, 8], 8)
     for ax, aligned in zip(figure.axes, (False, True), strict=True):
         starts, ends = zip(*(line.get_xdata() for line in ax.lines), strict=True)
         assert list(starts) == [i + 0.5 for i in range(8)]
         np.testing.assert_allclose(ends, 2 * (sample_positions(4, 8, aligned) + 0.5))
         written = [text.get_text() for text in ax.texts]
-        assert written[:4] == ["5", "6", "7", "8"]
-        assert written[4] == "5.0" and written[-1] == "8.0"
+        assert written[:4] == ["0", "6", "7", "8"]
+        assert written[4] == "0.0" and written[-1] == "8.0"
     assert [ax.get_title(loc="left") for ax in figure.axes] == [
         "align_corners=False",
         "align_corners=True",

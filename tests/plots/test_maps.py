@@ -84,8 +84,19 @@ def test_fields_keep_their_places_and_captions():
         (3, 2),
         (2, 3),
     ]
-    assert shown[0].min() == 1e-3  # drawn as dark as can be
+    assert shown[0].min() == 1e-4  # drawn as dark as can be
     assert [figure.axes[i].get_ylabel() for i in (0, 2)] == ["one", "two"]
+
+
+def test_the_middle_of_the_first_columns_is_drawn_once_more():
+    field = np.ones((8, 8))
+    field[4, 4] = 2
+    figure = plots.receptive_fields({"one": [field] * 2}, {"one": ["a", "b"]}, zoom=(4,))
+    first, second = figure.axes
+    (inset,) = first.child_axes[:1]
+    assert inset.get_xlim() == (1.5, 5.5) and inset.get_ylim() == (5.5, 1.5)  # pixels 2 to 5
+    assert np.array_equal(inset.images[0].get_array(), field)
+    assert not second.child_axes
 
 
 def test_feature_maps_draws_the_channels_that_vary_most():
@@ -158,8 +169,19 @@ def test_maps_share_one_scale_with_zero_in_its_middle():
     parts = np.zeros((2, 3, 3))
     parts[0, 0, 0], parts[1, 2, 2] = 2, -5
     figure = plots.contribution_maps(PHOTO, parts, ["stage 1", "stage 2"])
-    limits = [ax.images[0].get_clim() for ax in figure.axes[1:3]]
+    scene, *panels = figure.axes
+    limits = [ax.images[0].get_clim() for ax in panels[:2]]
     assert limits == [(-5, 5)] * 2
+    assert [ax.get_title(loc="left") for ax in panels[:2]] == ["stage 1", "stage 2"]
+    assert np.array_equal(scene.images[0].get_array(), PHOTO)
+
+
+def test_six_panels_stand_in_two_rows():
+    figure = plots.contribution_maps(PHOTO, np.ones((5, 3, 3)), list("abcde"))
+    places = [ax.get_subplotspec() for ax in figure.axes[:6]]
+    assert [(at.rowspan.start, at.colspan.start) for at in places] == [
+        (row, column) for row in range(2) for column in range(3)
+    ]
 
 
 def test_colours_are_for_and_against():
