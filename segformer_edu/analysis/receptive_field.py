@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from segformer_edu.config import SegFormerConfig
+from segformer_edu.encoder import EncoderBlock, MixTransformer
 
 
 def receptive_field(
@@ -58,3 +61,43 @@ def area(field: Tensor, share: float = 0.9) -> float:
     strongest_first = field.flatten().double().sort(descending=True).values
     held = strongest_first.cumsum(0) / strongest_first.sum()
     return (1 + int((held < share * (1 - 1e-6)).sum())) / field.numel()
+
+
+class Mixing3x3(nn.Module):
+    """What a conv net has where a Transformer has attention: `(B, H, W, C)` → the same."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim, self.reduction_ratio = dim, 1  # as the block that it stands in wants to know
+        self.convolution = nn.Conv2d(dim, dim, kernel_size=3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convolution(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def conv_twin(config: SegFormerConfig) -> MixTransformer:
+    """An untrained encoder in evaluation mode, with a 3×3 convolution for every attention."""
+    twin = MixTransformer(config).eval()
+    for block in twin.modules():
+        if isinstance(block, EncoderBlock):
+            block.register_module("attention", Mixing3x3(block.attention.dim))
+    return twin
+
+
+def stage_fields(
+    encoders: Mapping[str, Callable[[Tensor], list[Tensor]]],
+    images: Tensor,
+    generator: torch.Generator,
+) -> dict[str, list[Tensor]]:
+    """The receptive field of the middle token of every stage, for each encoder by its name."""
+    return {
+        name: [
+            receptive_field(_map_of(encoder, stage), images, generator)
+            for stage in range(len(encoder(images)))
+        ]
+        for name, encoder in encoders.items()
+    }
+
+
+def _map_of(encoder: Callable[[Tensor], list[Tensor]], stage: int) -> Callable[[Tensor], Tensor]:
+    return lambda images: encoder(images)[stage]

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from segformer_edu.analysis.receptive_field import area, receptive_field
+from segformer_edu import MixTransformer, SegFormerConfig
+from segformer_edu.analysis.receptive_field import area, conv_twin, receptive_field, stage_fields
 
 
 @pytest.fixture
@@ -87,3 +88,28 @@ def test_an_impossible_share_is_refused(share):
 def test_a_token_without_a_field_is_refused(generator, features, images, message):
     with pytest.raises(ValueError, match=message):
         receptive_field(features, images, generator)
+
+
+def test_the_twin_differs_in_attention_alone_and_reaches_what_its_kernels_say(generator):
+    config = SegFormerConfig.named("nano")
+    twin, encoder = conv_twin(config), MixTransformer(config)
+    assert not twin.training
+
+    def elsewhere(model):
+        state = model.state_dict()
+        return {name: each.shape for name, each in state.items() if ".attention." not in name}
+
+    assert elsewhere(twin) == elsewhere(encoder)
+    fields = stage_fields({"twin": twin}, torch.randn(1, 3, 256, 256), generator)["twin"]
+    widths = [int((field > 0).any(0).sum()) for field in fields]
+    # Stage 1: 7, then four kernels of 3 at stride 4; stage 2: one more of stride 2, and four; …
+    assert widths[:3] == [7 + 8 * 4, 7 + 8 * 4 + 2 * 4 + 8 * 8, 255]
+
+
+def test_stage_fields_are_those_of_each_stage(small_model, generator):
+    images = torch.randn(1, 3, 64, 64)
+    found = stage_fields({"a": small_model.encoder}, images, torch.Generator().manual_seed(0))
+    for stage, field in enumerate(found["a"]):
+        expected = receptive_field(lambda x, i=stage: small_model.encoder(x)[i], images, generator)
+        torch.testing.assert_close(field, expected)
+    assert len(found["a"]) == 4

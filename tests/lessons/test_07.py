@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from experiments.decoder_heads import fit, linear, scenes, side_by_side
-from segformer_edu import AllMLPDecoder, MixTransformer, SegFormer, SegFormerConfig
-from segformer_edu.analysis.contributions import contributions
+from experiments.decoder_heads import scenes
+from segformer_edu import AllMLPDecoder, MixTransformer, SegFormer
+from segformer_edu.analysis.contributions import centred, contributions, fused_parts
+from segformer_edu.analysis.heads import fit, linear_head, side_by_side
 from segformer_edu.analysis.receptive_field import area, receptive_field
 from segformer_edu.checkpoints.layouts import PUBLISHED
 from segformer_edu.data.scenes import CLASSES, Scenes
@@ -62,20 +63,6 @@ def test_the_published_form_gives_the_packages_logits(lesson, randomized, traini
         torch.testing.assert_close(FoldedDecoder(final)(maps), outcomes[0][0])
 
 
-def test_the_twin_differs_in_attention_alone_and_reaches_what_is_said(lesson):
-    config = SegFormerConfig.named("nano")
-    twin = MixTransformer(config).eval()
-    for stage in twin.stages:
-        for block in stage.blocks:
-            block.attention = lesson["Mixing3x3"](block.attention.dim)
-    images, generator = torch.randn(1, 3, 256, 256), torch.Generator().manual_seed(0)
-    widths = []
-    for stage in range(3):
-        field = receptive_field(lambda x, s=stage: twin(x)[s], images, generator)
-        widths.append(int((field > 0).any(0).sum()))
-    assert widths == [39, 111, 255]
-
-
 def test_training_widens_the_field_in_every_stage_beyond_the_twins_reach_in_the_first(nano):
     images = torch.stack([image for image, _ in Scenes(4, 256, seed=4243)])
     torch.manual_seed(0)
@@ -118,23 +105,23 @@ def test_logits_are_resized_without_aligned_corners_and_before_the_argmax(lesson
     coarse = logits.argmax(1, keepdim=True).float()
     right = score(lesson["full_size"](logits).argmax(1))
     assert right == score(nano.predict(images))
-    for worse in (
-        F.interpolate(coarse, (128, 128))[:, 0].long(),
-        lesson["full_size_with_a_bug"](logits).argmax(1),
-    ):
+    nearest = F.interpolate(coarse, (128, 128))[:, 0].long()
+    for worse in (nearest, lesson["full_size_with_a_bug"](logits).argmax(1)):
         assert score(worse).miou < right.miou - 0.003
         assert score(worse).iou[7] < right.iou[7]  # poles
+    lost = [a - b for a, b in zip(right.iou, score(nearest).iou, strict=True)]
+    assert min(lost) > 0 and CLASSES[lost.index(max(lost))] in ("sidewalk", "vegetation")
     mixed = F.interpolate(coarse, (128, 128), mode="bilinear")[:, 0].round().long()
     assert score(mixed).miou < right.miou - 0.03
 
 
 @pytest.mark.parametrize("draw", [4244, 4245])
 def test_a_linear_head_fitted_to_the_maps_is_not_far_behind(nano, seen, draw):
-    """0.89 to 0.92 of nano's mIoU over five draws of scenes."""
+    """0.89 to 0.92 of nano's mIoU over five draws of 32 scenes."""
     images, _, score = seen
     others, truth = scenes(32, draw)
     with torch.no_grad():
-        head, inputs = linear(240), side_by_side(nano.encoder(others))
+        head, inputs = linear_head(240, len(CLASSES)), side_by_side(nano.encoder(others))
         fit(head, inputs, truth[:, 2::4, 2::4].long())
         logits = head(side_by_side(nano.encoder(images)))
         found = score(F.interpolate(logits, (128, 128), mode="bilinear").argmax(1)).miou
@@ -160,12 +147,88 @@ def test_logits_at_a_quarter_of_the_size_can_hold_more_than_shares_of_classes(se
 
 
 @torch.no_grad()
-def test_no_stage_alone_names_the_class_often_enough_and_all_together_do(nano, seen):
-    images, labels, _ = seen
-    shares, truth = contributions(nano, images), labels[:, 2::4, 2::4]
-    alone = [(shares[:, part].argmax(1) == truth).double().mean() for part in range(5)]
-    assert (shares.sum(1).argmax(1) == truth).double().mean() > max(alone) + 0.1
-    assert max(alone[1:3]) > max(alone[0], *alone[3:])  # the middle stages say most
+@pytest.mark.parametrize("draw", [4242, 901, 902, 903, 904])
+def test_what_each_stage_adds_to_which_class(nano, draw):
+    """Sky, vegetation and things with legs or wheels; the other classes change with the draw.
+
+    Counted from each stage's mean over the pixels, and from one in which all classes count alike.
+    """
+    images, labels = scenes(24, draw)
+    truth = labels[:, 2::4, 2::4]
+    parts = fused_parts(nano.decoder, nano.encoder(images))
+    balanced = torch.stack([parts.movedim(0, 2)[:, :, truth == k].mean(2) for k in range(8)])
+    by_pixels = contributions(nano, images)
+    by_classes = torch.einsum(
+        "kd,bsdhw->bskhw",
+        nano.decoder.classifier.weight[:, :, 0, 0],
+        (parts - balanced.mean(0)[:, :, None, None]) * (parts.sum(1, keepdim=True) > 0),
+    )
+    for shares in (by_pixels, by_classes):
+        leads = shares - shares.mean(dim=2, keepdim=True)
+        order = {
+            name: leads[:, :4, k].movedim(1, -1)[truth == k].mean(0).argsort(descending=True) + 1
+            for k, name in enumerate(CLASSES)
+        }
+        assert order["sky"][0] == 4 and order["vegetation"][0] == 1
+        for name in ("vehicle", "person", "pole"):
+            assert set(order[name][:2].tolist()) == {2, 3}, name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("draw", [707, 4242, 901])
+def test_stages_2_and_3_get_furthest_alone_and_stage_1_is_missed_most(nano, draw):
+    images, labels = scenes(24, draw)
+    parts = centred(fused_parts(nano.decoder, nano.encoder(images)))
+
+    def right(chosen):
+        answer = nano.decoder.classifier(parts[:, chosen].sum(1).relu()).argmax(1)
+        return (answer == labels[:, 2::4, 2::4]).double().mean().item()
+
+    alone = [right([stage, 4]) for stage in range(4)]
+    without = [right([part for part in range(5) if part != stage]) for stage in range(4)]
+    assert min(alone[1:3]) > max(alone[0], alone[3]) + 0.03
+    assert alone[0] == min(alone) and without[0] == min(without)
+    assert max(alone) + 0.1 < max(without) < right([0, 1, 2, 3, 4])
+
+
+@torch.no_grad()
+def test_a_relu_between_linear_and_resize_forbids_to_exchange_them():
+    maps = torch.randn(2, 3, 4, 4)
+    weight = torch.randn(5, 3, 1, 1)
+
+    def resize(x):
+        return F.interpolate(x, (8, 8), mode="bilinear")
+
+    torch.testing.assert_close(F.conv2d(resize(maps), weight), resize(F.conv2d(maps, weight)))
+    bent = F.conv2d(resize(maps.relu()), weight), resize(F.conv2d(maps, weight).relu())
+    assert not torch.allclose(*bent, atol=0.1)
+
+
+@torch.no_grad()
+def test_what_a_file_does_not_say_shows_in_the_logits(nano, seen):
+    images, _, score = seen
+    whole = score(nano.predict(images)).miou
+    one_head = SegFormer(nano.config.replace(num_heads=(1, 1, 1, 1))).eval()
+    one_head.load_state_dict(nano.state_dict())
+    state = nano.state_dict()
+    key, value = ".attention.key.", ".attention.value."
+    swapped = {name: state[name.replace(key, value)] for name in state if key in name}
+    swapped |= {name: state[name.replace(value, key)] for name in state if value in name}
+    exchanged = SegFormer(nano.config).eval()
+    exchanged.load_state_dict({**state, **swapped})
+    assert score(exchanged.predict(images)).miou < whole - 0.15
+    assert abs(score(one_head.predict(images)).miou - whole) < 0.03
+    assert (one_head(images) - nano(images)).abs().mean() > 0.2
+
+
+def test_a_prefix_and_strict_false_load_nothing_and_say_so_only_in_what_they_return(nano):
+    model = SegFormer(nano.config)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = {f"module.{name}": tensor for name, tensor in nano.state_dict().items()}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert unexpected == list(state)
+    assert {f"module.{name}" for name in missing} <= set(state)  # num_batches_tracked may miss
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 @torch.no_grad()
@@ -207,10 +270,3 @@ def test_weights_renamed_as_in_the_lesson_load_under_every_layout(
         assert torch.equal(loaded[name], tensor), name
     joint = [name for name in state if ".kv." in name]
     assert len(state) == len(loaded) - len(joint)
-
-
-def test_every_module_of_the_table_has_a_name_in_every_layout(lesson):
-    *published, own = PUBLISHED
-    for layout in published:
-        names = lesson["names_of"](layout)
-        assert all(names[ours] for ours in own.modules.values())

@@ -3,10 +3,14 @@
 import json
 from statistics import mean, stdev
 
+import torch
+from torch.nn import functional as F
+
 from experiments import decoder_heads
 from notebooks.source.claims.shared import b0
 from segformer_edu import SegFormer, SegFormerConfig
 from segformer_edu.analysis import Cost, cost
+from segformer_edu.training import confusion_matrix, scores
 
 
 def nano_parameters() -> str:
@@ -34,26 +38,57 @@ def long_fit() -> str:
     return str(decoder_heads.ITERATIONS[1])
 
 
-def linear_after_40() -> str:
-    return _reached("linear", 40)
+def few_scenes() -> str:
+    return str(decoder_heads.FITTED_TO[0])
 
 
-def relu_after_40() -> str:
-    return _reached("with a ReLU", 40)
+def more_scenes() -> str:
+    return str(decoder_heads.FITTED_TO[1])
 
 
-def linear_after_300() -> str:
-    return _reached("linear", 300)
+def linear_few_short() -> str:
+    return _reached(0, "linear", 0)
 
 
-def relu_after_300() -> str:
-    return _reached("with a ReLU", 300)
+def relu_few_short() -> str:
+    return _reached(0, "with a ReLU", 0)
 
 
-def _reached(head: str, iterations: int) -> str:
-    """Of nano's mIoU, mean and standard deviation over what the experiment wrote."""
+def linear_few_long() -> str:
+    return _reached(0, "linear", 1)
+
+
+def relu_few_long() -> str:
+    return _reached(0, "with a ReLU", 1)
+
+
+def linear_more_short() -> str:
+    return _reached(1, "linear", 0)
+
+
+def relu_more_short() -> str:
+    return _reached(1, "with a ReLU", 0)
+
+
+def linear_more_long() -> str:
+    return _reached(1, "linear", 1)
+
+
+def relu_more_long() -> str:
+    return _reached(1, "with a ReLU", 1)
+
+
+def _reached(scenes: int, head: str, length: int) -> str:
+    """Of nano's mIoU, mean and standard deviation over what the experiment wrote.
+
+    Args:
+        scenes, length: which of the experiment's choices, 0 or 1.
+        head: as the experiment calls it.
+    """
     rows = json.loads(decoder_heads.RESULTS.read_text(encoding="utf-8"))["runs"]
-    shares = decoder_heads.shares(rows, head, iterations)
+    shares = decoder_heads.shares(
+        rows, decoder_heads.FITTED_TO[scenes], head, decoder_heads.ITERATIONS[length]
+    )
     return f"{mean(shares):.1f} ± {stdev(shares):.1f} %"
 
 
@@ -68,13 +103,33 @@ def b0_stacked() -> str:
     return f"{config.num_stages * config.decoder_dim * 128**2 / 1e6:.1f}"
 
 
-def b0_head_published() -> str:
-    return f"{b0(512).decoder.reference_multiply_adds / 1e9:.2f}"
-
-
 def b0_head_factor() -> str:
     head = b0(512).decoder
     return f"{head.reference_multiply_adds / head.multiply_adds:.1f}"
+
+
+def b0_compose_share() -> str:
+    head = b0(512).decoder
+    return f"{1 - head.folded_multiply_adds / head.multiply_adds:.0%}"
+
+
+def norm_in_batch() -> str:
+    return _with_norm_in_training(batch=24)
+
+
+def norm_one_by_one() -> str:
+    return _with_norm_in_training(batch=1)
+
+
+@torch.no_grad()
+def _with_norm_in_training(batch: int) -> str:
+    """nano's mIoU on the lesson's scenes, where the norm takes the statistics of each batch."""
+    nano = SegFormer.from_pretrained("nano")
+    nano.decoder.norm.train()
+    images, labels = decoder_heads.scenes(24, 707)
+    logits = torch.cat([nano(part) for part in images.split(batch)])
+    predicted = F.interpolate(logits, images.shape[2:], mode="bilinear").argmax(1)
+    return f"{scores(confusion_matrix(predicted, labels, 8)).miou:.2f}"
 
 
 def _nano() -> Cost:
