@@ -38,7 +38,7 @@ torch.set_num_threads(1)
 # %% [markdown]
 # ## 1 · What does the decoder get, and what must it give?
 #
-# A model ships with this package: **nano**, trained on street scenes that the package draws. It has {{nano_parameters}} parameters, and all the parts of B0. Lesson 08 trains such a model; here you use it, on twenty-four scenes that it has never seen:
+# A model ships with this package: **nano**, trained on street scenes that the package draws. It has {{nano_parameters}} parameters, and all the parts of B0. Here you use it, on twenty-four scenes that it has never seen:
 
 # %%
 nano = SegFormer.from_pretrained("nano")
@@ -63,7 +63,7 @@ plots.show(
 # %% [markdown]
 # *Look at the borders and at the thin things.* Posts and legs are where a decoder shows what it can do. (Signs and traffic lights count as part of their pole.)
 #
-# To compare decoders, we need a number. The **IoU** of a class divides the pixels that both the model and the truth give to that class by those that at least one of them gives to it. Its mean over the classes is called **mIoU**. Lesson 08 takes this measure apart.
+# To compare decoders, we need a number. The **IoU** of a class divides the pixels that both the model and the truth give to that class by those that at least one of them gives to it. Its mean over the classes is called **mIoU** (lesson 08).
 
 
 # %%
@@ -167,7 +167,7 @@ plots.show(
 # $$\hat F_i = \mathrm{Linear}(C_i, C)(F_i) \qquad \hat F_i = \mathrm{Upsample}(\tfrac W4 \times \tfrac W4)(\hat F_i)$$
 # $$F = \mathrm{Linear}(4C, C)(\mathrm{Concat}(\hat F_i)) \qquad M = \mathrm{Linear}(C, N_{cls})(F)$$
 #
-# We do them one by one, with nano's own weights. C is called D from here on (64 in nano), to keep it apart from the C_i of the stages.
+# We do them one by one, with nano's own weights. C is called D from here on (64 in nano), to tell it from the C_i of the stages.
 
 # %%
 decoder = nano.decoder
@@ -309,7 +309,7 @@ print("ReLU before the resize", F.interpolate(F.relu(row), 4, mode="linear").fla
 # %% [markdown]
 # ### How the package computes it · *further*
 #
-# The package computes the sum by strips of rows, so in evaluation it never holds a map of D channels at the finest size either. It widens the coarse maps first, while they have few rows. A product with a small matrix then mixes the rows.
+# The package computes the sum by strips of rows, so in evaluation it never holds a map of D channels at the finest size either. It widens coarse maps first, while they have few rows. A product with a small matrix then mixes the rows.
 
 # %%
 import copy
@@ -362,7 +362,7 @@ for theirs, here in zip(*gradients, strict=True):
 print(f"training: the gradients of all {len(gradients[0])} parameters agree")
 
 # %% [markdown]
-# Multiply-adds are only a promise, so we also look at the clock: with random maps as large as B0's for a picture of 512×512, random weights, one thread, and the best of three runs.
+# Multiply-adds are only a promise, so we look at the clock: with random maps as large as B0's at 512×512, random weights, one thread, and the best of three runs.
 
 # %%
 shapes = [(32, 128), (64, 64), (160, 32), (256, 16)]
@@ -404,7 +404,7 @@ plots.show(
 #
 # Without the ReLU, the two Linears left and right of it merge into one, so each logit is a weighted sum of the tokens' numbers. Section 3 took the ReLU away from weights that were trained with it, which is unfair. A fair test trains a linear decoder *for* the encoder's maps.
 #
-# So we take the four maps of other scenes, resize and stack them, and fit a single Linear to the classes by least cross-entropy. This problem has one minimum, and L-BFGS, a classical method that guesses the curvature from its last steps, comes close to it in seconds.
+# So we resize and stack the four maps of other scenes, and fit a single Linear to the classes by least cross-entropy. This problem is convex, so no fit gets stuck, and L-BFGS, a classical method that guesses the curvature from its last steps, gets far in seconds.
 #
 # **Predict.** You have seen nano's mIoU in section 1. What does a linear decoder reach?
 
@@ -468,7 +468,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at how the lines lean on the right.* In the middle nothing is moved, but towards the borders every new pixel reads from further inside: by up to one and a half pixels at four times the size, and by three and a half at eight times, as from stage 4 to stage 1. (On the left a few lines bend at each end, because beyond the last sample there is nothing to read.)
+# *Look at how the lines lean on the right.* In the middle nothing is moved, but towards the borders every new pixel reads from further inside: by up to one and a half pixels at four times the size, and by three and a half at eight times, as from stage 4 to stage 1. (On the left, lines bend where nothing is left to read further out.)
 #
 # Neither convention is wrong by itself. But what happens when a model that was trained with one, as nano was without aligned corners, is run with the other?
 
@@ -520,7 +520,7 @@ better = "logits" if first.miou > second.miou else "labels"
 compare(prediction, (better, max(losses, key=losses.get)))
 
 # %% [markdown]
-# Every class loses when labels are enlarged, and here it is not the thin poles that lose most, but sidewalk and vegetation. The third way is worse still, because it mixes class *numbers*: between sky, 0, and vegetation, 2, lies "building". Image libraries do such things to a mask when nobody names a mode; [Pillow's resize](https://pillow.readthedocs.io/en/stable/reference/Image.html#PIL.Image.Image.resize) of a grey picture is bicubic then. `predict` goes the first way. Why does it help?
+# Every class loses when labels are enlarged, and here it is not the thin poles that lose most, but sidewalk and vegetation. The third way is worse still, because it mixes class *numbers*: between sky, 0, and vegetation, 2, lies "building". Image libraries do such things to a mask when nobody names a mode; [Pillow's resize](https://pillow.readthedocs.io/en/stable/reference/Image.html#PIL.Image.Image.resize) of a grey picture is bicubic then. `predict` goes the first way. (So should you if you cut a large picture into overlapping windows: add up their logits, and take the argmax last.) Why does it help?
 
 # %%
 crop = slice(40, 120), slice(16, 96)
@@ -567,7 +567,7 @@ same = torch.equal(full_size_labels, nano.predict(images[:1]))
 print("encoder, decoder, resize, argmax are nano.predict:", same)
 
 # %% [markdown]
-# **Check it against somebody else's model.** `transformers` has a SegFormer that nobody here wrote. We save nano in its layout, let it load that, and compare the logits on a batch.
+# **Check it against somebody else's model.** `transformers` has a SegFormer that nobody here wrote. We save nano in its layout, let it load that, and compare the logits.
 
 # %%
 transformers.utils.logging.set_verbosity_error()
@@ -588,7 +588,7 @@ for name, each in {"eps 1e-5 in all norms": model, "eps 1e-6, as nano has it": n
 #
 # ### The class in full · *further*
 #
-# `predict` resizes by strips, so K maps at full size never exist. (A model with K = 1 answers yes or no, by the sign of its one logit.) It also sets evaluation mode, because in training mode the BatchNorm takes the statistics of the pictures at hand, and an answer depends on what else is in the batch. With nano's norm in that mode, the mIoU is {{norm_in_batch}} when the scenes come together, and {{norm_one_by_one}} when they come one by one. (Training with a batch of one does not fail, though, because one picture has many positions at H/4. Heads that pool a picture to a single position [do fail](https://github.com/open-mmlab/mmsegmentation/issues/272).)
+# `predict` resizes by strips, so K maps at full size never exist. (A softmax would not change which logit is largest, so it needs none. A model with K = 1 answers by the sign of its one logit.) It also sets evaluation mode, because in training mode the BatchNorm takes the statistics of the pictures at hand, and an answer depends on what else is in the batch. With nano's norm in that mode, the mIoU is {{norm_in_batch}} when the scenes come together, and {{norm_one_by_one}} when they come one by one. (Training with a batch of one does not fail, because one picture has many positions at H/4; heads that pool it to a single one [do fail](https://github.com/open-mmlab/mmsegmentation/issues/272). PyTorch's `momentum` of 0.1 is the [share of the new batch](https://pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html) in the running statistics, [Keras's](https://keras.io/api/layers/normalization_layers/batch_normalization/) that of the old.)
 
 # %% tags=["mirror"]
 # segformer_edu.segformer.labels_from_logits
@@ -636,7 +636,7 @@ for layout in PUBLISHED[:4]:
     print(f"{layout.name:<28} {len(renamed(nano.state_dict(), layout))} tensors, equal: {equal}")
 
 # %% [markdown]
-# `from_pretrained` finds out whose names these are, and loads strictly: it names what is missing, unexpected or of another shape. PyTorch's `strict=False` makes such errors disappear. What is left then? And what goes wrong although everything fits?
+# `from_pretrained` finds out whose names these are, and loads strictly: it names what is missing, unexpected or of another shape. PyTorch's `strict=False` makes them disappear, except for shapes. What is left then? And what goes wrong although everything fits?
 
 
 # %%
@@ -707,7 +707,7 @@ for name in ("vehicle", "pole"):
             f"Where “{name}” is true, stages {most} and {next_to_it} add most to its lead",
         ),
         alt=f"The scene, and five maps of what stages 1 to 4 and the constants add to the lead of "
-        f"{name}: stage 1 in fine lines, stages 2 and 3 in patches, of which the brightest lie on "
+        f"{name}: stage 1 in fine lines, stages 2 and 3 in patches, of which the strongest lie on "
         f"the {name}, stage 4 in broad bands from top to bottom, and the constants next to "
         "nothing.",
     )
@@ -745,11 +745,11 @@ for i in range(4):
 # %% [markdown]
 # Stages 2 and 3 get furthest alone. Stage 1 gets least far, and yet its loss costs most. So "which stage says most" has no single answer: it depends on whether one asks what a stage knows, or what only that stage knows.
 #
-# One caution remains. The sum explains *this* picture only, because another has other decisions in its ReLU.
+# But the sum explains *this* picture only, because another has other decisions in its ReLU.
 #
 # ## Play · *further*
 #
-# Choose a scene, a class and a point. Arrow keys move the sliders, too.
+# Choose a scene, a class and a point. Arrow keys move all sliders.
 
 # %%
 widgets.Contributions()
@@ -799,9 +799,9 @@ compare(prediction, (round(error[0].item(), 1), abs(round(error[61].item(), 1)))
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# `nn.UpsamplingBilinear2d` is the old name of a resize with `align_corners=True`, as its documentation says ([PyTorch](https://pytorch.org/docs/stable/generated/torch.nn.UpsamplingBilinear2d.html)). So everything is stretched about the centre: in the middle of the picture the error is zero, and at the borders it is one and a half pixels. But the weights were trained with `align_corners=False` in every resize, so logits are put where they do not belong.
+# `nn.UpsamplingBilinear2d` is the old name of a resize with `align_corners=True`, as its documentation says ([PyTorch](https://pytorch.org/docs/stable/generated/torch.nn.UpsamplingBilinear2d.html)). So everything is stretched about the centre, by up to one and a half pixels at the borders, and logits are put where they do not belong.
 #
-# It is hard to see, because it is small, and zero in the middle. When the deprecated name was replaced, an automatic reviewer claimed that it had stood for `False` all the time ([pull request 1262](https://github.com/qubvel-org/segmentation_models.pytorch/pull/1262)). You can look it up:
+# That is hard to see, because it is small, and zero in the middle. When the deprecated name was replaced, an automatic reviewer claimed that it had stood for `False` all the time ([pull request 1262](https://github.com/qubvel-org/segmentation_models.pytorch/pull/1262)). You can look it up:
 #
 #     nn.UpsamplingBilinear2d(scale_factor=4).align_corners      # True
 #
@@ -923,7 +923,7 @@ folder.cleanup()
 #
 # > **Where paper, code and posts differ**
 # >
-# > - *Equation 4.* The equation has no BatchNorm, ReLU or dropout, no order in its Concat, and W/4 × W/4 where H/4 × W/4 is meant (arXiv:2105.15203, eq. 4). A reader of another implementation stumbled on the [sneaky batch norm](https://github.com/camlaedtke/segmentation_pytorch/issues/4).
+# > - *Equation 4.* The equation has no BatchNorm, ReLU or dropout, no order in its Concat, and W/4 × W/4 where H/4 × W/4 is meant (arXiv:2105.15203, eq. 4). A reader of other code stumbled on the [sneaky batch norm](https://github.com/camlaedtke/segmentation_pytorch/issues/4).
 # > - *FLOPs.* The paper counts multiply-adds of the published order (arXiv:2105.15203, Table 1). The commuted order needs fewer, so our cost and the paper's differ.
 # > - *Full size.* transformers returns logits at H/4, and its image processor can enlarge them. segmentation_models_pytorch returns them at full size, by aligned corners ("Break it"). Another runtime chose classes before it resized, and [mended it](https://github.com/NVIDIA/TensorRT-Model-Connect/pull/481).
 #
