@@ -721,6 +721,34 @@ def reduce_by_reshape(x, weight, bias):
 check("03.6", reduce_by_reshape)
 
 # %% [markdown]
+# ### Exercise 03.7 ★★ 10 minutes · Keys and values from one matrix
+#
+# Files published by the paper's authors hold keys and values as *one* Linear: its weight is `(2C, C)` and its bias `(2C,)`. The first C rows make the keys and the others the values, and within each half head 1 has the first d = C / num_heads rows, head 2 the next, and so on. x is the reduced map as a list of tokens,
+# `(B, n, C)`. Return k and v, each `(B, heads, n, d)`.
+
+
+# %%
+def keys_and_values(x, weight, bias, num_heads):
+    return ...
+
+
+check("03.7", keys_and_values)
+
+# %% [markdown]
+# ### Exercise 03.8 ★★ 12 minutes · Who is reduced?
+#
+# Put spatial-reduction attention together, with one head: x is a map, `(B, H, W, C)`, and so is the answer. `reduce` makes a smaller map of it, `(B, H/r, W/r, C)`; `query`, `key` and `value` are Linears that take maps or lists of tokens, whatever their size. Which of the three should read the smaller map? (Readers of the
+# paper have asked whether the queries are reduced as well, [SegFormer, issue 21](https://github.com/NVlabs/SegFormer/issues/21).)
+
+
+# %%
+def reduced_attention(x, reduce, query, key, value):
+    return ...
+
+
+check("03.8", reduced_attention)
+
+# %% [markdown]
 # ## Recap
 #
 # - The queries fix how many answers there are. Keys and values may be fewer, and are shortened together.

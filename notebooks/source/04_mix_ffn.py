@@ -836,6 +836,19 @@ def probe_places(features, places, strength, others):
 check("04.6", probe_places)
 
 # %% [markdown]
+# ### Exercise 04.7 ★★ 8 minutes · Put Mix-FFN together
+#
+# x is a map, `(B, H, W, C)`. You are given the three layers: `expand` and `contract` are Linears and act on the last axis; `convolve` is the depthwise convolution, and takes and gives `(B, C', H, W)`. Put equation 3 together, without its skip connection, so that the answer has the shape of x.
+
+
+# %%
+def mix_ffn(x, expand, convolve, contract):
+    return ...
+
+
+check("04.7", mix_ffn)
+
+# %% [markdown]
 # ## Recap
 #
 # - Attention, and all that acts on tokens one by one, is equivariant to permutations. This is exact in arithmetic, and in floating point holds up to the order of sums.

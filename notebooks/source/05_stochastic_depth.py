@@ -972,7 +972,7 @@ check("05.2", expected_depth)
 # %% [markdown]
 # ### Exercise 05.3 ★★ 8 minutes · DropPath by hand
 #
-# x is `(B, ...)` with any number of axes, `kept` is `(B,)` of True and False. Return what a DropPath of this rate makes of x; x itself stays as it is. At rate 1 nothing is kept, and zeros are wanted.
+# x is `(B, ...)` with any number of axes, `kept` is `(B,)` of True and False. Return what a DropPath of this rate makes of x. At rate 1 nothing is kept, and zeros are wanted.
 
 
 # %%
@@ -996,9 +996,9 @@ def chance_of(count, survival):
 check("05.4", chance_of)
 
 # %% [markdown]
-# ### Exercise 05.5 ★★ 12 minutes · The test that finds it
+# ### Exercise 05.5 ★★ 15 minutes · The test that finds it
 #
-# `make(rate)` builds a residual block with that drop rate, and all blocks that it builds have the same weights. Return True if such blocks drop as they should, and False if not: in training the branch and nothing else, at the rate that was asked for; in evaluation nothing. x may be `torch.randn(8, 4, 6)`.
+# `make(rate)` builds a residual block with that drop rate, and all blocks that it builds have the same weights. Return True if such blocks drop as they should, and False if not. In training they should drop the whole branch of a sample and nothing else, each sample by itself, at the rate that was asked for, and divide what is kept by 1 − rate. In evaluation they should drop nothing. x may be `torch.randn(64, 4, 6)`.
 
 
 # %%
@@ -1011,7 +1011,7 @@ check("05.5", drops_as_it_should)
 # %% [markdown]
 # ### Exercise 05.6 ★★★ 15 minutes · Do not compute what is dropped
 #
-# Write the whole residual step: x plus the scaled branch for the samples that are kept, x alone for the others. It is a step of training, so gradients have to get through. The branch may be handed kept samples only, and x must stay as it is. `kept` is `(B,)` of True and False, some of each.
+# Write the whole residual step: x plus the scaled branch for the samples that are kept, x alone for the others. It is a step of training, so gradients have to get through. The branch may be handed kept samples only. `kept` is `(B,)` of True and False, some of each.
 
 
 # %%
@@ -1020,6 +1020,24 @@ def skip(x, branch, kept, rate):
 
 
 check("05.6", skip)
+
+# %% [markdown]
+# ### Exercise 05.7 ★★ 10 minutes · On in training, off in evaluation
+#
+# Write a module with the parts of a perceptron: `first`, a ReLU, dropout of single numbers with this `rate` (between 0 and 1), and `second`. The two Linears are given. The dropout should act after `.train()` and do nothing after `.eval()`, however often the mode changes.
+
+
+# %%
+class Perceptron(nn.Module):
+    def __init__(self, first, second, rate):
+        super().__init__()
+        ...
+
+    def forward(self, x):
+        return ...
+
+
+check("05.7", Perceptron)
 
 # %% [markdown]
 # ## Recap
