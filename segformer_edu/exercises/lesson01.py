@@ -319,7 +319,7 @@ def examine_normalize_tokens(answer: Callable[..., Tensor]) -> str | None:
         return spread * (x + 1), weight, bias
 
     def draw(rng: Random) -> Case:
-        shape = rng.randint(1, 3), rng.randint(1, 4), rng.randint(2, 4), rng.randint(1, 8)
+        shape = rng.randint(1, 3), rng.randint(1, 4), rng.randint(2, 4), rng.randint(2, 8)
         return case(rng, *shape, spread=rng.choice([0.01, 1, 100]))
 
     def over(*axes: int, correction: int = 0, eps: float = 1e-5) -> Callable[..., Tensor]:
