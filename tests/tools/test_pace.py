@@ -62,3 +62,28 @@ def test_a_seventh_prediction_is_refused():
 @pytest.mark.parametrize("cells", [[ASK], [ASK, ASK, ANSWER], [ANSWER, ASK]])
 def test_a_prediction_that_nothing_answers_is_refused(cells):
     assert "not compared" in "".join(pace_problems(cells))
+
+
+def code(*sources: str):
+    return [new_code_cell(source) for source in sources]
+
+
+FURTHER, CORE = new_markdown_cell("## 2 · How? · *further*"), new_markdown_cell("## 3 · Then?")
+
+
+@pytest.mark.parametrize(
+    "definition",
+    ["side = 4", "def side():\n    pass", "from math import pi as side", "import side.a"],
+)
+def test_the_core_path_may_not_need_what_a_further_cell_defines(definition):
+    needed = [FURTHER, *code(definition), CORE, *code("print(side)")]
+    assert list(pace_problems(needed)) == [
+        "the core path uses 'side', which only a further section defines"
+    ]
+    assert list(pace_problems([*code("side = 3"), *needed])) == []
+    assert list(pace_problems(needed[:2])) == []
+
+
+def test_a_core_function_may_have_a_name_of_its_own_that_a_further_cell_has_too():
+    own = "def area(side):\n    other = side\n    return other * side"
+    assert list(pace_problems([FURTHER, *code("side = other = 4"), CORE, *code(own)])) == []
