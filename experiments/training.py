@@ -1,7 +1,7 @@
 """What a minute of training achieves, with several seeds and settings (lesson 08).
 
 python -m experiments.training                 # all parts; each goes to training.json when done
-python -m experiments.training seeds           # or one: seeds, optimizers, grid, ten
+python -m experiments.training seeds           # or one: seeds, optimizers, weights, grid, ten
 python -m experiments.training --quick         # three steps of each; writes nothing
 
 `seeds` also writes what lesson 08's widget shows, segformer_edu/widgets/training_run.npz.
@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ HERE = Path(__file__).parent
 CONFIG = SegFormerConfig.named("nano", depths=(1, 1, 1, 1), drop_path_rate=0.0, decoder_dropout=0.0)
 STEPS, LEARNING_RATE = 1000, 8e-3  # the one-minute recipe, at 96 pixels
 FEW_STEPS, SMALL = 200, 64  # of the comparisons, and the side of their pictures
+WEIGHTS = {"none": 0.0, "1/√frequency": 0.5, "1/frequency": 1.0}  # the powers of 1/frequency
 SEEN = 3200  # pictures that each cell of the grid learns from
 Row = dict[str, Any]
 
@@ -52,8 +53,9 @@ def unseen(size: int) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def class_weights() -> Tensor:
-    return balanced_weights(Scenes(2000, 96))
+def class_weights(kind: str = "1/√frequency") -> Tensor:
+    weights = balanced_weights(Scenes(2000, 96)) ** (2 * WEIGHTS[kind])
+    return weights / weights.mean()
 
 
 def fresh(seed: int) -> SegFormer:
@@ -62,7 +64,7 @@ def fresh(seed: int) -> SegFormer:
 
 
 def sgd(model: SegFormer, learning_rate: float) -> torch.optim.Optimizer:
-    """Plain gradient descent with momentum: one step size for all parameters."""
+    """Gradient descent with momentum: one learning rate for all parameters, no weight decay."""
     group = {"params": model.parameters(), "initial_lr": learning_rate}
     return torch.optim.SGD([group], lr=learning_rate, momentum=0.9)
 
@@ -75,16 +77,19 @@ def run(
     learning_rate: float = LEARNING_RATE,
     warmup_steps: int = 50,
     optimizer: Callable[..., torch.optim.Optimizer] = make_optimizer,
+    weights: str = "1/√frequency",
     at: tuple[int, ...] = (),
 ) -> tuple[Row, dict[int, Tensor]]:
     """Train one model; its row, and its predictions for the unseen scenes after the steps `at`."""
     model = fresh(seed)
     method = optimizer(model, learning_rate)
+    lengths: list[float] = []  # of the gradients as they reach the optimizer: 1 if cut
+    method.register_step_pre_hook(lambda *_: lengths.append(gradient_length(model)))
     training = training_steps(
         model,
         method,
         *pictures(size),
-        class_weights(),
+        class_weights(weights),
         steps,
         batch_size,
         warmup_steps,
@@ -108,13 +113,21 @@ def run(
         "learning rate": learning_rate,
         "warm-up": warmup_steps,
         "optimizer": type(method).__name__,
+        "class weights": weights,
         "seconds": round(seconds, 1),
         "miou": round(result.miou, 4),
         "pixel accuracy": round(result.pixel_accuracy, 4),
         "iou": [round(iou, 4) for iou in result.iou],
         "losses": [round(loss, 4) for loss in losses],
+        "cut at": [step for step, length in enumerate(lengths) if length > 0.999],
     }
     return row, found
+
+
+def gradient_length(model: SegFormer) -> float:
+    """The length of all gradients together, as one vector."""
+    gradients = [each.grad for each in model.parameters() if each.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients).item()
 
 
 def seeds(quick: bool) -> Iterator[Row]:
@@ -148,13 +161,21 @@ def save_run(predicted: Mapping[int, Tensor], labels: Tensor, losses: Sequence[f
 
 
 def optimizers(quick: bool) -> Iterator[Row]:
-    """AdamW with and without warm-up, two seeds each; SGD with three learning rates."""
+    """AdamW with and without warm-up, six seeds each; SGD with four learning rates."""
     steps = 3 if quick else FEW_STEPS
-    for seed in (0, 1):
+    for seed in range(6):
         for warmup_steps in (50, 0):
             yield run(SMALL, steps, seed, warmup_steps=warmup_steps)[0]
-    for learning_rate in (0.05, 0.2, 0.8):
+    for learning_rate in (0.05, 0.2, 0.8, 3.2):
         yield run(SMALL, steps, learning_rate=learning_rate, optimizer=sgd)[0]
+
+
+def weights(quick: bool) -> Iterator[Row]:
+    """How much a pixel of each class counts, three seeds each; and the minute without weights."""
+    for kind, seed in product(WEIGHTS, (0, 1, 2)):
+        yield run(SMALL, 3 if quick else FEW_STEPS, seed, weights=kind)[0]
+    for seed in (0, 1, 2):
+        yield run(96, 3 if quick else STEPS, seed, weights="none")[0]
 
 
 def grid(quick: bool) -> Iterator[Row]:
@@ -196,7 +217,14 @@ def row_of_log(settings: Settings, folder: Path, seconds: float) -> Row:
     }
 
 
-PARTS = {"seeds": seeds, "optimizers": optimizers, "grid": grid, "ten": ten_minutes}
+PARTS = {
+    "seeds": seeds,
+    "optimizers": optimizers,
+    "weights": weights,
+    "grid": grid,
+    "ten": ten_minutes,
+}
+LISTS = ("losses", "iou", "cut at")  # of a row: too long to be printed
 
 
 def main() -> None:
@@ -210,7 +238,7 @@ def main() -> None:
         rows = []
         for row in PARTS[part](options.quick):
             rows.append(row)
-            told = {name: value for name, value in row.items() if name not in ("losses", "iou")}
+            told = {name: value for name, value in row.items() if name not in LISTS}
             print(part, told, flush=True)
         results[part] = {"machine": machine(), "rows": rows}
         if not options.quick:

@@ -31,7 +31,7 @@ def small(monkeypatch):
     """A few small pictures in the place of thousands."""
     for name in ("pictures", "unseen"):
         monkeypatch.setattr(training, name, lambda size: in_memory(Scenes(6, 32), workers=0))
-    monkeypatch.setattr(training, "class_weights", lambda: None)
+    monkeypatch.setattr(training, "class_weights", lambda kind: None)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -67,6 +67,28 @@ def test_the_minutes_file_is_the_lessons_recipe():
 def test_a_row_is_a_function_of_its_seed():
     first, again, other = (run(32, 3, seed)[0] for seed in (0, 0, 1))
     assert first["losses"] == again["losses"] != other["losses"]
+
+
+def test_a_row_says_at_which_steps_the_gradient_was_cut(monkeypatch):
+    clip, lengths = torch.nn.utils.clip_grad_norm_, []
+
+    def observed(parameters, max_norm):
+        lengths.append(clip(parameters, max_norm).item())
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", observed)
+    cut = run(32, 60)[0]["cut at"]
+    assert cut == [step for step, length in enumerate(lengths) if length > 1]
+    assert 5 < len(cut) < 55
+
+
+def test_the_weights_of_classes_are_powers_of_their_frequency(monkeypatch):
+    monkeypatch.undo()  # the true ones
+    root = torch.tensor([0.5, 1.0, 1.5])
+    monkeypatch.setattr(training, "balanced_weights", lambda scenes: root)
+    found = {kind: training.class_weights.__wrapped__(kind) for kind in training.WEIGHTS}
+    assert found["none"].tolist() == [1, 1, 1]
+    assert found["1/√frequency"].tolist() == root.tolist()
+    torch.testing.assert_close(found["1/frequency"], torch.tensor([0.25, 1.0, 2.25]) / 3.5 * 3)
 
 
 def test_predictions_are_kept_where_they_are_asked_for():
