@@ -167,7 +167,7 @@ def curves(state: State) -> list[Shape]:
         shapes.append(Lines(segments, color, 1 if color == GREY else 2))
     x = CHART + CHART_WIDTH * state.step / last
     shapes.append(Lines([(x, CHART_TOP, x, CHART_TOP + CHART_HEIGHT)], INK, 1.5))
-    legend = {"pixel accuracy": ORANGE, "mIoU": BLUE, f"loss (1 is {HIGHEST_LOSS})": GREY}
+    legend = {"pixel accuracy": ORANGE, "mIoU": BLUE, f"loss (top: {HIGHEST_LOSS})": GREY}
     for number, (name, color) in enumerate(legend.items()):
         y = CHART_TOP + CHART_HEIGHT + 32
         left = CHART + 140 * number

@@ -1,6 +1,7 @@
 """The numbers that lesson 08 states: each function computes one from the package."""
 
 import json
+import math
 
 import numpy as np
 
@@ -34,15 +35,32 @@ def grid_pictures() -> str:
     return f"{minute.SEEN:,}"
 
 
-def seed_spread() -> str:
-    found = [row["miou"] for row in _minutes("seeds")]
-    return f"{max(found) - min(found):.3f}"
+def root_miou() -> str:
+    return _of_weights("1/√frequency", minute.FEW_STEPS)
+
+
+def equal_miou() -> str:
+    return _of_weights("none", minute.FEW_STEPS)
+
+
+def inverse_miou() -> str:
+    return _of_weights("1/frequency", minute.FEW_STEPS)
+
+
+def minute_root_miou() -> str:
+    return f"{np.mean([row['miou'] for row in _minutes('seeds')]):.3f}"
+
+
+def minute_equal_miou() -> str:
+    return _of_weights("none", minute.STEPS, digits=3)
 
 
 def blind_accuracy() -> str:
-    labels = np.stack([Scenes(200, 96, seed=VALIDATION_SEED).picture(i)[1] for i in range(200)])
-    blind = np.isin(labels, [CLASSES.index("person"), CLASSES.index("pole")])
-    return f"{1 - blind.mean():.0%}"
+    return f"{1 - _rare():.0%}"
+
+
+def rare_share() -> str:
+    return f"{math.ceil(100 * _rare())}%"
 
 
 def sgd_over_adam() -> str:
@@ -50,11 +68,39 @@ def sgd_over_adam() -> str:
     return f"{max(rows, key=lambda row: row['miou'])['learning rate'] / minute.LEARNING_RATE:.0f}"
 
 
-def warmup_gains() -> str:
-    rows = [row for row in _minutes("optimizers") if row["optimizer"] == "AdamW"]
-    found = {(row["seed"], row["warm-up"] > 0): row["miou"] for row in rows}
-    seeds = sorted({seed for seed, _ in found})
-    return " and ".join(f"{found[seed, True] - found[seed, False]:.3f}" for seed in seeds)
+def warmup_gain() -> str:
+    warm, cold = (
+        np.array([row["miou"] for row in _minutes("optimizers") if _is_adam(row, steps)])
+        for steps in (50, 0)
+    )
+    gains = warm - cold  # of the same seed
+    return f"{gains.mean():.3f} ± {gains.std(ddof=1) / math.sqrt(len(gains)):.3f}"
+
+
+def cut_first() -> str:
+    return _cut(0, 50)
+
+
+def cut_later() -> str:
+    return _cut(50, minute.FEW_STEPS)
+
+
+def minute_spread() -> str:
+    return f"{_spread(_minutes('seeds')):.4f}"
+
+
+def minute_trust() -> str:
+    return f"{2 * math.sqrt(2) * _spread(_minutes('seeds')):.3f}"
+
+
+def short_trust() -> str:
+    warm = [row for row in _minutes("optimizers") if _is_adam(row, 50)]
+    return f"{2 * math.sqrt(2) * _spread(warm):.3f}"
+
+
+def softmax_twice() -> str:
+    """Cross-entropy of probabilities that are all right: 1 for one class, 0 for seven."""
+    return f"{math.log(math.e + 7) - 1:.2f}"
 
 
 def ten_steps() -> str:
@@ -84,6 +130,36 @@ def worst_scene() -> str:
 
 def _right_at_the_end(number: int) -> float:
     return float((saved().predictions[number, -1] == unseen(number)[1]).mean())
+
+
+def _rare() -> float:
+    """The share of persons and poles in the pixels of the unseen scenes."""
+    labels = np.stack([Scenes(200, 96, seed=VALIDATION_SEED).picture(i)[1] for i in range(200)])
+    return float(np.isin(labels, [CLASSES.index("person"), CLASSES.index("pole")]).mean())
+
+
+def _of_weights(kind: str, steps: int, digits: int = 2) -> str:
+    rows = [
+        row for row in _minutes("weights") if (row["class weights"], row["steps"]) == (kind, steps)
+    ]
+    return f"{np.mean([row['miou'] for row in rows]):.{digits}f}"
+
+
+def _cut(first: int, end: int) -> str:
+    """The share of a run's steps whose gradient was shortened, in the runs with a warm-up."""
+    runs = [row["cut at"] for row in _minutes("optimizers") if _is_adam(row, 50)]
+    return (
+        f"{np.mean([sum(first <= step < end for step in run) for run in runs]) / (end - first):.0%}"
+    )
+
+
+def _spread(rows: list[dict]) -> float:
+    """The standard deviation of mIoU from seed to seed."""
+    return float(np.std([row["miou"] for row in rows], ddof=1))
+
+
+def _is_adam(row: dict, warmup_steps: int) -> bool:
+    return row["optimizer"] == "AdamW" and row["warm-up"] == warmup_steps
 
 
 def _minutes(part: str) -> list[dict]:
