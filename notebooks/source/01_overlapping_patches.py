@@ -1,9 +1,8 @@
 # %% [markdown]
 # # Lesson 01 · How does an image become tokens?
 #
-# A transformer reads a list of vectors, its *tokens*. A photograph is no list: it is a grid of pixels, and far too many of them. Something has to turn one into the other before
-# any attention can begin. That something is small, a convolution and a norm, and it settles more than it seems to: how fine the answer can be, what a token knows of its neighbours, and whether
-# every pixel of the photograph is seen.
+# A transformer reads a list of vectors, its *tokens*. A photograph is not a list but a grid of pixels, and there are far too many of them to make each one a token. So something has to turn the grid into a short list
+# before attention can begin. That part is small, only a convolution and a norm, but it decides how many tokens there are, what each of them sees of its surroundings, and whether every pixel is seen at all.
 #
 # **After this lesson you will be able to**
 #
@@ -13,18 +12,22 @@
 # - say what overlap buys, what it does not, and how you know;
 # - build `OverlapPatchEmbedding`, the first layer of every stage of SegFormer.
 #
-# **Time** 70 minutes, and 45 for the exercises. **You need** lesson 00, and to have met a convolution before. No GPU.
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*: the core path does not need it. **You need** lesson 00, and to have met a convolution before. No GPU.
 
 # %%
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer_edu import SegFormerConfig, plots
+from segformer_edu import SegFormer, SegFormerConfig, plots
 from segformer_edu.analysis.patches import PatchRow
+from segformer_edu.analysis.receptive_field import receptive_field
+from segformer_edu.analysis.shift import change_under_shift
 from segformer_edu.checks import check_images, check_positive
-from segformer_edu.data.photos import IMAGENET_MEAN, IMAGENET_STD, normalize, sample_photo
-from segformer_edu.exercises import check, hint, solution
+from segformer_edu.data.photos import normalize, sample_photo
+from segformer_edu.exercises import check, compare, hint, solution
 from segformer_edu.widgets import Patches
 
 torch.set_grad_enabled(False)  # nothing is trained in this lesson
@@ -34,12 +37,8 @@ images = normalize(photo)  # (1, 3, 512, 512)
 # %% [markdown]
 # ## 1 · How does ViT cut?
 #
-# The Vision Transformer cuts the photograph into squares of 16×16 that touch and do not overlap, and calls each one a token ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929)).
-#
-# **Predict.** How many squares are there in a photograph of 512×512? And how many numbers are in one of them, with three colours?
-
-# %%
-prediction = ...  # two numbers, for example (100, 256)
+# The Vision Transformer, ViT, cuts the photograph into squares that touch and do not overlap, for example of 16×16 pixels, and makes each square one token ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929)). Before you run the cell, work out how many squares
+# a photograph of 512×512 has, and how many numbers one square holds when there are three colours.
 
 # %%
 squares = images.unflatten(2, (32, 16)).unflatten(4, (32, 16))  # (1, 3, 32, 16, 32, 16)
@@ -49,15 +48,15 @@ print("patches", tuple(patches.shape))
 
 # %%
 plots.show(
-    plots.patches(photo, [(16, 16, 0)], finding="A photograph, cut as ViT cuts it"),
+    plots.patches(photo, [(16, 16, 0)], finding="ViT cuts a photograph into squares"),
     alt="The portrait under a grid of 32 by 32 squares that touch. Three of them, near the middle, "
     "are framed in colour: a square, the one to its right and the one below.",
 )
 
 # %% [markdown]
-# *Look at the face.* An eye is a little wider than a square. {{vit_tokens}} squares, {{vit_values}} numbers each: what was an image is now a list.
+# *Look at the face.* An eye is a little wider than a square. The photograph has become a list of {{vit_tokens}} squares, and each of them is a list of {{vit_values}} numbers.
 #
-# The numbers of a square are raw pixels. One learned matrix, a `Linear`, turns each list of {{vit_values}} into as many channels as the model works with: that is the *embedding*.
+# These numbers are still raw pixels. One learned matrix, a `Linear`, turns the {{vit_values}} numbers of each square into as many channels as the model works with. This step is called the *embedding*.
 
 # %%
 torch.manual_seed(0)
@@ -68,12 +67,8 @@ print("tokens", tuple(tokens.shape))
 # %% [markdown]
 # ### The same as a strided convolution
 #
-# Most implementations leave out the permutes and use a convolution whose stride is its kernel. It is worth knowing exactly why that is allowed.
-#
-# **Predict.** `linear.weight` has the shape `(32, 768)`, the convolution's has `(32, 3, 16, 16)`. Which operation takes the one to the other: a `view`, or a `permute` as well?
-
-# %%
-prediction = ...  # "view" or "permute"
+# Libraries such as transformers leave out the permutes and use a convolution whose stride is as large as its kernel. We want to know exactly why that is allowed, because the rest of the lesson rests on it. So we copy the weights of our Linear, of shape `(32, 768)`,
+# into a convolution, whose weights have the shape `(32, 3, 16, 16)`. Would you use a `view` for that, or do you need a `permute` as well?
 
 # %%
 conv = nn.Conv2d(3, 32, kernel_size=16, stride=16)
@@ -84,10 +79,10 @@ assert torch.allclose(by_conv, tokens, atol=1e-4)
 print("a convolution with stride = kernel is a Linear on patches")
 
 # %% [markdown]
-# A `view` is enough, because we flattened each square in the order in which a convolution keeps its weights: colour, then row, then column. A convolution lays its kernel on a patch, multiplies
-# number by number, and sums; a Linear does that to a flat list. The stride says where the next patch begins. There is no other difference.
+# A `view` is enough, because we flattened each square in the order in which a convolution keeps its weights, which is colour, then row, then column. A convolution lays its kernel on a patch, multiplies
+# number by number, and adds up. A Linear does the same with a flat list. The stride says where the next patch begins, and there is no other difference.
 #
-# So here is ViT's patch embedding, whole:
+# So this is ViT's patch embedding, whole:
 
 
 # %% tags=["stage"]
@@ -105,25 +100,18 @@ class PatchEmbedding(nn.Module):
 # %% [markdown]
 # ## 2 · Why should patches overlap?
 #
-# SegFormer wants to name every pixel, so it cuts much finer: a token every four pixels. And it lets the patches overlap, because cutting without overlap
-# "fails to preserve the local continuity around those patches" (arXiv:2105.15203, Section 3.1). What does that mean, in numbers?
+# SegFormer has to name every pixel, so it cuts much finer than ViT and makes a token every four pixels. It also lets the patches overlap, because cutting without overlap
+# "fails to preserve the local continuity around those patches" (arXiv:2105.15203, Section 3.1). We want to see what that means in numbers.
 #
-# Take the simplest thing there is to see: an edge, dark on the left and bright on the right. And take a filter that looks for change, one whose weights sum to zero, so that it says nothing
-# where all is flat.
+# For this we take the simplest thing there is to see, an edge that is dark on the left and bright on the right. And we take filters that look for change. The weights of such a filter sum to zero, so it answers zero wherever the image is flat.
 #
-# **Predict.** Patches of 4×4 that touch. Move the edge to the right one pixel at a time. Is there a place where *no* token notices it?
+# **Predict.** Patches of 4×4 touch, and the edge moves to the right one pixel at a time. At how many of the places does *no* token notice it?
 
 # %%
-prediction = ...  # yes or no; and if yes, in one place of how many?
+prediction = ...  # one place in how many? For example 2, or 0 if every edge is noticed
 
 
 # %%
-def edge(column: int) -> Tensor:
-    image = torch.zeros(1, 1, 64, 64)
-    image[..., column:] = 1
-    return image
-
-
 def change_filters(patch_size: int) -> Tensor:
     weight = torch.randn(64, 1, patch_size, patch_size, generator=torch.Generator().manual_seed(0))
     weight = weight - weight.mean((2, 3), keepdim=True)  # sums to zero: silent where all is flat
@@ -131,15 +119,15 @@ def change_filters(patch_size: int) -> Tensor:
 
 
 def loudest(patch_size: int, padding: int, column: int) -> float:
-    answers = F.conv2d(edge(column), change_filters(patch_size), stride=4, padding=padding)
+    image = torch.zeros(1, 1, 64, 64)
+    image[..., column:] = 1  # the edge
+    answers = F.conv2d(image, change_filters(patch_size), stride=4, padding=padding)
     return answers[..., 2:-2, 2:-2].abs().max().item()  # without the image's own border
 
 
 columns = range(28, 37)
 touching = [loudest(4, 0, column) for column in columns]
 overlapping = [loudest(7, 3, column) for column in columns]
-print("4×4  ", *(f"{answer:.1f}" for answer in touching))
-print("7×7  ", *(f"{answer:.1f}" for answer in overlapping))
 
 # %%
 plots.show(
@@ -148,47 +136,26 @@ plots.show(
         {"4×4 patches that touch": touching, "7×7 patches that overlap": overlapping},
         what="loudest answer to the edge",
         stride=4,
-        finding="At every fourth place, an edge lies between all the patches",
+        finding="At every fourth place, patches that touch do not see the edge",
     ),
     alt="Two curves over the place of the edge, in pixels. Patches of 4 by 4 answer strongly at "
     "most places, and with zero at 0, 4 and 8. Overlapping patches of 7 by 7 answer at "
     "every place.",
 )
+unseen = [place for place, answer in zip(columns, touching, strict=True) if answer < 1e-5]
+compare(prediction, unseen[1] - unseen[0])
 
 # %% [markdown]
-# *Look at the lines of whole tokens.* There the edge runs exactly between two patches. The patch on its left is all dark, the one on its right all bright; both are flat, and 64 random filters are silent.
-# No training can mend that: any filter whose weights sum to zero answers zero on a flat patch, whatever the weights are; and one whose weights do not says how bright the patch is, no more.
+# *Look at the vertical lines, which stand a whole token apart.* There the edge runs exactly between two patches. The patch on its left is all dark and the one on its right all bright, so both are flat, and all 64 random filters are silent.
+# No training can mend that. A filter whose weights sum to zero answers zero on a flat patch, whatever its weights are. A filter whose weights do not sum to zero tells how bright a flat patch is, but nothing else.
 #
-# The edge is not lost to the *network*: one token says dark, the next says bright, and a later layer may compare them. But no single token knows of it, and that depends on where the photographer stood.
+# The edge is not lost to the *network*, because one token says dark, the next says bright, and a later layer can compare the two. But whether a single token knows of the edge depends on where the photographer stood.
 #
-# Now count for a photograph: how many pairs of neighbouring pixels in a row are seen together by some patch? (`PatchRow` lists the patches along one side of an image: at which pixel each of them `starts`, and for each pixel its `coverage`, how many
-# patches it lies in.)
-
-
-# %%
-def pairs_seen(patch_size: int, stride: int, padding: int) -> float:
-    starts = torch.as_tensor(PatchRow(512, patch_size, stride, padding).starts)
-    left = torch.arange(511)[:, None]  # pixel `left`, and the one to its right
-    return ((starts <= left) & (left + 1 < starts + patch_size)).any(1).float().mean().item()
-
-
-for patch_size, padding in ((4, 0), (5, 2), (7, 3)):
-    print(f"{patch_size}×{patch_size}, stride 4: {pairs_seen(patch_size, 4, padding):.1%} of pairs")
-
-# %% [markdown]
-# That is local continuity, measured. The middle row tells you something else: with **one** column of overlap only one pair is left, at the far end, where the last patch ends a pixel short. SegFormer takes three. The paper states the numbers, K = 7, S = 4, P = 3 (Section 3.1),
-# and compares no others. Section 3 finds something that speaks for 7; whether a model *learns* better with it, only training could say.
+# That is what it means to preserve local continuity. The paper states its sizes, K = 7, S = 4 and P = 3 (Section 3.1), but compares them with no others. Section 3 finds something that speaks for 7. Whether a model *learns* better with 7, only training could say.
 #
 # ### See it on the photograph
 #
-# **Predict.** Patches are seven pixels wide and begin every four. How many columns of pixels does a patch share with the next?
-
-# %%
-prediction = ...  # one number
-
-# %%
-first, second = set(range(0, 7)), set(range(4, 11))
-print("shared columns:", sorted(first & second))
+# Patches are seven pixels wide and one begins every four pixels, so neighbours share 7 − 4 = 3 columns. Here are both kinds of patches on an eye.
 
 # %%
 eye = photo[84:116, 186:218]  # 32 × 32 pixels
@@ -201,10 +168,10 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the hatched strips.* The yellow patch shares three columns with the blue one and three rows with the orange one. The grey frame is *padding*: three rings of zeros, so that the first patch can
-# stand with its middle on the first pixel. Padding is why both grids have the same number of tokens.
+# *Look at the hatched strips.* The yellow patch shares three columns with the blue one and three rows with the orange one. The grey frame is *padding*, three rings of zeros, which lets the first patch
+# stand with its middle on the first pixel. Because of the padding, both grids have the same number of tokens.
 #
-# How many patches does a pixel lie in, then? `F.fold` adds up patches where they came from; fed with ones, it counts.
+# How many patches does a pixel lie in, then? `F.fold` adds up patches at the places they came from, so if every patch is made of ones, it counts.
 
 # %%
 ones = torch.ones(1, 1, 32, 32)
@@ -213,32 +180,24 @@ counts = F.fold(torch.ones_like(cut), (32, 32), kernel_size=7, stride=4, padding
 print(counts[8:16, 8:16].int())
 
 # %% [markdown]
-# Along a side, one pixel in four lies in one patch only, and the others in two; counting both directions, up to four. (No token has a pixel for itself: each patch holds {{places_7}} of them.) Away from the border, the average is (7/4)² = {{overlap_factor}} patches a pixel.
+# Along a side, one pixel in four lies in one patch only, and the others lie in two. With both directions that makes up to four patches a pixel. (No token has a pixel for itself, because each patch holds {{places_7}} of them.) Away from the border, the average is (7/4)² = {{overlap_factor}} patches a pixel.
 #
-# That is also the **price**: {{values_7}} numbers a patch instead of {{values_4}}, so {{overlap_factor}} times the multiply-adds, and {{parameters_7}} parameters instead of {{parameters_4}} (B0, 32 channels). The number of tokens, which all
-# later layers pay for, stays the same.
+# That is also the **price** of overlap. A patch holds {{values_7}} numbers instead of {{values_4}}, so this layer takes {{overlap_factor}} times the multiply-adds, and in B0, with 32 channels, it has {{parameters_7}} parameters instead of {{parameters_4}}. But the number of tokens, for which all
+# later layers pay, stays the same.
 #
-# **Check** that overlap changes nothing in the argument of section 1: with `F.unfold` to cut, a Linear with the convolution's weights still gives its numbers.
-
-# %%
-conv = nn.Conv2d(3, 32, kernel_size=7, stride=4, padding=3)
-cut = F.unfold(images, kernel_size=7, stride=4, padding=3).transpose(1, 2)  # (1, N, 3·7·7)
-by_linear = F.linear(cut, conv.weight.flatten(1), conv.bias)  # (1, N, 32)
-assert torch.allclose(by_linear, conv(images).flatten(2).transpose(1, 2), atol=1e-4)
-print("overlapping or not, a convolution is a Linear on patches")
-
-# %% [markdown]
+# So overlap closes the seams, and costs a little arithmetic in this layer.
+#
 # ## 3 · How many tokens does an image make?
 #
-# Slide a patch of K along a side of H pixels, with P zeros on both ends, S at a time. It starts at the left end, and has H + 2P − K left to travel. That makes ⌊(H + 2P − K) / S⌋ steps,
-# rounded down because half a step is not taken; and one more patch, the one it started from:
+# Later lessons count everything in tokens, so we need their number for any image. Slide a patch of K pixels along a side of H pixels with P zeros at both ends, S pixels at a time. It starts at the left end and has H + 2P − K pixels left to travel. That makes ⌊(H + 2P − K) / S⌋ steps,
+# rounded down because half a step is not taken. The patch from which it started counts as well:
 #
 # $$H' = \left\lfloor \frac{H + 2P - K}{S} \right\rfloor + 1$$
 #
-# **Predict.** Neither side of 500 × 300 divides by 16. How many tokens do ViT's patches make of it (kernel 16, stride 16, padding 0)? And SegFormer's (7, 4, 3)?
+# **Predict.** Neither side of 500 × 300 divides by 16. How many rows and columns of tokens do ViT's patches make of it (kernel 16, stride 16, padding 0)? And how many do SegFormer's (7, 4, 3)?
 
 # %%
-prediction = ...  # four numbers: rows and columns, twice
+prediction = ...  # ViT's and SegFormer's, for example ((50, 30), (100, 60))
 
 
 # %%
@@ -246,11 +205,14 @@ def tokens_along(length: int, patch_size: int, stride: int, padding: int) -> int
     return (length + 2 * padding - patch_size) // stride + 1
 
 
+grids = []
 for name, patch in (("ViT      ", (16, 16, 0)), ("SegFormer", (7, 4, 3))):
-    print(name, tokens_along(500, *patch), "×", tokens_along(300, *patch))
+    grids.append((tokens_along(500, *patch), tokens_along(300, *patch)))
+    print(name, "{} × {}".format(*grids[-1]))
+compare(prediction, tuple(grids))
 
 # %% [markdown]
-# A formula is a claim. **Check** it against torch itself, on every size up to a hundred, and look for something simpler while we are at it.
+# A formula should be tested before it is trusted. We **check** it against torch itself, on every size up to a hundred, and look for something simpler on the way.
 
 # %%
 for length in range(1, 101):
@@ -264,8 +226,8 @@ for length in range(1, 101):
 print("with an odd kernel and half of it as padding: the side over the stride, rounded up")
 
 # %% [markdown]
-# So SegFormer's stages divide by 4 and then by 2, *rounded up*: no photograph is too odd for them. Without padding it is rounded *down*, and what does
-# not fill a patch is thrown away. With patches of 32, the largest that ViT comes in:
+# So SegFormer's first stage divides each side by 4 and the later ones divide it by 2, and all of them round *up*. That is why the sides of a photograph need not divide by anything. Nor must it be square, or of one size, because no weight of SegFormer has the image's size in its shape (ViT's table of positions has, as section 8 shows). Without padding the number is rounded *down*, and whatever does
+# not fill a patch is thrown away. This is what happens with patches of 32, the largest in ViT's paper:
 
 # %%
 tall = photo[6:506, 106:406]  # 500 × 300
@@ -277,11 +239,18 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the grey strips on the left.* Twenty rows and twelve columns reach no token: {{seen_by_32}} of the pixels are seen, and the model cannot know that there was more. (The patches on the right are those of SegFormer's last
-# stage; section 6 shows why they are 63 wide.)
+# *Look at the grey strips on the left.* Twenty rows and twelve columns reach no token. Only {{seen_by_32}} of the pixels are seen, and the model cannot know that there was more. (The patches on the right are those of SegFormer's last
+# stage. Section 6 shows why they are 63 wide.)
 #
-# So is a side "over the stride, rounded up" enough to lose nothing? Not yet: a token count says how many patches there are, not how far they reach. For strides of 2 and 4, which is the smallest odd kernel, padded by half, that
-# reaches every pixel of every size?
+# > **A trap.** Padding by `K // 2` centres the patch on its pixel only when K is odd. Patches of 4 with a padding of 2 make one token *more* than H/4:
+
+# %%
+print(tokens_along(512, 4, 4, 2), "tokens along 512, with kernel 4, stride 4, padding 2")
+
+# %% [markdown]
+# ### Which kernels lose no pixel? · *further*
+#
+# The number of tokens says how many patches there are, but not how far they reach. So we ask which odd kernels, padded by half, reach every pixel of every size. `PatchRow` knows the patches along one side of an image, and its `coverage` counts, for each pixel, the patches that it lies in.
 
 # %%
 for stride in (2, 4):
@@ -291,61 +260,60 @@ for stride in (2, 4):
         print(f"stride {stride}, kernel {patch_size}: pixels are lost at {lost:>2} of 100 sizes")
 
 # %% [markdown]
-# There they are: 3 for stride 2, and 7 for stride 4, the kernels of SegFormer. A kernel of 5 at stride 4 overlaps too, and still loses the last row and column whenever 4
-# divides the side. The rule is K ≥ 2S − 1: patches have their middles at pixels 0, S, 2S and so on; up to S − 1 more follow the last middle, and half a kernel, (K − 1)/2, must reach over them. The paper does not give this as its reason; it is a good one.
+# The smallest are 3 for stride 2 and 7 for stride 4, and these are the kernels of SegFormer. A kernel of 5 at stride 4 overlaps too, but it loses the last row and column whenever 4
+# divides the side. The rule is K ≥ 2S − 1, for the following reason. Patches have their middles at pixels 0, S, 2S and so on, and up to S − 1 more pixels follow the last middle, so half a kernel, (K − 1)/2, must reach over them. The paper does not give this as its reason, but it is a good one.
 #
-# > **A trap.** Padding by `K // 2` centres the patch on its pixel only when K is odd. Patches of 4 with a padding of 2 make one token *more* than H/4:
+# The same gap shows when we count how many pairs of neighbouring pixels lie together in some patch:
 
 # %%
-print(tokens_along(512, 4, 4, 2), "tokens along 512, with kernel 4, stride 4, padding 2")
+for patch_size, padding in ((4, 0), (5, 2), (7, 3)):
+    seen = PatchRow(512, patch_size, stride=4, padding=padding).pairs_seen
+    print(f"{patch_size}×{patch_size}, stride 4: {seen:.1%} of pairs")
 
 # %% [markdown]
+# In the first row every fourth pair falls into a seam. In the second, one column of overlap closes all seams, but the last patch ends a pixel short of the border, so the last pair is not seen.
+#
 # ## 4 · How do you get from a map to tokens, and back?
 #
-# A convolution gives a *map*, (B, C, H', W'). Attention wants *tokens*, (B, N, C). They hold the same numbers; to go from one to the other is a question of order, and it is where most bugs of this lesson live.
+# A convolution gives a *map*, (B, C, H', W'), and attention wants *tokens*, (B, N, C). Both hold the same numbers, so going from one to the other is only a question of order. But it is the step of this lesson that is easiest to get wrong, because a wrong order raises no error.
 #
-# **Predict.** Here is a map of two rows and three columns with two channels: the first channel counts 0 to 5, the second 10 to 15. What is the first token?
+# **Predict.** A map has two rows, three columns and two channels. The first channel counts from 0 to 5, the second from 10 to 15. What is the first token?
 
 # %%
-prediction = ...  # two numbers
+prediction = ...  # for example [0, 3]
 
 # %%
 small = torch.tensor([[[[0, 1, 2], [3, 4, 5]], [[10, 11, 12], [13, 14, 15]]]])  # (1, 2, 2, 3)
 print("right:", small.flatten(2).transpose(1, 2).tolist())
 print("wrong:", small.reshape(1, 6, 2).tolist())
+compare(prediction, small.flatten(2).transpose(1, 2)[0, 0].tolist())
 
 # %% [markdown]
-# A token is *all channels of one place*: (0, 10), what both channels say about the top left corner. The wrong line has the right shape, (1, 6, 2), and so nothing complains; but its first token is
-# two neighbours of one channel. `reshape` reads the numbers in the order of the axes, the last axis fastest, and cuts that list anew; it swaps nothing.
+# A token is *all channels of one place*, so the first token is (0, 10), what both channels say about the top left corner. The wrong line has the right shape, (1, 6, 2), so nothing complains, but its first token is
+# two neighbours of one channel. The reason is that `reshape` reads the numbers in the order of the axes, the last axis fastest, and cuts that list anew. It never swaps axes.
 #
-# See the same slip on a photograph, whose "map" has three channels, its colours:
-
+# The same slip is easy to see on a photograph. Its "map" has three channels, its colours, so each token is a pixel.
 
 # %%
-def as_picture(tokens: Tensor, side: int):
-    """(N, 3) tokens, each a colour as `normalize` leaves it → (side, side, 3) bytes."""
-    colors = tokens * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)
-    return (colors.clamp(0, 1) * 255).byte().unflatten(0, (side, side)).numpy()
-
-
-right = images.flatten(2).transpose(1, 2)[0]  # (N, 3)
-wrong = images.reshape(1, 512 * 512, 3)[0]
+colors = torch.as_tensor(photo).permute(2, 0, 1)[None]  # (1, 3, 512, 512), as a map
+right = colors.flatten(2).transpose(1, 2)  # (1, N, 3)
+wrong = colors.reshape(1, 512 * 512, 3)  # the same shape
 plots.show(
     plots.pictures(
-        [as_picture(right, 512), as_picture(wrong, 512)],
-        ["flatten, transpose; and back", "reshape, same shape"],
-        finding="The shape is right in both",
+        [tokens.unflatten(1, (512, 512))[0].numpy() for tokens in (right, wrong)],
+        ["flatten, then transpose", "reshape"],
+        finding="Both have the right shape, and only one has the right order",
     ),
-    alt="On the left the portrait, unharmed. On the right nine small, flat, grey-toned copies of "
-    "it in three rows of three: a row for the red, the green and the blue channel. Each of the "
-    "three copies in a row has every third row of the photograph.",
+    alt="On the left the portrait, unharmed. On the right nine small, flat, grey copies of it in "
+    "three rows of three: a row for the red, the green and the blue channel. Each of the three "
+    "copies in a row has every third row of the photograph.",
 )
 
 # %% [markdown]
-# *Count the faces on the right.* The red channel comes first in the list, so the first third of the "pixels" is made of red alone, three neighbours at a time. Three rows of the photograph then fit side by side into one, and that is why each channel shows three faces.
+# *Count the faces on the right.* The red channel comes first in the list, so the first third of the "pixels" is made of red alone, three neighbours at a time. That squeezes three rows of the photograph side by side into one, and so each channel shows three faces.
 #
-# The course avoids the question where it can. Its modules pass **maps with channels last**, (B, H', W', C): LayerNorm and Linear act on the last axis as they are, no height and width travel beside the tensor, and
-# tokens are one `flatten(1, 2)` away, with `unflatten` for the way back.
+# This course avoids the question where it can. Its modules pass **maps with channels last**, (B, H', W', C), because LayerNorm and Linear act on the last axis. So height and width need not travel beside the tensor,
+# tokens are one `flatten(1, 2)` away, and `unflatten` is the way back.
 
 # %%
 channels_last = small.permute(0, 2, 3, 1)  # (1, 2, 3, 2)
@@ -356,7 +324,7 @@ print("permute once; after that, flatten and unflatten are enough")
 # %% [markdown]
 # ## 5 · LayerNorm or BatchNorm?
 #
-# After the projection comes a norm. Convolutional networks mostly use BatchNorm, transformers LayerNorm, and the difference is which numbers share a mean. Three tokens of three channels, by hand:
+# After the projection comes a norm, which brings the numbers to a common level and scale. Classical convolutional networks use BatchNorm, and ViT and SegFormer use LayerNorm. They differ in which numbers share a mean. Here are three tokens of three channels, by hand:
 
 # %%
 three = torch.tensor([[1.0, 2, 3], [10, 20, 30], [101, 102, 103]])  # 3 tokens, 3 channels
@@ -368,42 +336,48 @@ assert torch.allclose(by_token, nn.LayerNorm(3)(three), atol=1e-4)
 assert torch.allclose(by_channel, nn.BatchNorm1d(3)(three), atol=1e-4)
 
 # %% [markdown]
-# LayerNorm keeps the *pattern* of a token's channels, and drops their level and their scale: multiply all of them by ten, or add a hundred to each, and the result is the same. BatchNorm asks whether a token has more of a channel *than the other tokens*, so what a token becomes depends on
+# LayerNorm keeps the *pattern* of a token's channels and drops their level and their scale. If you multiply all of them by ten, or add a hundred to each, the result is the same. (The published code adds a small number to the variance, `1e-5` as torch does in this layer and `1e-6` in others. Lesson 07 shows what that changes.) BatchNorm asks whether a token has more of a channel *than the other tokens*, so the result for a token depends on
 # its company.
 #
 # **Predict.** Send the astronaut through alone, and then in a batch with a very dark copy of herself. With which norm do *her* tokens change?
 
 # %%
-prediction = ...  # "LayerNorm", "BatchNorm", both or none
+prediction = ...  # "LayerNorm", "BatchNorm", "LayerNorm and BatchNorm" or "neither"
 
 # %%
+conv = nn.Conv2d(3, 32, kernel_size=7, stride=4, padding=3)
 dark = 0.2 * images - 1.5
 alone, together = conv(images), conv(torch.cat([images, dark]))
-layer_norm, batch_norm = nn.LayerNorm(32), nn.BatchNorm2d(32)
-by_layer = [layer_norm(each.permute(0, 2, 3, 1))[0] for each in (alone, together)]
-by_batch = [batch_norm(each)[0] for each in (alone, together)]
-print(f"LayerNorm: her tokens change by {(by_layer[0] - by_layer[1]).abs().max():.1f} at most")
-print(f"BatchNorm: her tokens change by {(by_batch[0] - by_batch[1]).abs().max():.1f} at most")
+norms = {"LayerNorm": nn.LayerNorm(32), "BatchNorm": nn.BatchNorm2d(32)}
+changed = []
+for name, norm in norms.items():
+    axes = (0, 2, 3, 1) if name == "LayerNorm" else (0, 1, 2, 3)  # LayerNorm wants channels last
+    change = (norm(alone.permute(axes))[0] - norm(together.permute(axes))[0]).abs().max()
+    print(f"{name}: her tokens change by {change:.1f} at most")
+    changed += [name] * bool(change > 0.01)
+compare(prediction, " and ".join(changed) or "neither")
 
 # %% [markdown]
-# With BatchNorm, in training, what a photograph looks like to the network depends on which others were drawn with it. For evaluation it keeps running averages instead. Where batches are small, its statistics are poor
-# ([Wu and He 2018](https://arxiv.org/abs/1803.08494) measure what that costs). LayerNorm has no such memory, and does the same in training and evaluation. (SegFormer uses one BatchNorm all the same, in its decoder: lesson 07 folds it away.)
+# With BatchNorm, in training, what a photograph looks like to the network depends on which others were drawn into its batch. In evaluation it uses running averages instead. Where batches are small, its statistics are poor
+# ([Wu and He 2018](https://arxiv.org/abs/1803.08494) measure what that costs). LayerNorm has neither trouble, because it looks at one token only and does the same in training and evaluation. (SegFormer uses one BatchNorm all the same, in its decoder. Lesson 07 folds it away.)
 #
-# One warning. `nn.LayerNorm(32)` normalises the *last* axis, and does not ask what it is. Give it a map with channels second, whose width happens to be 32 too:
+# ### A LayerNorm on the wrong axis · *further*
+#
+# `nn.LayerNorm(32)` normalises the *last* axis and does not ask what it is. So give it a map with channels second, whose width happens to be 32 too:
 
 # %%
 small_photo = F.interpolate(images, (128, 128), mode="area")
 channels_second = conv(small_photo)  # (1, 32, 32, 32): which 32 is which?
-silent = layer_norm(channels_second)  # no error
-meant = layer_norm(channels_second.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+silent = norms["LayerNorm"](channels_second)  # no error
+meant = norms["LayerNorm"](channels_second.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 print("same shape:", silent.shape == meant.shape, " same numbers:", torch.allclose(silent, meant))
 
 # %% [markdown]
-# B0 has 32 channels in its first stage, and a photograph of 128×128 makes a map 32 wide. At any other width torch would have refused. Test shapes on sizes that are *all different*.
+# B0 has 32 channels in its first stage, and a photograph of 128×128 makes a map 32 wide. At any other width torch would have refused. So test your modules on sizes that are *all different*.
 #
 # ## Build it
 #
-# You have all the parts. First with tokens, and their height and width beside them:
+# You have all the parts now. We put them together twice. First with tokens, whose height and width travel beside them:
 
 
 # %% tags=["stage"]
@@ -423,13 +397,13 @@ class OverlappingTokens(nn.Module):
 
 
 # %% [markdown]
-# And as this course keeps it: one map in, one map out, and a word with whoever hands it something else (`check_positive` and `check_images` raise those sentences).
+# And then as this course keeps it, with one map in and one map out. `check_positive` and `check_images` say in a sentence what is wrong when somebody hands it something else.
 
 # %% tags=["mirror"]
 # segformer_edu.patch_embedding.OverlapPatchEmbedding
 
 # %% [markdown]
-# **Check it** against the parts that you trust by now: unfold, a Linear, and a norm by hand, with the same weights, on an image whose sides are different and divide by nothing.
+# **Check it** against parts that you trust by now, `unfold`, a Linear, and a norm by hand. They get the same weights, and an image whose sides are different and divide by nothing.
 
 # %%
 embedding = OverlapPatchEmbedding(3, 32, patch_size=7, stride=4)
@@ -442,40 +416,58 @@ assert torch.allclose(embedding(odd).flatten(1, 2), tokens, atol=1e-4)
 print(tuple(odd.shape), "→", tuple(embedding(odd).shape), "as by hand")
 
 # %% [markdown]
-# ## 6 · What do four of them make?
+# ### Images that have not three colours · *further*
 #
-# A SegFormer has four patch embeddings, one at the start of each stage. The first reads the photograph, the others the map of the stage before; they are what makes it a *pyramid*.
-#
-# **Predict.** The second has a kernel of 3 and a stride of 2, on tokens that stand four pixels apart. How far apart are *its* tokens, and how many pixels wide is what one of them sees?
+# Satellite images often have more channels than three, and X-rays have one. How much of a SegFormer depends on that number?
 
 # %%
-prediction = ...  # two numbers
+three, four = (
+    SegFormer(SegFormerConfig.named("b0", in_channels=number)).state_dict() for number in (3, 4)
+)
+print([name for name in three if three[name].shape != four[name].shape])
+
+# %% [markdown]
+# Only the kernel of the first patch embedding does. So you can load all other weights of a published file, and begin the kernel of a new channel with zeros, which ignore it at first, or with the mean of the three colours.
+
+# %% [markdown]
+# ## 6 · What do four of them make?
+#
+# A SegFormer has four patch embeddings, one at the start of each stage. The first reads the photograph, and each of the others reads the map of the stage before. They make SegFormer a *pyramid*, because each stage has fewer tokens than the one before.
+#
+# **Predict.** The second embedding has a kernel of 3 and a stride of 2, and the tokens that it reads stand four pixels apart. How many pixels apart are *its* tokens, and how many pixels wide is what one of them sees?
+
+# %%
+prediction = ...  # (apart, wide), for example (6, 9)
 
 # %%
 config = SegFormerConfig.named("b0")
 channels = zip((3, *config.embed_dims[:-1]), config.embed_dims, strict=True)
 patch = zip(config.patch_sizes, config.strides, strict=True)
 pyramid = [OverlapPatchEmbedding(*a, *b) for a, b in zip(channels, patch, strict=True)]
-for name, size in (("512 × 512", (512, 512)), ("500 × 300", (500, 300))):
-    x, grids = images[..., : size[0], : size[1]], []
-    for stage in pyramid:
-        x = stage(x).permute(0, 3, 1, 2)  # (B, C, H', W'), as the next convolution wants it
-        grids.append(" × ".join(map(str, x.shape[2:])))
-    print(f"{name}:", ", ".join(grids))
+
+
+def stage_map(stage: int, x: Tensor) -> Tensor:
+    for embedding in pyramid[:stage]:
+        x = embedding(x).permute(0, 3, 1, 2)  # (B, C, H', W'), as the next convolution wants it
+    return x
+
+
+for height, width in ((512, 512), (500, 300)):
+    maps = [stage_map(stage, images[..., :height, :width]) for stage in (1, 2, 3, 4)]
+    print(f"{height} × {width}:", ", ".join("{} × {}".format(*each.shape[2:]) for each in maps))
 
 # %% [markdown]
-# H/4, H/8, H/16, H/32, rounded up at each stage. And what a token sees, we can measure: ask for the gradient of one token with respect to the pixels, and count the columns where it is not zero.
+# The sides are H/4, H/8, H/16 and H/32, rounded up at each stage. What a token sees can be measured. `receptive_field` takes the gradient of the middle token with respect to every pixel, and we count the columns of pixels in which it is not zero.
 
 # %%
-pixels = images[..., :256, :256].clone().requires_grad_()
-with torch.enable_grad():
-    x = pixels
-    for number, stage in enumerate(pyramid, start=1):
-        x = stage(x).permute(0, 3, 1, 2)
-        middle = x.shape[-1] // 2
-        (gradient,) = torch.autograd.grad(x[0, 0, middle, middle], pixels, retain_graph=True)
-        seen = int((gradient[0].abs().sum((0, 1)) > 0).sum())
-        print(f"stage {number}: tokens {256 // x.shape[-1]:>2} apart, each sees {seen:>2} pixels")
+apart_and_wide = []
+for stage in (1, 2, 3, 4):
+    generator = torch.Generator().manual_seed(0)
+    field = receptive_field(partial(stage_map, stage), images[..., :256, :256], generator)
+    apart, wide = 4 * 2 ** (stage - 1), int((field.sum(0) > 0).sum())
+    apart_and_wide.append((apart, wide))
+    print(f"stage {stage}: tokens {apart:>2} apart, each sees {wide:>2} pixels")
+compare(prediction, apart_and_wide[1])
 
 # %%
 plots.show(
@@ -484,60 +476,48 @@ plots.show(
         [(7, 4, 3), (15, 8, 7), (31, 16, 15), (63, 32, 31)],
         finding="Four embeddings in a row: every patch overlaps the next by almost half",
     ),
-    alt="Half of a face and the wall beside it, 128 by 128 pixels, four times. Patches of 7, 15, "
-    "31 and 63 pixels make 32, 16, 8 and 4 tokens a side. In each, three framed neighbours overlap "
-    "in hatched strips.",
+    alt="Most of a face, with the hair and the wall to its right, 128 by 128 pixels, four times. "
+    "Patches of 7, 15, 31 and 63 pixels make 32, 16, 8 and 4 tokens a side. In each, three framed "
+    "neighbours overlap in hatched strips. The first panel leaves out the other patches.",
 )
 
 # %% [markdown]
-# *Follow the yellow frame from left to right.* It doubles, and one pixel more: from an iris, by way of an eye and its brow, to most of two eyes and the hair above them. In stage 1 the overlap is three of seven, in stage 4 it is 31 of 63: a
-# kernel of 3 with stride 2 keeps neighbours sharing a token, and through it nearly half of their pixels. (Attention and Mix-FFN widen this further; here are the embeddings alone. Exercise 01.6 asks you for the rule.)
+# *Follow the yellow frame from left to right.* At each stage it becomes twice as wide, and one pixel more. It grows from a few pixels beside an eye to a quarter of the picture. (The first panel leaves out the other patches, because their lines would lie too close.) In stage 1 the overlap is three pixels of seven, in stage 4 it is 31 of 63,
+# because a kernel of 3 with stride 2 makes neighbours share a token, and with it nearly half of their pixels. Attention and Mix-FFN widen this further, so these are the numbers of the embeddings alone. Exercise 01.6 asks you for the rule.
 #
-# ## 7 · What if the photograph moves by one pixel?
+# ## 7 · What if the photograph moves by one pixel? · *further*
 #
-# Nothing in the world has changed when the camera moves by a pixel. Does the network notice? Let us compare the tokens of the photograph with those of the photograph a few pixels further right,
-# and be fair: when the content has moved by a whole stride, we compare with the token next door. And since the question is about patches, we take the convolutions alone, without the LayerNorm, which rescales every token.
+# When the camera moves by a pixel, nothing in the world has changed. We would like to know how much the tokens change. So we compare the tokens of the photograph with those of the photograph moved to the right,
+# and when the content has moved by a whole stride, we compare with the token next door. We take the convolutions alone, because the question is about patches, and the LayerNorm would rescale every token.
 #
-# **Predict.** Which tokens change more under a shift of one pixel: 4×4 patches that touch, or 7×7 patches that overlap? By how much? And after a shift of four?
+# **Predict.** Which tokens change more under a shift of one pixel, those of 4×4 patches that touch, or those of 7×7 patches that overlap?
 
 # %%
 prediction = ...  # "touching", "overlapping" or "about the same"
 
-
-# %%
-def shifted(shift: int) -> Tensor:
-    return images[..., 128:384, 128 - shift : 384 - shift]  # one window, its content moves right
-
-
-def change(embed, shift: int) -> float:
-    before, after = embed(shifted(0)), embed(shifted(shift))  # (1, C, H', W')
-    moved = (shift + 2) // 4  # the content moved by so many tokens, rounded
-    before = before[..., 4:-4, 4 : -4 - moved]  # every token but those at the border,
-    after = after[..., 4:-4, 4 + moved : -4]  # and the tokens at the places it moved to
-    difference = (after - before).square().mean()
-    spread = (before - before.mean((2, 3), keepdim=True)).square().mean()  # among the tokens
-    return (difference / spread).sqrt().item()
-
-
 # %% [markdown]
-# `change` is 0 when the tokens are the same, and √2 when they are as different as two tokens picked at random. (The border is left out: there, padding changes them too.) Eight random initialisations of each kind, because one could be luck:
+# `change_under_shift` is 0 when the tokens are the same, and √2 when they are as different as two tokens picked at random. It leaves out the border, where padding changes them too. We try eight random initialisations of each kind, because one could be luck.
 
 # %%
 shifts = range(9)
-random_weights = {}
+random_weights, one_pixel = {}, {}
 for patch_size, padding in ((4, 0), (7, 3)):
     torch.manual_seed(0)
     embeds = [nn.Conv2d(3, 32, patch_size, stride=4, padding=padding) for _ in range(8)]
-    each = torch.tensor([[change(embed, shift) for shift in shifts] for embed in embeds])
+    each = torch.tensor([[change_under_shift(e, images, by) for by in shifts] for e in embeds])
     random_weights[f"{patch_size}×{patch_size}, random weights"] = each.mean(0).tolist()
     low, mean, high = each[:, 1].min(), each[:, 1].mean(), each[:, 1].max()
+    one_pixel["touching" if patch_size == 4 else "overlapping"] = low, high
     print(f"{patch_size}×{patch_size}, one pixel: {mean:.2f} on average, {low:.2f} to {high:.2f}")
+calmer, livelier = sorted(one_pixel, key=one_pixel.get)  # by the least change
+apart = one_pixel[calmer][1] < one_pixel[livelier][0]  # the two ranges do not meet
+compare(prediction, livelier if apart else "about the same")
 
 # %% [markdown]
-# Did you expect more? The averages are close, and the two ranges overlap. *With random weights, overlap makes tokens hardly steadier.* There is a reason: a random filter weighs neighbouring pixels without regard to each other, so its answer changes as much as
+# The averages are close, and the two ranges overlap. *With random weights, overlap makes tokens hardly steadier.* The reason is that a random filter weighs neighbouring pixels without regard to each other. So its answer changes as much as
 # the pixels under it do, and pixels change as much under a wide patch as under a narrow one.
 #
-# Overlap is not steadiness; it is *room* for it, because at stride 4 only overlapping patches can be wider than four pixels. So compare filters that average: all weights alike, for 4×4 and for 7×7; and a
+# But overlap leaves *room* for steadiness, because at stride 4 only overlapping patches can be wider than four pixels. So we compare filters that average. In the first two all weights are alike, for 4×4 and for 7×7. The third is a
 # tent, 1 2 3 4 3 2 1, which lets a pixel in gradually and out gradually.
 
 
@@ -553,7 +533,10 @@ averages = {
     "7×7, average": averaging([1] * 7, 3),
     "7×7, tent": averaging([1, 2, 3, 4, 3, 2, 1], 3),
 }
-smooth = {name: [change(embed, shift) for shift in shifts] for name, embed in averages.items()}
+smooth = {
+    name: [change_under_shift(embed, images, shift) for shift in shifts]
+    for name, embed in averages.items()
+}
 for name, values in smooth.items():
     print(f"{name}: one pixel {values[1]:.3f}, two {values[2]:.3f}, four {values[4]:.3f}")
 
@@ -572,10 +555,10 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at 0, 4 and 8.* Away from the border, a shift by a whole stride moves every token to the place next door, unchanged: that is what a convolution promises, with or without overlap, and it promises nothing in between.
-# In between, averages change about half as much as random filters, or less, and of the averages the widest is the steadiest. The tent is no better, although it is smoother: what counts is the width. When a plain average moves by one pixel, one of its columns is exchanged, one of seven or one of four.
+# *Look at 0, 4 and 8.* Away from the border, a shift by a whole stride moves every token to the place next door, unchanged. A convolution promises that with or without overlap, and it promises nothing in between.
+# In between, averages change about half as much as random filters, or less, and the wide average is the steadiest. When a plain average moves by one pixel, it exchanges one of its columns, which is one of seven or one of four. The tent is smoother but not steadier, because most of its weight lies on the middle columns, so it averages over fewer pixels than the wide one.
 #
-# So the honest summary of what overlap does, measured:
+# This is what overlap does, as far as we have measured it:
 #
 # | question | touching 4×4 | overlapping 7×7 |
 # |---|---|---|
@@ -584,15 +567,10 @@ plots.show(
 # | and with filters that average? | more | less |
 # | and with *learned* filters? | not measured | not measured: it takes a training run |
 #
-# ## 8 · Is it the patches that keep ViT from other sizes?
+# ## 8 · Is it the patches that keep ViT from other sizes? · *further*
 #
-# You may have read that a ViT trained at one size works badly at another *because its patches do not overlap* ([*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) says so). Two things are mixed in that sentence. Let us separate them: embed with and without overlap, and with and without
-# a learned *position embedding*, the vector that ViT adds to each token to say where it stands. It is a table with one row for each place, so it has the training size built in.
-#
-# **Predict.** Four combinations, made for 256×256 and then handed 512×512. Which of them run?
-
-# %%
-prediction = ...  # some of "touching", "overlapping", with and without positions
+# A ViT that was trained at one size often loses accuracy at another (arXiv:2105.15203, Section 3.1). Do its patches cause that, because they do not overlap? Or is it something else that ViT has and SegFormer lacks? Besides its patches, ViT has
+# a learned *position embedding*, a vector that it adds to each token to say where it stands. This is a table with one row for each place, so the training size is built into it. We separate the two, and embed with and without overlap, with and without a table. All four combinations are made for 256×256 and get 512×512. Which of them run?
 
 # %%
 kinds = {"touching": PatchEmbedding(3, 32, 4), "overlapping": OverlappingTokens(3, 32, 7, 4)}
@@ -607,9 +585,9 @@ for kind, embed in kinds.items():
         print(f"{kind:<11} with {name:<8}: {outcome}")
 
 # %% [markdown]
-# Overlap makes no difference here. The table does. ViT's authors interpolate it for other sizes (Section 3.2 of [their paper](https://arxiv.org/abs/2010.11929)), and SegFormer's name the loss of accuracy that comes with that as the reason to have none (arXiv:2105.15203, Section 3.1).
+# Overlap makes no difference here, but the table does. ViT's authors interpolate it for other sizes (Section 3.2 of [their paper](https://arxiv.org/abs/2010.11929)). SegFormer's authors name the accuracy that this costs as their reason to have no table (arXiv:2105.15203, Section 3.1).
 #
-# The other half of the argument is that a patch of a larger photograph holds *less of the scene*. That is true. Is it cured by overlap? Take the same photograph at three sizes and measure how much the pixels of a patch differ among themselves:
+# There is a second effect of size. In a larger photograph of the same scene, a patch holds *less of the scene*. Would overlap cure that? We take the same photograph at three sizes and measure how much the pixels of a patch differ among themselves:
 
 # %%
 for side in (128, 256, 512):
@@ -618,10 +596,10 @@ for side in (128, 256, 512):
     print(f"{side} × {side}: contrast {contrast[0]:.2f} in a 4×4 patch, {contrast[1]:.2f} in 7×7")
 
 # %% [markdown]
-# Both fall, at the same pace: a patch is so many pixels wide, and things grow under it. Overlap is no cure for scale.
+# Both fall at the same pace, because a patch has a fixed number of pixels while the things under it grow. So overlap is no cure for scale.
 #
-# What is *not* measured here: how much accuracy a trained model loses at another size, with a position table, without one, and with either kind of patch. That takes training. Lesson 04 asks where position comes from when there is no table; lesson 11
-# will put the claim to the test.
+# We have *not* measured how much accuracy a trained model loses at another size, with a position table or without, and with either kind of patch, because that takes training. Lesson 04 asks where position comes from when there is no table, and lesson 11
+# is planned to put the claim to the test.
 #
 # ## Play
 #
@@ -631,48 +609,51 @@ for side in (128, 256, 512):
 Patches()
 
 # %% [markdown]
-# *Start with kernel 4, stride 4, padding 0*, and change one slider at a time. On the left the photograph with its patches, in the middle how many patches each pixel lies in, on the right the arithmetic.
+# *Start with kernel 4, stride 4, padding 0*, and change one slider at a time. On the left you see the photograph with its patches, in the middle how many patches each pixel lies in, and on the right the arithmetic.
 #
 # <details><summary>What you may have found</summary>
 #
-# Kernel 7, stride 4, padding 3. At 33 × 47 a padding of 1 loses the last column on the right: the patches end one pixel short of it. And the smallest kernel at stride 4 with two patches for every pixel is 8, with padding 4:
-# seven leaves one column in four to a single token. But 8 is even, and makes 9 × 9 tokens.
+# Kernel 7, stride 4 and padding 3 solve the task. At 33 × 47 a padding of 1 loses the last column on the right, because the patches end one pixel short of it. At stride 4, the smallest kernel that puts every pixel into two patches is 8, with padding 4,
+# because a kernel of 7 leaves one column in four to a single token. But 8 is even, and makes 9 × 9 tokens.
 #
 # </details>
 #
-# ## Break it
+# ## Break it · *further*
 #
-# A published ViT cut its images like this, with `torch.Tensor.unfold` instead of `F.unfold`. It ran. Then somebody read it ([gupta-abhay/pytorch-vit, issue 7](https://github.com/gupta-abhay/pytorch-vit/issues/7)).
-
-# %%
-cut = images.unfold(2, 16, 16).unfold(3, 16, 16)  # (1, 3, 32, 32, 16, 16)
-suspect = cut.contiguous().view(1, -1, 3 * 16 * 16)  # (1, 1024, 768), the shape that we want
-print(suspect.shape == patches.shape, torch.equal(suspect, patches))
-
-# %% [markdown]
-# **Diagnose it** before you read on. What is in a token of `suspect`? Two tools help. First, change one pixel and see how many tokens notice:
+# A published ViT cut its images like this, with `torch.Tensor.unfold` instead of `F.unfold`. It ran without an error, until somebody read it ([gupta-abhay/pytorch-vit, issue 7](https://github.com/gupta-abhay/pytorch-vit/issues/7)).
 
 
 # %%
 def suspect_patches(x: Tensor) -> Tensor:
-    return x.unfold(2, 16, 16).unfold(3, 16, 16).contiguous().view(1, -1, 3 * 16 * 16)
+    cut = x.unfold(2, 16, 16).unfold(3, 16, 16)  # (1, 3, 32, 32, 16, 16)
+    return cut.contiguous().view(1, -1, 3 * 16 * 16)  # (1, 1024, 768), the shape that we want
 
 
+suspect = suspect_patches(images)
+print(
+    "same shape:", suspect.shape == patches.shape, " same numbers:", torch.equal(suspect, patches)
+)
+
+# %% [markdown]
+# **Diagnose it** before you read on. What is in a token of `suspect`? Two tools help. First, change one pixel and see how many tokens notice:
+
+# %%
 poked = images.clone()
 poked[..., 200, 300] += 1  # one pixel, in all three colours
-noticed = (suspect_patches(poked) != suspect_patches(images)).any(-1)[0].nonzero().flatten()
+noticed = (suspect_patches(poked) != suspect).any(-1)[0].nonzero().flatten()
 print("tokens that notice:", noticed.tolist())
 
 # %% [markdown]
-# Second, paint every token in the colour that it *believes* it has, the mean of its first, second and last third:
+# Second, paint every token in the colour that it seems to have, if the first third of its numbers is red, the second green and the last blue:
 
 # %%
-believed = [each[0].view(-1, 3, 256).mean(-1) for each in (patches, suspect)]  # (N, 3)
+cuts = F.unfold(colors.float(), 16, stride=16).transpose(1, 2), suspect_patches(colors.float())
+painted = [cut.view(32, 32, 3, 256).mean(-1).byte().numpy() for cut in cuts]
 plots.show(
     plots.pictures(
-        [as_picture(each, 32) for each in believed],
+        painted,
         ["our patches", "the published ones"],
-        finding="1,024 tokens, each painted in its own colour",
+        finding="Each of the 1,024 tokens, painted in its own colour",
     ),
     alt="Two mosaics of 32 by 32 squares. The left one is a coarse portrait in colour. The right "
     "one is a confetti of loud, wrong colours, in which three bands and three columns repeat the "
@@ -682,15 +663,16 @@ plots.show(
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# After both `unfold`s the axes are (B, colour, row, column, 16, 16): colour still comes first. The `view` then cuts that into pieces of three patches, so a token is *three patches in a row, of one colour* (but for two tokens, in which one colour ends and the next begins). A pixel's red, green and blue
-# end up in three tokens far apart, which is why three notice. The mend is to bring the colours behind the grid before the view: `cut.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)`.
+# After both `unfold`s the axes are (B, colour, row, column, 16, 16), so colour still comes first. The `view` cuts that into pieces of three patches, and a token becomes *three patches in a row, of one colour* (but for two tokens, in which one colour ends and the next begins). The red, green and blue of a pixel
+# end up in three tokens far apart, and that is why three notice. To mend it, bring the colours behind the grid before the view: `cut.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)`.
 #
-# The issue's own guess is that training at one size hardly suffers, since every token still comes from places that never change, and that another size would. Nobody measured it there, and we have not. Shapes are right all the way: what finds such a bug is a comparison of
+# The issue guesses that training at one size hardly suffers, because every token still comes from places that never change, and that another size would suffer. Nobody measured it there, and we have not. All shapes are right along the way, so such a bug is only found by a comparison of
 # *numbers* with something independent, as in section 1.
 #
 # </details>
 
 # %%
+cut = images.unfold(2, 16, 16).unfold(3, 16, 16)
 mended = cut.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
 print("mended:", torch.equal(mended, patches))
 
@@ -701,7 +683,7 @@ print("mended:", torch.equal(mended, patches))
 #
 # ### Exercise 01.1 ★ 4 minutes · How many tokens?
 #
-# Rows and columns, for an image of any size.
+# Give rows and columns, for an image of any size.
 
 
 # %%
@@ -740,7 +722,7 @@ check("01.3", tokens_to_map)
 # %% [markdown]
 # ### Exercise 01.4 ★★ 10 minutes · A convolution by hand
 #
-# A convolution without a convolution: you are given images (B, C, H, W), and the weight (D, C, K, K) and bias of a convolution. Make the tokens (B, N, D) that it would make.
+# Do the work of a convolution without using one. You are given images (B, C, H, W), and the weight (D, C, K, K) and bias of a convolution. Make the tokens (B, N, D) that it would make.
 
 
 # %%
@@ -753,7 +735,7 @@ check("01.4", embed_patches)
 # %% [markdown]
 # ### Exercise 01.5 ★★ 8 minutes · LayerNorm by hand
 #
-# For a map (B, H, W, C), with learned weight and bias of C numbers each, and `1e-5` added to the variance.
+# The map is (B, H, W, C). The learned weight and bias have C numbers each, and `1e-5` is added to the variance.
 
 
 # %%
@@ -779,12 +761,12 @@ check("01.6", field_of_a_token)
 # %% [markdown]
 # ## Recap
 #
-# - A patch embedding cuts an image into patches and sends each through one Linear. As a convolution, kernel is the patch and stride the step; the weights are the same, reshaped.
-# - Per side it makes ⌊(H + 2P − K) / S⌋ + 1 tokens. With an odd kernel and half of it as padding that is H/S, rounded up; and with K ≥ 2S − 1 no pixel is lost.
-# - Patches that touch have seams: with 4×4, at every fourth place no single token sees an edge. Patches of 7 at stride 4 share three columns and have none. Steadiness under a shift is another matter; overlap leaves room for it, and filters must use it.
-# - Tokens are a map, flattened; a `reshape` in place of a `transpose` keeps the shape and scrambles the rest.
+# - A patch embedding cuts an image into patches and sends each through one Linear. As a convolution, its kernel is the patch and its stride the step from patch to patch; the weights are the same, reshaped.
+# - Per side it makes ⌊(H + 2P − K) / S⌋ + 1 tokens. With an odd kernel and half of it as padding that is H/S, rounded up; and if also K ≥ 2S − 1, no pixel is lost.
+# - Patches that touch have seams. With 4×4, at every fourth place no single token sees an edge. Patches of 7 at stride 4 share three columns and have no seams.
+# - Tokens are a map, flattened. A `reshape` in place of a `transpose` keeps the shape and scrambles the numbers.
 # - LayerNorm looks at one token, BatchNorm at all of them.
-# - What ties ViT to one size is its table of positions. Patches of either kind run at any size.
+# - From the *further* sections: overlap leaves room for steadiness under a shift, but the filters must use it. And what ties ViT to one size is its table of positions, because patches of either kind run at any size.
 #
 # **Can you answer without scrolling up?**
 #
@@ -792,28 +774,25 @@ check("01.6", field_of_a_token)
 # 2. How many tokens does a 7×7 kernel with stride 4 and padding 3 make of 101 × 67?
 # 3. Why can no training teach touching 4×4 patches to see every edge in some token?
 # 4. A colleague's tokens have the right shape, and the model learns nothing. What do you compare with what?
-# 5. Someone says: overlapping patches make SegFormer independent of the image size. What do you answer?
 #
 # <details><summary>Answers</summary>
 #
-# 1. View it as (channels out, channels in, K, K): each row of it is one flattened filter.
-# 2. 26 × 17: a quarter of each side, rounded up.
+# 1. View it as (channels out, channels in, K, K), because each row of it is one flattened filter.
+# 2. 26 × 17, a quarter of each side, rounded up.
 # 3. Where the edge runs between two patches, each patch is flat. A token of a flat patch knows its brightness and nothing of an edge.
-# 4. The tokens themselves with tokens made in another way, unfold and a Linear with the same weights, on sizes that all differ. Or change one pixel and count who notices.
-# 5. That every patch embedding runs at any size, with overlap and without. SegFormer has no position table; that is the difference. How well it does at other sizes is for a training run to say.
+# 4. Compare the tokens with tokens made in another way, by unfold and a Linear with the same weights, on sizes that all differ. Or change one pixel and count the tokens that notice.
 #
 # </details>
 #
 # > **Where paper, code and posts differ**
 # >
-# > - *4×4 or 7×7.* The overview speaks of patches of 4×4 (Section 3); the model that is described and released has patches of 7×7 at stride 4, then 3×3 at stride 2 (Section 3.1). "4×4" is how much image there is for each token, 7×7 is what a token sees.
-# > - *One merging too many.* The drawing of the architecture (Figure 2) begins with an overlap patch embedding and shows a patch merging in each of the four blocks too, five steps in all. Four strides, 4 · 2 · 2 · 2, make 32; the released model has four.
-# > - *Embedding or merging.* The drawing calls the first an embedding and the others merging (Figure 2); the text calls all of them merging (Section 3.1). They are the same layer with other numbers, and so it is in the code.
-# > - *Why ViT transfers badly.* The post that section 8 links (first *Efficient Vision Transformer From Scratch*) gives patches without overlap as the cause. Section 8 separates the two: what has one size built in is the position table, and the paper names *its* interpolation as what costs accuracy (Section 3.1). What overlap adds is continuity between neighbours.
-# > - *Efficient by overlap?* The same post calls SegFormer's attention efficient by its overlapping patches. Overlap only costs, {{overlap_factor}} times the multiply-adds of this layer. What saves is that a token stands for four pixels a side, and what lesson 03 does to the keys.
+# > - *4×4 or 7×7.* The overview speaks of patches of 4×4 (Section 3). The model that is described and released has patches of 7×7 at stride 4, then 3×3 at stride 2 (Section 3.1). So 4 is the stride, and not the mean of the four kernels or the like: there are 4×4 pixels of the image for each token, but a token sees 7×7.
+# > - *One merging too many.* The drawing of the architecture (Figure 2) begins with an overlap patch embedding and shows a patch merging in each of the four blocks too, which makes five steps. But the strides 4 · 2 · 2 · 2 make 32 in four steps, and the released model has four.
+# > - *Embedding or merging.* The drawing calls the first an embedding and the others merging (Figure 2), and the text calls all of them merging (Section 3.1). They are the same layer with other numbers, and so it is in the code.
+# > - *Efficient by overlap?* [*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) calls SegFormer's attention efficient by its overlapping patches. But overlap costs {{overlap_factor}} times the multiply-adds of this layer. What saves is that a token stands for four pixels a side, and what lesson 03 does to the keys.
 # > - *Channels.* Stage 1 has 64 channels in B1 to B5, and 32 in B0 (Table 6).
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203): Section 3.1, overlapped patch merging, and Table 6. A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929): eq. 1 is the embedding, Section 3.2 the
-# interpolation. J. L. Ba, J. R. Kiros and G. E. Hinton, *Layer Normalization*, [arXiv:1607.06450](https://arxiv.org/abs/1607.06450). R. Zhang, *Making Convolutional Networks Shift-Invariant Again*, [arXiv:1904.11486](https://arxiv.org/abs/1904.11486), takes section 7 further: smooth filters before every stride. Photograph: NASA, public domain.
+# interpolation. J. L. Ba, J. R. Kiros and G. E. Hinton, *Layer Normalization*, [arXiv:1607.06450](https://arxiv.org/abs/1607.06450). R. Zhang, *Making Convolutional Networks Shift-Invariant Again*, [arXiv:1904.11486](https://arxiv.org/abs/1904.11486), takes section 7 further with smooth filters before every stride. Photograph: NASA, public domain.
 #
 # **Next:** lesson 02. You have {{stage_1_tokens}} tokens. What does it cost to let each of them look at every other?

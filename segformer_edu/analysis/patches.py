@@ -64,3 +64,10 @@ class PatchRow:
         """In how many patches each pixel lies, `(length,)`."""
         after_start = np.arange(self.length)[:, None] - self.starts  # (length, count)
         return ((after_start >= 0) & (after_start < self.patch_size)).sum(axis=1)
+
+    @property
+    def pairs_seen(self) -> float:
+        """The share of the pairs of neighbouring pixels that some patch holds both of."""
+        left = np.arange(self.length - 1)[:, None]  # a pixel; the other is the one to its right
+        both = (self.starts <= left) & (left + 1 < self.starts + self.patch_size)
+        return float(both.any(axis=1).mean())

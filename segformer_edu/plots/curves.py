@@ -148,7 +148,7 @@ def shift_curves(
     _mark_multiples(ax, shifts, stride)
     for name, values in curves.items():
         ax.plot(shifts, values, marker="o", label=name)
-    ax.set(xlabel="shift in pixels (lines: whole tokens)", ylabel=what, xticks=list(shifts))
+    ax.set(xlabel="shift in pixels (a line at each whole token)", ylabel=what, xticks=list(shifts))
     ax.set_ylim(bottom=0)
     figure.legend(loc="outside lower center", ncols=len(curves))
     return figure

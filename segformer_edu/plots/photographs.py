@@ -24,6 +24,8 @@ from segformer_edu.plots.style import (
     styled,
 )
 
+CLOSEST = 5  # points between the lines of two patches; closer ones make a moiré
+
 
 @styled
 def photograph(photo: np.ndarray, finding: str = "", width: float = 4) -> Figure:
@@ -74,9 +76,9 @@ def pictures(shown: Sequence[np.ndarray], captions: Sequence[str], finding: str 
 def patches(photo: np.ndarray, grids: Sequence[tuple[int, int, int]], finding: str = "") -> Figure:
     """The patches of one or more grids over a photograph, one panel per grid.
 
-    Thin lines are patches. A patch near the middle and its neighbours to the right and below are
-    drawn in colour, and what they share is hatched. The padding is grey, and so are the pixels that
-    no patch sees.
+    Thin lines are patches, left out where they would be too close to be told apart. A patch near
+    the middle and its neighbours to the right and below are drawn in colour, and what they share is
+    hatched. The padding is grey, and so are the pixels that no patch sees.
 
     Args:
         photo: `(H, W, 3)` uint8.
@@ -95,7 +97,7 @@ def patches(photo: np.ndarray, grids: Sequence[tuple[int, int, int]], finding: s
     for ax, grid in zip(figure.subplots(1, len(grids), squeeze=False).flat, grids, strict=True):
         ax.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
         points = 72 * widest / (width + 2 * margin)  # that a pixel of the photograph is wide
-        _draw_patches(ax, photo, *grid, line_width=min(0.5, grid[1] * points / 16))
+        _draw_patches(ax, photo, *grid, gap=grid[1] * points)
     return figure
 
 
@@ -105,7 +107,7 @@ def _draw_patches(
     patch_size: int,
     stride: int,
     padding: int,
-    line_width: float,  # thinner where lines are dense, which would hide the photograph
+    gap: float,  # points from patch to patch; dense lines are thinner, to show the photograph
 ) -> None:
     height, width = photo.shape[:2]
     down, across = (PatchRow(side, patch_size, stride, padding) for side in (height, width))
@@ -117,14 +119,14 @@ def _draw_patches(
     covered = np.minimum(down.coverage[:, None], across.coverage) > 0
     ax.imshow(_veil(covered), extent=(0, width, height, 0))
     ax.autoscale(False)
-    outlines = [
-        Rectangle((left, top), patch_size, patch_size)
-        for top in down.starts
-        for left in across.starts
-    ]
-    ax.add_collection(
-        PatchCollection(outlines, fc="none", ec=PAPER, linewidth=line_width, alpha=0.7)
-    )
+    if gap >= CLOSEST:
+        outlines = [
+            Rectangle((left, top), patch_size, patch_size)
+            for top in down.starts
+            for left in across.starts
+        ]
+        thin = min(0.5, gap / 16)
+        ax.add_collection(PatchCollection(outlines, fc="none", ec=PAPER, lw=thin, alpha=0.7))
     _mark_neighbours(ax, down, across)
     ax.set_title(
         f"{patch_size}×{patch_size}, stride {stride}, padding {padding}\n"

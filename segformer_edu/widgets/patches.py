@@ -42,9 +42,9 @@ SIDE, TOP, HEIGHT = 280, 62, 400  # of a photograph's panel, where it begins, of
 CLOSEST = 5  # units between the outlines of two patches; closer ones would blur
 TASK = (
     "Cut 32 × 32 pixels into 8 × 8 tokens so that neighbours share exactly 3 pixels. Then keep the "
-    "kernel and the stride, take 33 × 47, and lower the padding until some pixel is lost: where "
-    "is it? Last, with 32 × 32 again and stride 4, find the smallest kernel that puts every pixel "
-    "into two patches or more, and see how many tokens that makes."
+    "kernel and the stride, take 33 × 47, and lower the padding until some pixel is lost. Where "
+    "is it? Last, take 32 × 32 again and stride 4. Find the smallest kernel that puts every pixel "
+    "into two patches or more, and see how many tokens it makes."
 )
 
 
@@ -87,7 +87,7 @@ def draw(state: State) -> Picture:
         HEIGHT,
         [
             Text(left, 20, finding(state), 15, bold=True),
-            Text(left, 50, "Patches; what neighbours share is hatched", 11),
+            Text(left, 50, "Hatched: what neighbouring patches share", 11),
             *photograph_with_patches(left, state),
             Text(right, 50, "In how many patches each pixel lies", 11),
             *coverage_panel(right, state, counts),
@@ -250,11 +250,14 @@ def finding(state: State) -> str:
 
 
 def description(state: State, counts: np.ndarray) -> str:
+    least, most = counts.min(), counts.max()
+    step = "pixel" if state.stride == 1 else f"{state.stride} pixels"
     return (
-        f"A face of {pixels(state.size)} pixels under patches of {state.kernel} × {state.kernel}, "
-        f"{state.stride} from one to the next, with {state.padding} zeros around. A pixel lies in "
-        f"{counts.min()} to {counts.max()} patches, {counts.mean():.2f} on average; "
-        f"{seen(counts)} of the pixels lie in at least one."
+        f"A face of {pixels(state.size)} pixels is cut into patches of {state.kernel} × "
+        f"{state.kernel} pixels. A patch begins every {step}, and the padding around the face is "
+        f"{state.padding} wide. A pixel lies in "
+        f"{least if least == most else f'{least} to {most}'} of the patches, {counts.mean():.2f} "
+        f"on average, and {seen(counts)} of the pixels lie in at least one."
     )
 
 

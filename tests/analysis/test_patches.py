@@ -35,6 +35,16 @@ def test_neighbours_share_what_their_pixels_have_in_common(patch_size, stride):
     assert row.shared == len(first & second)
 
 
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.integers(2, 30), st.integers(1, 9), st.integers(1, 9), st.integers(0, 8))
+def test_a_pair_is_seen_where_a_patch_holds_both_pixels(length, patch_size, stride, padding):
+    assume(padding < patch_size <= length + 2 * padding)
+    row = PatchRow(length, patch_size, stride, padding)
+    patches = [set(range(start, start + patch_size)) for start in row.starts]
+    seen = [any({left, left + 1} <= patch for patch in patches) for left in range(length - 1)]
+    assert row.pairs_seen == pytest.approx(sum(seen) / len(seen))
+
+
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segformer_edu import OverlapPatchEmbedding
+from segformer_edu import OverlapPatchEmbedding, SegFormer, SegFormerConfig
 from segformer_edu.analysis.patches import PatchRow
+from segformer_edu.analysis.shift import change_under_shift
 from segformer_edu.data.photos import normalize, sample_photo
 from tests.lessons.written import written_out
 
@@ -18,7 +19,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/01_overlapping_
 
 @pytest.fixture(scope="module")
 def lesson():
-    return written_out(SOURCE, imports=True, images=normalize(sample_photo()))
+    return written_out(SOURCE, imports=True)
 
 
 @pytest.mark.parametrize("size", [(64, 48), (33, 47)])
@@ -67,8 +68,11 @@ def test_3_and_7_are_the_smallest_odd_kernels_that_lose_no_pixel_at_any_size():
 
 @torch.no_grad()
 def test_overlap_steadies_averages_by_its_width_and_random_filters_hardly(lesson):
-    change, averaging = lesson["change"], lesson["averaging"]
-    random = {}
+    averaging, images, random = lesson["averaging"], normalize(sample_photo()), {}
+
+    def change(embed, shift):
+        return change_under_shift(embed, images, shift)
+
     for patch_size, padding in ((4, 0), (7, 3)):
         torch.manual_seed(7)  # other weights than the lesson's
         convs = [nn.Conv2d(3, 32, patch_size, 4, padding) for _ in range(8)]
@@ -83,16 +87,6 @@ def test_overlap_steadies_averages_by_its_width_and_random_filters_hardly(lesson
         assert wide < 0.95 * tent < 0.95 * 0.95 * touching < 0.6 * random[4][shift]
 
 
-@torch.no_grad()
-def test_change_is_none_for_the_same_tokens_and_root_2_for_unrelated_ones(lesson):
-    def noise(images):  # whatever it is handed: tokens that have nothing to do with one another
-        return torch.randn(1, 32, 64, 64, generator=generator)
-
-    generator = torch.Generator().manual_seed(0)
-    assert lesson["change"](noise, 1) == pytest.approx(2**0.5, rel=0.02)
-    assert lesson["change"](nn.Conv2d(3, 32, 4, 4), 0) == 0
-
-
 @pytest.mark.parametrize("token", [(1, 2, 3), (10, 20, 30), (101, 102, 103)])
 def test_layer_norm_keeps_a_pattern_and_drops_its_level_and_scale(token):
     expected = torch.tensor([-1.5, 0, 1.5]) * (2 / 3) ** 0.5
@@ -104,3 +98,17 @@ def test_reshape_reads_in_the_order_of_the_axes_wherever_the_numbers_lie():
     turned = torch.arange(6).view(2, 3).T  # its numbers lie in memory as 0 1 2 3 4 5
     assert turned.reshape(6).tolist() == [0, 3, 1, 4, 2, 5]
     assert turned.data_ptr() == turned.T.data_ptr()  # a permute moves nothing, too
+
+
+def test_only_the_first_kernel_depends_on_the_number_of_colours_and_zeros_ignore_a_new_one():
+    three, four = (SegFormer(SegFormerConfig.named("b0", in_channels=n)).eval() for n in (3, 4))
+    weights, kernel = three.state_dict(), "encoder.stages.0.patch_embedding.projection.weight"
+    differ = [
+        name for name, value in four.state_dict().items() if value.shape != weights[name].shape
+    ]
+    assert differ == [kernel]
+    weights[kernel] = F.pad(weights[kernel], (0, 0, 0, 0, 0, 1))
+    four.load_state_dict(weights)
+    images = torch.randn(1, 4, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(four(images), three(images[:, :3]))

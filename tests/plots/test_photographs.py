@@ -43,13 +43,24 @@ def test_every_patch_is_drawn_where_it_is_cut():
 
 def test_dense_lines_are_thin_and_leave_the_photograph_to_be_seen():
     photo = np.zeros((128, 128, 3), dtype=np.uint8)
-    figure = plots.patches(photo, [(7, 4, 3), (63, 32, 31)])
+    figure = plots.patches(photo, [(15, 8, 7), (63, 32, 31)])
     figure.canvas.draw()
-    for ax, stride in zip(figure.axes, (4, 32), strict=True):
+    for ax, stride in zip(figure.axes, (8, 32), strict=True):
         (drawn,) = [each for each in ax.collections if isinstance(each, PatchCollection)]
         corners = ax.transData.transform([(0, 0), (stride, 0)])
         gap = (corners[1, 0] - corners[0, 0]) * 72 / figure.dpi  # points from patch to patch
         assert 0 < drawn.get_linewidth()[0] < gap / 10
+
+
+def test_lines_too_close_to_be_told_apart_are_left_out_and_the_framed_patches_stay():
+    photo = np.zeros((128, 128, 3), dtype=np.uint8)
+    first, second, *_ = plots.patches(photo, [(7, 4, 3), (15, 8, 7), (31, 16, 15), (7, 4, 3)]).axes
+    assert not any(isinstance(each, PatchCollection) for each in first.collections)
+    assert len(outlines(second)) == 16 * 16
+    framed = {
+        each.get_width() for each in first.patches if each.get_linewidth() and each.fill is False
+    }
+    assert 7 in framed
 
 
 def hatched(ax):
