@@ -722,7 +722,7 @@ check("01.3", tokens_to_map)
 # %% [markdown]
 # ### Exercise 01.4 ★★ 10 minutes · A convolution by hand
 #
-# Do the work of a convolution without using one. You are given images (B, C, H, W), and the weight (D, C, K, K) and bias of a convolution. Make the tokens (B, N, D) that it would make.
+# You are given images (B, C, H, W), and the weight (D, C, K, K) and bias of a convolution. Make the tokens (B, N, D) that it would make, without using a convolution (`F.unfold` is allowed).
 
 
 # %%

@@ -73,12 +73,12 @@ def rows_of(state: State) -> list[Row]:
     """The bars."""
     return [
         (
-            f"queries, keys, values, output ({HEAD_CHANNELS} channels a head): fused, all it takes",
+            f"the fused kernel's inputs and output, {HEAD_CHANNELS} channels a head",
             state.fused_bytes,
         ),
         ("the attention matrix of one head", state.matrix_bytes // state.heads),
-        (f"the matrices of {plural(state.heads, 'head')}, one layer", state.matrix_bytes),
-        ("scores and their softmax side by side, as plain code has them", 2 * state.matrix_bytes),
+        (f"the matrices of one layer, {plural(state.heads, 'head')}", state.matrix_bytes),
+        ("scores and softmax side by side, as in plain code", 2 * state.matrix_bytes),
     ]
 
 
@@ -193,8 +193,8 @@ def description(state: State) -> str:
     return (
         f"A photograph of {state.side} × {state.side} pixels in patches of {state.patch} × "
         f"{state.patch}: {state.tokens:,} tokens, {state.entries:,} entries in the attention "
-        f"matrices of one layer. Scores and softmax side by side take {binary(doubled)} and that "
-        f"{verdict} into {state.memory} GiB; the fused kernel reads and writes "
+        f"matrices of one layer. Scores and softmax side by side take {binary(doubled)}, which "
+        f"{verdict} into {state.memory} GiB. The fused kernel reads and writes "
         f"{binary(state.fused_bytes)}."
     )
 
