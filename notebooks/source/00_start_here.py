@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Lesson 00 · What does it take to name every pixel?
 #
-# Welcome. By the last lesson of this course you will have built SegFormer, a transformer that looks at a photograph and says, for every single pixel, what
-# it belongs to. You will have built all of it: each layer written out, explained, and tested against code that nobody here wrote.
+# Welcome. In this course you build SegFormer, a transformer that looks at a photograph and says for every single pixel what
+# it belongs to. Each layer is written out, explained, and tested against code that nobody here wrote.
 #
-# This first lesson is the doorway. You will see the whole model at work before you know how any of it works, and that is on purpose: it is easier to take
+# In this lesson you see the whole model at work before you know how any of it works, because it is easier to take
 # a clock apart once you have heard it tick.
 #
 # **After this lesson you will be able to**
@@ -14,33 +14,45 @@
 # - tell what random weights know (nothing) from what the architecture brings with it (more than you may expect);
 # - load published weights, where there is a network.
 #
-# **Time** 20 minutes. **You need** Python, and to have met a PyTorch tensor before. No GPU.
+# **Time** {{core_minutes}} minutes for the core path, and {{further_minutes}} for the section marked *further*. **You need** Python, and to have met a PyTorch tensor before. No GPU.
 
 # %%
+import numpy as np
 import torch
 
 from segformer_edu import SegFormer, SegFormerConfig, plots
-from segformer_edu.data.photos import normalize, sample_labels, sample_photo
+from segformer_edu.data.photos import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    normalize,
+    sample_labels,
+    sample_photo,
+)
+from segformer_edu.data.scenes import scene
 from segformer_edu.doctor import examine
+from segformer_edu.exercises import compare
 
 # %% [markdown]
 # ## Is everything here?
 #
-# Ask the doctor. It lists what is installed, says which device your models will run on, and times one. If something is missing, the line says what to type.
+# The doctor lists what is installed, says which device your models will run on, and times one. If something is missing, its line says what to type.
 
 # %% tags=["nbval-ignore-output"]
 report, healthy = examine()
 print(report)
 
 # %% [markdown]
-# Your numbers will differ from the ones stored here: they describe your machine. Nearly everything after this comes out the same on every machine, digit for digit.
+# Your numbers differ from the ones stored here, because they describe your machine. The other numbers of this lesson are the same on every machine.
 #
-# Every lesson has the same rhythm. You **predict**, then run, then see whether you were right. Write your prediction down, wrong or not: people who commit to
-# an answer first remember the right one better ([Richland, Kornell and Kao 2009](https://doi.org/10.1037/a0016496)).
+# ## How do these lessons work?
+#
+# - **Predict.** Where you see this word, write what you expect in place of the `...` below it. The cell that gives the answer ends with `compare`, which prints your prediction above what came out (and nothing if you left the `...`). Even a wrong prediction helps, because people who try to
+#   answer first remember the right answer better ([Richland, Kornell and Kao 2009](https://doi.org/10.1037/a0016496)).
+# - **Core path.** A heading that ends in *further* marks a part that you can skip. The rest is the core path, at most 45 minutes a lesson.
 #
 # ## What is semantic segmentation?
 #
-# Begin with a photograph. This is Eileen Collins, the first woman to command a Space Shuttle; NASA took the picture, and it ships with scikit-image.
+# This is Eileen Collins, the first woman to command a Space Shuttle. NASA took the photograph, and it ships with scikit-image.
 
 # %%
 photo = sample_photo("astronaut")
@@ -51,10 +63,10 @@ plots.show(
 )
 
 # %% [markdown]
-# Three tasks could be set on it. *Classification* answers with one word for the whole picture: astronaut. *Detection* answers with boxes: a person here,
+# Three tasks could be set on it. *Classification* answers with one word for the whole picture, astronaut. *Detection* answers with boxes, a person here and
 # a helmet there. *Semantic segmentation* answers at every pixel, and a pixel of her hair and a pixel of her sleeve both answer "person".
 #
-# **Predict.** If you had to colour this photograph in, one colour for each kind of thing, how many kinds would you need? Which would cover most of it?
+# If you had to colour this photograph in, with one colour for each kind of thing, how many kinds would you need, and which would cover most of it?
 
 # %%
 labels, names = sample_labels()
@@ -65,11 +77,11 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the borders.* The curls of the hair and the gap between shoulder and shuttle are only a few pixels wide, so keep an eye on them when a model answers.
-# No model drew this; it is the answer that we would like to get, the *ground truth*. Such answers are expensive: a single street scene of the Cityscapes data set took its
+# *Look at the borders.* The gap between shoulder and shuttle is only a few pixels wide, so keep an eye on it when a model answers.
+# No model drew this. It is the answer that we would like to get, the *ground truth*. Such answers are expensive, because people have to draw them. A single street scene of the Cityscapes data set took its
 # annotators more than 1.5 hours on average ([Cordts and others 2016](https://arxiv.org/abs/1604.01685)).
 #
-# In memory there are no colours. A label map is an array of whole numbers, as tall and as wide as the photograph, and they are the numbers that the picture shows. Let us look at the small piece where the hair meets the wall.
+# In memory there are no colours. A label map is an array of whole numbers, as tall and as wide as the photograph, and these are the numbers that the picture shows. Here is the small piece where the hair meets the wall.
 
 # %%
 print("photograph", photo.shape, photo.dtype)
@@ -78,12 +90,14 @@ print(labels[60:66, 292:308])
 print("4 is", names[4], "and 0 is", names[0])
 
 # %% [markdown]
-# That is all there is to it: **image in, one whole number a pixel out**. The astronaut is not found, outlined or counted; two astronauts side by side would share one
+# So the task is **image in, one whole number a pixel out**. The astronaut is not counted, and two astronauts side by side would share one
 # number. (Telling them apart is *instance* segmentation, another task.)
+#
+# A mask *file* that shows colours often holds such numbers and a palette to paint them. So read it with `np.array(Image.open(file))`, because converting it to grey would change the numbers.
 #
 # ## What does a model make of it?
 #
-# A SegFormer is described by a config: how many stages, how wide, how deep. The paper publishes six, B0 to B5 (arXiv:2105.15203, Table 6). B0 is the smallest.
+# A config says how many stages a SegFormer has, how wide they are and how deep. The paper publishes six, B0 to B5 (arXiv:2105.15203, Table 6). B0 is the smallest.
 
 # %%
 torch.manual_seed(0)
@@ -92,10 +106,9 @@ model = SegFormer(config).eval()
 print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters")
 
 # %% [markdown]
-# About {{b0_millions}} million numbers, drawn at random a moment ago. The {{b0_classes}} classes are those of ADE20K, a collection of everyday scenes with everything in
-# them labelled: walls, skies, people, flags and many more ([Zhou and others 2016](https://arxiv.org/abs/1608.05442)).
+# These are about {{b0_millions}} million numbers, drawn at random a moment ago. The {{b0_classes}} classes are those of ADE20K, a collection of everyday scenes in which everything is labelled, such as walls, skies, people and flags ([Zhou and others 2016](https://arxiv.org/abs/1608.05442)).
 #
-# A network does not want bytes. `normalize` turns the photograph into a batch of one, with colour first, on a scale where the average photograph is
+# A network does not want bytes. So `normalize` turns the photograph into a batch of one, with colour first, on a scale where the average photograph is
 # near zero.
 
 # %%
@@ -104,12 +117,12 @@ print("pixels", photo.min(), "to", photo.max())
 print("images", tuple(images.shape), f"{images.min():.1f} to {images.max():.1f}")
 
 # %% [markdown]
-# The encoder works in four stages, and each hands on a map: a grid of *tokens*, each of them a list of channels that describes one patch of the photograph.
+# The encoder works in four stages, and each hands on a map, a grid of *tokens*. Each token is a list of numbers, its *channels*, that describes one patch of the photograph.
 #
-# **Predict.** The first stage has a grid of 128×128 tokens for this 512×512 photograph. How large is the grid of the fourth? And do you expect more channels there, or fewer?
+# **Predict.** The first stage has a grid of 128×128 tokens for this 512×512 photograph. How many tokens a side has the grid of the fourth? And do you expect more channels there, or fewer?
 
 # %%
-prediction = ...  # for example (64, "more")
+prediction = ...  # for example (64, "fewer")
 
 # %%
 with torch.no_grad():
@@ -117,18 +130,19 @@ with torch.no_grad():
 for stage, stage_map in enumerate(maps, start=1):
     channels, height, width = stage_map.shape[1:]
     print(f"stage {stage}: {height:>3} × {width:<3} tokens, {channels:>3} channels")
+compare(prediction, (height, "more" if channels > maps[0].shape[1] else "fewer"))
 
 # %% [markdown]
-# Each stage halves the sides of the grid and widens the channels: **less where, more what**. Each side of the last map is 1/32 of the photograph's, and
+# From stage to stage the sides of the grid halve and the channels widen, so there are **fewer places, and more is said about each**. Each side of the last map is 1/32 of the photograph's, and
 # each of its tokens has {{b0_last_channels}} numbers to say what is there.
 #
-# Numbers are hard to imagine, so look at them. Below are the five channels of each stage that vary most over the picture.
+# Below are the five channels of each stage that vary most over the picture.
 
 # %%
 plots.show(
     plots.feature_maps(
         [stage_map[0].numpy() for stage_map in maps],
-        finding="From stage to stage the picture gets coarser, and there are more of them",
+        finding="From stage to stage the maps get coarser, and there are more channels",
     ),
     alt="Four rows of five heat maps. The astronaut has fine outlines in stage 1, is easy to "
     "recognise in stage 2, a blocky shape in stage 3, and a mosaic of large squares in stage 4.",
@@ -137,17 +151,17 @@ plots.show(
 # %% [markdown]
 # *Look at the helmet, row by row.* Its rim is a fine line in stage 1 and a few squares in stage 4.
 #
-# And here is a surprise worth keeping: these weights are random, and still you recognise her. The first layers of a network are small filters slid over the picture, and a
-# random filter is still a filter: it answers differently to dark and bright, to edges and to plain areas. What you see is the *architecture*. Knowledge is yet to come.
+# These weights are random, and still you recognise her, because the first layers of a network are small filters slid over the picture, and a
+# random filter is still a filter. It answers differently to dark and bright, to edges and to plain areas. So what you see is the *architecture*. Knowledge is yet to come.
 #
 # ## So what does it answer?
 #
-# The decoder takes the four maps, brings them to the size of the first, and gives each token a score for every class: its *logits*.
+# The decoder takes the four maps, brings them to the size of the first, and gives each token a score for every class. These scores are called *logits*.
 #
 # **Predict.** The photograph has 512×512 pixels, and the model tells {{b0_classes}} classes apart. What is the shape of the logits?
 
 # %%
-prediction = ...  # four numbers
+prediction = ...  # four numbers, for example (1, 3, 512, 512)
 
 # %%
 with torch.no_grad():
@@ -155,26 +169,30 @@ with torch.no_grad():
 print("logits", tuple(logits.shape))
 predicted = model.predict(images)
 print("labels", tuple(predicted.shape), predicted.dtype)
+assert torch.equal(model(images), logits)  # no_grad() changes no number
+compare(prediction, tuple(logits.shape))
 
 # %% [markdown]
-# The logits come at a quarter of the size, one score for each class. `predict` does the rest: it enlarges the scores to the photograph's own size, and *then* takes the largest at each pixel.
+# The logits come at a quarter of the size, one score for each class. `predict` does the rest. It enlarges the scores to the photograph's own size, and *then* takes the largest at each pixel.
 # The order matters, and lesson 07 measures how much.
+#
+# (`eval()` and `no_grad()` are two things. Some layers act differently in training, and `eval()` ends that. `no_grad()` changes no number, and only omits the notes for a gradient.)
 
 # %%
 plots.show(
     plots.segmentation(
         photo,
         predicted[0].numpy(),
-        finding="With random weights: an answer everywhere, a meaning nowhere",
+        finding="A model with random weights answers everywhere, but its answers mean nothing",
     ),
     alt="The portrait under a wild patchwork: large patches on wall and helmet, while hair, collar "
     "and flag are shattered into slivers. The legend has class numbers for names.",
 )
 
 # %% [markdown]
-# *Compare it with the picture you began with.* Some patches follow the helmet or the wall: places that look alike get the same answer. But which answer is an accident.
+# *Compare it with the picture you began with.* Some patches follow the helmet or the wall, because places that look alike often get the same answer. But which answer is an accident.
 #
-# Let us be plain about it: **this model knows nothing**. Two ways to see that. How sure is it of its answers? And does a second model, the same but for its random seed, agree?
+# In plain words, **this model knows nothing**. To see that, we ask how sure it is of its answers, and whether a second model agrees that differs only in its random seed.
 
 # %%
 torch.manual_seed(1)
@@ -184,14 +202,14 @@ print(f"probability that it gives its own answer, on average: {confidence:.0%}")
 print(f"pixels on which another random model agrees: {(predicted == other).float().mean():.0%}")
 
 # %% [markdown]
-# Hardly sure at all; and two dice with {{b0_classes}} faces would agree about as often, in {{two_dice_agree}} of throws.
+# It is hardly sure at all. And two dice with {{b0_classes}} faces would agree about as often as the two models do, in {{two_dice_agree}} of throws.
 #
-# Whenever a picture of a network's output looks meaningful, ask this question first: *what would random weights have drawn?* Lesson 09 will ask it of attention maps.
+# So whenever a picture of a network's output looks meaningful, ask first *what random weights would have drawn*.
 #
 # ## And with weights that have learned?
 #
-# The authors published theirs, trained on ADE20K with this very config. With a network they are one line away (about {{b0_megabytes}} MB the first time, then kept on disk); without one, the cell says so
-# in a sentence and the lesson goes on. Nothing later depends on it: in lesson 08 you train your own.
+# The authors published theirs, trained on ADE20K with this very config. With a network they are one line away (about {{b0_megabytes}} MB the first time, then kept on disk). Without one, the cell says so
+# in a sentence and the lesson goes on. Nothing later depends on it.
 
 # %% tags=["nbval-ignore-output"]
 try:
@@ -207,9 +225,7 @@ else:
 # %% [markdown]
 # ## What if you hand it the wrong thing?
 #
-# You will, and often: everyone does. A common slip is to pass the photograph as it is, whole numbers with colour last.
-#
-# **Predict.** What will the model say?
+# A common slip is to pass the photograph as it is, whole numbers with colour last. What will the model say?
 
 # %%
 try:
@@ -218,13 +234,35 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# Errors in this course are written to be read: what was given, what is allowed, what to do. Uncaught, they come below a long traceback; the last line is the one to read first.
+# Errors in this course say what was given, what is allowed, and what to do. Below a long traceback, read the last line first.
 #
 # **Try it.** Follow that advice in the cell above, run it again, and go on, message by message, until the model answers. It takes three steps, and `normalize` does all of them for you.
 #
+# ### Slips that raise no error · *further*
+#
+# Other slips only make the answers worse. To see by how much, we prepare 16 drawn street scenes in five ways for `nano`, a small SegFormer that ships with this course and was trained on such scenes.
+
+# %%
+nano = SegFormer.from_pretrained("nano").eval()
+scenes = [scene(seed=707, size=128, index=index) for index in range(16)]
+mean, std = (torch.tensor(each).view(3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+ways = {
+    "as in its training": normalize,
+    "blue first, as OpenCV reads files": lambda photo: normalize(photo[..., ::-1].copy()),
+    "0 to 1, and not normalised": lambda photo: torch.as_tensor(photo).permute(2, 0, 1)[None] / 255,
+    "0 to 255": lambda photo: torch.as_tensor(photo).permute(2, 0, 1)[None].float(),
+    "normalised twice": lambda photo: (normalize(photo) - mean) / std,
+}
+for way, prepare in ways.items():
+    right = [nano.predict(prepare(photo))[0].numpy() == truth for photo, truth in scenes]
+    print(f"{np.mean(right):.1%} of the pixels right: {way}")
+
+# %% [markdown]
+# None of the five raises an error, and even the last gets most pixels right, so you could take it for a poor model. Prepare photographs as they were prepared in training, and once.
+#
 # ## Where does each lesson fit?
 #
-# You have now seen the whole machine from outside. Here it is once more, with the lesson in which you build each part. (Attention and Mix-FFN, with their skip connections, make one *block*. The picture shows one, and every stage of B0 has {{b0_blocks_per_stage}} in a row. Each branch also normalises its input, which the picture leaves out.)
+# Here is the whole machine once more, with the lesson in which you build each part. Attention and Mix-FFN, with their skip connections, make one *block*. The picture shows one, and every stage of B0 has {{b0_blocks_per_stage}} in a row. (Each branch also normalises its input, which the picture leaves out.)
 
 # %%
 plots.show(
@@ -232,39 +270,39 @@ plots.show(
     alt="A photograph enters the encoder (lesson 06), four stages of ever smaller and deeper maps. "
     "All four lead to the all-MLP decoder (07), which gives every pixel a class. Inside a stage: "
     "overlapping patches (01), then blocks of attention and its bill (02) with fewer keys (03), "
-    "Mix-FFN (04), and skip connections around both (05). Below: start here (00), train it (08), "
-    "look inside (09), make it fast (10), test the paper's claims (11).",
+    "Mix-FFN (04), and skip connections around both (05). Below: start here (00) and train it "
+    "(08); planned are look inside (09), make it fast (10), test the paper's claims (11).",
 )
 
 # %% [markdown]
 # *Follow the brown lines.* All four stages reach the decoder, so it can use the coarse ones to name a thing *and* the fine ones to place its edge. (The labels at the right
-# are the ground truth, what training aims at.)
+# are the ground truth, at which training aims.)
 #
-# The order is that of the data: pixels to patches (01), patches to attention and what it costs (02, 03), position (04), depth (05); then the whole encoder (06), the decoder and the full model (07).
-# After that the model is yours, and you train it (08). The last three lessons are still being written: look inside (09), make it fast (10), and put the paper's claims to the test (11).
+# The lessons follow the data, from patches (01) and attention (02, 03) by way of position (04) and depth (05) to the whole encoder (06), and to the decoder with the full model (07).
+# After that the model is yours, and you train it (08). Three more lessons are planned, but not written yet, and nothing before needs them: look inside (09), make it fast (10), and test the paper's claims (11).
 #
 # ## Recap
 #
 # - Semantic segmentation gives each pixel one class: an image in, an array of whole numbers of the same height and width out.
 # - The encoder makes four maps, from fine and narrow to coarse and wide. The decoder uses all four.
-# - Logits come at a quarter of the size; enlarge them first, then take the largest.
+# - Logits come at a quarter of the size. Enlarge them first, then take the largest.
 # - A network with random weights still draws pictures in which you recognise things. That says something about convolutions, and nothing about knowledge.
 #
 # **Can you answer without scrolling up?**
 #
 # 1. Two dogs stand side by side. Does semantic segmentation tell you that there are two?
 # 2. What is the shape of the logits for a batch of two photographs, 256×512, with 19 classes?
-# 3. Which stage knows best *where* an edge is, and why?
+# 3. Which stage can tell best *where* an edge is, and why?
 # 4. Why can you recognise the astronaut in the features of a model that has learned nothing?
 # 5. `predict` resizes, then takes the argmax. What would borders look like the other way round?
 #
 # <details><summary>Answers</summary>
 #
-# 1. No. Both are "dog"; telling them apart is instance segmentation.
+# 1. No. Both are "dog", and telling them apart is instance segmentation.
 # 2. `(2, 19, 64, 128)`: batch, classes, and a quarter of each side.
-# 3. The first: its tokens stand four pixels apart, those of the last stage thirty-two.
+# 3. The first, because its tokens stand four pixels apart, and those of the last stage thirty-two.
 # 4. Its first layers are filters slid over the picture. Even random ones answer to brightness and edges, in place.
-# 5. Like stairs: each label of the coarse map would become a block of four by four pixels.
+# 5. Like stairs, because each label of the coarse map would become a block of four by four pixels.
 #
 # </details>
 #
@@ -272,9 +310,9 @@ plots.show(
 # >
 # > - *Patches of 4×4.* The paper's overview says that the image is cut into patches of 4×4 (Section 3). The model it describes later, and the released weights, use patches of 7×7 that stand four pixels apart (Section 3.1). Lesson 01 shows
 # >   what the overlap does.
-# > - *The size of the answer.* The paper's mask is H/4 × W/4 (eq. 4), and libraries return those logits as they are. So what a model returns is not yet a segmentation: the resize and the argmax are missing.
-# > - *Which class is zero.* ADE20K's files use 0 for "none of these" and begin its classes at 1; the published weights begin at 0. Code that forgets this names everything one class wrong
-# >   ([`do_reduce_labels`](https://huggingface.co/docs/transformers/model_doc/segformer) in transformers is about this).
+# > - *The size of the answer.* The paper's mask is H/4 × W/4 (eq. 4), and libraries return those logits as they are. So what a model returns is not yet a segmentation, because the resize and the argmax are missing.
+# > - *Which class is zero.* ADE20K's files use 0 for "none of these" and begin its classes at 1, and the published weights begin at 0. So labels go down by one, and 0 becomes `255`, which is no class (unlike "background", which a model learns like any other) and which training ignores ([`do_reduce_labels`](https://huggingface.co/docs/transformers/model_doc/segformer) in transformers).
+# >   Done to labels that begin at 0, it deletes a class and renames all others.
 #
 # **References.** E. Xie, W. Wang, Z. Yu, A. Anandkumar, J. M. Alvarez and P. Luo, *SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203): Figure 2
 # is the architecture, Section 3.1 the encoder, Section 3.2 the decoder, Table 6 the six sizes. Photograph: NASA, public domain, by way of [scikit-image](https://scikit-image.org/docs/stable/api/skimage.data.html).

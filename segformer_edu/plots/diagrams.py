@@ -93,7 +93,7 @@ def _draw_decoder(ax: Axes) -> None:
     _arrow(ax, (78, 51), (78, 48.7), DECODER)
     _box(ax, 73.2, 30, 9.8, 18.5, DECODER)
     _lesson(ax, 76.8, 45.6, "07", "", DECODER)
-    _write(ax, 78.1, 42.8, "all-MLP\ndecoder\n\nproject,\nresize,\nadd,\nclassify")
+    _write(ax, 78.1, 42.8, "all-MLP\ndecoder\n\nproject,\nresize,\nfuse,\nclassify")
 
 
 def _draw_block(ax: Axes) -> None:
@@ -124,15 +124,17 @@ def _draw_block(ax: Axes) -> None:
 
 
 def _draw_skills(ax: Axes) -> None:
-    """What the course does with the whole model."""
+    """What the course does with the whole model, and what it is yet to do."""
     skills = (
         (1, "00", "start here"),
-        (19, "08", "train it"),
-        (35, "09", "look inside"),
-        (54, "10", "make it fast"),
-        (74, "11", "test the paper's claims"),
+        (17, "08", "train it"),
+        (39, "09", "look inside"),
+        (55, "10", "make it fast"),
+        (73, "11", "test the paper's claims"),
     )
-    _box(ax, 1, 1, 98, 6.2, SKILL)
+    _box(ax, 1, 1, 29, 6.2, SKILL)
+    _box(ax, 31, 1, 68, 6.2, SKILL, PAPER)
+    ax.text(32, 4.1, "planned:", va="center")
     for x, number, name in skills:
         _lesson(ax, x + 1.5, 4.1, number, name, SKILL)
 

@@ -1,6 +1,7 @@
 """The course map names what it was given, and the lines of a resize lead where it reads."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from segformer_edu.plots.diagrams import sample_positions
 
 PHOTO = np.zeros((64, 64, 3), dtype=np.uint8)
 LABELS = np.zeros((64, 64), dtype=int)
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 def pyramid(config, side=64):
@@ -30,6 +32,20 @@ def test_the_course_map_states_the_shapes_it_was_given_and_names_every_lesson(va
         assert f"stage {stage}\nH/{stride} × W/{stride}\n{channels} channels" in found
     lessons = [text for text in found if re.fullmatch(r"\d\d", text)]
     assert sorted(lessons) == [f"{number:02}" for number in range(12)]
+
+
+def test_the_course_map_calls_the_lessons_planned_that_are_not_written():
+    texts = plots.course_map(PHOTO, pyramid(SegFormerConfig()), LABELS).axes[0].texts
+    (planned,) = [text for text in texts if text.get_text() == "planned:"]
+    after = {
+        text.get_text()
+        for text in texts
+        if text.get_position()[1] == planned.get_position()[1]
+        and text.get_position()[0] > planned.get_position()[0]
+        and re.fullmatch(r"\d\d", text.get_text())
+    }
+    written = {path.name[:2] for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
+    assert after == {f"{number:02}" for number in range(12)} - written
 
 
 def test_the_course_map_has_four_stages():

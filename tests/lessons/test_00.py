@@ -1,0 +1,34 @@
+"""Lesson 00: what it says of masks, of numbers that are ignored, and of labels moved by one."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from segformer_edu import SegFormer, SegFormerConfig
+
+
+def test_a_palette_paints_a_masks_numbers_and_grey_changes_them(tmp_path):
+    labels = np.arange(4, dtype=np.uint8).reshape(2, 2)
+    mask = Image.fromarray(labels)
+    mask.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])  # black, red, green, blue
+    mask.save(tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as file:
+        assert np.array_equal(np.array(file), labels)
+        assert np.array(file.convert("L")).tolist() == [[0, 76], [150, 29]]
+
+
+def test_labels_from_zero_that_go_down_by_one_lose_a_class_and_rename_the_others():
+    labels = np.arange(4, dtype=np.uint8)
+    assert (labels - np.uint8(1)).tolist() == [255, 0, 1, 2]
+
+
+def test_eval_changes_what_layers_do_and_no_grad_only_keeps_no_notes():
+    torch.manual_seed(0)
+    model = SegFormer(SegFormerConfig.named("nano", drop_path_rate=0.5)).eval()
+    images = torch.randn(1, 3, 64, 64)
+    answer = model(images)
+    assert answer.requires_grad
+    with torch.no_grad():
+        assert torch.equal(model(images), answer) and not model(images).requires_grad
+        model.train()
+        assert not torch.equal(model(images), answer)
