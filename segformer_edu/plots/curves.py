@@ -128,6 +128,7 @@ def shift_curves(
     curves: Mapping[str, Sequence[float]],
     what: str,
     stride: int,
+    where: str = "shift",
     finding: str = "",
 ) -> Figure:
     """What a shift of the image does to its tokens, one curve for each kind of patches.
@@ -137,6 +138,7 @@ def shift_curves(
         curves: name → a value for each shift.
         what: label of the vertical axis.
         stride: pixels from token to token; whole multiples are marked.
+        where: label of the horizontal axis, without its unit.
         finding: the title.
 
     Raises:
@@ -148,7 +150,8 @@ def shift_curves(
     _mark_multiples(ax, shifts, stride)
     for name, values in curves.items():
         ax.plot(shifts, values, marker="o", label=name)
-    ax.set(xlabel="shift in pixels (a line at each whole token)", ylabel=what, xticks=list(shifts))
+    label = f"{where} in pixels (a line at each whole token)"
+    ax.set(xlabel=label, ylabel=what, xticks=list(shifts))
     ax.set_ylim(bottom=0)
     figure.legend(loc="outside lower center", ncols=len(curves))
     return figure

@@ -38,8 +38,10 @@ def test_budgets_stand_on_logarithmic_axes_with_their_numbers():
 
 
 def test_shift_curves_mark_whole_tokens():
-    figure = plots.shift_curves(range(6), {"a": [0, 1, 2, 1, 0, 1]}, what="change", stride=4)
+    curves = {"a": [0, 1, 2, 1, 0, 1]}
+    figure = plots.shift_curves(range(6), curves, what="change", stride=4, where="edge")
     (ax,) = figure.axes
+    assert ax.get_xlabel().startswith("edge in pixels") and ax.get_ylabel() == "change"
     *marks, curve = ax.lines
     assert [mark.get_xdata()[0] for mark in marks] == [0, 4]
     assert curve.get_ydata().tolist() == [0, 1, 2, 1, 0, 1] and curve.get_label() == "a"
