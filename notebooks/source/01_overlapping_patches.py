@@ -10,7 +10,7 @@
 # - compute how many tokens any image makes, and which pixels are lost;
 # - go from a map to tokens and back without scrambling either;
 # - say what overlap buys, what it does not, and how you know;
-# - build `OverlapPatchEmbedding`, the first layer of every stage of SegFormer.
+# - build `OverlapPatchEmbedding`, which begins every stage of SegFormer.
 #
 # **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*: the core path does not need it. **You need** lesson 00, and to have met a convolution before. No GPU.
 
@@ -54,7 +54,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the face.* An eye is a little wider than a square. The photograph has become a list of {{vit_tokens}} squares, and each of them is a list of {{vit_values}} numbers.
+# *Look at the face.* An eye is a little wider than a square. (Section 2 explains the coloured frames.) The photograph has become a list of {{vit_tokens}} squares of {{vit_values}} numbers each.
 #
 # These numbers are still raw pixels. One learned matrix, a `Linear`, turns the {{vit_values}} numbers of each square into as many channels as the model works with. This step is called the *embedding*.
 
@@ -67,7 +67,7 @@ print("tokens", tuple(tokens.shape))
 # %% [markdown]
 # ### The same as a strided convolution
 #
-# Libraries such as transformers leave out the permutes and use a convolution whose stride is as large as its kernel. We want to know exactly why that is allowed, because the rest of the lesson rests on it. So we copy the weights of our Linear, of shape `(32, 768)`,
+# Libraries such as transformers leave out the permutes and use a convolution whose *stride*, the step from one patch to the next, is as large as its kernel. The rest of the lesson rests on why that is allowed. So we copy the weights of our Linear, of shape `(32, 768)`,
 # into a convolution, whose weights have the shape `(32, 3, 16, 16)`. Would you use a `view` for that, or do you need a `permute` as well?
 
 # %%
@@ -80,8 +80,16 @@ print("a convolution with stride = kernel is a Linear on patches")
 
 # %% [markdown]
 # A `view` is enough, because we flattened each square in the order in which a convolution keeps its weights, which is colour, then row, then column. A convolution lays its kernel on a patch, multiplies
-# number by number, and adds up. A Linear does the same with a flat list. The stride says where the next patch begins, and there is no other difference.
+# number by number, and adds up. A Linear does the same with a flat list.
 #
+# There is a third way, which cuts overlapping patches too. `F.unfold` lays each patch out as one column, in the same order: colour, then row, then column.
+
+# %%
+unfolded = F.unfold(images, kernel_size=16, stride=16)  # (1, 3·16·16, N): a column for each patch
+assert torch.equal(unfolded.transpose(1, 2), patches)
+print("unfold cuts the same patches")
+
+# %% [markdown]
 # So this is ViT's patch embedding, whole:
 
 
@@ -103,7 +111,7 @@ class PatchEmbedding(nn.Module):
 # SegFormer has to name every pixel, so it cuts much finer than ViT and makes a token every four pixels. It also lets the patches overlap, because cutting without overlap
 # "fails to preserve the local continuity around those patches" (arXiv:2105.15203, Section 3.1). We want to see what that means in numbers.
 #
-# For this we take the simplest thing there is to see, an edge that is dark on the left and bright on the right. And we take filters that look for change. The weights of such a filter sum to zero, so it answers zero wherever the image is flat.
+# So we take the simplest thing there is to see, an edge that is dark on the left and bright on the right, and filters that look for change. The weights of such a filter sum to zero, so it answers zero wherever the image is flat.
 #
 # **Predict.** Patches of 4×4 touch, and the edge moves to the right one pixel at a time. At how many of the places does *no* token notice it?
 
@@ -122,36 +130,36 @@ def loudest(patch_size: int, padding: int, column: int) -> float:
     image = torch.zeros(1, 1, 64, 64)
     image[..., column:] = 1  # the edge
     answers = F.conv2d(image, change_filters(patch_size), stride=4, padding=padding)
-    return answers[..., 2:-2, 2:-2].abs().max().item()  # without the image's own border
+    return answers[..., 2:-2, 2:-2].abs().max().item()  # the padding is an edge too: leave it out
 
 
-columns = range(28, 37)
+columns = range(28, 37)  # places near the middle of 64
 touching = [loudest(4, 0, column) for column in columns]
 overlapping = [loudest(7, 3, column) for column in columns]
 
 # %%
 plots.show(
     plots.shift_curves(
-        range(9),
+        columns,
         {"4×4 patches that touch": touching, "7×7 patches that overlap": overlapping},
         what="loudest answer to the edge",
         stride=4,
+        where="place of the edge",
         finding="At every fourth place, patches that touch do not see the edge",
     ),
-    alt="Two curves over the place of the edge, in pixels. Patches of 4 by 4 answer strongly at "
-    "most places, and with zero at 0, 4 and 8. Overlapping patches of 7 by 7 answer at "
-    "every place.",
+    alt="Two curves over the place of the edge. Patches of 4 by 4 answer strongly at most "
+    "places, and with zero at 28, 32 and 36. Overlapping patches of 7 by 7 answer at every place.",
 )
-unseen = [place for place, answer in zip(columns, touching, strict=True) if answer < 1e-5]
+unseen = [column for column in columns if loudest(4, 0, column) < 1e-5]
 compare(prediction, unseen[1] - unseen[0])
 
 # %% [markdown]
-# *Look at the vertical lines, which stand a whole token apart.* There the edge runs exactly between two patches. The patch on its left is all dark and the one on its right all bright, so both are flat, and all 64 random filters are silent.
+# *Look at the vertical lines, which stand a whole token apart.* There the edge runs exactly between two patches, along what we call a *seam*. The patch on its left is all dark and the one on its right all bright, so both are flat, and all 64 random filters are silent.
 # No training can mend that. A filter whose weights sum to zero answers zero on a flat patch, whatever its weights are. A filter whose weights do not sum to zero tells how bright a flat patch is, but nothing else.
 #
 # The edge is not lost to the *network*, because one token says dark, the next says bright, and a later layer can compare the two. But whether a single token knows of the edge depends on where the photographer stood.
 #
-# That is what it means to preserve local continuity. The paper states its sizes, K = 7, S = 4 and P = 3 (Section 3.1), but compares them with no others. Section 3 finds something that speaks for 7. Whether a model *learns* better with 7, only training could say.
+# That is how we read "local continuity"; the paper does not define it. It states its sizes, K = 7, S = 4 and P = 3 (Section 3.1), but compares them with no others. The *further* part of section 3 finds something that speaks for 7. Whether a model *learns* better with 7, only training could say.
 #
 # ### See it on the photograph
 #
@@ -160,7 +168,11 @@ compare(prediction, unseen[1] - unseen[0])
 # %%
 eye = photo[84:116, 186:218]  # 32 × 32 pixels
 plots.show(
-    plots.patches(eye, [(4, 4, 0), (7, 4, 3)], finding="As many tokens, and no seam between them"),
+    plots.patches(
+        eye,
+        [(4, 4, 0), (7, 4, 3)],
+        finding="Seven pixels wide, every four: as many tokens as before, and no seam",
+    ),
     alt="An eye, 32 by 32 pixels, twice. On the left squares of 4 pixels touch. On the right "
     "squares of 7 pixels begin every 4 pixels; three framed neighbours overlap in hatched strips 3 "
     "pixels wide, and patches at the border reach 3 pixels into a grey frame, the padding. Both "
@@ -171,7 +183,7 @@ plots.show(
 # *Look at the hatched strips.* The yellow patch shares three columns with the blue one and three rows with the orange one. The grey frame is *padding*, three rings of zeros, which lets the first patch
 # stand with its middle on the first pixel. Because of the padding, both grids have the same number of tokens.
 #
-# How many patches does a pixel lie in, then? `F.fold` adds up patches at the places they came from, so if every patch is made of ones, it counts.
+# How many patches does a pixel lie in, then? `F.fold` puts the columns of `F.unfold` back, and adds up where patches overlap. So if every patch is made of ones, it counts.
 
 # %%
 ones = torch.ones(1, 1, 32, 32)
@@ -180,12 +192,12 @@ counts = F.fold(torch.ones_like(cut), (32, 32), kernel_size=7, stride=4, padding
 print(counts[8:16, 8:16].int())
 
 # %% [markdown]
-# Along a side, one pixel in four lies in one patch only, and the others lie in two. With both directions that makes up to four patches a pixel. (No token has a pixel for itself, because each patch holds {{places_7}} of them.) Away from the border, the average is (7/4)² = {{overlap_factor}} patches a pixel.
+# Along a side, one pixel in four lies in one patch only, and the others lie in two. With both directions that makes up to four patches a pixel. Away from the border, each token has one pixel for itself, its middle, and the average is (7/4)² = {{overlap_factor}} patches a pixel.
 #
-# That is also the **price** of overlap. A patch holds {{values_7}} numbers instead of {{values_4}}, so this layer takes {{overlap_factor}} times the multiply-adds, and in B0, with 32 channels, it has {{parameters_7}} parameters instead of {{parameters_4}}. But the number of tokens, for which all
+# That is also the **price** of overlap. A patch holds {{values_7}} numbers instead of {{values_4}}, so this convolution takes {{overlap_factor}} times the multiply-adds (multiplications, each with the addition that follows it). In B0, with 32 channels, it has {{parameters_7}} parameters instead of {{parameters_4}}. But the number of tokens, for which all
 # later layers pay, stays the same.
 #
-# So overlap closes the seams, and costs a little arithmetic in this layer.
+# So overlap closes the seams, and costs three times the arithmetic of this one convolution.
 #
 # ## 3 · How many tokens does an image make?
 #
@@ -205,14 +217,13 @@ def tokens_along(length: int, patch_size: int, stride: int, padding: int) -> int
     return (length + 2 * padding - patch_size) // stride + 1
 
 
-grids = []
-for name, patch in (("ViT      ", (16, 16, 0)), ("SegFormer", (7, 4, 3))):
-    grids.append((tokens_along(500, *patch), tokens_along(300, *patch)))
-    print(name, "{} × {}".format(*grids[-1]))
-compare(prediction, tuple(grids))
+vit = tokens_along(500, 16, 16, 0), tokens_along(300, 16, 16, 0)
+segformer = tokens_along(500, 7, 4, 3), tokens_along(300, 7, 4, 3)
+print("ViT", vit, " SegFormer", segformer)
+compare(prediction, (vit, segformer))
 
 # %% [markdown]
-# A formula should be tested before it is trusted. We **check** it against torch itself, on every size up to a hundred, and look for something simpler on the way.
+# We **check** the formula against torch itself, on every size up to a hundred, and look for something simpler on the way.
 
 # %%
 for length in range(1, 101):
@@ -226,23 +237,22 @@ for length in range(1, 101):
 print("with an odd kernel and half of it as padding: the side over the stride, rounded up")
 
 # %% [markdown]
-# So SegFormer's first stage divides each side by 4 and the later ones divide it by 2, and all of them round *up*. That is why the sides of a photograph need not divide by anything. Nor must it be square, or of one size, because no weight of SegFormer has the image's size in its shape (ViT's table of positions has, as section 8 shows). Without padding the number is rounded *down*, and whatever does
-# not fill a patch is thrown away. This is what happens with patches of 32, the largest in ViT's paper:
+# So SegFormer's first stage divides each side by 4 and the later ones divide it by 2, and all of them round *up*. No embedding of SegFormer asks for sides that divide by something (lesson 03 has a layer that leaves some tokens out). Nor must a photograph be square, or of one size, because no weight of SegFormer has the image's size in its shape (ViT's table of positions has, as section 8 shows).
+#
+# Patches that touch, without padding, round *down*, and whatever does not fill a patch is thrown away. This is what happens with patches of 32, the largest in ViT's paper:
 
 # %%
 tall = photo[6:506, 106:406]  # 500 × 300
 plots.show(
-    plots.patches(tall, [(32, 32, 0), (63, 32, 31)], finding="Without padding, the rest is lost"),
-    alt="A portrait of 500 by 300 pixels, twice. On the left 15 by 9 patches of 32 pixels touch, "
-    "and leave a grey strip at the right and at the bottom that no patch sees. On the right 16 by "
-    "10 overlapping patches of 63 pixels, 32 apart, reach past every border.",
+    plots.patches(tall, [(32, 32, 0)], finding="What fills no patch is lost"),
+    alt="A portrait of 500 by 300 pixels under 15 by 9 patches of 32 pixels that touch. They leave "
+    "a grey strip at the right and at the bottom that no patch sees.",
 )
 
 # %% [markdown]
-# *Look at the grey strips on the left.* Twenty rows and twelve columns reach no token. Only {{seen_by_32}} of the pixels are seen, and the model cannot know that there was more. (The patches on the right are those of SegFormer's last
-# stage. Section 6 shows why they are 63 wide.)
+# *Look at the grey strips.* Twenty rows and twelve columns reach no token. Only {{seen_by_32}} of the pixels are seen, and the model cannot know that there was more.
 #
-# > **A trap.** Padding by `K // 2` centres the patch on its pixel only when K is odd. Patches of 4 with a padding of 2 make one token *more* than H/4:
+# > **A trap.** Padding by `K // 2` centres the patch on its pixel only when K is odd. Patches of 4 with a padding of 2 make one token *more* than H/4 where 4 divides H:
 
 # %%
 print(tokens_along(512, 4, 4, 2), "tokens along 512, with kernel 4, stride 4, padding 2")
@@ -260,8 +270,8 @@ for stride in (2, 4):
         print(f"stride {stride}, kernel {patch_size}: pixels are lost at {lost:>2} of 100 sizes")
 
 # %% [markdown]
-# The smallest are 3 for stride 2 and 7 for stride 4, and these are the kernels of SegFormer. A kernel of 5 at stride 4 overlaps too, but it loses the last row and column whenever 4
-# divides the side. The rule is K ≥ 2S − 1, for the following reason. Patches have their middles at pixels 0, S, 2S and so on, and up to S − 1 more pixels follow the last middle, so half a kernel, (K − 1)/2, must reach over them. The paper does not give this as its reason, but it is a good one.
+# The smallest odd ones are 3 for stride 2 and 7 for stride 4, and these are the kernels of SegFormer. A kernel of 5 at stride 4 overlaps too, but it loses the last row and column whenever 4
+# divides the side. The rule is K ≥ 2S − 1, for the following reason. Patches have their middles at pixels 0, S, 2S and so on, and up to S − 1 more pixels follow the last middle, so half a kernel, (K − 1)/2, must reach over them. The paper does not give this as its reason.
 #
 # The same gap shows when we count how many pairs of neighbouring pixels lie together in some patch:
 
@@ -271,11 +281,11 @@ for patch_size, padding in ((4, 0), (5, 2), (7, 3)):
     print(f"{patch_size}×{patch_size}, stride 4: {seen:.1%} of pairs")
 
 # %% [markdown]
-# In the first row every fourth pair falls into a seam. In the second, one column of overlap closes all seams, but the last patch ends a pixel short of the border, so the last pair is not seen.
+# In the first row every fourth pair falls on a seam. In the second, one column of overlap closes all seams, but the last patch ends a pixel short of the border, so the last pair is not seen.
 #
 # ## 4 · How do you get from a map to tokens, and back?
 #
-# A convolution gives a *map*, (B, C, H', W'), and attention wants *tokens*, (B, N, C). Both hold the same numbers, so going from one to the other is only a question of order. But it is the step of this lesson that is easiest to get wrong, because a wrong order raises no error.
+# A convolution gives a *map*, (B, C, H', W'), and attention wants *tokens*, (B, N, C). Both hold the same numbers in another order. But this step is the easiest to get wrong, because a wrong order raises no error.
 #
 # **Predict.** A map has two rows, three columns and two channels. The first channel counts from 0 to 5, the second from 10 to 15. What is the first token?
 
@@ -304,7 +314,7 @@ plots.show(
         ["flatten, then transpose", "reshape"],
         finding="Both have the right shape, and only one has the right order",
     ),
-    alt="On the left the portrait, unharmed. On the right nine small, flat, grey copies of it in "
+    alt="On the left the portrait, unharmed. On the right nine small, grey copies of it in "
     "three rows of three: a row for the red, the green and the blue channel. Each of the three "
     "copies in a row has every third row of the photograph.",
 )
@@ -324,7 +334,7 @@ print("permute once; after that, flatten and unflatten are enough")
 # %% [markdown]
 # ## 5 · LayerNorm or BatchNorm?
 #
-# After the projection comes a norm, which brings the numbers to a common level and scale. Classical convolutional networks use BatchNorm, and ViT and SegFormer use LayerNorm. They differ in which numbers share a mean. Here are three tokens of three channels, by hand:
+# In SegFormer a norm comes after the projection, and brings the numbers to a common level and scale. Classical convolutional networks use BatchNorm, and transformers use LayerNorm. They differ in which numbers share a mean. Here are three tokens of three channels, by hand:
 
 # %%
 three = torch.tensor([[1.0, 2, 3], [10, 20, 30], [101, 102, 103]])  # 3 tokens, 3 channels
@@ -336,8 +346,8 @@ assert torch.allclose(by_token, nn.LayerNorm(3)(three), atol=1e-4)
 assert torch.allclose(by_channel, nn.BatchNorm1d(3)(three), atol=1e-4)
 
 # %% [markdown]
-# LayerNorm keeps the *pattern* of a token's channels and drops their level and their scale. If you multiply all of them by ten, or add a hundred to each, the result is the same. (The published code adds a small number to the variance, `1e-5` as torch does in this layer and `1e-6` in others. Lesson 07 shows what that changes.) BatchNorm asks whether a token has more of a channel *than the other tokens*, so the result for a token depends on
-# its company.
+# LayerNorm keeps the *pattern* of a token's channels and drops their level and their scale. If you multiply all of them by ten, or add a hundred to each, the result is the same. Then each channel is multiplied by a learned *weight* and a learned *bias* is added, which begin at 1 and 0, so we do not see them yet. (Both norms also add a small number, `1e-5`, to the
+# variance, so that a token of equal numbers is not divided by zero.) BatchNorm asks whether a token has more of a channel *than the other tokens*.
 #
 # **Predict.** Send the astronaut through alone, and then in a batch with a very dark copy of herself. With which norm do *her* tokens change?
 
@@ -347,18 +357,18 @@ prediction = ...  # "LayerNorm", "BatchNorm", "LayerNorm and BatchNorm" or "neit
 # %%
 conv = nn.Conv2d(3, 32, kernel_size=7, stride=4, padding=3)
 dark = 0.2 * images - 1.5
-alone, together = conv(images), conv(torch.cat([images, dark]))
-norms = {"LayerNorm": nn.LayerNorm(32), "BatchNorm": nn.BatchNorm2d(32)}
+alone = conv(images).flatten(2).transpose(1, 2).flatten(0, 1)  # (N, 32): her tokens
+together = conv(torch.cat([images, dark])).flatten(2).transpose(1, 2).flatten(0, 1)  # (2N, 32)
 changed = []
-for name, norm in norms.items():
-    axes = (0, 2, 3, 1) if name == "LayerNorm" else (0, 1, 2, 3)  # LayerNorm wants channels last
-    change = (norm(alone.permute(axes))[0] - norm(together.permute(axes))[0]).abs().max()
+for name, norm in {"LayerNorm": nn.LayerNorm(32), "BatchNorm": nn.BatchNorm1d(32)}.items():
+    change = (norm(alone) - norm(together)[: len(alone)]).abs().max()
     print(f"{name}: her tokens change by {change:.1f} at most")
-    changed += [name] * bool(change > 0.01)
-compare(prediction, " and ".join(changed) or "neither")
+    if change > 0.01:
+        changed.append(name)
+compare(prediction, " and ".join(changed))
 
 # %% [markdown]
-# With BatchNorm, in training, what a photograph looks like to the network depends on which others were drawn into its batch. In evaluation it uses running averages instead. Where batches are small, its statistics are poor
+# With BatchNorm, in training, the tokens of a photograph depend on which others were drawn into its batch. In evaluation it uses running averages instead. Where batches are small, its statistics are poor
 # ([Wu and He 2018](https://arxiv.org/abs/1803.08494) measure what that costs). LayerNorm has neither trouble, because it looks at one token only and does the same in training and evaluation. (SegFormer uses one BatchNorm all the same, in its decoder. Lesson 07 folds it away.)
 #
 # ### A LayerNorm on the wrong axis · *further*
@@ -368,8 +378,9 @@ compare(prediction, " and ".join(changed) or "neither")
 # %%
 small_photo = F.interpolate(images, (128, 128), mode="area")
 channels_second = conv(small_photo)  # (1, 32, 32, 32): which 32 is which?
-silent = norms["LayerNorm"](channels_second)  # no error
-meant = norms["LayerNorm"](channels_second.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+norm = nn.LayerNorm(32)
+silent = norm(channels_second)  # no error
+meant = norm(channels_second.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 print("same shape:", silent.shape == meant.shape, " same numbers:", torch.allclose(silent, meant))
 
 # %% [markdown]
@@ -377,46 +388,29 @@ print("same shape:", silent.shape == meant.shape, " same numbers:", torch.allclo
 #
 # ## Build it
 #
-# You have all the parts now. We put them together twice. First with tokens, whose height and width travel beside them:
-
-
-# %% tags=["stage"]
-class OverlappingTokens(nn.Module):
-    """Overlapping patches as tokens: (B, C_in, H, W) → (B, N, C), and the map's size."""
-
-    def __init__(self, in_channels: int, embed_dim: int, patch_size: int, stride: int) -> None:
-        super().__init__()
-        padding = patch_size // 2
-        self.projection = nn.Conv2d(in_channels, embed_dim, patch_size, stride, padding)
-        self.norm = nn.LayerNorm(embed_dim)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        tokens = self.projection(x)  # (B, C, H', W')
-        height, width = tokens.shape[2:]
-        return self.norm(tokens.flatten(2).transpose(1, 2)), (height, width)  # (B, N, C)
-
-
-# %% [markdown]
-# And then as this course keeps it, with one map in and one map out. `check_positive` and `check_images` say in a sentence what is wrong when somebody hands it something else.
+# You have all the parts now. The module takes a map, and gives a map with its channels last. `check_positive` and `check_images` say in a sentence what is wrong when somebody hands it something else.
 
 # %% tags=["mirror"]
 # segformer_edu.patch_embedding.OverlapPatchEmbedding
 
 # %% [markdown]
-# **Check it** against parts that you trust by now, `unfold`, a Linear, and a norm by hand. They get the same weights, and an image whose sides are different and divide by nothing.
+# **Check it** against parts that you trust by now, `unfold`, a Linear, and a norm by hand. They get the same weights, and an image whose sides are different and prime. The norm's weights are drawn, because 1 and 0 could not show that they are used.
 
 # %%
 embedding = OverlapPatchEmbedding(3, 32, patch_size=7, stride=4)
+for parameter in embedding.norm.parameters():
+    nn.init.normal_(parameter)
 odd = images[..., :101, :67]
 cut = F.unfold(odd, 7, padding=3, stride=4).transpose(1, 2)  # (1, N, 3·7·7)
 tokens = F.linear(cut, embedding.projection.weight.flatten(1), embedding.projection.bias)
 tokens = tokens - tokens.mean(-1, keepdim=True)
 tokens = tokens / (tokens.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+tokens = tokens * embedding.norm.weight + embedding.norm.bias
 assert torch.allclose(embedding(odd).flatten(1, 2), tokens, atol=1e-4)
 print(tuple(odd.shape), "→", tuple(embedding(odd).shape), "as by hand")
 
 # %% [markdown]
-# ### Images that have not three colours · *further*
+# ### Images with more or fewer colours than three · *further*
 #
 # Satellite images often have more channels than three, and X-rays have one. How much of a SegFormer depends on that number?
 
@@ -427,7 +421,7 @@ three, four = (
 print([name for name in three if three[name].shape != four[name].shape])
 
 # %% [markdown]
-# Only the kernel of the first patch embedding does. So you can load all other weights of a published file, and begin the kernel of a new channel with zeros, which ignore it at first, or with the mean of the three colours.
+# Only the kernel of the first patch embedding does. So you can load all other weights of a published file, and begin the kernel of a new channel with zeros, which ignore it at first, or with the mean of the three colours' kernels.
 
 # %% [markdown]
 # ## 6 · What do four of them make?
@@ -440,10 +434,8 @@ print([name for name in three if three[name].shape != four[name].shape])
 prediction = ...  # (apart, wide), for example (6, 9)
 
 # %%
-config = SegFormerConfig.named("b0")
-channels = zip((3, *config.embed_dims[:-1]), config.embed_dims, strict=True)
-patch = zip(config.patch_sizes, config.strides, strict=True)
-pyramid = [OverlapPatchEmbedding(*a, *b) for a, b in zip(channels, patch, strict=True)]
+model = SegFormer(SegFormerConfig.named("b0"))
+pyramid = [stage.patch_embedding for stage in model.encoder.stages]
 
 
 def stage_map(stage: int, x: Tensor) -> Tensor:
@@ -482,12 +474,12 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the yellow frame from left to right.* At each stage it becomes twice as wide, and one pixel more. It grows from a few pixels beside an eye to a quarter of the picture. (The first panel leaves out the other patches, because their lines would lie too close.) In stage 1 the overlap is three pixels of seven, in stage 4 it is 31 of 63,
-# because a kernel of 3 with stride 2 makes neighbours share a token, and with it nearly half of their pixels. Attention and Mix-FFN widen this further, so these are the numbers of the embeddings alone. Exercise 01.6 asks you for the rule.
+# *Follow the yellow frame from left to right.* At each stage it becomes twice as wide, and one pixel more. It grows from a few pixels beside an eye to a quarter of the picture. In stage 1 the overlap is three pixels of seven, in stage 4 it is 31 of 63,
+# because a kernel of 3 with stride 2 makes neighbours share a token, and with it nearly half of their pixels. Attention and Mix-FFN widen this further. Exercise 01.6 asks you for the rule.
 #
 # ## 7 · What if the photograph moves by one pixel? · *further*
 #
-# When the camera moves by a pixel, nothing in the world has changed. We would like to know how much the tokens change. So we compare the tokens of the photograph with those of the photograph moved to the right,
+# When the camera moves by a pixel, nothing in the world has changed. How much do the tokens change? We compare the tokens of the photograph with those of the photograph moved to the right,
 # and when the content has moved by a whole stride, we compare with the token next door. We take the convolutions alone, because the question is about patches, and the LayerNorm would rescale every token.
 #
 # **Predict.** Which tokens change more under a shift of one pixel, those of 4×4 patches that touch, or those of 7×7 patches that overlap?
@@ -500,21 +492,22 @@ prediction = ...  # "touching", "overlapping" or "about the same"
 
 # %%
 shifts = range(9)
-random_weights, one_pixel = {}, {}
+changes = {}
 for patch_size, padding in ((4, 0), (7, 3)):
     torch.manual_seed(0)
     embeds = [nn.Conv2d(3, 32, patch_size, stride=4, padding=padding) for _ in range(8)]
-    each = torch.tensor([[change_under_shift(e, images, by) for by in shifts] for e in embeds])
-    random_weights[f"{patch_size}×{patch_size}, random weights"] = each.mean(0).tolist()
-    low, mean, high = each[:, 1].min(), each[:, 1].mean(), each[:, 1].max()
-    one_pixel["touching" if patch_size == 4 else "overlapping"] = low, high
-    print(f"{patch_size}×{patch_size}, one pixel: {mean:.2f} on average, {low:.2f} to {high:.2f}")
-calmer, livelier = sorted(one_pixel, key=one_pixel.get)  # by the least change
-apart = one_pixel[calmer][1] < one_pixel[livelier][0]  # the two ranges do not meet
-compare(prediction, livelier if apart else "about the same")
+    rows = [[change_under_shift(embed, images, by) for by in shifts] for embed in embeds]
+    changes[patch_size] = torch.tensor(rows)  # (8, 9)
+touching, overlapping = changes[4][:, 1], changes[7][:, 1]  # one pixel
+difference = overlapping.mean() - touching.mean()
+error = ((overlapping.var() + touching.var()) / 8).sqrt()  # the difference's standard error
+print(f"one pixel: touching {touching.mean():.2f}, overlapping {overlapping.mean():.2f}")
+print(f"the difference is {abs(difference / error):.1f} of its standard errors")
+more = "overlapping" if difference > 0 else "touching"
+compare(prediction, more if abs(difference) > 2 * error else "about the same")
 
 # %% [markdown]
-# The averages are close, and the two ranges overlap. *With random weights, overlap makes tokens hardly steadier.* The reason is that a random filter weighs neighbouring pixels without regard to each other. So its answer changes as much as
+# The difference is smaller than its standard error. *With random weights, overlap makes tokens no steadier.* The reason is that a random filter weighs neighbouring pixels without regard to each other. So its answer changes as much as
 # the pixels under it do, and pixels change as much under a wide patch as under a narrow one.
 #
 # But overlap leaves *room* for steadiness, because at stride 4 only overlapping patches can be wider than four pixels. So we compare filters that average. In the first two all weights are alike, for 4×4 and for 7×7. The third is a
@@ -544,19 +537,19 @@ for name, values in smooth.items():
 plots.show(
     plots.shift_curves(
         shifts,
-        random_weights | smooth,
+        {f"{k}×{k}, random weights": change.mean(0) for k, change in changes.items()} | smooth,
         what="change of the tokens",
         stride=4,
         finding="A whole stride changes nothing; in between, averages are the steadiest",
     ),
     alt="Five curves over a shift of 0 to 8 pixels, all zero at 0, 4 and 8 and highest at 2 and 6. "
-    "The two with random weights lie close together. The three that average lie lower, between a "
-    "third and three fifths of that: 4 by 4 the highest, 7 by 7 the lowest, the tent between.",
+    "The two with random weights lie close together. The three that average lie lower, between "
+    "three tenths and three fifths of that: 4 by 4 highest, 7 by 7 lowest, the tent between.",
 )
 
 # %% [markdown]
 # *Look at 0, 4 and 8.* Away from the border, a shift by a whole stride moves every token to the place next door, unchanged. A convolution promises that with or without overlap, and it promises nothing in between.
-# In between, averages change about half as much as random filters, or less, and the wide average is the steadiest. When a plain average moves by one pixel, it exchanges one of its columns, which is one of seven or one of four. The tent is smoother but not steadier, because most of its weight lies on the middle columns, so it averages over fewer pixels than the wide one.
+# In between, averages change about half as much as random filters, or less, and the wide average is the steadiest. When a plain average moves by one pixel, it exchanges one of its columns, which is one of seven or one of four. The tent is smoother, but here it is not steadier than the wide average. Which of the two is steadier depends on the photograph. With pure noise, at one pixel, it is the tent.
 #
 # This is what overlap does, as far as we have measured it:
 #
@@ -570,13 +563,13 @@ plots.show(
 # ## 8 · Is it the patches that keep ViT from other sizes? · *further*
 #
 # A ViT that was trained at one size often loses accuracy at another (arXiv:2105.15203, Section 3.1). Do its patches cause that, because they do not overlap? Or is it something else that ViT has and SegFormer lacks? Besides its patches, ViT has
-# a learned *position embedding*, a vector that it adds to each token to say where it stands. This is a table with one row for each place, so the training size is built into it. We separate the two, and embed with and without overlap, with and without a table. All four combinations are made for 256×256 and get 512×512. Which of them run?
+# a learned *position embedding*, a vector that it adds to each token to say where it stands. This is a table with one row for each place, so the training size is built into it. We embed with and without overlap, with and without a table. All four combinations are made for 256×256 and get 512×512. Which of them run?
 
 # %%
-kinds = {"touching": PatchEmbedding(3, 32, 4), "overlapping": OverlappingTokens(3, 32, 7, 4)}
+touching = PatchEmbedding(3, 32, 4)(images)
+overlapping = OverlapPatchEmbedding(3, 32, 7, 4)(images).flatten(1, 2)
 table = torch.zeros(1, 64 * 64, 32)  # one row for each place at 256 × 256
-for kind, embed in kinds.items():
-    tokens = embed(images) if kind == "touching" else embed(images)[0]  # the second gives its size
+for kind, tokens in (("touching", touching), ("overlapping", overlapping)):
     for name, positions in (("no table", 0), ("a table", table)):
         try:
             outcome = f"runs, {(tokens + positions).shape[1]:,} tokens"
@@ -596,24 +589,24 @@ for side in (128, 256, 512):
     print(f"{side} × {side}: contrast {contrast[0]:.2f} in a 4×4 patch, {contrast[1]:.2f} in 7×7")
 
 # %% [markdown]
-# Both fall at the same pace, because a patch has a fixed number of pixels while the things under it grow. So overlap is no cure for scale.
+# In this photograph both fall at the same pace, because most things in it are larger than a patch and grow under it. (A fine texture can even gain contrast, because the smaller photographs have averaged it away.) So overlap is no cure for scale.
 #
 # We have *not* measured how much accuracy a trained model loses at another size, with a position table or without, and with either kind of patch, because that takes training. Lesson 04 asks where position comes from when there is no table, and lesson 11
 # is planned to put the claim to the test.
 #
 # ## Play
 #
-# **Task.** Cut 32 × 32 pixels into 8 × 8 tokens whose neighbours share three columns. Then break it.
+# **Task.** Cut 32 × 32 pixels into 8 × 8 tokens whose neighbours share three columns. Then take 33 × 47 and lower the padding until a pixel is lost. Last, at stride 4, find the smallest kernel that puts every pixel into two patches along each side.
 
 # %%
 Patches()
 
 # %% [markdown]
-# *Start with kernel 4, stride 4, padding 0*, and change one slider at a time. On the left you see the photograph with its patches, in the middle how many patches each pixel lies in, and on the right the arithmetic.
+# *Start with kernel 4, stride 4, padding 0*, and change one slider at a time.
 #
 # <details><summary>What you may have found</summary>
 #
-# Kernel 7, stride 4 and padding 3 solve the task. At 33 × 47 a padding of 1 loses the last column on the right, because the patches end one pixel short of it. At stride 4, the smallest kernel that puts every pixel into two patches is 8, with padding 4,
+# Kernel 7, stride 4 and padding 3 solve the task. At 33 × 47 a padding of 1 loses the last column on the right, because the patches end one pixel short of it. At stride 4, the smallest kernel that puts every pixel into two patches along each side, so into four in all, is 8, with padding 4,
 # because a kernel of 7 leaves one column in four to a single token. But 8 is even, and makes 9 × 9 tokens.
 #
 # </details>
@@ -653,7 +646,7 @@ plots.show(
     plots.pictures(
         painted,
         ["our patches", "the published ones"],
-        finding="Each of the 1,024 tokens, painted in its own colour",
+        finding="Same shape, other numbers: in the published cut a token is not a place",
     ),
     alt="Two mosaics of 32 by 32 squares. The left one is a coarse portrait in colour. The right "
     "one is a confetti of loud, wrong colours, in which three bands and three columns repeat the "
@@ -666,8 +659,8 @@ plots.show(
 # After both `unfold`s the axes are (B, colour, row, column, 16, 16), so colour still comes first. The `view` cuts that into pieces of three patches, and a token becomes *three patches in a row, of one colour* (but for two tokens, in which one colour ends and the next begins). The red, green and blue of a pixel
 # end up in three tokens far apart, and that is why three notice. To mend it, bring the colours behind the grid before the view: `cut.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)`.
 #
-# The issue guesses that training at one size hardly suffers, because every token still comes from places that never change, and that another size would suffer. Nobody measured it there, and we have not. All shapes are right along the way, so such a bug is only found by a comparison of
-# *numbers* with something independent, as in section 1.
+# The issue guesses that training at one size hardly suffers, but that it is hard to move to another size. (We would add why: at one size, every token still comes from places that never change.) Nobody measured it there, and we have not. All shapes are right along the way, so no error shows such a bug. A comparison of
+# *numbers* with something independent does, as in section 1.
 #
 # </details>
 
@@ -762,35 +755,35 @@ check("01.6", field_of_a_token)
 # ## Recap
 #
 # - A patch embedding cuts an image into patches and sends each through one Linear. As a convolution, its kernel is the patch and its stride the step from patch to patch; the weights are the same, reshaped.
-# - Per side it makes ⌊(H + 2P − K) / S⌋ + 1 tokens. With an odd kernel and half of it as padding that is H/S, rounded up; and if also K ≥ 2S − 1, no pixel is lost.
+# - Per side it makes ⌊(H + 2P − K) / S⌋ + 1 tokens. With an odd kernel and half of it as padding that is H/S, rounded up.
 # - Patches that touch have seams. With 4×4, at every fourth place no single token sees an edge. Patches of 7 at stride 4 share three columns and have no seams.
 # - Tokens are a map, flattened. A `reshape` in place of a `transpose` keeps the shape and scrambles the numbers.
-# - LayerNorm looks at one token, BatchNorm at all of them.
-# - From the *further* sections: overlap leaves room for steadiness under a shift, but the filters must use it. And what ties ViT to one size is its table of positions, because patches of either kind run at any size.
+# - LayerNorm looks at one token, and BatchNorm, in training, at one channel of all of them.
+# - From the *further* sections: an odd kernel padded by half loses no pixel if K ≥ 2S − 1. Overlap leaves room for steadiness under a shift, but the filters must use it. What stops ViT at another size, unless it is interpolated, is its table of positions, and not its patches.
 #
 # **Can you answer without scrolling up?**
 #
 # 1. What must you do to the weight of a Linear on patches to get the weight of a convolution?
 # 2. How many tokens does a 7×7 kernel with stride 4 and padding 3 make of 101 × 67?
 # 3. Why can no training teach touching 4×4 patches to see every edge in some token?
-# 4. A colleague's tokens have the right shape, and the model learns nothing. What do you compare with what?
+# 4. A colleague's tokens have the right shape, but the model does badly. What do you compare with what?
 #
 # <details><summary>Answers</summary>
 #
 # 1. View it as (channels out, channels in, K, K), because each row of it is one flattened filter.
 # 2. 26 × 17, a quarter of each side, rounded up.
 # 3. Where the edge runs between two patches, each patch is flat. A token of a flat patch knows its brightness and nothing of an edge.
-# 4. Compare the tokens with tokens made in another way, by unfold and a Linear with the same weights, on sizes that all differ. Or change one pixel and count the tokens that notice.
+# 4. Compare the tokens with tokens made in another way, by unfold and a Linear with the same weights. (*Break it* has a second way: change one pixel and count the tokens that notice.)
 #
 # </details>
 #
 # > **Where paper, code and posts differ**
 # >
-# > - *4×4 or 7×7.* The overview speaks of patches of 4×4 (Section 3). The model that is described and released has patches of 7×7 at stride 4, then 3×3 at stride 2 (Section 3.1). So 4 is the stride, and not the mean of the four kernels or the like: there are 4×4 pixels of the image for each token, but a token sees 7×7.
-# > - *One merging too many.* The drawing of the architecture (Figure 2) begins with an overlap patch embedding and shows a patch merging in each of the four blocks too, which makes five steps. But the strides 4 · 2 · 2 · 2 make 32 in four steps, and the released model has four.
+# > - *4×4 or 7×7.* The overview speaks of patches of 4×4 (Section 3). The model that is described and released has patches of 7×7 at stride 4, then 3×3 at stride 2 (Section 3.1). So 4 is the stride: there are 4×4 pixels of the image for each token, but a token sees 7×7.
+# > - *One merging too many.* The drawing of the architecture (Figure 2) shows an overlap patch embedding, and then a patch merging in each of the four blocks, which makes five steps. But the strides 4 · 2 · 2 · 2 make 32 in four, as the released model has them.
 # > - *Embedding or merging.* The drawing calls the first an embedding and the others merging (Figure 2), and the text calls all of them merging (Section 3.1). They are the same layer with other numbers, and so it is in the code.
-# > - *Efficient by overlap?* [*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) calls SegFormer's attention efficient by its overlapping patches. But overlap costs {{overlap_factor}} times the multiply-adds of this layer. What saves is that a token stands for four pixels a side, and what lesson 03 does to the keys.
-# > - *Channels.* Stage 1 has 64 channels in B1 to B5, and 32 in B0 (Table 6).
+# > - *Patches and image size.* [*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches without overlap for the trouble that ViT has with larger images. Section 8 finds that overlap does not mend it.
+# > - *Which epsilon?* The published code adds `1e-5` to the variance in this LayerNorm, as torch does, and `1e-6` in others. Lesson 07 shows what that changes.
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203): Section 3.1, overlapped patch merging, and Table 6. A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929): eq. 1 is the embedding, Section 3.2 the
 # interpolation. J. L. Ba, J. R. Kiros and G. E. Hinton, *Layer Normalization*, [arXiv:1607.06450](https://arxiv.org/abs/1607.06450). R. Zhang, *Making Convolutional Networks Shift-Invariant Again*, [arXiv:1904.11486](https://arxiv.org/abs/1904.11486), takes section 7 further with smooth filters before every stride. Photograph: NASA, public domain.

@@ -44,7 +44,7 @@ TASK = (
     "Cut 32 × 32 pixels into 8 × 8 tokens so that neighbours share exactly 3 pixels. Then keep the "
     "kernel and the stride, take 33 × 47, and lower the padding until some pixel is lost. Where "
     "is it? Last, take 32 × 32 again and stride 4. Find the smallest kernel that puts every pixel "
-    "into two patches or more, and see how many tokens it makes."
+    "into two patches along each side, and see how many tokens it makes."
 )
 
 

@@ -1,4 +1,4 @@
-"""Lesson 01: its earlier classes agree with the package's, and what it says of overlap holds."""
+"""Lesson 01: its first patch embedding is unfold and Linear, and what it says of overlap holds."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segformer_edu import OverlapPatchEmbedding, SegFormer, SegFormerConfig
+from segformer_edu import SegFormer, SegFormerConfig
 from segformer_edu.analysis.patches import PatchRow
 from segformer_edu.analysis.shift import change_under_shift
 from segformer_edu.data.photos import normalize, sample_photo
@@ -20,15 +20,6 @@ SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/01_overlapping_
 @pytest.fixture(scope="module")
 def lesson():
     return written_out(SOURCE, imports=True)
-
-
-@pytest.mark.parametrize("size", [(64, 48), (33, 47)])
-def test_overlapping_tokens_are_the_packages_map_flattened(lesson, size):
-    early, final = lesson["OverlappingTokens"](3, 8, 7, 4), OverlapPatchEmbedding(3, 8, 7, 4)
-    final.load_state_dict(early.state_dict())
-    images = torch.randn(2, 3, *size)
-    tokens, (height, width) = early(images)
-    torch.testing.assert_close(tokens.unflatten(1, (height, width)), final(images))
 
 
 def test_touching_patches_are_unfold_and_linear(lesson):
@@ -67,7 +58,7 @@ def test_3_and_7_are_the_smallest_odd_kernels_that_lose_no_pixel_at_any_size():
 
 
 @torch.no_grad()
-def test_overlap_steadies_averages_by_its_width_and_random_filters_hardly(lesson):
+def test_overlap_steadies_averages_by_its_width_and_random_filters_not(lesson):
     averaging, images, random = lesson["averaging"], normalize(sample_photo()), {}
 
     def change(embed, shift):
@@ -85,6 +76,27 @@ def test_overlap_steadies_averages_by_its_width_and_random_filters_hardly(lesson
             for profile, padding in (([1] * 4, 0), ([1] * 7, 3), ([1, 2, 3, 4, 3, 2, 1], 3))
         )
         assert wide < 0.95 * tent < 0.95 * 0.95 * touching < 0.6 * random[4][shift]
+
+
+@torch.no_grad()
+def test_on_noise_the_tent_is_steadier_than_the_wide_average_at_one_pixel(lesson):
+    noise = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    wide, tent = (
+        change_under_shift(lesson["averaging"](profile, 3), noise, 1)
+        for profile in ([1] * 7, [1, 2, 3, 4, 3, 2, 1])
+    )
+    # averages with weights w change, squared and against their variance, by Σ (wᵢ₊₁ − wᵢ)² / Σ wᵢ²
+    assert wide == pytest.approx((2 / 7) ** 0.5, rel=0.1)
+    assert tent == pytest.approx((8 / 44) ** 0.5, rel=0.1)
+
+
+def test_a_texture_that_a_smaller_photograph_averages_away_has_more_contrast_in_a_larger_one():
+    noise = torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+    contrasts = [
+        F.unfold(F.interpolate(noise, (side, side), mode="area"), 4, stride=4).std(1).mean()
+        for side in (32, 64, 128)
+    ]
+    assert contrasts == sorted(contrasts) and contrasts[2] > 3 * contrasts[0]
 
 
 @pytest.mark.parametrize("token", [(1, 2, 3), (10, 20, 30), (101, 102, 103)])

@@ -20,10 +20,6 @@ def values_7() -> str:
     return str(_values(7))
 
 
-def places_7() -> str:
-    return str(_values(7) // 3)
-
-
 def parameters_4() -> str:
     return f"{_projection_parameters(4):,}"
 
