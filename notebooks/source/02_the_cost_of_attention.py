@@ -255,7 +255,7 @@ plots.show(
 #
 # What does a larger spread do to the softmax? To measure that, we count the keys that a query looks at. The *entropy* of its weights, −Σ w log w, is 0 when one key has all the weight, and log n when n keys share it evenly. So e to the entropy is a number of keys.
 #
-# **Predict.** The numbers of a head are `d = 256`, there are as many keys, and nobody divides. At how many of the keys does a query look?
+# **Predict.** Take heads of width `d = 256`, as many keys, and no division. At how many of the keys does a query look?
 
 # %%
 prediction = ...  # a number of keys, for example 100
@@ -340,7 +340,7 @@ for kind in (torch.float16, torch.bfloat16):
     print(f"divided last: {last.item():.0f}, divided first: {first.item():.0f}")
 
 # %% [markdown]
-# So divide q first, or take bfloat16, which reaches as far as float32 with fewer digits. A mask meets the same limit: filling in `-1e9` is an error in float16, and −∞ is right in every precision.
+# So divide q first, or take bfloat16, which reaches as far as float32 with fewer digits. A mask, which takes keys out by filling in very low scores (exercise 02.5), meets the same limit. Filling in `-1e9` is an error in float16, and −∞ is right in every precision.
 #
 # ## 6 · How large is the matrix?
 #
@@ -363,7 +363,7 @@ compare(prediction, (N**2, 4 * N**2 // 2**20))
 #
 # ### Is the matrix all there is to pay?
 #
-# It is not, because the four Linears cost something too. With N tokens of C channels they take 4·N·C² multiply-adds, and the two products with the matrix take 2·N²·C. PyTorch can count for us (it counts a multiplication and an addition as two, while many papers count a multiply-add once and call it a FLOP).
+# It is not, because the four Linears cost something too. With N tokens of C channels they take 4·N·C² multiply-adds, and the two products with the matrix take 2·N²·C. PyTorch can count for us (it counts a multiplication and an addition as two, while the paper's FLOPs are multiply-adds, as lesson 06 finds).
 
 # %%
 N, C = 1024, 32
@@ -373,7 +373,7 @@ assert counter.get_total_flops() == 2 * (4 * N * C**2 + 2 * N**2 * C)
 print(f"Linears {4 * N * C**2:>11,}\nmatrix  {2 * N**2 * C:>11,}")
 
 # %% [markdown]
-# The two are equal when N is twice C. Language models with short texts and wide layers can stay below that. A segmentation model cannot, because it needs many tokens to know *where* an edge is. In stage 1 of B0 at 512×512, with {{stage_1_tokens}} tokens of 32 channels, the matrix takes {{attention_matrix_over_linears}} times the
+# The two are equal when N is twice C. Models with few tokens and wide layers can stay below that, for example language models with short texts. SegFormer cannot, because it makes many tokens, to know *where* an edge is. In stage 1 of B0 at 512×512, with {{stage_1_tokens}} tokens of 32 channels, the matrix takes {{attention_matrix_over_linears}} times the
 # arithmetic of the Linears.
 #
 # (Counters can miss all of this. Those that look at modules do not see a bare matrix product, and PyTorch's own counts nothing for the fused kernel of section 7 on a CPU. So check a counter against a formula once.)
@@ -495,9 +495,9 @@ print("at 128² tokens the fused kernel needs less than a hundredth of the expli
 # %% [markdown]
 # So for the memory, a better kernel pays the bill. For the time, something has to give: fewer tokens, or fewer keys.
 #
-# ### Why does the explicit form grow faster than N²? · *further*
+# ### Why can the time grow faster than N²? · *further*
 #
-# The arithmetic says 2, and the explicit form comes out above. A small matrix fits into the processor's cache and into memory that the program has at hand. A large one has to be asked of the operating system afresh, page by page. How much of the time is that?
+# The arithmetic says 2, and in our picture the explicit form comes out above. A small matrix fits into the processor's cache and into memory that the program has at hand. A large one has to be asked of the operating system afresh, page by page. How much of the time is that?
 
 # %% tags=["nbval-ignore-output"]
 x = inputs[96**2]
@@ -523,7 +523,7 @@ AttentionBill()
 #
 # With {{bill_nominal_memory}} GiB, patches of 4 and one head, the largest of these images has a side of {{bill_largest_side}}.
 #
-# Twice the side makes four times the tokens and sixteen times the matrix. Twice the patch size brings back the old bill exactly, because only side / patch counts. That is the way ViT went, with patches of 16×16. It is cheap, but too coarse to follow an edge. Lesson 03 shows the other way.
+# Twice the side makes four times the tokens and sixteen times the matrix. Twice the patch size brings back the old bill exactly, because only side / patch counts. That is the way ViT went, with patches of 16×16. It is cheap, but coarse where an edge has to be followed. Lesson 03 shows the other way.
 #
 # </details>
 #
