@@ -192,17 +192,17 @@ plots.show(
 # %% [markdown]
 # *Compare it with the picture you began with.* Some patches follow the helmet or the wall, because places that look alike often get the same answer. But which answer is an accident.
 #
-# In plain words, **this model knows nothing**. To see that, we ask how sure it is of its answers, and whether a second model agrees that differs only in its random seed.
+# **This model knows nothing.** To see that, we ask how sure it is of its answers, and whether a second model agrees that differs only in its random seed.
 
 # %%
 torch.manual_seed(1)
 other = SegFormer(config).eval().predict(images)
-confidence = logits.softmax(dim=1).amax(dim=1).mean()
+confidence = logits.softmax(dim=1).amax(dim=1).mean()  # softmax: scores → probabilities
 print(f"probability that it gives its own answer, on average: {confidence:.0%}")
 print(f"pixels on which another random model agrees: {(predicted == other).float().mean():.0%}")
 
 # %% [markdown]
-# It is hardly sure at all. And two dice with {{b0_classes}} faces would agree about as often as the two models do, in {{two_dice_agree}} of throws.
+# It is hardly sure at all. And two dice with {{b0_classes}} faces would agree about as often, in {{two_dice_agree}} of throws.
 #
 # So whenever a picture of a network's output looks meaningful, ask first *what random weights would have drawn*.
 #
@@ -262,7 +262,7 @@ for way, prepare in ways.items():
 #
 # ## Where does each lesson fit?
 #
-# Here is the whole machine once more, with the lesson in which you build each part. Attention and Mix-FFN, with their skip connections, make one *block*. The picture shows one, and every stage of B0 has {{b0_blocks_per_stage}} in a row. (Each branch also normalises its input, which the picture leaves out.)
+# Here is the whole machine once more, with the lesson in which you build each part. Attention and Mix-FFN, each with a skip connection that adds its input back, make one *block*. The picture shows one, and every stage of B0 has {{b0_blocks_per_stage}} in a row. (Each branch also normalises its input, which the picture leaves out.)
 
 # %%
 plots.show(
@@ -278,7 +278,7 @@ plots.show(
 # *Follow the brown lines.* All four stages reach the decoder, so it can use the coarse ones to name a thing *and* the fine ones to place its edge. (The labels at the right
 # are the ground truth, at which training aims.)
 #
-# The lessons follow the data, from patches (01) and attention (02, 03) by way of position (04) and depth (05) to the whole encoder (06), and to the decoder with the full model (07).
+# The lessons follow the data, from patches (01) and attention (02, 03) by way of position (04) and depth (05) to the encoder (06) and the full model (07).
 # After that the model is yours, and you train it (08). Three more lessons are planned, but not written yet, and nothing before needs them: look inside (09), make it fast (10), and test the paper's claims (11).
 #
 # ## Recap
@@ -294,7 +294,7 @@ plots.show(
 # 2. What is the shape of the logits for a batch of two photographs, 256×512, with 19 classes?
 # 3. Which stage can tell best *where* an edge is, and why?
 # 4. Why can you recognise the astronaut in the features of a model that has learned nothing?
-# 5. `predict` resizes, then takes the argmax. What would borders look like the other way round?
+# 5. `predict` resizes, then takes the largest score. What would borders look like the other way round?
 #
 # <details><summary>Answers</summary>
 #
@@ -310,7 +310,7 @@ plots.show(
 # >
 # > - *Patches of 4×4.* The paper's overview says that the image is cut into patches of 4×4 (Section 3). The model it describes later, and the released weights, use patches of 7×7 that stand four pixels apart (Section 3.1). Lesson 01 shows
 # >   what the overlap does.
-# > - *The size of the answer.* The paper's mask is H/4 × W/4 (eq. 4), and libraries return those logits as they are. So what a model returns is not yet a segmentation, because the resize and the argmax are missing.
+# > - *The size of the answer.* The paper's mask is H/4 × W/4 (eq. 4), and libraries return those logits as they are. So what a model returns is not yet a segmentation, because the resize and the choice are missing.
 # > - *Which class is zero.* ADE20K's files use 0 for "none of these" and begin its classes at 1, and the published weights begin at 0. So labels go down by one, and 0 becomes `255`, which is no class (unlike "background", which a model learns like any other) and which training ignores ([`do_reduce_labels`](https://huggingface.co/docs/transformers/model_doc/segformer) in transformers).
 # >   Done to labels that begin at 0, it deletes a class and renames all others.
 #

@@ -163,7 +163,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the maps with the photograph.* Nothing here is trained. Even so, attention between raw tokens finds what looks alike, however far apart it lies. What training adds is a choice. Three learned matrices make a query, a key and a value of each token, so that what a token
+# *Compare the maps with the photograph.* Nothing here is trained. Even so, attention between raw tokens finds what looks alike in it, however far apart it lies. What training adds is a choice. Three learned matrices make a query, a key and a value of each token, so that what a token
 # *looks for* need not be what it *is*.
 #
 # ## 4 · Why several heads?
@@ -302,7 +302,7 @@ compare(prediction, round(effective_keys(raw[256]), 1))
 #
 # ### Through how many keys does a gradient come? · *further*
 #
-# A hard choice is also hard to unlearn. The derivative of a weight w by its own score is w (1 − w), which is zero when w is 0 and zero when w is 1. The first transformer paper therefore suspects "extremely small gradients" of the softmax (arXiv:1706.03762, Section 3.2.1). We can measure that. We give the answers of heads with d = 256 a random push, and ask how long the gradient is that arrives at a query, and through how many keys it has come. Do you expect it to be shorter without the division, or longer?
+# Does a hard choice also stop the learning? The derivative of a weight w by its own score is w (1 − w), which is zero when w is 0 and zero when w is 1. The first transformer paper therefore suspects "extremely small gradients" of the softmax (arXiv:1706.03762, Section 3.2.1). We can measure that. We give the answers of heads with d = 256 a random push, and ask how long the gradient is that arrives at a query, and through how many keys it has come. Do you expect it to be shorter without the division, or longer?
 
 
 # %%
