@@ -695,7 +695,7 @@ check("06.2", block_forward)
 # %% [markdown]
 # ### Exercise 06.3 ★★ 8 minutes · The rates of one stage
 #
-# Return the drop rates of the blocks of one stage, as a list. `stage` counts from 0. The rule is linspace: zero for the very first block of the encoder, `rate` for the very last.
+# Return the drop rates of the blocks of one stage, as a list. `stage` counts from 0. The rule is linspace: zero for the very first block of the encoder, `rate` for the very last. A single block has the rate zero.
 
 
 # %%

@@ -894,6 +894,19 @@ check("07.6", shares_of_logits)
 folder.cleanup()
 
 # %% [markdown]
+# ### Exercise 07.7 ★★ 8 minutes · Norm, then ReLU
+#
+# `parts` are the maps of all stages after their Linears and their resizes, `(B, D, H, W)` each and stage 1 first; there may be more or fewer than four. `fuse` is the 1×1 convolution of the fuse layer, without a bias, and `norm` its BatchNorm, in evaluation mode. Return the map that the classifier reads in evaluation, in the order in which the published weights want it.
+
+
+# %%
+def fuse_layer(parts, fuse, norm):
+    return ...
+
+
+check("07.7", fuse_layer)
+
+# %% [markdown]
 # ## Recap
 #
 # - The decoder looks at one position at a time. It can be small because its tokens have seen the picture: attention makes their field wide, and training makes the width count.
