@@ -118,32 +118,41 @@ def examine_reduction_parameters(answer: Callable[..., int]) -> str | None:
     def draw(rng: Random) -> tuple[int, int]:
         return rng.randint(1, 40), rng.choice([64, 16, 4, 1])
 
+    def nothing_at_one(count: Callable[[int, int], int]) -> Callable[[int, int], int]:
+        return lambda c, many: 0 if many == 1 else count(c, many)
+
+    slips: dict[str, Callable[[int, int], int]] = {
+        "this is R taken for r. The paper's R is the number of tokens in a window already, so do "
+        "not square it.": lambda c, many: convolution(c, many**2) + 2 * c,
+        "this is √R taken for R. A window is √R tokens wide and √R high, so it has R of them.": (
+            lambda c, many: convolution(c, math.isqrt(many)) + 2 * c
+        ),
+        "the LayerNorm after the convolution is missing. It has a scale and a shift per channel.": (
+            convolution
+        ),
+        "C numbers are missing: a bias of the convolution, or half of the LayerNorm, which has a "
+        "scale and a shift.": lambda c, many: many * c**2 + 2 * c,
+        "this is the convolution's weight alone. It has a bias too, and the LayerNorm a scale and "
+        "a shift.": lambda c, many: many * c**2,
+        "there are two reductions here. The map is reduced once, and keys and values are both made "
+        "from that.": lambda c, many: 2 * (convolution(c, many) + 2 * c),
+        "each channel is merged by itself here, as a depthwise convolution does. But every channel "
+        "of the key is made from all channels of the window.": (
+            lambda c, many: many * c + c + 2 * c
+        ),
+    }
     return diagnose(
         answer,
         reduction_parameters,
         [(32, 64), (64, 16), (160, 4), (256, 1), (5, 4), *drawn(draw)],
         {
-            "this is R taken for r. The paper's R is the number of tokens in a window already, so "
-            "do not square it.": (
-                lambda c, many: 0 if many == 1 else convolution(c, many**2) + 2 * c
-            ),
-            "there are two mistakes: the paper's R is the number of tokens in a window already, so "
-            "do not square it; and at R = 1 there is nothing to count.": (
-                lambda c, many: convolution(c, many**2) + 2 * c
-            ),
             "this is right where tokens are merged, but at R = 1 the model has no convolution and "
-            "no norm.": (lambda c, many: convolution(c, many) + 2 * c),
-            "the LayerNorm after the convolution is missing. It has a scale and a shift per "
-            "channel.": (lambda c, many: 0 if many == 1 else convolution(c, many)),
-            "the biases of the convolution are missing.": (
-                lambda c, many: 0 if many == 1 else many * c**2 + 2 * c
-            ),
-            "there are two reductions here. The map is reduced once, and keys and values are both "
-            "made from that.": lambda c, many: 2 * reduction_parameters(c, many),
-            "each channel is merged by itself here, as a depthwise convolution does. But every "
-            "channel of the key is made from all channels of the window.": (
-                lambda c, many: 0 if many == 1 else many * c + c + 2 * c
-            ),
+            "no norm.": lambda c, many: convolution(c, many) + 2 * c,
+            **{slip: nothing_at_one(count) for slip, count in slips.items()},
+            **{
+                f"{slip} And at R = 1 the model has no reduction at all.": count
+                for slip, count in slips.items()
+            },
         },
     )
 
@@ -252,6 +261,15 @@ def examine_share_seen(answer: Callable[..., float]) -> str | None:
         [(512, 512, 4, 8), (124, 124, 4, 8), (500, 300, 4, 8), (97, 65, 8, 4), (33, 47, 32, 1)]
         + drawn(draw_photograph),
         {
+            "this is in percent, but the exercise asks for a share from 0 to 1.": (
+                lambda h, w, s, r: 100 * share_seen(h, w, s, r)
+            ),
+            "the whole windows are counted in whole patches. But the patch embedding is padded, so "
+            "a partial patch makes a token, which may complete a window.": (
+                lambda h, w, s, r: (
+                    (h // s // r) * (w // s // r) * r**2 / (tokens(h, s) * tokens(w, s))
+                )
+            ),
             "this is the share that is lost, but the question asks for the share that is seen.": (
                 lambda h, w, s, r: 1 - share_seen(h, w, s, r)
             ),
@@ -335,6 +353,11 @@ def examine_reduce_padded(answer: Callable[..., Tensor]) -> str | None:
         maps = x.permute(0, 3, 1, 2)
         return F.conv2d(maps, weight, bias, stride=r, padding=r // 2).permute(0, 2, 3, 1)
 
+    def padded_too_early(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        r = weight.shape[-1]
+        maps = F.pad(x, (0, -x.shape[2] % r, 0, -x.shape[1] % r)).permute(0, 3, 1, 2)
+        return F.conv2d(maps, weight, bias, stride=r).permute(0, 2, 3, 1)
+
     def pooled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         r = weight.shape[-1]
         means = torch.eye(x.shape[-1])[:, :, None, None].expand(-1, -1, r, r) / r**2
@@ -364,6 +387,8 @@ def examine_reduce_padded(answer: Callable[..., Tensor]) -> str | None:
             "lost.": padded(lambda h, w, r: (0, 0, 0, 0)),
             "a whole window of zeros is padded where r divides, which makes a key that stands for "
             "nothing.": padded(lambda h, w, r: (0, r - w % r, 0, r - h % r)),
+            "the zeros are on the wrong axes: F.pad takes the last axis first, and of x that is "
+            "the channels. Permute first, and pad then.": padded_too_early,
             "height and width are swapped: F.pad takes the last axis first.": (
                 padded(lambda h, w, r: (0, -h % r, 0, -w % r))
             ),
@@ -458,6 +483,11 @@ def examine_reduce_by_reshape(answer: Callable[..., Tensor]) -> str | None:
         as_map = x.flatten(1, 2).transpose(1, 2).reshape(x.shape)
         return reduce_by_reshape(as_map, weight, bias)
 
+    def far_apart(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        r = weight.shape[-1]
+        windows = x.unflatten(1, (r, -1)).unflatten(3, (r, -1))  # (B, r, H/r, r, W/r, C)
+        return F.linear(windows.permute(0, 2, 4, 5, 1, 3).flatten(3), weight.flatten(1), bias)
+
     def pooled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         r = weight.shape[-1]
         return x.unflatten(1, (-1, r)).unflatten(3, (-1, r)).mean((2, 4))
@@ -485,6 +515,8 @@ def examine_reduce_by_reshape(answer: Callable[..., Tensor]) -> str | None:
             ),
             "the windows are right, but the order inside is not: weight.flatten(1) has the channel "
             "first, then row and column.": channels_last,
+            "the sides are split as (r, H/r) and (r, W/r), which gathers tokens that lie far "
+            "apart. Neighbours are gathered by (H/r, r) and (W/r, r).": far_apart,
             "the tokens are transposed to (B, C, N) and then read as (B, H, W, C), channels last. "
             "So each 'token' is one channel of many.": transposed_as_channels_last,
             "this is the mean of each window: the weight is not used.": pooled,
@@ -506,7 +538,7 @@ def examine_reduce_by_reshape(answer: Callable[..., Tensor]) -> str | None:
 
 
 def keys_and_values(x: Tensor, weight: Tensor, bias: Tensor, num_heads: int) -> tuple:
-    """Keys and values of all heads from one matrix, as published files hold it.
+    """Keys and values of all heads from one matrix, as the authors' files hold it.
 
     `(B, n, C)`, weight `(2C, C)`, bias `(2C,)` → k and v, `(B, heads, n, d)` each.
     """
@@ -570,11 +602,11 @@ def examine_keys_and_values(answer: Callable[..., tuple[Tensor, Tensor]]) -> str
         keys_and_values,
         [case(rng, 2, 5, 3, 2), case(rng, 1, 4, 2, 4), case(rng, 2, 3, 4, 1), *drawn(draw)],
         {
-            "the values come first here. In published files the first C rows of the matrix make "
+            "the values come first here. In the authors' files the first C rows of the matrix make "
             "the keys.": lambda *given: keys_and_values(*given)[::-1],
-            "each head has its keys and its values side by side here. In published files all keys "
-            "come first, those of every head, and then all values.": split(pairs_in_heads),
-            "keys and values alternate here, one number each. In published files all keys come "
+            "each head has its keys and its values side by side here. In the authors' files all "
+            "keys come first, those of every head, and then all values.": split(pairs_in_heads),
+            "keys and values alternate here, one number each. In the authors' files all keys come "
             "first, and then all values.": split(
                 lambda both, heads: (both[..., ::2], both[..., 1::2])
             ),
@@ -674,8 +706,27 @@ def examine_reduced_attention(answer: Callable[..., Tensor]) -> str | None:
 
     rng = Random(0)
     cases = [case(rng, 2, 4, 2, 3), case(rng, 3, 2, 1, 2)]
-    x, reduce, *_ = cases[0]
-    result, few = answer(*cases[0]), reduce(x)
+    x, reduce, *linears = cases[0]
+    few, lengths = reduce(x), {}
+
+    def noted(name: str, linear: Map) -> Map:
+        """The Linear, which notes how many tokens it is given."""
+
+        def read(tokens: Tensor) -> Tensor:
+            lengths[name] = tokens.numel() // x.shape[-1]
+            return linear(tokens)
+
+        return read
+
+    try:
+        result = answer(x, reduce, *map(noted, ("query", "key", "value"), linears))
+    except RuntimeError:  # of shapes that do not fit
+        if {"key", "value"} <= lengths.keys() and lengths["key"] != lengths["value"]:
+            return (
+                "keys and values are made from different maps, so there is not one value for each "
+                "key. Make both from reduce(x)."
+            )
+        raise
     if isinstance(result, Tensor) and result.shape in (few.shape, few.flatten(1, 2).shape):
         return (
             "your queries are reduced, so there is one answer for each window. But every token "
@@ -713,6 +764,9 @@ def examine_reduced_attention(answer: Callable[..., Tensor]) -> str | None:
                 lambda x, reduce, query, key, value: attention(
                     query(x), key(reduce(x)), value(reduce(x)), divisor=1
                 )
+            ),
+            "the weights mix the keys. They should mix the values, which value makes.": (
+                lambda x, reduce, query, key, value: reduced_attention(x, reduce, query, key, key)
             ),
             "keys and values are swapped. A query is compared with the keys, and mixes the "
             "values.": lambda x, reduce, query, key, value: reduced_attention(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segformer_edu import OverlapPatchEmbedding, SpatialReductionAttention
@@ -200,12 +200,23 @@ def without_the_norm(channels, paper_ratio):
     return paper_ratio * channels**2 + channels if paper_ratio > 1 else 0
 
 
-def without_the_biases(channels, paper_ratio):
-    return paper_ratio * channels**2 + 2 * channels if paper_ratio > 1 else 0
-
-
 def depthwise(channels, paper_ratio):
     return channels * (paper_ratio + 3) if paper_ratio > 1 else 0
+
+
+def without_the_shift(channels, paper_ratio):
+    attention = SpatialReductionAttention(channels, 1, math.isqrt(paper_ratio))
+    learned = dict(attention.reduce.named_parameters())
+    learned.pop("norm.bias", None)
+    return sum(weight.numel() for weight in learned.values())
+
+
+def without_anything_small_and_always_there(channels, paper_ratio):
+    return nn.Conv2d(channels, channels, math.isqrt(paper_ratio), bias=False).weight.numel()
+
+
+def root_taken(channels, paper_ratio):
+    return without_the_norm(channels, paper_ratio**0.5) + 2 * channels * (paper_ratio > 1)
 
 
 def lost(height, width, stride, r):
@@ -235,6 +246,11 @@ def in_pixels(height, width, stride, r):
     return (height - height % window) * (width - width % window) / (height * width)
 
 
+def whole_patches_only(height, width, stride, r):
+    seen = math.prod(side // stride - side // stride % r for side in (height, width))
+    return seen / queries(height, width, stride, r)
+
+
 def attention(divisor, axis=-1):
     return lambda q, k, v: torch.softmax(q @ k.mT / divisor(*q.shape), axis) @ v
 
@@ -261,6 +277,13 @@ def pooled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     r = weight.shape[-1]
     whole = F.pad(x, (0, 0, 0, -x.shape[2] % r, 0, -x.shape[1] % r))
     return F.avg_pool2d(whole.movedim(-1, 1), r).movedim(1, -1)
+
+
+def dilated(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A window takes every (H/r)th row and every (W/r)th column."""
+    r = weight.shape[-1]
+    steps = (x.shape[1] // r, x.shape[2] // r)
+    return F.conv2d(x.movedim(-1, 1), weight, bias, dilation=steps).movedim(1, -1)
 
 
 def transposed_first(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -390,6 +413,11 @@ def padded_by(right, below, mode="constant"):
     return reduce
 
 
+def padded_with_channels_last(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    r = weight.shape[-1]
+    return convolved(F.pad(x, (0, -x.shape[2] % r, 0, -x.shape[1] % r)), weight, bias)
+
+
 def padded_before(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     r = weight.shape[-1]
     return convolved(F.pad(x, (0, 0, -x.shape[2] % r, 0, -x.shape[1] % r, 0)), weight, bias)
@@ -421,6 +449,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "the bias is missing": without_bias,
         "rows and columns of the window are swapped": kernel_transposed,
         "then read as (B, H, W, C)": transposed_first,
+        "gathers tokens that lie far apart": dilated,
         "the weight is not used": pooled,
         "a convolution has cut": convolved,
         "but unfold has cut": unfolded,
@@ -429,10 +458,14 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     "03.2": {
         "R taken for r": squared_again,
         "there are two reductions": lambda *given: 2 * counted_in_the_layer(*given),
-        "two mistakes": squared_and_always_there,
+        "do not square it. And at R = 1": squared_and_always_there,
+        "√R taken for R": root_taken,
         "no convolution and no norm": always_there,
-        "the LayerNorm after": without_the_norm,
-        "the biases of the convolution": without_the_biases,
+        "It has a scale and a shift per channel.": without_the_norm,
+        "a shift per channel. And at R = 1": lambda c, many: many * c**2 + c,
+        "a bias of the convolution, or half of the LayerNorm": without_the_shift,
+        "scale and a shift. And at R = 1": lambda c, many: many * c**2 + 2 * c,
+        "weight alone": without_anything_small_and_always_there,
         "depthwise": depthwise,
     },
     "03.3": {
@@ -455,6 +488,8 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "not averaged": mean_of_both,
         "the total N is divided": remainder_of_the_total,
         "counts pixels": in_pixels,
+        "in percent": lambda *given: 100 * share_by_gradient(*given),
+        "counted in whole patches": whole_patches_only,
     },
     "03.5": {
         "nothing is padded": convolved,
@@ -462,6 +497,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "height and width are swapped": padded_by(lambda h, w, r: -h % r, lambda h, w, r: -w % r),
         "the remainder is added": padded_by(lambda h, w, r: w % r, lambda h, w, r: h % r),
         "above and to the left": padded_before,
+        "on the wrong axes": padded_with_channels_last,
         "the border is repeated": padded_by(
             lambda h, w, r: -w % r, lambda h, w, r: -h % r, mode="replicate"
         ),
@@ -502,7 +538,13 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "keys and values are swapped": lambda x, reduce, query, key, value: fused_on_lists(
             x, reduce, query, value, key
         ),
-        "your code stopped with RuntimeError": keys_only,
+        "there is not one value for each key": keys_only,
+        "the weights mix the keys": lambda x, reduce, query, key, value: fused_on_lists(
+            x, reduce, query, key, key
+        ),
+        "your code stopped with RuntimeError": lambda x, reduce, query, key, value: (
+            query(x) @ key(reduce(x)).mT @ value(reduce(x))
+        ),
     },
 }
 
