@@ -381,8 +381,8 @@ def attention_over_keys(
     ):
         ax.imshow(shown, extent=(0, 1, 1, 0), aspect=photo.shape[0] / photo.shape[1])
         ax.set_title(caption, fontsize=9)
-        for color, size in ((PAPER, 11), (BLUE, 8)):
-            ax.plot(query[1], query[0], "s", color=color, ms=size, mew=2, fillstyle="none")
+        for color, size in ((PAPER, 5), (BLUE, 3)):  # smaller than a key, which it must not hide
+            ax.plot(query[1], query[0], "o", color=color, ms=size, mew=0)
     return figure
 
 

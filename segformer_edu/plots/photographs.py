@@ -220,7 +220,11 @@ def _frame_token(ax: Axes, tokens: tuple[int, ...], query: tuple[float, float]) 
     """Frame the token at a point; one that is too small to be seen gets a wider frame."""
     row, column = (int(part * side) for part, side in zip(query, tokens, strict=True))
     side = max(1.0, tokens[1] / 40)
-    frame(ax, (column + (1 - side) / 2, row + (1 - side) / 2, side, side), BLUE)
+    left, top = column + (1 - side) / 2, row + (1 - side) / 2
+    frame(ax, (left, top, side, side), BLUE)
+    inside = Rectangle((left, top), side, side, transform=ax.transData)
+    for line in ax.patches[-2:]:
+        line.set_clip_path(inside)  # or the lines would make a small token look larger
 
 
 def _veil(seen: np.ndarray) -> np.ndarray:

@@ -165,6 +165,14 @@ def test_attention_over_keys_draws_each_map_and_marks_the_query_in_all():
         assert {tuple(line.get_xydata()[0]) for line in ax.lines} == {(0.75, 0.25)}
 
 
+def test_the_mark_of_the_query_leaves_its_key_to_be_seen():
+    maps = [np.eye(16), np.eye(8)]
+    figure = plots.attention_over_keys(sample_photo(), maps, (0.5, 0.5), ["many", "few"])
+    figure.draw_without_rendering()
+    panel = figure.axes[1].get_window_extent().width * 72 / figure.dpi  # in points
+    assert max(line.get_markersize() for line in figure.axes[1].lines) < panel / 16 / 2
+
+
 def test_maps_share_one_scale_with_zero_in_its_middle():
     parts = np.zeros((2, 3, 3))
     parts[0, 0, 0], parts[1, 2, 2] = 2, -5

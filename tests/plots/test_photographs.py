@@ -123,6 +123,9 @@ def test_the_query_is_framed_in_the_size_of_its_token():
     assert {each.get_bbox().bounds for each in frames} == {(2, 3, 1, 1)}
     (ax,) = plots.key_grids(PHOTO, [np.ones((80, 80), dtype=bool)], [8], [""], (0.5, 0.5)).axes
     assert {each.get_bbox().bounds for each in rectangles(ax)} == {(39.5, 39.5, 2, 2)}
+    for line in rectangles(ax):  # drawn inside the frame alone
+        drawn = line.get_clip_box().transformed(ax.transData.inverted())
+        assert np.allclose([drawn.min, drawn.max], [[39.5] * 2, [41.5] * 2])
 
 
 @pytest.mark.parametrize(
