@@ -10,19 +10,21 @@
 # - write equation 2 as a reshape and a Linear, and as a strided convolution, and show that they are the same;
 # - tell R from r, and say how many keys any stage keeps for any photograph;
 # - say what each ratio costs and what it saves, in multiply-adds and (*further*) in seconds;
-# - say what is lost: detail inside a window, always; and at most sizes a strip of the photograph that no key ever sees.
+# - say what is lost: detail inside a window, always; and at most sizes a strip of tokens that no key of their stage sees.
 #
-# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip the *further* ones, since no core section and no exercise needs them. **You need** lessons 01 and 02. No GPU.
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip the *further* ones, since nothing else needs them. **You need** lessons 01 and 02. No GPU.
 
 # %%
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segformer_edu import OverlapPatchEmbedding, SegFormerConfig, plots, widgets
 from segformer_edu.analysis import cost
+from segformer_edu.attention import SpatialReductionAttention
 from segformer_edu.checks import check_heads, check_map, check_positive
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.exercises import check, compare, hint, solution
@@ -35,7 +37,7 @@ b0 = SegFormerConfig.named("b0")
 # %% [markdown]
 # ## 1 · Which of the three may be shorter?
 #
-# So far attention took N queries, N keys and N values. Here is lesson 02's function again, at a small size: a photograph of 128×128 makes 32×32 tokens, and each token has 64 channels. We shorten one input after the other, and look at the shape of the answer.
+# So far attention took N queries, N keys and N values. Here is lesson 02's function again, for 32×32 tokens with 64 channels. We shorten one input after the other, and look at the shape of the answer.
 #
 # **Predict.** The answer must still have a row for every token. What may lose rows: q alone, or k and v together?
 
@@ -58,18 +60,17 @@ for name, answer in shortened.items():
 compare(prediction, *(name for name, answer in shortened.items() if len(answer) == len(q)))
 
 # %% [markdown]
-# The queries decide how many answers there are, because each makes one row. Keys and values are what is looked *up*, like the entries of a dictionary, and the length of a dictionary does not show in the answer. But they have to be shortened **together**, because weight number 5 belongs to value number 5.
+# The queries decide how many answers there are, because each makes one row. Keys and values are what is looked *up*, like the entries of a dictionary, and the length of a dictionary does not show in the answer. But they have to be shortened **together**, because key number 5 makes the weight of value number 5.
 #
-# SegFormer has to say something about every place in the picture, so it needs every query. That leaves keys and values. To keep every 64th of them would be a poor way, because no key would know of the rest of the picture. It is better to let no token go, and to **merge neighbours**, so that there is one key for each window of r×r tokens.
+# SegFormer has to say something about every place in the picture, so it needs every query. That leaves keys and values. If we kept every 64th of them, the other 63 would be in no key. So we **merge neighbours** instead, and make one key of each window of r×r tokens.
 
 # %%
 eyes = photo[64:192, 192:320]  # 128 × 128 pixels, so 32 × 32 of the photograph's tokens
-everything = torch.ones(32, 32, dtype=torch.bool).numpy()
 ratios = (4, 8, 16)
 plots.show(
     plots.key_grids(
         eyes,
-        [everything] * 3,
+        [np.ones((32, 32), dtype=bool)] * 3,
         ratios,
         [f"r = {r}: {32 // r}×{32 // r} of {128 // r}×{128 // r} keys" for r in ratios],
         query=(0.3, 0.42),
@@ -81,7 +82,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the blue frame with the windows.* The frame is one query, drawn as the 4×4 pixels that it stands for, and the whole photograph has {{stage_1_tokens}} of them in stage 1, whatever r is. What gets coarser from left to right is what they can look at: on the right both eyes share one window.
+# *Compare the blue frame with the windows.* The frame is one query, drawn as the 4×4 pixels that it stands for. There are {{stage_1_tokens}} of them in stage 1, whatever r is, but what they can look at gets coarser: on the right both eyes share one window.
 #
 # ## 2 · Which tokens are merged, and how?
 #
@@ -89,9 +90,9 @@ plots.show(
 #
 # $$\hat K = \mathrm{Reshape}\left(\tfrac{N}{R},\; C \cdot R\right)(K) \qquad K = \mathrm{Linear}(C \cdot R,\; C)(\hat K)$$
 #
-# In words: lay R tokens side by side, so that they make one long row of C·R numbers. Then let a learned matrix bring that row back to C numbers. N tokens go in, and N/R come out. But the equation does not say *which* R tokens.
+# In words: lay R tokens side by side in one long row of C·R numbers, and let a learned matrix bring that row back to C numbers. N tokens go in, and N/R come out. But the equation does not say *which* R tokens.
 #
-# **Predict.** Number the tokens of a 4×4 map from 0 to 15, row by row, and take R = 4. If you take the word "reshape" literally, which four are merged first? And which four are in the first window?
+# **Predict.** Number the tokens of a 4×4 map from 0 to 15, row by row, and take R = 4. If you take the word "reshape" literally, which four are merged first? And which four are in the first window? (`F.unfold` cuts windows, and lays each out in one line.)
 
 # %%
 prediction = ...  # two lists, for example ([0, 5, 10, 15], [12, 13, 14, 15])
@@ -109,7 +110,7 @@ compare(prediction, (by_reshape[0], by_windows[0]))
 #
 # ### The same as a strided convolution
 #
-# In lesson 01 a Linear on patches of pixels was a convolution whose stride is its kernel. The same holds here, with tokens for pixels and their C channels for colours. To check it we take the tokens of the photograph as stage 1 of B0 has them, with C = 32 and r = 8.
+# In lesson 01 a Linear on patches of pixels was a convolution whose stride is its kernel. The same holds here, with tokens for pixels and channels for colours. We check it on the photograph's tokens as stage 1 of B0 has them, with C = 32 and r = 8.
 
 # %%
 torch.manual_seed(0)
@@ -129,9 +130,9 @@ assert torch.allclose(linear(rows), by_convolution.flatten(1, 2), atol=1e-4)
 print(f"{tuple(rows.shape)} → {tuple(linear(rows).shape)}, and the convolution agrees")
 
 # %% [markdown]
-# `unfold` cuts the windows and lays each out as one row, so it is equation 2's reshape, done in the right order. The Linear then does what the convolution does. (How to cut windows without `unfold` is Exercise 03.6.)
+# So `unfold` is equation 2's reshape, done in the right order, and the Linear then does what the convolution does. (Exercise 03.6 does it without `unfold`.)
 #
-# **Predict.** That Linear is a large one. The four Linears of attention itself, for query, key, value and output, are 32 → 32 each. How many times as many parameters has the reduction as those four together?
+# **Predict.** The four Linears of attention itself, for query, key, value and output, are 32 → 32 each. How many times as many parameters as these four has the one of the reduction?
 
 # %%
 prediction = ...  # a factor, for example 2
@@ -145,13 +146,13 @@ compare(prediction, round(learned / attention_itself))
 # %% [markdown]
 # So the matrix that *saves* the work is about {{reduction_over_linears}} times as large as the four others together. In all of B0 the reductions hold {{reduction_parameters}} of {{b0_millions}} million parameters.
 #
-# To *run* it is cheap. It has r²·C² weights and is applied N/r² times, so the r² cancels: **N·C² multiply-adds, whatever r is**. That is as much as the one Linear that makes the queries.
+# To *run* it is cheap. It has r²·C² weights and is applied N/r² times. So the r² cancels, and it takes **N·C² multiply-adds, whatever r is**. That is as much as the one Linear that makes the queries.
 #
 # ## 3 · Is it R or r, and how many keys are left?
 #
-# The paper's text sets R to 64, 16, 4, 1 for the four stages, but its Table 6, and the released code, say 8, 4, 2, 1 (arXiv:2105.15203, Section 3.1 and Table 6). This is no contradiction. Two things have one name: R says how many times *fewer keys* there are, and r how many times *shorter a side* is. In this course, `reduction_ratio` is r.
+# The paper's text sets R to 64, 16, 4, 1 for the four stages, but its Table 6, and the released code, say 8, 4, 2, 1 (arXiv:2105.15203, Section 3.1 and Table 6). This is no contradiction, because one name stands for two things: R says how many times *fewer keys* there are, and r how many times *shorter a side* is. In this course, `reduction_ratio` is r.
 #
-# **Predict.** A photograph has 512×512 pixels. The maps of the four stages are 4, 8, 16 and 32 times smaller per side, and r is 8, 4, 2, 1. How many keys are left in each stage?
+# **Predict.** A photograph has 512×512 pixels. The maps of the four stages are 4, 8, 16 and 32 times smaller per side, and r is 8, 4, 2, 1. How many keys are left in each stage? (`cost` counts for a config and a size what each stage has: tokens, keys, multiply-adds.)
 
 # %%
 prediction = ...  # four numbers, for example [4096, 1024, 256, 64]
@@ -169,7 +170,7 @@ sides, ratios = (32, 16, 8, 4), (8, 4, 2, 1)  # tokens of this part, in each sta
 plots.show(
     plots.key_grids(
         part,
-        [torch.ones(side, side, dtype=torch.bool).numpy() for side in sides],
+        [np.ones((side, side), dtype=bool) for side in sides],
         ratios,
         [f"stage {i}: r = {r}" for i, r in enumerate(ratios, start=1)],
         query=(0.4, 0.42),
@@ -181,15 +182,15 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the blue frame.* There are {{keys_per_stage}} keys in every stage, because the stride of the map times r is {{stride_times_r}} in all four, and so a window is always {{stride_times_r}} pixels wide. A token of stage 1 and one of stage 4 look at the same 16×16 grid. What changes is who asks, and not what there is to see.
+# *Follow the blue frame.* There are {{keys_per_stage}} keys in every stage, because the stride of the map times r is {{stride_times_r}} in all four, and so a window is always {{stride_times_r}} pixels wide. A token of stage 1 and one of stage 4 look at the same 16×16 grid. What changes is who asks, and not into how many windows the picture is cut. (Sides that 32 does not divide are rounded differently in each stage.)
 #
-# That is why the **last stage has r = 1**: its tokens are {{stride_times_r}} pixels apart already, so nothing is left to merge.
+# The **last stage fits in with r = 1**, because its tokens are {{stride_times_r}} pixels apart already. (The paper gives no reason; r = 2 there would save {{saved_in_stage_4}} of the encoder's work.)
 #
 # ### What does O(N²/R) promise?
 #
-# The attention matrix has a row for each query and a column for each key, so it has N·(N/R) = N²/R entries. Both products, q kᵀ and weights times v, shrink with it. So the paper's O(N²/R) is right with *its* R, and in terms of the code it is N²/r². One can read that this makes attention linear in N. Does it?
+# The attention matrix has a row for each query and a column for each key, so it has N·(N/R) = N²/R entries. Both products, q kᵀ and weights times v, shrink with it. So the paper's O(N²/R) is right with *its* R, and in terms of the code it is N²/r². Does this make attention linear in N?
 #
-# **Predict.** r stays what it is, and the photograph becomes twice as wide and twice as high. By how much do the two products grow?
+# **Predict.** r stays what it is, and the photograph becomes twice as wide and twice as high. By how much do the two products grow? (G stands for 10⁹.)
 
 # %%
 prediction = ...  # a factor, for example 4
@@ -204,7 +205,7 @@ for side in (512, 1024, 2048):
 compare(prediction, round(work[1024] / work[512]))
 
 # %% [markdown]
-# They grow sixteen times, as without a reduction. A constant R divides the bill, but it leaves the law as it is: **N²/64 is still N²**. At 512×512 the two products are a third of the encoder's work, and on a photograph of 2048×2048 they are {{products_at_2048}} of it.
+# They grow sixteen times, as without a reduction. A constant R divides the bill, but it leaves the law as it is: **N²/64 is still N²**. At 512×512 the two products are a third of the encoder's work, and at 2048×2048 {{products_at_2048}}.
 #
 # ### What if somebody writes R for r? · *further*
 #
@@ -218,7 +219,7 @@ for name, ratios in {"r = 8, 4, 2, 1": b0.reduction_ratios, "R for r": (64, 16, 
     )
 
 # %% [markdown]
-# The model builds, and on this photograph it runs. But stage 1 looks at the whole of it through four keys, and the model has nearly four times the parameters, all the new ones in the reductions. It fails only where a side is below {{smallest_side_with_paper_ratios}} pixels, or where published weights have to fit. So count your keys.
+# The model builds, and on this photograph it runs. But stage 1 looks at the whole of it through four keys, and the model has nearly four times the parameters, all the new ones in the reductions. It fails only where a side is below {{smallest_side_with_paper_ratios}} pixels, or where published weights have to fit. To find such a slip, count the keys.
 #
 # ## 4 · Build it
 #
@@ -228,7 +229,7 @@ for name, ratios in {"r = 8, 4, 2, 1": b0.reduction_ratios, "R for r": (64, 16, 
 # segformer_edu.attention.SpatialReduction
 
 # %% [markdown]
-# Then comes attention. This is the class of lesson 02, and three lines are new. There is one reduction: keys and values are two Linears of the same reduced tokens.
+# Then comes attention. This is the class of lesson 02, and three lines are new: keys and values are two Linears of the same reduced tokens.
 
 
 # %% tags=["stage"]
@@ -251,15 +252,27 @@ class ReducedAttention(nn.Module):
 
 
 # %% [markdown]
+# We run it on the tokens of the photograph, and give its weights to the package's class as well.
+
+# %%
+ours = ReducedAttention(32, num_heads=1, reduction_ratio=8)
+theirs = SpatialReductionAttention(32, num_heads=1, reduction_ratio=8)
+theirs.load_state_dict(ours.state_dict())
+assert torch.allclose(ours(x), theirs(x), atol=1e-5)
+print(f"{tuple(x.shape)} → {tuple(ours(x).shape)}, and the package's class agrees")
+
+# %% [markdown]
+# Every token has its answer, from {{keys_per_stage}} keys. Only at **r = 1**, as in the last stage, would the answers differ: there SegFormer has no reduction, so no convolution and no norm.
+#
 # ### The package's class · *further*
 #
-# The package's class gives the same answers, and differs in three things that matter. At r = 1 it does not reduce at all, so it has no convolution and no norm there. It uses the fused kernel of lesson 02. And because that kernel never holds the weights, the class can compute them on request, laid out as maps.
+# The package's class differs from ours in three things that matter. At r = 1 it leaves `reduce` out. It uses the fused kernel of lesson 02. And because that kernel never holds the weights, the class can compute them on request, laid out as maps.
 
 # %% tags=["mirror"]
 # segformer_edu.attention.SpatialReductionAttention
 
 # %% [markdown]
-# We check it against a class that nobody here wrote, with the weights copied over. `nn.MultiheadAttention` takes queries, keys and values apart, so it can check every r. At r = 1 all three are the tokens; otherwise keys and values are made of the reduced ones. Answers *and* weights have to agree.
+# We check it against a class that nobody here wrote, with the weights copied over. `nn.MultiheadAttention` takes queries, keys and values separately, so it can check the attention at every r. At r = 1 all three are the tokens; otherwise keys and values are made of those that our class has reduced. Answers *and* weights have to agree.
 
 
 # %%
@@ -282,19 +295,22 @@ for r in (1, 2, 4, 8):
     expected, weights = torch_attention(ours)(many, keys, keys, average_attn_weights=False)
     assert torch.allclose(ours(small).flatten(1, 2), expected, atol=1e-5)
     assert torch.allclose(ours.weights(small).flatten(4).flatten(2, 3), weights, atol=1e-6)
-    print(f"r = {r}: {many.shape[1]} queries, {keys.shape[1]:>3} keys, same as torch's own")
+    print(
+        f"r = {r}: {many.shape[1]} queries, {keys.shape[1]:>3} keys, same attention as torch's own"
+    )
 
 # %% [markdown]
 # ## 5 · What does a ratio cost, and what does it save?
 #
-# SegFormer is a chain of *blocks*, and each block is attention followed by Mix-FFN, which lesson 04 builds. A stage is a patch embedding and a few blocks. A ratio above 1 touches three of its parts: the two products of attention cost r² times less, the Linears for key and value have fewer tokens, and the reduction is new. In stage 1, r = 8 makes the products 64 times cheaper. How much cheaper does the *stage* become, and would r = 16 be worth having?
+# A stage is a patch embedding and a few *blocks*, each of them attention followed by Mix-FFN, which lesson 04 builds. A ratio above 1 touches three of its parts: the two products of attention cost r² times less, the Linears for key and value have fewer tokens, and the reduction is new. How much cheaper does r = 8 make stage 1, and would r = 16 be worth having?
 
 # %%
+names = "patch embedding", "Linears", "reduction", "the two products", "Mix-FFN"
 bars = {}
 for r in (1, 2, 4, 8, 16, 32):
     stage = cost(b0.replace(reduction_ratios=(r, 4, 2, 1)), (512, 512)).stages[0]
-    parts = stage.multiply_adds_of._asdict()
-    bars[f"r = {r}"] = {name.replace("_", " "): count / 1e9 for name, count in parts.items()}
+    counts = [count / 1e9 for count in stage.multiply_adds_of]
+    bars[f"r = {r}"] = dict(zip(names, counts, strict=True))
     print(f"r = {r:>2}: {stage.keys:>6,} keys, {stage.multiply_adds / 1e9:>5.2f} G multiply-adds")
 
 # %%
@@ -305,12 +321,12 @@ plots.show(
         "At r = 8 half of the stage is attention's products; at r = 16 a fifth",
     ),
     alt="Four stacked bars, for r = 4, 8, 16 and 32. At r = 4 the two products of attention make "
-    "up four fifths of the stage, at r = 8 half, at r = 32 nearly nothing. The other parts, "
-    "Mix-FFN the largest, stay as they are.",
+    "up four fifths of the stage, at r = 8 half, at r = 32 nearly nothing. The other parts, of "
+    "which Mix-FFN is the largest, hardly change.",
 )
 
 # %% [markdown]
-# *Look at the part for the products (matmuls), and then at everything else.* At r = 1 the bar would be {{stage_1_full_over_r4}} times as long as the longest one here. At r = 8 the products are half of the stage, so all further steps together can save hardly more than that. The next one, r = 16, would save {{saved_by_r_16}} of the encoder's work, and cost three keys in four. The paper gives no reason for its 8.
+# *Look at the two products, and then at everything else.* They become 64 times cheaper at r = 8, and the stage {{stage_1_factor}} times. At r = 8 the products are half of the stage, so all further steps together can save hardly more than that. For example, r = 16 would save {{saved_by_r_16}} of the encoder's work, and cost three keys in four. The paper gives no reason for its 8.
 #
 # Now all four stages: where do the published ratios save the most?
 
@@ -319,15 +335,13 @@ full, reduced = (cost(b0.replace(reduction_ratios=r), (512, 512)) for r in ((1,)
 for number, (before, after) in enumerate(zip(full.stages, reduced.stages, strict=True), start=1):
     counts = before.multiply_adds / 1e9, after.multiply_adds / 1e9
     print(f"stage {number}: {counts[0]:>5.2f} G → {counts[1]:.2f} G multiply-adds")
-before, after = (each.encoder_multiply_adds / 1e9 for each in (full, reduced))
-print(f"encoder: {before:.2f} G → {after:.2f} G")
 
 # %% [markdown]
 # They save most in stage 1, where most of the tokens are: {{saved_in_stage_1}} of the savings are there. The encoder becomes {{encoder_factor}} times cheaper.
 #
 # ### And in seconds? · *further*
 #
-# Multiply-adds are a promise, so we measure. Here is one attention layer on the tokens of the photograph, on one thread, the best of three runs, in processor seconds. By multiply-adds, r = 8 is {{layer_factor}} times less work than r = 1.
+# Multiply-adds are not seconds, so we measure. Here is one attention layer on the tokens of the photograph, on one thread, the best of three runs, in processor seconds. By multiply-adds, r = 8 is {{layer_factor}} times less work than r = 1.
 
 # %%
 import time
@@ -348,7 +362,7 @@ def seconds(module, x):
 ratios = (1, 2, 4, 8, 16)
 keys = [(128 // r) ** 2 for r in ratios]
 took = [seconds(SpatialReductionAttention(32, 1, r), x) for r in ratios]
-attention_parts = "projections", "reduction", "attention matmuls"
+attention_parts = "Linears", "reduction", "the two products"
 work = [sum(bars[f"r = {r}"][part] for part in attention_parts) for r in ratios]
 promised = [took[0] * each / work[0] for each in work]
 
@@ -367,46 +381,46 @@ plots.show(
         f"the multiply-adds promise {work[0] / work[3]:.0f}",
     ),
     alt="Processor seconds of one attention layer over the number of keys, on two logarithmic "
-    "axes, with a dashed curve for what the multiply-adds promise. Both fall steeply from r = "
-    "1 to r = 4, and flatten towards r = 16. The factor measured on the machine that made the "
-    "picture stands in the title.",
+    "axes, with a dashed curve for what the multiply-adds promise. Both rise with the keys, from r "
+    "= 16 on the left to r = 1 on the right, and more steeply from r = 8 on, where they lie on "
+    "each other or nearly. The factor that was measured stands in the title.",
 )
 
 # %% [markdown]
 # *Compare the two curves.* Both axes are logarithmic, and the first number in the title was measured where this picture was made, so run the cells for yours. Here the curves lie close together with many keys, and part with few. A multiply-add does not always take the same time, because convolution, Linear and fused kernel each have a speed of their own. And norm, softmax and calls, which the multiply-adds leave out, weigh more the less there is to compute.
 #
-# And **memory**? *Stored*, the weights of one block of stage 1 shrink from {{stored_full}} to {{stored_reduced}} MiB. The fused kernel stores neither, so with it the reduction is about time. Where the weights are kept, to look at them or because a device has no fused kernel, it is about both.
+# And **memory**? Where they are stored, the attention weights of one block of stage 1 shrink from {{stored_full}} to {{stored_reduced}} MiB. The fused kernel stores none of them, so with it the reduction is about time. Where they are kept, to look at them or because a device has no fused kernel, it is about both.
 #
 # ## 6 · What is lost inside a window?
 #
-# Stage 1 of B0 has windows of 8×8 tokens with 32 channels each. So {{window_numbers}} numbers go into a key, and 32 come out. A linear map from so many to so few has to miss something, and we can show what: we take any change of a window, and subtract the part of it that the reduction would notice. (`pinv`, the pseudoinverse, gives the smallest change that has a wanted effect.)
+# Stage 1 of B0 has windows of 8×8 tokens with 32 channels each. So {{window_numbers}} numbers go into a key, and 32 come out. A linear map from so many to so few has to miss something, and we can show what. We take any change of a window. `weight @ change` is what the key would notice of it, and `pinv`, the pseudoinverse, turns that into the smallest change with this effect. We subtract it, so that nothing is left to notice.
 
 # %%
 reduction = SpatialReduction(dim=32, reduction_ratio=8)
 weight = reduction.projection.weight.flatten(1)  # (32, 2048)
 change = torch.randn(2048, generator=generator)
-change -= torch.linalg.pinv(weight) @ (weight @ change)  # what the keys would have noticed
+change -= torch.linalg.pinv(weight) @ (weight @ change)  # the part that its key notices
 
 changed = x.clone()
 changed[0, 80:88, 32:40] += change.view(32, 8, 8).permute(1, 2, 0)  # one window of the suit
-print(f"numbers in the window change by {(changed - x)[0, 80:88, 32:40].std():.2f}")
+print(f"numbers of spread {x.std():.2f} change by {(changed - x)[0, 80:88, 32:40].std():.2f}")
 print(f"its key changes by {(reduction(changed) - reduction(x)).abs().max():.3f}")
 
 # %% [markdown]
-# The window is another one, and its key is the same. Such changes exist for any weights, trained or not: of {{window_numbers}} directions in which a window can change, {{blind_directions}} are invisible to its key. The matrix lets 32 through, and the LayerNorm after it hides two of those, the level and the scale of the 32 numbers. Training chooses which {{seen_directions}} are seen.
+# The window is another one, and its key is the same. Such changes exist for any weights, trained or not. A window can change in {{window_numbers}} independent ways, and {{blind_directions}} of them are invisible to its key. The matrix lets 32 through, which training chooses, and the LayerNorm after it hides two of those, the level and the scale of the 32 numbers.
 #
-# That sounds worse than it is, because neighbouring tokens resemble each other: in this photograph, in our untrained tokens, the {{seen_directions}} best directions hold {{kept_by_the_best}} of all that varies between windows. Whether training finds such directions, or others that serve the task better, we have not measured.
+# It need not be as bad as it sounds, because neighbouring tokens resemble each other. Among the windows of this photograph, in our untrained tokens, some 30 such ways can hold {{kept_by_the_best}} of all that varies, and the means of the 32 channels alone hold {{kept_by_the_mean}}. What training chooses, we have not measured.
 #
-# The detail is not lost to the *network* either. Each of the 64 tokens still asks its own question, and its own numbers travel on beside attention (lesson 06). It is lost to *all others*: from this attention they learn about the window only its key, and the value made of the same 32 numbers. (Readers ask whether small things get lost here: [SegFormer, issue 132](https://github.com/NVlabs/SegFormer/issues/132).)
+# The detail is not lost to the *network* either. Each of the 64 tokens still asks its own question, and its numbers travel on beside attention (lesson 06). It is lost to *all others*: from this attention they learn about the window only what its merged token holds, since key and value are both made of that. (Readers ask whether small things get lost here: [SegFormer, issue 132](https://github.com/NVlabs/SegFormer/issues/132).)
 #
 # ### Where does a query look, then? · *further*
 #
-# We let the tokens speak for themselves, as in lesson 02. The query is a token of the suit, and each key is the mean of its window. Nothing is learned. (The mean is one of the maps that the strided convolution can become, with 1/r² for the same channel and 0 for all others. PVT v2 pools by means, as section 8 says. We have not measured which trains better.) Only r changes. What will disappear first: the suit, or its edges?
+# We let the tokens speak for themselves, as in lesson 02. The query is a token of the suit, and each key is the mean of its window. Nothing is learned. (The mean is one of the maps that the strided convolution can become, with 1/r² for the same channel and 0 for all others. PVT v2's linear variant pools by means. We have not measured which trains better.) Only r changes. What will disappear first: the suit, or its edges?
 
 # %%
 row, column = 84, 36
 looks = []
-for r in (1, 4, 8, 16):
+for r in (1, 8, 16):
     merged = F.avg_pool2d(maps, r)[0]  # (32, 128/r, 128/r)
     scores = torch.einsum("c,chw->hw", x[0, row, column], merged) / math.sqrt(32)
     looks.append(scores.flatten().softmax(dim=0).view_as(scores).numpy())
@@ -417,19 +431,19 @@ plots.show(
         photo,
         looks,
         ((row + 0.5) / 128, (column + 0.5) / 128),
-        [f"r = {r}: {look.size:,} keys" for r, look in zip((1, 4, 8, 16), looks, strict=True)],
-        "With fewer keys the suit is still found; at r = 16 the query's own window is not",
+        [f"r = {r}: {look.size:,} keys" for r, look in zip((1, 8, 16), looks, strict=True)],
+        "Fewer keys still find the suit; at r = 16 the query's own window hardly counts",
     ),
-    alt="The portrait with a query marked on the orange suit, and four heat maps of where it "
-    "looks, over 128 by 128, 32 by 32, 16 by 16 and 8 by 8 keys. The first shows the suit "
-    "with its folds, the emblem dark upon it. At r = 4 and r = 8 the suit is made of squares. "
-    "At r = 16 a few windows of one sleeve are bright, and the query's own is dark.",
+    alt="The portrait with a query marked on the orange suit, and three heat maps of where "
+    "it looks, over 128 by 128, 16 by 16 and 8 by 8 keys. The first shows the suit with its "
+    "folds, the emblem dark upon it. At r = 8 the suit is made of squares. At r = 16 a few "
+    "windows of one sleeve are bright, and the query's own is nearly dark.",
 )
 
 # %% [markdown]
-# *Follow an outline from left to right.* At r = 8 the query still knows where the suit is, to within the {{stride_times_r}} pixels of a window. At r = 16 its *own* window is dark, because it holds a large piece of the emblem, and the mean of both is like neither. *Which pixels* are suit it has to learn from elsewhere: from its own token, which stands for 4×4 pixels. So the **context is coarse, and the position fine**. (Try another query: change `row` and `column`.)
+# *Follow an outline from left to right; each map has its own colours, from its least weight to its greatest.* The edges go first. At r = 8 the query still knows where the suit is, to within the {{stride_times_r}} pixels of a window. At r = 16 its *own* window is nearly dark, because the emblem in it pulls the mean away from the query. *Which pixels* are suit it has to learn from elsewhere: from its own token, which stands for 4×4 pixels. So the **context is coarse, and the position fine**. (Try another query: change `row` and `column`.)
 #
-# The class gives you such maps for any query: `weights` has the axes (image, head, row and column of the query, row and column of the key). The widget below draws them for an untrained model.
+# The class gives you such maps for any query: `weights` has the axes (image, head, row and column of the query, row and column of the key). The widget below draws such maps, with means for keys.
 
 # %%
 weights = SpatialReductionAttention(dim=32, num_heads=1, reduction_ratio=8).weights(x)
@@ -438,9 +452,9 @@ print(f"{tuple(weights.shape)}; the map of each query sums to {sums.min():.2f} �
 print("the map of one query:", tuple(weights[0, 0, row, column].shape))
 
 # %% [markdown]
-# ## 7 · What does no key ever see?
+# ## 7 · What do a stage's keys not see?
 #
-# The reduction has no padding. Windows begin at the top left, so what does not fill one at the right and at the bottom is left out. To see which tokens those are, we ask torch on which tokens the keys *depend*, by their gradient.
+# The reduction has no padding, and windows begin at the top left. So what does not fill one at the right and at the bottom is left out. To see which tokens those are, we ask torch on which tokens the keys *depend*, by their gradient.
 
 
 # %%
@@ -454,7 +468,7 @@ def seen_by_keys(height, width, reduction_ratio):
 
 
 # %% [markdown]
-# **Predict.** A photograph of 124×124 makes 31×31 tokens in stage 1, and r is 8. What share of them does some key see?
+# **Predict.** A photograph of 124×124 makes 31×31 tokens in stage 1, and r is 8. What share of them does some key of stage 1 see?
 
 # %%
 prediction = ...  # percent, for example 97
@@ -472,20 +486,19 @@ plots.show(
         [mask.numpy() for mask in masks],
         [8, 8, 8],
         [f"{4 * len(m)}² pixels: {m.double().mean():.1%} seen" for m in masks],
-        finding="The grey tokens are in no window, so in no key",
+        finding="The grey tokens are in no window, so in no key of stage 1",
     ),
     alt="The portrait three times, at 124, 100 and 68 pixels a side, under grids of 3 by 3, 3 by "
     "3 and 2 by 2 keys. A grey strip along the right and the bottom is outside the grid: "
-    "seven tokens of 31 wide in the first picture, one of 25 in the second, one of 17 in the "
-    "third.",
+    "seven of 31 tokens wide, then one of 25, then one of 17.",
 )
 
 # %% [markdown]
-# *Look at the grey strips.* At 31 tokens a side only 24 lie in whole windows, and (24/31)² is {{seen_31}}. So two fifths of the tokens are in no key at all. With one pixel more a side, all of them would be.
+# *Look at the grey strips.* At 31 tokens a side only 24 lie in whole windows, and (24/31)² is {{seen_31}}. So two fifths of the tokens are in no key of stage 1. With one pixel more a side, every token would be in one.
 #
-# Three things soften this. The grey tokens still *ask*, and get answers. The convolution in Mix-FFN lets a token hear its neighbours, one step a block (lesson 04). And later stages, whose maps have other sizes, may see what this one did not. How much accuracy it costs, we have not measured. (One could crop photographs by a few pixels, and compare a trained model's answers at the right edge.)
+# Three things soften this. The grey tokens still *ask*, and get answers. The convolution in Mix-FFN lets a token hear its neighbours (lesson 04). And later stages, whose maps have other sizes, may see what this one did not: at 124×124 they see everything. How much accuracy is lost, we have not measured. (One could crop photographs by a few pixels, and compare a trained model's answers at the right edge.)
 #
-# The remedy is to **resize or pad the photograph to a multiple of 32**, because then every stage sees everything. In many U-Nets a side that does not fit is an error; here it only costs keys. (Below {{smallest_side}} pixels stage 1 has no key at all, and the model refuses the photograph.)
+# The remedy is to **resize or pad the photograph to a multiple of 32**, because then every stage sees everything. Nothing complains about a side that does not fit, since it only costs keys. (Below {{smallest_side}} pixels stage 1 has no key at all, and the model refuses the photograph.)
 #
 # ### Are there other sides that lose nothing? · *further*
 
@@ -516,7 +529,7 @@ plots.show(
 #
 # ## 8 · What else could one do? · *further*
 #
-# Merging keys is one way to shorten the bill. Others have been tried, and each pays with something else. First we compute what the two products cost, for stage 1 of B0 (C = 32, one head, so d = 32), at 512×512 and at 1024×1024.
+# Merging keys is one way to shorten the bill. Other ways have been tried, and each pays with something else. First we compute what the two products cost, for stage 1 of B0 (C = 32, one head, so d = 32), at 512×512 and at 1024×1024.
 
 
 # %%
@@ -535,11 +548,11 @@ for name, count in products(128**2).items():
 # %% [markdown]
 # | | the two products | a query can see | and what is lost |
 # |---|---|---|---|
-# | full attention ([Vaswani and others 2017](https://arxiv.org/abs/1706.03762)) | 2·N²·C | every token | nothing but time |
+# | full attention ([Vaswani and others 2017](https://arxiv.org/abs/1706.03762)) | 2·N²·C | every token | nothing, but it takes the most time (and memory, without a fused kernel) |
 # | spatial reduction ([Wang and others 2021](https://arxiv.org/abs/2102.12122)) | 2·N²·C / r² | everything, a window at a time | what is inside a window; and it is still N² |
-# | a fixed number n of keys, by pooling ([Wang and others 2021](https://arxiv.org/abs/2106.13797), 7×7 of them) or by a learned projection ([Wang and others 2020](https://arxiv.org/abs/2006.04768)) | 2·N·n·C | everything, in n summaries | the larger the photograph, the coarser each summary; a learned projection fits one N only |
-# | windows of M×M ([Liu and others 2021](https://arxiv.org/abs/2103.14030)) | 2·N·M²·C | its own window, sharply | all the rest, in this layer; shifting the windows from layer to layer passes it on step by step |
-# | linear attention ([Katharopoulos and others 2020](https://arxiv.org/abs/2006.16236)) | 2·N·d·C | everything, as one sum | the softmax: the weights form a matrix of rank d at most |
+# | a fixed number n of keys, by mean pooling ([Wang and others 2021](https://arxiv.org/abs/2106.13797), its linear variant, 7×7 of them) or by a learned projection ([*Linformer*, Wang and others 2020](https://arxiv.org/abs/2006.04768)) | 2·N·n·C | everything, in n summaries | the larger the photograph, the coarser each summary; a learned projection fits one N only |
+# | windows of M×M ([*Swin*, Liu and others 2021](https://arxiv.org/abs/2103.14030)) | 2·N·M²·C | its own window, sharply | all the rest, in this layer; shifting the windows from layer to layer passes it on step by step |
+# | linear attention ([*Transformers are RNNs*, Katharopoulos and others 2020](https://arxiv.org/abs/2006.16236)) | 2·N·d·C | everything, as one sum | the softmax: the weights form a matrix of rank d at most |
 #
 # What does the last entry mean? The *rank* of a matrix is how many patterns its rows are mixed from. Linear attention replaces exp(q·k) with φ(q)·φ(k). Then φ(q) (φ(k)ᵀ v) can be computed from the right, and the N×N matrix is never needed. But we can make it, and compare its rank with that of softmax.
 
@@ -558,7 +571,7 @@ print("softmax: rank above 100:", torch.linalg.matrix_rank(softmax_weights).item
 #
 # ## Play
 #
-# You choose the reduction ratio of each stage, the size of the photograph, and the query. On the right is the bill, each time against r = 1. All sliders answer to the arrow keys.
+# You choose each stage's ratio, the size of the photograph, and the query. On the right is the bill, each time against r = 1. Your task: find the cheapest ratios with which some key sees every token of every stage, and every query has a hundred keys. Do it for 384 × 512, and then for 500 × 300.
 
 # %%
 widgets.SpatialReduction()
@@ -575,8 +588,7 @@ widgets.SpatialReduction()
 #
 # ## Break it
 #
-# This is how a published library prepares the tokens for the reduction (the PyTorch is ours). It is the `SegFormerMultiheadAttention` of KerasHub, and of KerasCV before it ([mit_layers.py at commit adce690](https://github.com/keras-team/keras-hub/blob/adce69008f8bb66f2204869cd31aefce6ea7b775/keras_hub/src/models/mit/mit_layers.py)). The tokens arrive as a list, are put into the shape of a map, reduced,
-# and put back into a list. Below it stands what it should be.
+# This is how `SegFormerMultiheadAttention` of KerasHub reduces the tokens (the PyTorch is ours; [mit_layers.py at commit adce690](https://github.com/keras-team/keras-hub/blob/adce69008f8bb66f2204869cd31aefce6ea7b775/keras_hub/src/models/mit/mit_layers.py)). The tokens arrive as a list, are put into the shape of a map, reduced, and put back into a list. Below it stands what it should be.
 
 
 # %%
@@ -599,7 +611,7 @@ for keys_of in (reduced_keys, reduced_keys_with_a_bug):
     print(tuple(keys_of(list_of_tokens, convolution).shape), keys_of.__name__)
 
 # %% [markdown]
-# The shapes agree, and at r = 1 these lines do not run, so nothing will complain. But there is an instrument: **change one token, and see which keys notice.** How many should?
+# The shapes agree, so nothing complains, and a test with r = 1 would not even run these lines. But there is an instrument: **change one token, and see which keys notice.** How many should?
 
 # %%
 row, column = 84, 36  # a token of the suit
@@ -628,13 +640,13 @@ plots.show(
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# `transpose(1, 2)` brings the channels to the front, (B, C, N), which is the order that a convolution with *channels first* wants. The next line then calls it (B, H, W, C), *channels last*. But a reshape swaps nothing, it cuts the list anew. So what is now called a token with 32 channels is one channel of 32 neighbouring tokens. (Lesson 01, section 4, showed nine astronauts for the same reason.) The way back makes the same slip once more. So the token that you touched shows in a whole block of keys, none of them its own.
+# `transpose(1, 2)` brings the channels to the front, (B, C, N), which is the order that a convolution with *channels first* wants. The next line then calls it (B, H, W, C), *channels last*. But a reshape swaps nothing, it cuts the list anew. So what is now called a token with 32 channels is one channel of 32 neighbouring tokens. (Lesson 01, section 4, showed nine astronauts for the same reason.) The way back makes the same slip, so the token that you touched shows in a whole block of keys, none of them its own.
 #
-# The mend: with channels last the list needs `unflatten` alone, and no transpose. With channels first, transpose, and then `unflatten` the last axis, as in `reduced_keys`.
+# The mend is to transpose, and then to `unflatten` the last axis, as in `reduced_keys`.
 #
 # The same lines hold a second trap: a photograph that is not square has no side √N. Modules that pass maps, (B, H, W, C), have neither problem.
 #
-# What would have caught it? A test of shapes would not, nor a test with r = 1. This one does: *one token, one key*. So does comparing logits with weights from elsewhere.
+# What would have caught it? *One token, one key* does, and so does comparing the model's answers, with published weights, to another library's.
 #
 # </details>
 #
@@ -657,7 +669,7 @@ check("03.1", keys_left)
 # %% [markdown]
 # ### Exercise 03.2 ★ 5 minutes · What does the reduction hold?
 #
-# How many parameters has one `SpatialReduction`, convolution and LayerNorm? You are given the ratio R of the *paper's text*: 64, 16, 4, or 1.
+# How many parameters has one `SpatialReduction`, convolution and LayerNorm? You are given the ratio R of the *paper's text*: 64, 16, 4, or 1, where the model has no reduction.
 
 
 # %%
@@ -697,7 +709,7 @@ check("03.4", share_seen)
 # %% [markdown]
 # ### Exercise 03.5 ★★ 10 minutes · A reduction that leaves no token out
 #
-# Pad the map with zeros, below and to the right, by as little as is needed. Then reduce it with the convolution of the given weight, `(C, C, r, r)`, and bias. x is `(B, H, W, C)`, and the answer is `(B, ⌈H/r⌉, ⌈W/r⌉, C)`.
+# Pad the map with zeros, below and to the right, by as little as is needed (`F.pad` takes the last axis first). Then reduce it with the convolution of the given weight, `(C, C, r, r)`, and bias. x is `(B, H, W, C)`, and the answer is `(B, ⌈H/r⌉, ⌈W/r⌉, C)`.
 
 
 # %%
@@ -710,7 +722,7 @@ check("03.5", reduce_padded)
 # %% [markdown]
 # ### Exercise 03.6 ★★★ 15 minutes · Equation 2 as reshape and Linear
 #
-# Do it without a convolution and without `unfold`: cut the r×r windows by `unflatten` (or `reshape`) and `permute`, lay each out as one row, and apply one Linear. The weight is the convolution's, `(C, C, r, r)`, and r divides both sides of x, `(B, H, W, C)`.
+# Do it without a convolution and without `unfold`: cut the r×r windows by `unflatten` (or `reshape`) and `permute`, lay each out as one row, and apply one Linear. The weight is the convolution's, `(C, C, r, r)`, and r divides both sides of the map x, `(B, H, W, C)`.
 
 
 # %%
@@ -723,7 +735,7 @@ check("03.6", reduce_by_reshape)
 # %% [markdown]
 # ### Exercise 03.7 ★★ 10 minutes · Keys and values from one matrix
 #
-# Files published by the paper's authors hold keys and values as *one* Linear: its weight is `(2C, C)` and its bias `(2C,)`. The first C rows make the keys and the others the values, and within each half head 1 has the first d = C / num_heads rows, head 2 the next, and so on. x is the reduced map as a list of tokens,
+# The authors' own files hold keys and values as *one* Linear: its weight is `(2C, C)` and its bias `(2C,)`. The first C rows make the keys and the others the values, and within each half head 1 has the first d = C / num_heads rows, head 2 the next, and so on (lesson 02 has heads). x is the reduced map as a list of tokens,
 # `(B, n, C)`. Return k and v, each `(B, heads, n, d)`.
 
 
@@ -737,8 +749,8 @@ check("03.7", keys_and_values)
 # %% [markdown]
 # ### Exercise 03.8 ★★ 12 minutes · Who is reduced?
 #
-# Put spatial-reduction attention together, with one head: x is a map, `(B, H, W, C)`, and so is the answer. `reduce` makes a smaller map of it, `(B, H/r, W/r, C)`; `query`, `key` and `value` are Linears that take maps or lists of tokens, whatever their size. Which of the three should read the smaller map? (Readers of the
-# paper have asked whether the queries are reduced as well, [SegFormer, issue 21](https://github.com/NVlabs/SegFormer/issues/21).)
+# Put spatial-reduction attention together, with one head: x is a map, `(B, H, W, C)`, and so is the answer. `reduce` makes a smaller map of it, `(B, H/r, W/r, C)`; `query`, `key` and `value` are Linears that take maps or lists of tokens, whatever their size. Which of the three should read the smaller map? (A reader
+# took all three to be reduced, and asked where the answers are enlarged again: [SegFormer, issue 21](https://github.com/NVlabs/SegFormer/issues/21).)
 
 
 # %%
@@ -753,38 +765,35 @@ check("03.8", reduced_attention)
 #
 # - The queries fix how many answers there are. Keys and values may be fewer, and are shortened together.
 # - A key is made of a window of r×r tokens, by a Linear over all its numbers, which is the same as a convolution with kernel and stride r. Then comes a LayerNorm.
-# - R of the paper's text is r² of the code. Stride times r is 32 in all four stages, so all look at one grid of keys.
-# - The two products fall by r², and remain quadratic in N. The reduction costs N·C², whatever r is.
-# - All that other tokens learn about a window is its key and the value that goes with it.
-# - Past the last whole window no key sees anything. Nothing lies past it where both sides are multiples of 32, or up to three pixels less.
+# - R of the paper's text is r² of the code. Stride times r is 32 in all four stages, so where 32 divides the sides all look at one grid of keys.
+# - The two products fall by r², and remain quadratic in N. The reduction costs N·C², whatever r above 1 is.
+# - All that an attention lets other tokens learn about a window is its key and its value.
+# - What lies past a stage's last whole window is in none of its keys. Nothing is left out where both sides are multiples of 32.
 #
 # **Can you answer without scrolling up?**
 #
 # 1. Why may keys be fewer than queries, and why must there be as many values as keys?
 # 2. The text says R = 16 for stage 2. What are the kernel and the stride of its convolution, and how many times fewer keys are there?
-# 3. Why does the last stage reduce nothing?
-# 4. A photograph is 1024×1024 instead of 512×512, and r is as published. By how much do the two products of attention grow?
-# 5. A photograph is 500 × 300. How many tokens does stage 1 lose along the longer side, and what would you do?
+# 3. Which r must the last stage have to share the other stages' grid, and why?
+# 4. A photograph is 500 × 300. How many tokens does stage 1 lose along the longer side, and what would you do?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Each query makes one row of weights, whatever their number, and gets one answer. There is one weight for each key, and each multiplies a value.
+# 1. Each query makes one row of weights and gets one answer, however many keys there are. Each key has one weight, which multiplies a value.
 # 2. Both are 4, since r = √R, and there are 16 times fewer keys.
-# 3. Its tokens are {{stride_times_r}} pixels apart already, as far as the keys of the other stages. At 512×512 that makes as many keys as everywhere else.
-# 4. Sixteen times, because there are four times the queries and four times the keys.
-# 5. `500 / 4 = 125` and `125 = 15·8 + 5`, so five. Pad or resize the side to `512` (`509` would do).
+# 3. r = 1, because its tokens are {{stride_times_r}} pixels apart already, as far as the other stages' keys.
+# 4. `500 / 4 = 125` and `125 = 15·8 + 5`, so five. Pad or resize the side to `512`.
 #
 # </details>
 #
 # > **Where paper, code and posts differ**
 # >
-# > - *R and r.* The text says 64, 16, 4, 1; Table 6 and the released code say 8, 4, 2, 1 (arXiv:2105.15203, Section 3.1 and Table 6). Readers stumble on it: [SegFormer, issue 21](https://github.com/NVlabs/SegFormer/issues/21), [issue 125](https://github.com/NVlabs/SegFormer/issues/125).
-# > - *O(N²/R).* With 1024×64 keys that become 16×64, R is 64 and r is 8. A reviewer asked whether it was not rather (N/R)² ([KerasCV, pull request 1946](https://github.com/keras-team/keras-cv/pull/1946)). It is not, because only the keys become fewer, and the queries stay.
-# > - *Which dimension the linear layer reduces.* The number of *tokens* falls, and C stays. A reader looked for the Reshape in the code and found none ([SegFormer, issue 148](https://github.com/NVlabs/SegFormer/issues/148)): it is in the stride of the convolution.
-# > - *What is reduced.* Equation 2 (arXiv:2105.15203, eq. 2) speaks of K. The code reduces the map once, and makes keys and values from it. Between them is a LayerNorm, which the equation does not have.
+# > - *R and r.* The text gives R; Table 6 and the released code give r (arXiv:2105.15203, Section 3.1 and Table 6). Readers stumble on it: [SegFormer, issue 21](https://github.com/NVlabs/SegFormer/issues/21), [issue 125](https://github.com/NVlabs/SegFormer/issues/125).
+# > - *O(N²/R).* A reviewer asked whether it was not rather (N/R)² ([KerasCV, pull request 1946](https://github.com/keras-team/keras-cv/pull/1946)). Both hold: it is N²/R in the paper's R, and (N/r)² in the ratio r that the code under review takes.
+# > - *Where the Reshape is.* A reader looked for it in the code and found none ([SegFormer, issue 148](https://github.com/NVlabs/SegFormer/issues/148)): it is in the stride of the convolution.
+# > - *What is reduced.* Equation 2 (arXiv:2105.15203, eq. 2) speaks of K. The code reduces the map once, and makes keys and values from it. Between the reduced map and these two is a LayerNorm, which the equation does not have.
 # > - *The border.* The released model does not pad the reduction, and neither do we, or its weights would give other answers. KerasHub pads it ("same", in the file above), so no token is lost there, and keys at the border are partly made of zeros.
 #
-# **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, eq. 1 and 2, Table 6. W. Wang and others, *Pyramid Vision Transformer*, [arXiv:2102.12122](https://arxiv.org/abs/2102.12122), and *PVT v2*, [arXiv:2106.13797](https://arxiv.org/abs/2106.13797). Z. Liu and others, *Swin Transformer*,
-# [arXiv:2103.14030](https://arxiv.org/abs/2103.14030). A. Katharopoulos and others, *Transformers are RNNs*, [arXiv:2006.16236](https://arxiv.org/abs/2006.16236). S. Wang and others, *Linformer*, [arXiv:2006.04768](https://arxiv.org/abs/2006.04768).
+# **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, eq. 1 and 2, Table 6. W. Wang and others, *Pyramid Vision Transformer*, [arXiv:2102.12122](https://arxiv.org/abs/2102.12122), and *PVT v2*, [arXiv:2106.13797](https://arxiv.org/abs/2106.13797). The others are linked in section 8.
 #
 # **Next:** lesson 04. Attention with r = 1 does not know where a token is: shuffle the tokens, and it gives the same answers, shuffled. Lesson 04 asks how SegFormer finds out without a position embedding.

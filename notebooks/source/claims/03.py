@@ -4,6 +4,7 @@ from itertools import accumulate
 from operator import mul
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from notebooks.source.claims.shared import b0, unreduced_stage_1
@@ -15,6 +16,11 @@ from segformer_edu.data.photos import normalize, sample_photo
 def keys_per_stage() -> str:
     (keys,) = {stage.keys for stage in b0(512).stages}
     return str(keys)
+
+
+def saved_in_stage_4() -> str:
+    further = cost(SegFormerConfig(reduction_ratios=(8, 4, 2, 2)), (512, 512))
+    return f"{1 - further.encoder_multiply_adds / b0(512).encoder_multiply_adds:.0%}"
 
 
 def stride_times_r() -> str:
@@ -50,9 +56,9 @@ def saved_by_r_16() -> str:
     return f"{1 - further.encoder_multiply_adds / b0(512).encoder_multiply_adds:.0%}"
 
 
-def stage_1_full_over_r4() -> str:
-    reduced = cost(SegFormerConfig(reduction_ratios=(4, 4, 2, 1)), (512, 512)).stages[0]
-    return f"{unreduced_stage_1(512, stride=4).multiply_adds / reduced.multiply_adds:.0f}"
+def stage_1_factor() -> str:
+    full = unreduced_stage_1(512, stride=4)
+    return f"{full.multiply_adds / b0(512).stages[0].multiply_adds:.0f}"
 
 
 def saved_in_stage_1() -> str:
@@ -85,22 +91,20 @@ def window_numbers() -> str:
     return f"{_window()[1]:,}"
 
 
-def seen_directions() -> str:
-    return str(_seen_directions())
-
-
 def blind_directions() -> str:
     return f"{_window()[1] - _seen_directions():,}"
 
 
 def kept_by_the_best() -> str:
-    """Of how the windows of the photograph vary, in the tokens of an untrained stage 1."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)  # the lesson's weights
-        maps = OverlapPatchEmbedding(3, 32, 7, 4)(normalize(sample_photo("astronaut")))
-    windows = F.unfold(maps.permute(0, 3, 1, 2), 8, stride=2)[0].T.double()
+    windows = _windows()
     held = torch.linalg.eigvalsh(windows.T.cov()).flip(0)  # the variance along each direction
     return f"{held[: _seen_directions()].sum() / held.sum():.0%}"
+
+
+def kept_by_the_mean() -> str:
+    windows = _windows().unflatten(1, (32, 64))
+    means = windows.mean(dim=2, keepdim=True).expand_as(windows)
+    return f"{means.var(0).sum() / windows.var(0).sum():.0%}"
 
 
 def seen_31() -> str:
@@ -129,6 +133,14 @@ def task_factor() -> str:
 def task_padded() -> str:
     padded = cost(SegFormerConfig.named("b0"), (512, 320))
     return f"{padded.encoder_multiply_adds / _unreduced(500, 300).encoder_multiply_adds:.0%}"
+
+
+def _windows() -> Tensor:
+    """The windows of the photograph, in the tokens of an untrained stage 1, a row for each."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)  # the lesson's weights
+        maps = OverlapPatchEmbedding(3, 32, 7, 4)(normalize(sample_photo("astronaut")))
+    return F.unfold(maps.permute(0, 3, 1, 2), 8, stride=8)[0].T.double()
 
 
 def _unreduced(height: int, width: int) -> Cost:
