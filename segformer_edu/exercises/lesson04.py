@@ -55,6 +55,12 @@ def examine_mix_ffn_parameters(answer: Callable[..., int]) -> str | None:
             "channel, and sees no other.": (
                 lambda c, e, k: sum(parts(c, e, k)) + k * k * e * c * (e * c - 1)
             ),
+            "this is 8C² + 45C, which is right for ratio 4 and kernel 3 only. Both are given.": (
+                lambda c, e, k: sum(parts(c, 4, 3))
+            ),
+            "a kernel of 3×3 is counted, but `kernel` says how large it is.": (
+                lambda c, e, k: sum(parts(c, e, 3))
+            ),
             "the biases of all three parts are missing.": (
                 lambda c, e, k: 2 * e * c * c + k * k * e * c
             ),
@@ -292,6 +298,11 @@ def examine_mix_tokens(answer: Callable[..., Tensor]) -> str | None:
         mixed = F.conv2d(t.reshape(len(t), -1, h, w), weight, bias, padding=1, groups=len(weight))
         return mixed.reshape(t.shape)
 
+    def cut_anew_on_the_way_there(
+        t: Tensor, h: int, w: int, weight: Tensor, bias: Tensor
+    ) -> Tensor:
+        return on(t.reshape(len(t), -1, h, w), weight, bias)
+
     def cut_anew_at_the_end(t: Tensor, h: int, w: int, weight: Tensor, bias: Tensor) -> Tensor:
         as_map = t.transpose(1, 2).unflatten(2, (h, w))
         mixed = F.conv2d(as_map, weight, bias, padding=1, groups=len(weight))
@@ -317,6 +328,8 @@ def examine_mix_tokens(answer: Callable[..., Tensor]) -> str | None:
             ),
             "a reshape from (B, N, C) to (B, C, H, W) swaps nothing: it regroups the numbers, so a "
             "channel is made of pieces of tokens. Transpose first.": cut_anew,
+            "the way back is right, but on the way there a reshape from (B, N, C) to (B, C, H, W) "
+            "swaps nothing. Transpose first, as you do at the end.": cut_anew_on_the_way_there,
             "the way there is right, but the way back regroups the numbers. Flatten to (B, C, N), "
             "then transpose.": cut_anew_at_the_end,
             "neighbours in the list are not all neighbours in the picture. Make a map of the "
@@ -406,6 +419,13 @@ def examine_resize_table(answer: Callable[..., Tensor]) -> str | None:
         resized = F.interpolate(t.reshape(1, -1, *old), new, mode="bilinear")
         return resized.reshape(1, new[0] * new[1], -1)
 
+    def cut_anew_on_the_way_there(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+        return back(F.interpolate(t.reshape(1, -1, *old), new, mode="bilinear"))
+
+    def cut_anew_at_the_end(t: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+        resized = F.interpolate(as_image(t, old), new, mode="bilinear")
+        return resized.reshape(1, new[0] * new[1], -1)
+
     Case = tuple[Tensor, tuple[int, int], tuple[int, int]]
 
     def case(rng: Random, old: tuple[int, int], new: tuple[int, int], channels: int = 3) -> Case:
@@ -442,6 +462,12 @@ def examine_resize_table(answer: Callable[..., Tensor]) -> str | None:
             "height and width have to be resized separately.": along_the_list,
             "a reshape from (1, h·w, C) to (1, C, h, w) swaps nothing: channels and places are "
             "mixed. unflatten, then permute.": cut_anew,
+            "the way back is right, but on the way there a reshape from (1, h·w, C) to "
+            "(1, C, h, w) swaps nothing. unflatten, then permute, as you do at the end.": (
+                cut_anew_on_the_way_there
+            ),
+            "the way there is right, but the way back regroups the numbers. permute the channels "
+            "to the end, then flatten.": cut_anew_at_the_end,
         },
     )
 

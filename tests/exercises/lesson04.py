@@ -94,6 +94,14 @@ RIGHT: Mapping[str, Callable | Sequence[Callable]] = {
 }
 
 
+def section_2s_formula(channels, ratio, kernel):
+    return 8 * channels**2 + 45 * channels
+
+
+def always_three_by_three(channels, ratio, kernel):
+    return sum(weight.numel() for weight in MixFFN(channels, ratio * channels).parameters())
+
+
 def a_full_convolution(channels, ratio, kernel):
     hidden = ratio * channels
     full = sum(each.numel() for each in nn.Conv2d(hidden, hidden, kernel).parameters())
@@ -265,6 +273,12 @@ def reshaped(tokens, height, width, weight, bias):
     return F.conv2d(x, weight, bias, padding=1, groups=channels).reshape(tokens.shape)
 
 
+def reshaped_and_transposed_back(tokens, height, width, weight, bias):
+    batch, _, channels = tokens.shape
+    x = tokens.reshape(batch, channels, height, width)
+    return F.conv2d(x, weight, bias, padding=1, groups=channels).flatten(2).transpose(1, 2)
+
+
 def reshaped_back(tokens, height, width, weight, bias):
     batch, _, channels = tokens.shape
     x = tokens.mT.reshape(batch, channels, height, width)
@@ -315,6 +329,16 @@ def as_a_line(table, old, new):
 def viewed(table, old, new):
     image = table.view(1, table.shape[-1], *old)
     return F.interpolate(image, new, mode="bilinear").view(1, -1, table.shape[-1])
+
+
+def viewed_and_transposed_back(table, old, new):
+    image = table.view(1, table.shape[-1], *old)
+    return F.interpolate(image, new, mode="bilinear").flatten(2).transpose(1, 2)
+
+
+def viewed_at_the_end(table, old, new):
+    image = F.interpolate(as_image(table, old), new, mode="bilinear")
+    return image.contiguous().view(1, -1, table.shape[-1])
 
 
 def bicubic(table, old, new):
@@ -437,6 +461,8 @@ def convolved_without_moving(x, expand, convolve, contract):
 WRONG: Mapping[str, Mapping[str, Callable]] = {
     "04.1": {
         "mixes channels": a_full_convolution,
+        "8C² + 45C": section_2s_formula,
+        "how large it is": always_three_by_three,
         "the biases of all three": without_biases,
         "counted on C channels": convolution_on_narrow_tokens,
         "has a bias too": convolution_without_bias,
@@ -472,7 +498,8 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     "04.4": {
         "height and width are swapped": swapped,
         "square root of N": square_root,
-        "Transpose first": reshaped,
+        "made of pieces of tokens": reshaped,
+        "as you do at the end": reshaped_and_transposed_back,
         "the way back": reshaped_back,
         "nothing is mixed": untouched,
         "the bias is missing": no_bias,
@@ -490,6 +517,8 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "the nearest entry": default_mode,
         "along its length": as_a_line,
         "channels and places are": viewed,
+        "as you do at the end": viewed_and_transposed_back,
+        "the way back regroups": viewed_at_the_end,
         "this is bicubic": bicubic,
         "smooths first": smoothed,
         "are cut out": corner_cut_out,
