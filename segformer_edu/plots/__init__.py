@@ -26,6 +26,7 @@ from segformer_edu.plots.maps import (
     maps_beside,
     probed_places,
     receptive_fields,
+    token_kinds,
     token_maps,
 )
 from segformer_edu.plots.photographs import key_grids, patches, photograph, pictures
@@ -71,6 +72,7 @@ __all__ = [
     "stacked_bars",
     "step_curves",
     "survivors",
+    "token_kinds",
     "token_maps",
     "training_curves",
 ]

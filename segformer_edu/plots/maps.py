@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 
 from segformer_edu.plots.checks import check_photo, check_stages
@@ -35,7 +35,6 @@ def token_maps(
     captions: Sequence[str],
     finding: str = "",
     mark: Sequence[tuple[int, int] | None] = (),
-    numbered: bool = False,
 ) -> Figure:
     """A number for each token, one panel per map, each on its own scale.
 
@@ -44,7 +43,6 @@ def token_maps(
         captions: what stands above each panel.
         finding: the title.
         mark: for each panel the row and column of a token to be framed, or None.
-        numbered: whether the number, a whole one, is also written on its token.
 
     Raises:
         ValueError: an array of the wrong rank, or not one caption or mark for each.
@@ -55,13 +53,34 @@ def token_maps(
     figure, axes = _panels(maps, captions, finding)
     for ax, values in zip(axes, maps, strict=True):
         ax.imshow(values)
-        bright = values - values.min() > 0.6 * np.ptp(values)
-        for (row, column), value in np.ndenumerate(values) if numbered else ():
-            color = INK if bright[row, column] else PAPER
-            ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize=7)
     for ax, token in zip(axes, mark, strict=False):
         if token:
             frame(ax, (token[1] - 0.5, token[0] - 0.5, 1, 1), BLUE, widths=(4, 2))
+    return figure
+
+
+@styled
+def token_kinds(maps: Sequence[np.ndarray], captions: Sequence[str], finding: str = "") -> Figure:
+    """The number of each token's kind, written on it, and a line wherever two kinds meet.
+
+    Args:
+        maps: `(H, W)` whole numbers each, as `analysis.position.kinds` gives them.
+        captions: what stands above each panel.
+        finding: the title.
+
+    Raises:
+        ValueError: an array of the wrong rank, or not one caption for each.
+    """
+    _check_maps(maps, captions)
+    figure, axes = _panels(maps, captions, finding)
+    for ax, kinds in zip(axes, maps, strict=True):
+        ax.imshow(np.zeros(kinds.shape), cmap=ListedColormap([PAPER]))
+        for (row, column), kind in np.ndenumerate(kinds):
+            ax.text(column, row, f"{kind}", ha="center", va="center", fontsize=8)
+        for row, column in np.argwhere(np.diff(kinds, axis=0)):
+            ax.plot([column - 0.5, column + 0.5], [row + 0.5] * 2, color=BLUE, lw=1.5, ls="-")
+        for row, column in np.argwhere(np.diff(kinds, axis=1)):
+            ax.plot([column + 0.5] * 2, [row - 0.5, row + 0.5], color=BLUE, lw=1.5, ls="-")
     return figure
 
 
@@ -101,9 +120,10 @@ def deviations(
 def probed_places(
     believed: Sequence[np.ndarray], captions: Sequence[str], finding: str = ""
 ) -> Figure:
-    """Where a probe places every token: a dot for each, with the picture's outline.
+    """Where a probe places every token: a dot for each, and a ring where the token is.
 
-    Neighbours are joined, so a probe that is always right draws a square grid.
+    Neighbours are joined, so a probe that is always right draws a square grid. The picture's
+    outline stands around it.
 
     Args:
         believed: `(H, W, 2)` each, the rows and columns that it predicts, on a scale of 0 to 1.
@@ -122,6 +142,10 @@ def probed_places(
         for x, y in ((columns, rows), (columns.T, rows.T)):
             ax.plot(x, y, color=GREY, lw=0.6, ls="-")
         ax.plot(columns.ravel(), rows.ravel(), "o", color=BLUE, markersize=2.5)
+        down, right = ((np.indices(rows.shape).T + 0.5) / rows.shape).T  # the tokens' centres
+        size = 40 / (len(rows) + 4)
+        (rings,) = ax.plot(right.ravel(), down.ravel(), "o", markersize=size, zorder=1)
+        rings.set(markerfacecolor="none", markeredgecolor=ORANGE, markeredgewidth=size / 12)
         ax.set(xlim=(-0.15, 1.15), ylim=(1.15, -0.15), aspect="equal", xlabel="column")
         ax.plot([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], color=ORANGE, lw=1, ls="-")
         ax.set_xticks([0, 1], ["left", "right"])

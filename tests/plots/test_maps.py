@@ -25,11 +25,17 @@ def test_token_maps_draw_each_map_and_frame_the_marked_token():
     assert not [each for each in second.patches if isinstance(each, Rectangle)]
 
 
-def test_numbered_tokens_carry_their_number_where_they_stand():
-    (ax,) = plots.token_maps([MAPS[0]], ["one"], numbered=True).axes
+def test_kinds_stand_on_their_tokens_and_a_line_wherever_two_meet():
+    kinds = np.array([[1, 1, 2], [3, 1, 2]])
+    (ax,) = plots.token_kinds([kinds], ["one"]).axes
     written = {each.get_position(): each.get_text() for each in ax.texts}
-    assert written == {(c, r): str(4 * r + c) for r in range(3) for c in range(4)}
-    assert not plots.token_maps([MAPS[0]], ["one"]).axes[0].texts
+    assert written == {(c, r): str(kinds[r, c]) for r in range(2) for c in range(3)}
+    lines = {tuple(map(tuple, line.get_xydata())) for line in ax.lines}
+    above_3, left_of_2 = (
+        ((-0.5, 0.5), (0.5, 0.5)),
+        [((1.5, r - 0.5), (1.5, r + 0.5)) for r in (0, 1)],
+    )
+    assert lines == {above_3, ((0.5, 0.5), (0.5, 1.5)), *left_of_2}
 
 
 def test_deviations_share_a_scale_and_cross_out_what_is_zero():
@@ -48,9 +54,11 @@ def test_deviations_share_a_scale_and_cross_out_what_is_zero():
 def test_every_token_stands_where_it_is_believed_to_be():
     places = np.random.default_rng(0).uniform(size=(3, 4, 2))
     (ax,) = plots.probed_places([places], ["stage 1"]).axes
-    (dots,) = [line for line in ax.lines if line.get_marker() == "o"]
+    dots, rings = [line for line in ax.lines if line.get_marker() == "o"]
     expected = places.reshape(-1, 2)[:, ::-1]  # x is the column
     assert np.array_equal(dots.get_xydata(), expected)
+    centres = [(column / 4, row / 3) for row in (0.5, 1.5, 2.5) for column in (0.5, 1.5, 2.5, 3.5)]
+    assert np.allclose(rings.get_xydata(), centres)
     assert ax.get_ylim()[0] > ax.get_ylim()[1]  # rows count downward
     joined = [line.get_xydata() for line in ax.lines if line.get_marker() == "None"]
     assert any(np.array_equal(line, places[1, :, ::-1]) for line in joined)  # a row of tokens
@@ -204,6 +212,7 @@ def test_colours_are_for_and_against():
         (lambda: plots.token_maps([], []), "0 captions"),
         (lambda: plots.token_maps(MAPS, ["one"]), "1 captions"),
         (lambda: plots.token_maps([np.ones(3)], [""]), r"\[\(3,\)\]"),
+        (lambda: plots.token_kinds(MAPS, ["one"]), "1 captions"),
         (lambda: plots.token_maps(MAPS, ["", ""], mark=[(0, 0)]), "1 marks for 2 maps"),
         (lambda: plots.deviations([np.array([[-1.0, 1.0]])], [""]), "at least 0"),
         (lambda: plots.probed_places([np.ones((2, 2, 3))], [""]), r"give \(H, W, 2\)"),
