@@ -1,19 +1,19 @@
 # %% [markdown]
 # # Lesson 04 · Where does position come from?
 #
-# Cut a photograph into tiles, shuffle them, and show them to attention. It gives the same answers, shuffled, because it does not know where a tile stands. ViT mends this with a vector that is added to each token and says where it stands. SegFormer adds no such vector, and yet its tokens know something about their place. This lesson finds out how.
+# Cut a photograph into tiles, shuffle them, and show them to attention. It gives the same answers, shuffled, because it does not know where a tile stands. ViT mends this by adding to each token a vector that says where it stands. SegFormer adds none, and yet its tokens know something about their place. This lesson finds out how.
 #
-# Much of the answer is in **Mix-FFN**. SegFormer is a chain of *blocks*, and each block is attention followed by a Mix-FFN. Inside Mix-FFN is a 3×3 convolution, and it is the zeros around the map, its padding, that tell a token where it is.
+# Much of the answer is in **Mix-FFN**. SegFormer is a chain of *blocks*, each of them attention followed by a Mix-FFN. Inside Mix-FFN is a 3×3 convolution, and its padding, the zeros around the map, tells a token where it is.
 #
 # **After this lesson you will be able to**
 #
-# - show that attention alone does not know where a token is, to within the rounding of its sums;
+# - show that attention alone does not know where a token is;
 # - build Mix-FFN, and count its parameters;
 # - tell two kinds of position apart, *next to whom* and *where*, and say which comes from the convolution and which from its padding;
 # - read position out of features with a linear probe;
-# - and, in the sections marked *further*, avoid the trap that photographs set for a probe, and say what happens to a learned position embedding at another size, and what CvT does instead.
+# - and (*further*) avoid the trap that photographs set for a probe, and say what happens to a learned position embedding at another size, and what CvT does instead.
 #
-# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*, or keep it for a second sitting: no core section needs it, and only Exercise 04.5 does. **You need** lessons 01 to 03. No GPU.
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. What is *further* can be skipped or kept for a second sitting: no core section needs it, and only Exercise 04.5 does. **You need** lessons 01 to 03. No GPU.
 
 # %%
 import math
@@ -39,7 +39,7 @@ from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.data.scenes import Scenes
 from segformer_edu.exercises import check, compare, hint, solution
 from segformer_edu.layers import Linear
-from segformer_edu.strips import joined, strips
+from segformer_edu.strips import in_strips, joined, strips
 
 # %%
 torch.set_grad_enabled(False)  # until section 9, nothing is trained
@@ -50,7 +50,7 @@ b0 = SegFormerConfig.named("b0")
 # %% [markdown]
 # ## 1 · Does attention know where a token is?
 #
-# As in ViT, the photograph is cut into 16×16 tiles of 32×32 pixels, and each tile becomes a token. Then we put the tiles into another order, and compare the answers.
+# The photograph is cut into touching tiles, as in ViT: 16×16 tiles of 32×32 pixels. Each tile becomes a token. Then we put the tiles into another order, and compare the answers.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -72,7 +72,7 @@ plots.show(
         "To you these are two different pictures",
     ),
     alt="The portrait of the astronaut, and beside it the same 256 tiles in random order, in which "
-    "nobody could find a face.",
+    "the face is in pieces.",
 )
 
 # %% [markdown]
@@ -84,7 +84,7 @@ prediction = ...  # "the same answers, shuffled" or "other answers"
 # %%
 torch.manual_seed(0)
 embed = OverlapPatchEmbedding(in_channels=3, embed_dim=64, patch_size=32, stride=32)
-embed.projection.padding = (0, 0)  # tiles that touch, and nothing else
+embed.projection.padding = (0, 0)  # tiles that touch, without zeros around them
 x = embed(normalize(photo))  # (1, 16, 16, 64)
 attention = SpatialReductionAttention(dim=64, num_heads=2, reduction_ratio=1)
 difference = (attention(embed(normalize(shuffled_photo))) - shuffle(attention(x))).abs().max()
@@ -93,11 +93,11 @@ print(f"answers of size {attention(x).abs().max():.1f} differ by less than a mil
 compare(prediction, "the same answers, shuffled" if same else "other answers")
 
 # %% [markdown]
-# Each tile gets the answer that it got before, wherever it now stands. Attention is **permutation-equivariant**: if the tokens change places, their answers change places with them, and nothing else happens. The proof takes one line. A permutation P of the tokens permutes the rows of Q, K and V, so (without the factor 1/√d)
+# Each tile gets the answer that it got before, wherever it now stands. Attention is **permutation-equivariant**: if the tokens change places, their answers change places with them, and nothing else happens. The proof takes one line. A permutation P of the tokens permutes the rows of Q, K and V. Softmax works row by row, so P passes through it, and PᵀP is the identity. So (without the factor 1/√d)
 #
 # $$\mathrm{softmax}\!\left(PQ\,(PK)^\top\right)PV \;=\; P\,\mathrm{softmax}\!\left(QK^\top\right)P^\top P\,V \;=\; P\,\mathrm{softmax}\!\left(QK^\top\right)V .$$
 #
-# The other parts of an ordinary Transformer block are Linears, LayerNorm and a nonlinearity, and they act on each token alone. So a network of these parts treats the tiles like the contents of a bag. It knows all that is in the bag, but the answer for a tile cannot depend on where the tile lies, nor on which tiles lie beside it.
+# The other parts of an ordinary Transformer block are Linears, LayerNorm and a nonlinearity, and they act on each token alone. So a network of these parts treats the tiles like the contents of a bag: the answer for a tile cannot depend on where it lies, nor on which tiles lie beside it.
 #
 # ### To the last bit? · *further*
 #
@@ -119,7 +119,7 @@ print(
 print("… in float64, kept as float32:", torch.equal(everything.float(), exact[order].float()))
 
 # %% [markdown]
-# Each query's answer is a computation of its own, so shuffling the queries changes no bit. But if the *keys* are shuffled, a query adds the same terms in another order, once in the softmax and once over the values. Floating-point addition rounds, so another order can change the last bits. In float64 there are digits to spare, and here all float32 bits agree again. Equivariance is exact; a sum in floating point depends on its order.
+# Each query's sums run in the same order as before, so here shuffling the queries changes no bit. But if the *keys* are shuffled, a query adds the same terms in another order, once in the softmax and once over the values. Floating-point addition rounds, so another order can change the last bits. In float64 there are digits to spare, so here all float32 bits agree again. Equivariance is exact, but a sum in floating point depends on its order.
 #
 # ## 2 · What is inside Mix-FFN?
 #
@@ -127,9 +127,9 @@ print("… in float64, kept as float32:", torch.equal(everything.float(), exact[
 #
 # $$x_\mathrm{out} = \mathrm{MLP}\left(\mathrm{GELU}\left(\mathrm{Conv}_{3\times3}\left(\mathrm{MLP}(x_\mathrm{in})\right)\right)\right) + x_\mathrm{in}$$
 #
-# We read it from the inside. The first "MLP" is *one* Linear, which widens a token from C to 4C channels. The convolution combines the token with its eight neighbours. GELU is a smooth relative of ReLU: it keeps large positive numbers, turns very negative ones into nearly zero, and bends gently between. The second "MLP" is one Linear again, and narrows the token to C channels. The sum with x_in is the skip connection, which the block adds (lessons 05 and 06).
+# We read it from the inside. The first "MLP" is *one* Linear, which widens a token from C to 4C channels. The convolution combines the token with its eight neighbours. GELU is a smooth relative of ReLU: it keeps large positive numbers, turns very negative ones into nearly zero, and bends smoothly between. The second "MLP" is one Linear again, and narrows the token to C channels. The sum with x_in is the skip connection, which the block adds (lessons 05 and 06).
 #
-# The convolution is **depthwise**: each channel has a 3×3 kernel of its own, and sees no other channel. Mixing the channels can be left to the Linears, and that saves a lot. (The paper does not compare other places for the convolution. Here the token is widest, so there are 4C kernels.) Stage 1 of B0 has C = 32, so 4C is {{stage_1_hidden}}. We compare a plain convolution on so many channels with the depthwise one.
+# The convolution is **depthwise**: each channel has a 3×3 kernel of its own, and sees no other channel. Mixing the channels can be left to the Linears, and that saves a lot. (Here the token is widest, so there are 4C kernels. The paper compares no other place.) Stage 1 of B0 has C = 32, so 4C is {{stage_1_hidden}}. We compare a plain convolution on so many channels with the depthwise one.
 
 # %%
 for name, groups in {"plain": 1, "depthwise": 128}.items():
@@ -177,7 +177,7 @@ compare(prediction, round(100 * held["depthwise"] / sum(held.values())))
 #
 # ### Is a 1×1 convolution a Linear, and is it an MLP? · *further*
 #
-# Some implementations have a 1×1 convolution where the paper has an MLP, and readers ask whether that is a mistake ([mmsegmentation, issue 1287](https://github.com/open-mmlab/mmsegmentation/issues/1287)). To find out, we give both the same weights. Then we ask what two Linears can do that one cannot.
+# Some implementations have a 1×1 convolution where the paper has an MLP. Is that a mistake ([mmsegmentation, issue 1287](https://github.com/open-mmlab/mmsegmentation/issues/1287))? We give both the same weights, and then ask what two Linears can do that one cannot.
 
 # %%
 linear, narrow = nn.Linear(64, 256), nn.Linear(256, 64)
@@ -191,14 +191,11 @@ print("two Linears = one Linear:", torch.allclose(narrow(linear(x)), merged, ato
 print("… with GELU between them:", torch.allclose(narrow(F.gelu(linear(x))), merged, atol=1e-5))
 
 # %% [markdown]
-# It is no mistake: a 1×1 kernel sees one token and mixes its channels by a matrix, which is what a Linear does. But an MLP is more than either. Two Linears in a row are one Linear, so it is the nonlinearity between them that makes an MLP. On a map an MLP acts on each token alone, like two 1×1 convolutions with GELU between them. Each "MLP" of eq. 3 is only one Linear, and Mix-FFN as a whole is an MLP with a convolution inside.
+# It is no mistake: a 1×1 kernel sees one token and mixes its channels by a matrix, which is what a Linear does. But an MLP is more than either. Two Linears in a row are one Linear, so it is the nonlinearity between them that makes an MLP. Each "MLP" of eq. 3 is only one Linear, and Mix-FFN as a whole is an MLP with a convolution inside.
 #
 # ### A few rows at a time · *further*
 #
-# The widened map is four times as large as the one that comes in. If the layers work on strips of rows, it never exists as a whole, which saves memory. A strip needs one more row above and below (a *halo*), because the convolution looks that far, and the results of those rows are cut off. The package has a function for that:
-
-# %% tags=["mirror"]
-# segformer_edu.strips.in_strips
+# The widened map is four times as large as the one that comes in. If the layers work on strips of rows, it never exists as a whole, which saves memory. A strip needs one more row above and below (a *halo*), because the convolution looks that far, and the results of those rows are cut off. The package has a function for that, `in_strips`. First we see whether it does it, with a halo and without.
 
 # %%
 tall = torch.randn(1, 300, 40, 32, generator=generator)
@@ -207,12 +204,15 @@ for halo in (0, 1):
     same = torch.allclose(in_strips(plain, tall, halo), plain(tall), atol=1e-5)
     print(f"halo {halo}: what the whole map gives: {same}")
 
+# %% tags=["mirror"]
+# segformer_edu.strips.in_strips
+
 # %% [markdown]
-# The package works in strips in evaluation only. In training it takes the whole map, because the gradient needs all of it anyway. It also does so where the padding is not zeros, because a convolution that pads in a circle (section 3) would find the wrong rows at the ends of a strip. A compiled or exported model has no strips either.
+# The package works in strips in evaluation only. In training it takes the whole map, because the gradient needs all of it anyway. It also does so where the padding is not zeros, because a convolution that pads in a circle (section 3) needs rows from the other end of the map.
 #
 # ### Build it
 #
-# The package's class holds the same three parts, and `mix` is equation 3. In evaluation `in_strips` applies it to a few rows at a time, which gives the same numbers and saves memory.
+# The package's class holds the same three parts (its `Linear` is `nn.Linear`, faster on maps), and `mix` is equation 3. Read the last line of `forward` as `return self.mix(x)`: in evaluation it works on a few rows at a time, with the same result and less memory, and `halo`, `inward` and `whole` serve that (*further*, above).
 
 # %% tags=["mirror"]
 # segformer_edu.mix_ffn.MixFFN
@@ -243,9 +243,9 @@ print("eq. 3 by hand agrees:", torch.allclose(ffn(tokens), by_hand, atol=1e-5))
 # - **Next to whom?** *My left neighbour is bright.* This is relative position.
 # - **Where?** *I am in the top row.* This is absolute position.
 #
-# There is an instrument for each. If a layer gives the same answers, *shuffled*, for shuffled tokens, it does not know who stands beside whom. Then we *roll* the map by a few rows and columns, so that what leaves at one side comes in at the other. A layer that gives the same answers, rolled, may know who is beside whom, but it does not know where.
+# There is an instrument for each. If a layer gives the same answers, *shuffled*, for shuffled tokens, it does not know who stands beside whom: it is *blind to a shuffle*. Then we *roll* the map by 4 rows and 6 columns, so that what leaves at one side comes in at the other. A layer that is *blind to a roll* gives the same answers, rolled. It may know who is beside whom, but not where.
 #
-# We try four layers: attention with r = 1, attention with r = 2 (lesson 03), Mix-FFN as published, and Mix-FFN whose convolution pads in a circle. Then the map has no border, and keeps its size, which it would not do without padding.
+# We try four layers: attention with r = 1, attention with r = 2 (lesson 03), Mix-FFN as published, and Mix-FFN whose convolution pads in a circle, so that the map keeps its size and has no border.
 #
 # **Predict.** Which of the four are blind to a roll?
 
@@ -254,7 +254,7 @@ prediction = ...  # in this order, for example "no yes no yes"
 
 
 # %%
-def roll(x):  # by 4 rows and 6 columns
+def roll(x):
     return x.roll((4, 6), dims=(1, 2))
 
 
@@ -273,13 +273,13 @@ for name, layer in layers.items():
 compare(prediction, " ".join(blind_to_roll))
 
 # %% [markdown]
-# Compare the two lines of Mix-FFN. The *convolution* tells a token who its neighbours are, with either padding. Only the *zeros* tell it where it is. A convolution (of stride 1) treats every place alike, but only as long as there is no border.
+# Compare the two lines of Mix-FFN. The *convolution* tells a token who its neighbours are, with either padding. Of the two only the *zeros* tell it where it is. A convolution (of stride 1) treats every place alike, but only as long as there is no border.
 #
-# Attention with r = 2 notices a shuffle, because its keys are made of windows of 2×2 neighbours, and a shuffle makes other windows. So three of SegFormer's four stages know a little about who is beside whom, though windows can change places as wholes, and no query knows its own neighbours. (Our roll moves whole windows. By odd numbers it would be noticed.)
+# Attention with r = 2 notices a shuffle, because its keys are made of windows of 2×2 neighbours, and a shuffle makes other windows. So in three of SegFormer's four stages attention knows a little about who is beside whom, though no query knows its own neighbours. (Our roll moves whole windows. By odd numbers it would be noticed.)
 #
 # ## 4 · Who tells a token where the border is?
 #
-# To see what the zeros do, we take the content away: in a **flat** map all tokens are the same, so whatever differs after a layer can only come from position.
+# To see what the zeros do, we take the content away. In a **flat** map all tokens are the same, so whatever differs after a layer comes from position.
 #
 # **Predict.** A flat map of 9×9 tokens goes through one Mix-FFN with zero padding. How many *different* tokens come out?
 
@@ -290,7 +290,8 @@ prediction = ...  # a number, for example 81
 flat_map = torch.randn(64, generator=generator).expand(1, 9, 9, 64)
 different = {}
 for mode in ("zeros", "reflect", "replicate", "circular"):
-    pad_with(ffn := MixFFN(64, 256), mode)
+    ffn = MixFFN(64, 256)
+    pad_with(ffn, mode)
     different[mode] = position.kinds(ffn(flat_map)[0]).max()
     print(f"{mode:<10} kinds of token: {different[mode]}")
 compare(prediction, different["zeros"])
@@ -298,28 +299,29 @@ compare(prediction, different["zeros"])
 # %%
 pad_with(ffn, "zeros")
 plots.show(
-    plots.token_maps(
+    plots.token_kinds(
         [position.kinds(each[0]) for each in (flat_map, ffn(flat_map), ffn(ffn(flat_map)))],
         ["no Mix-FFN", "one", "two"],
         "One Mix-FFN makes nine kinds of token, and two make 25",
-        numbered=True,
     ),
-    alt="Three maps of 9 by 9 tokens, a number and a colour for each kind of token. On the left "
-    "all are of one kind. In the middle a frame: four corners, four edges and the inside are nine "
-    "kinds. On the right a second frame inside the first, and 25 kinds.",
+    alt="Three maps of 9 by 9 tokens, a number on each token for its kind, and a line between "
+    "kinds. On the left all are of one kind. In the middle a frame: four corners, four edges and "
+    "the inside are nine kinds. On the right a second frame inside the first, and 25 kinds.",
 )
 
 # %% [markdown]
-# *Count the kinds in the middle panel.* They are the four corners, the four edges, and the inside. At an edge three of a kernel's nine numbers meet zeros, and at a corner five do. That changes the sum, by another amount at each side, because the kernel's numbers differ. A second Mix-FFN tells a second ring from the rest.
+# *Count the kinds in the middle panel:* four corners, four edges, and the inside. At an edge three of a kernel's nine numbers meet zeros, and at a corner five do. That changes the sum, by another amount at each side. A second Mix-FFN tells a second ring from the rest.
 #
 # The other paddings do nothing here. `replicate` repeats the edge and `reflect` mirrors it, so on a flat map both add more of the same. (On a photograph they are not blind to a roll either, but a flat map does not show it.)
 #
 # ### How far does it travel?
 #
-# We put several blocks in a row. The word of the border should move one token inward with each of them. But what if there is attention in the blocks, which connects every token with every other? Does every token then know of the border at once?
+# We put several whole blocks in a row. With each of them the border should become known one token further inward. But what if there is attention in the blocks, which connects every token with every other?
 
 # %%
-after = {there: position.flat_map_deviations("zeros", 3, 24, there) for there in (False, True)}
+after = {}
+for there in (False, True):
+    after[there] = position.flat_map_deviations("zeros", kernel=3, side=24, attention=there)
 for depth in (1, 2, 4, 8):
     reach = [position.travelled(maps[depth] > 0) for maps in after.values()]
     print(f"blocks: {depth}. Tokens inward: {reach[0]}, with attention: {reach[1]}")
@@ -329,29 +331,30 @@ plots.show(
     plots.deviations(
         [after[True][depth] for depth in (1, 2, 4, 8)],
         ["1 block", "2 blocks", "4 blocks", "8 blocks"],
-        "Position comes in from the border, one token a block, and fades",
+        "Position comes in from the border, one token a block (untrained)",
         least=1e-13,
     ),
-    alt="Four maps of 24 by 24 tokens after 1, 2, 4 and 8 blocks. A frame of coloured tokens along "
-    "the border grows inward by one token a block. Colours fade by many orders of magnitude "
-    "from the border inward; the middle is crossed out, as all tokens there are alike.",
+    alt="Four maps of 24 by 24 tokens after 1, 2, 4 and 8 blocks with attention. A frame of "
+    "coloured tokens along the border grows inward by one token a block. Colours fade by many "
+    "orders of magnitude from the border inward; the middle is crossed out, as all tokens there "
+    "are alike.",
 )
 
 # %% [markdown]
-# *Look at the crosses.* These tokens do not differ from the middle one by anything that float64 can hold. They are not *nearly* the same, but the same. Position moves inward by **one token a block**, and attention does not speed it up. Two tokens inside are alike, so they ask the same question of the same keys, and get the same answer. Attention brings word of the border to
-# everybody, but it is *the same word*, which tells no one apart. (On a photograph tokens differ to begin with, so attention may pass on what it finds. The flat map shows what the border does by itself.)
+# *Look at the crosses.* These tokens do not differ from the middle one by anything that float64 can hold. They are not *nearly* the same, but the same. Position moves inward by **one token a block**, and attention, which is in the blocks drawn here, does not speed it up. Two tokens inside are alike, so they ask the same question of the same keys, and get the same answer. Attention tells everybody of the
+# border, but it tells all of them the same. (On a photograph tokens differ to begin with, so attention may pass on what it finds.)
 #
-# Position also *fades*: in this untrained stack each ring is ten to some hundred times fainter than the one outside it.
+# Position also *fades* before training: here each ring is, on average, ten to two hundred times fainter than the one outside it. In the last two stages of the trained nano the outer three rings together fall by less than a factor of ten.
 #
 # ## 5 · Can position be read?
 #
-# Tokens may differ without a network making use of it. So we ask whether a very simple reader can: we **fit a linear map from a token to its row and column**. If it can read them, the network's next Linear can learn to do so too.
+# Can a network make use of it? We ask a very simple reader: we **fit a linear map from a token to its row and column**. If it can read them, the network's next Linear can learn to do so too.
 #
-# Such a map is called a *probe*. It is fitted on some images, and judged on others. We fit it by *ridge regression*, which is least squares with a small λ that keeps the weights from growing large to follow noise. With X the tokens, Y their places, and both centred, it has a closed form:
+# Such a map is called a *probe*. We fit it by *ridge regression*, which is least squares with a small λ that keeps the weights from growing large to follow noise. With X the tokens, Y their places, and both centred, it has a closed form:
 #
 # $$W = (X^\top X + \lambda I)^{-1} X^\top Y$$
 #
-# The probe is judged by R². It is 1 if every token is placed right, 0 if the probe does no better than answering "the middle" every time, and below 0 if it does worse. The images are flat ones, each of a random colour. The probe is fitted on half of them and judged on the other half.
+# The probe is judged by R². It is 1 if every token is placed right, 0 if the probe does no better than answering "the middle" every time, and below 0 if it does worse. The images are flat ones of 128×128 pixels, each of a random colour. The probe is fitted on half of them and judged on the other half.
 #
 # **Predict.** B0 has random weights and was never trained. How well can rows be read at its last stage, with zero padding and with circular padding?
 
@@ -359,6 +362,7 @@ plots.show(
 prediction = ...  # two R², for example (0.5, 0.5)
 
 # %%
+generator = torch.Generator().manual_seed(4)
 pixels = torch.rand(48, 1, 1, 3, generator=generator).expand(-1, 128, 128, -1)
 flat_images = torch.cat([normalize((255 * each).byte().numpy()) for each in pixels])
 torch.manual_seed(0)
@@ -383,22 +387,22 @@ plots.show(
         "The probe cannot place tokens of stage 1, and in stage 4 it nearly can",
     ),
     alt="Four panels, one a stage, each with the outline of the picture as an orange square, and "
-    "in it a dot for each token where the probe places it. In stages 1 and 2 nearly all lie in a "
-    "heap in the middle. In stage 3 the outer tokens are pulled outward. In stage 4 the 4 by 4 "
-    "tokens form a nearly regular grid.",
+    "in it a ring where each token is and a dot where the probe places it. In stages 1 and 2 nearly "
+    "all dots lie in a heap in the middle. In stage 3 the outer ones are pulled outward. In stage "
+    "4 the 4 by 4 dots lie in their rings or near them.",
 )
 
 # %% [markdown]
-# Each dot is a token, drawn where the probe places it (the mean over the images that it was not fitted to). The orange square is the outline of the picture, and neighbours are joined. *Watch the heap unfold from stage to stage.* With **zeros**, rows and columns can be read nearly perfectly at stage 4, from random weights and images without content. With **circular** or **replicate** padding R² is zero at
-# every stage, because every token is the same and there is nothing to read. Nothing else was changed.
+# Each dot is a token, drawn where the probe places it (the mean over the images that it was not fitted to), and neighbours are joined. The ring is where the token is, and the orange square the outline of the picture. *Watch the heap unfold from stage to stage.* At this size **zeros** let rows and columns be read nearly perfectly at stage 4, from random weights and images without content. With **circular** or **replicate** padding R² is zero at
+# every stage, because every token is the same.
 #
-# Why not in stage 1? Its map has 32×32 tokens, and after two blocks only the outermost two or three know of the border. Besides, one linear map has to serve all colours (for a single colour, R² is about a quarter there). Each later stage halves the sides of the map, so a step of one token covers twice as many pixels, and each stage's own two blocks carry the word on.
+# Why not in stage 1? Its map has 32×32 tokens, and after two blocks only the outermost two or three know of the border. Besides, one linear map has to serve all colours. Each later stage halves the sides of the map, so a step of one token covers twice as many pixels, and each stage has two blocks of its own.
 #
-# So position can be read. But it means *how far to the border*, and only for tokens that are near enough.
+# So position can be read. But it means *how far to the border*, and only near enough to it.
 #
 # ### How near is near enough? · *further*
 #
-# To see how far the word gets in a picture of usual size, we send a grey one of 512×512 pixels through B0, and through nano, a small SegFormer whose trained weights the package brings.
+# To see how far that is in a picture of usual size, we send a flat one of 512×512 pixels through B0, and through nano, a small SegFormer whose trained weights the package brings.
 
 # %%
 grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 512, 512).contiguous()
@@ -410,7 +414,7 @@ for name, network in {"B0, untrained": encoder, "nano, trained": trained}.items(
     print("from the bottom", *(bottom for _, bottom in reach))
 
 # %% [markdown]
-# The four numbers are the four stages. At stage 4, where the stride is 32, the border is known {{b0_pixels_from_the_top}} pixels down from the top and {{b0_pixels_from_the_bottom}} up from the bottom (left and right likewise). In the middle of the picture no token knows where it is. Training cannot extend the reach on a flat picture, because it follows from kernels and padding alone. (B5 has 40 blocks in stage 3, whose map is 32×32. There the equations do bring the word to the middle, but each ring makes it fainter.)
+# The four numbers are the four stages. At stage 4, where the stride is 32, the border is known {{b0_pixels_from_the_top}} pixels down from the top and {{b0_pixels_from_the_bottom}} up from the bottom (left and right likewise). In the middle of the picture no token of either network knows where it is. Training cannot extend the reach on a flat picture, because it follows from kernels and padding alone. (B5 has 40 blocks in stage 3, whose map is 32×32. So there position reaches the middle, but we have not measured how strong it is there.)
 #
 # Why less from the bottom? The patches of lesson 01 start *outside* the picture at the top and at the left. Where the side is a multiple of the stride, the last patch ends *inside* it. So no patch embedding ever reads the zeros at the bottom and at the right, and only Mix-FFN does.
 #
@@ -453,7 +457,7 @@ for stage, r2 in seeds.items():
     print(f"{stage}: both, less the patch embeddings alone, seed by seed: {told}")
 
 # %% [markdown]
-# *Compare the three colours at stage 4.* The overlapping patch embeddings pad with zeros too, and alone they tell nearly as much as both together. Compared seed by seed, both together are ahead at stages 2 and 3, while at stage 4 the difference is about a hundredth or less. Mix-FFN alone tells a little less there. At stage 2, where there is little to read for any, it tells more than the patch embeddings alone.
+# *Compare the three colours at stage 4.* The overlapping patch embeddings pad with zeros too, and alone they tell nearly as much as both together. Compared seed by seed, both together are ahead at stages 2 and 3, while at stage 4 the difference is a few thousandths. Mix-FFN alone tells a little less there.
 #
 # So overlapping patches also bring in position. Touching patches without padding cannot: those of section 1 went through a shuffle unnoticed. An experiment that compares the two kinds changes two things at once.
 #
@@ -496,7 +500,9 @@ for name, each in features.items():
 # %%
 plots.show(
     plots.score_ranges(
-        groups, "R² at stage 3", "On scenes the content gives the row away, whatever the padding"
+        groups,
+        "R² (networks: stage 3)",
+        "On scenes the content gives the row away, whatever the padding",
     ),
     alt="R squared on street scenes. For rows, colours without a network, zero padding and "
     "circular padding all score above zero, the two paddings nearly alike. For columns none is "
@@ -505,9 +511,9 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at "rows" first.* Under circular padding nothing but content can tell a token where it is, and yet it scores about as much as zeros. Colours without any network are not far behind. The sky is above and the road is below, so **the content gives position away**. Whoever probes with zero padding alone credits the padding with what the sky said.
+# *Look at "rows" first.* Under circular padding nothing but content can tell a token where it is, and yet it scores about as much as zeros. Colours without any network reach more than half of that. The sky is above and the road is below, so **the content gives position away**. Whoever probes with zero padding alone credits the padding with what the sky said.
 #
-# *Columns* are the control. A street looks alike on its left and on its right, and neither padding lets the probe read them. With zeros the border is there, but its faint trace is lost among the content, at least for a *linear* probe of *untrained* features.
+# *Columns* are the control. A street's left is the mirror image of its right, and here neither padding lets the probe read them. With zeros the border is there, but 32 scenes are too few to fit its faint trace. Fitted to eight times as many, the probe finds a little of it, and with circular padding still nothing.
 #
 # *The last group* is a second trap. A probe with {{stage_3_channels}} numbers a token looks better than it is when it is judged on the scenes that it was fitted to. So split by **image**, and not by token, because neighbours from one image resemble each other.
 #
@@ -520,22 +526,23 @@ torch.manual_seed(0)
 networks = {"untrained": MixTransformer(SegFormerConfig.named("nano")).eval()}
 networks["trained"] = SegFormer.from_pretrained("nano").encoder
 rolled = torch.stack([each.roll(32 * (i % 4), dims=-1) for i, each in enumerate(street)])
-print("R² at stage 4 (rows, columns)   rolled sideways, each scene by another number of tokens")
+print("R² at stage 4         as they are     rolled sideways")
+print("                     rows  columns    rows  columns")
 for name, network in networks.items():
     for mode in ("zeros", "circular"):
         pad_with(network, mode)
         read = [position_scores(network, images)[-1] for images in (street, rolled)]
-        print(f"{name:<9} {mode:<8}", *(f"{rows:>8.2f} {columns:>5.2f}" for rows, columns in read))
+        print(f"{name:<9} {mode:<8}", *(f"{rows:>6.2f} {columns:>8.2f}" for rows, columns in read))
 
 # %% [markdown]
-# With zeros the probe reads even the columns of the trained network. With circular padding {{columns_circular}} is left ({{columns_circular_range}} on three other sets of scenes), which is more than the `0.1` that we called readable above. It comes from the content (we have not looked which part). Under circular padding the tokens of a rolled scene are the same tokens, rolled, and there the probe can no longer tell the column. With
-# zeros it still can, so what it reads is the border. Rows are read well with either padding, because of sky and road.
+# With zeros the probe reads even the columns of the trained network. (Below 0 it was fitted to too few scenes.) With circular padding {{columns_circular}} is left ({{columns_circular_range}} on five other sets of scenes). It comes from the content, and it is about as high on mirrored scenes, so it may be the slope of roofs and kerbs. Under circular padding the tokens of a rolled scene are the same tokens,
+# rolled, and there the probe can no longer tell the column. With zeros it still can, so what it reads is the border. Rows are read well with either padding, because of sky and road.
 #
-# So this network *carries the border's word along* to its last stage, where our probe does not find it in the untrained one. It is one model, and circular padding is not what it was trained with. To be sure, one would train several with each.
+# So this network brings the border to its last stage far more clearly than the untrained one. (It is one model, trained with zeros. To be sure, one would train several with each padding.)
 #
 # ## 8 · What do convolutional projections do? · *further*
 #
-# CvT is another Transformer without a position embedding ([Wu and others 2021](https://arxiv.org/abs/2103.15808)), and explanations of SegFormer quote it ([for example this post](https://danielhoshizaki.com/2022/10/15/vision-transformers.html)): convolutional projections in every block, with a convolutional token embedding, give "the ability to model local spatial relationships through the network", and so allow "dropping the position embedding from the network without hurting performance". SegFormer has no such projections, so we look at what they do.
+# CvT is another Transformer without a position embedding ([Wu and others 2021](https://arxiv.org/abs/2103.15808)), and explanations of SegFormer quote it ([for example this post](https://danielhoshizaki.com/2022/10/15/vision-transformers.html)): convolutional projections in every block, with a convolutional token embedding, give "the ability to model local spatial relationships through the network", and so allow "dropping the position embedding from the network without hurting performance". What do such projections do?
 #
 # CvT's *token embedding* is an overlapping strided convolution, as in lesson 01. Its *projections* put a 3×3 depthwise convolution before each of attention's three Linears, for query, key and value. (Between them is a BatchNorm, and keys and values have stride 2; we leave both out.)
 
@@ -573,16 +580,16 @@ for mode in ("circular", "zeros"):
     blind = [torch.allclose(cvt(f(x)), f(cvt(x)), atol=1e-5) for f in (shuffle, roll)]
     differs = position.deviation(cvt(flat_map[:, :8, :8])[0].numpy()) > 1e-6
     print(f"{mode:<9} blind to a shuffle: {blind[0]}, to a roll: {blind[1]!s:<5}", end="  ")
-    print(f"flat map: border known {position.travelled(differs)} token inward")
+    print("flat map: tokens inward:", position.travelled(differs))
 
 # %% [markdown]
-# It knows the same as Mix-FFN: neighbours from the convolution, and the border from its zeros, one token a layer. So the *local relationships* of the quotation are half of the reason why the embedding can go, and the padding is the other half. CPVT, which made position out of a zero-padded convolution on purpose, says so ([Chu and others 2021](https://arxiv.org/abs/2102.10882)).
+# It knows the same as Mix-FFN: neighbours from the convolution, and the border from its zeros, one token a layer. So two things can take the embedding's place: the *local relationships* of the quotation, and the padding, which it does not name. CPVT, which made position out of a zero-padded convolution on purpose, says so ([Chu and others 2021](https://arxiv.org/abs/2102.10882)).
 #
 # "Without hurting performance" was measured on ImageNet. CvT-13 reaches 81.6 % without an embedding, and 81.5 % with one in every stage. DeiT-S, which has no convolution after its patches, falls from 79.8 % to 78.0 % without (ablation *Removing Position Embedding*, [Wu and others 2021](https://arxiv.org/abs/2103.15808)). As far as the paper says these are single runs, and one run cannot show a tenth of a percent.
 #
 # ## 9 · What happens to a learned embedding at another size? · *further*
 #
-# ViT learns a table with one vector for each of its N places, and adds it to the tokens ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929)). But a table for 8×8 places has no entry for a 9th row. For larger pictures it is *resized*, as if it were an image (without the row for ViT's class token, which has no place). A table of sines has an entry for every place, but those far out were never seen in training ([Vaswani and others 2017](https://arxiv.org/abs/1706.03762)).
+# ViT learns a table with one vector for each of its N places, and adds it to the tokens ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929)). But a table for 8×8 places has no entry for a 9th row. For larger pictures it is *resized*, as if it were an image. A table of sines has an entry for every place, but those far out were never seen in training ([Vaswani and others 2017](https://arxiv.org/abs/1706.03762)).
 
 
 # %%
@@ -637,7 +644,7 @@ for seed in widgets.progress(range(3), "seeds"):
 plots.show(
     plots.score_ranges(
         shares,
-        "tokens that name the right colour",
+        "named right (line: guessing)",
         "At twice the size the embedding looks twice as far",
         chance=0.5,
     ),
@@ -667,23 +674,23 @@ for side, (row, column) in {8: (3, 4), 16: (7, 9)}.items():
 plots.show(
     plots.token_maps(
         looks,
-        ["8×8, as trained", "16×16, embedding resized"],
-        "The framed query now looks two tokens to its left",
+        [f"{len(each)}×{len(each)}: brightest {each.max():.2f}" for each in looks],
+        "The framed query now looks about two to its left",
         mark=[(3, 4), (7, 9)],
     ),
-    alt="Two maps of attention with the query framed. On 8 by 8 the token to its left is bright, "
-    "and no other. On 16 by 16 several tokens about two to the left are bright, the direct "
-    "neighbour much less.",
+    alt="Two maps of attention with the query framed. On 8 by 8, as trained, the token to its left "
+    "has nearly all the weight. On 16 by 16, with the embedding resized, the brightest is two to "
+    "the left and has less than a quarter; the direct neighbour has about half of that.",
 )
 
 # %% [markdown]
 # *Look at the brightest token of each map.* The network learned "one place to the left" as a step of an eighth of the picture. On 16×16 an eighth of the picture is two tokens. **A resized embedding measures in fractions of the picture, a convolution in tokens.**
 #
-# Which of the two is right? That depends on *why* there are more tokens. If the picture shows *more*, as when a network trained on crops is given the whole photograph, things keep their size in pixels, and tokens are the right measure. If it shows the same scene *finer*, things grow with it, and a fraction of the picture would be right (but for every other layer, too, the content has grown). So say which of the two you test.
+# Which of the two is right? That depends on *why* there are more tokens. If the picture shows *more*, as when a network trained on crops is given the whole photograph, things keep their size in pixels, and tokens are the right measure. If it shows the same scene *finer*, things grow with it, and a fraction of the picture would be right (but convolutions then meet things of another size). So say which of the two you test.
 #
 # The paper tests the first, and agrees: on Cityscapes, seen through windows of 768×768 and then whole at 1024×2048, mIoU falls from 77.3 to 74.0 with a position embedding, and from 80.5 to 79.8 with Mix-FFN (arXiv:2105.15203, Table 1c).
 #
-# In our two networks nothing overlaps, since a token is one colour. So the *table* is enough to fail at a new size.
+# A token here is one colour, so patches play no part, and the map of attention shows the *table* at fault.
 #
 # ## Play
 #
@@ -695,7 +702,7 @@ widgets.Position()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# Each block moves position ⌊k/2⌋ tokens inward. So half a side of 8 tokens takes 8 blocks of 3×3, or 4 of 5×5, or 3 of 7×7. Attention changes how much tokens differ, but not which ones do. No other padding tells anything on a flat map, at any depth. A kernel of 1×1 does not either, because it needs no padding.
+# Each block moves position ⌊k/2⌋ tokens inward. So half a side of 8 tokens takes 8 blocks of 3×3, or 4 of 5×5, or 3 of 7×7. Attention changes how much tokens differ, but not which ones. No other padding tells anything on a flat map, at any depth. A kernel of 1×1 does not either, because it needs no padding.
 #
 # </details>
 #
@@ -734,7 +741,7 @@ plots.show(
     plots.token_maps(
         [each.numpy() for each in notice],
         ["the library's", "as it should be"],
-        "When the framed token changes, the wrong ones notice in the library",
+        "When the framed token changes, six wrong ones notice in the library",
         mark=[(4, 20)] * 2,
     ),
     alt="Two maps of 8 by 32 tokens with the changed one framed. On the right the 3 by 3 tokens "
@@ -745,9 +752,9 @@ plots.show(
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# The function is given no height and no width, so it takes the square root of N for both. On 8×32 tokens that is 16 and 16, and the reshape lays each row of 32 as two rows of 16. A token's left and right neighbours are still the right ones, except at the fold. But what should be above and below is half a row away. And the padding tells of a border in the middle of the picture, where there is none.
+# The function is given no height and no width, so it takes the square root of N for both. On 8×32 tokens that is 16 and 16, and the reshape lays each row of 32 as two rows of 16. A token's left and right neighbours are still the right ones, except where a row is cut in two. But what should be above and below is half a row away. And the padding tells of a border in the middle of the picture, where there is none.
 #
-# Where N is no square, the reshape fails, so one is told. The silent case is a picture whose sides are as 1 to 4 (or 4 to 9, or 1 to 9). A square test image never shows it, and shapes do not either. One test does: *a map that is not square, against a convolution on the map itself*.
+# Where N is no square, the reshape fails, so one is told. The silent case is a picture whose sides are as two squares: 9 to 16, as on most screens, or 1 to 4, or 4 to 9. A square test image never shows it, and shapes do not either. One test does: *a map that is not square, against a convolution on the map itself*.
 #
 # The mend is to pass the height and the width along, or better, the map. That is why maps travel as `(B, H, W, C)` through this package: there is no loose H and W to lose or to swap. Swapping them hides in the same way: torchtitan's resizing of a position embedding did it in two places, and on square maps one hid the other ([pull request 4244](https://github.com/pytorch/torchtitan/pull/4244)).
 #
@@ -772,7 +779,7 @@ check("04.1", mix_ffn_parameters)
 # %% [markdown]
 # ### Exercise 04.2 ★ 5 minutes · How many blocks until the middle knows?
 #
-# A flat map of `height` × `width` tokens goes through blocks with a `kernel` × `kernel` convolution padded by zeros (the kernel is odd, and 3 or more). After how many blocks, at least, has word of the border reached *every* token? A token that stands in the middle alone counts too.
+# A flat map of `height` × `width` tokens goes through blocks with a `kernel` × `kernel` convolution padded by zeros (the kernel is odd, and 3 or more). After how many blocks, at least, is the border known to *every* token? On an odd side that includes the single token in the middle.
 
 
 # %%
@@ -803,7 +810,6 @@ check("04.3", depthwise_by_hand)
 
 # %%
 def mix_tokens(tokens, height, width, weight, bias):
-    # side = int(math.sqrt(tokens.shape[1]))
     return ...
 
 
@@ -851,14 +857,12 @@ check("04.7", mix_ffn)
 # %% [markdown]
 # ## Recap
 #
-# - Attention, and all that acts on tokens one by one, is equivariant to permutations. This is exact in arithmetic, and in floating point holds up to the order of sums.
+# - Attention, and all that acts on tokens one by one, is equivariant to permutations: exactly, except that floating-point sums depend on their order.
 # - Mix-FFN is Linear, 3×3 depthwise convolution, GELU, Linear. The convolution is a small share of its parameters.
 # - The convolution says *next to whom*. Its zero padding says *where*, and other paddings say nothing on a flat map.
-# - Position comes in from the border, one token a block for a 3×3 kernel, and fades. Attention alone does not carry it further on a flat map.
-# - A linear probe reads it, from untrained features of flat images.
-# - On scenes the content gives the row away, so compare with circular padding, and with no network. In the trained nano, zeros let position be read on scenes too (section 7, *further*).
-# - The patch embeddings pad too (section 6, *further*), and CvT's projections work for the same reasons (8, *further*).
-# - A resized embedding measures in fractions of the picture, a convolution in tokens (9, *further*).
+# - Position comes in from the border, one token a block for a 3×3 kernel, and before training it fades fast. Attention does not carry it further on a flat map.
+# - A linear probe reads it, from untrained features of small flat images.
+# - *Further:* the patch embeddings pad too (section 6). On scenes the content gives the row away, so compare with circular padding, and with no network (7). CvT's projections work for the same reasons (8). A resized embedding measures in fractions of the picture, a convolution in tokens (9).
 #
 # **Can you answer without scrolling up?** (1, 4 and 5 ask about *further* sections.)
 #
@@ -884,7 +888,7 @@ check("04.7", mix_ffn)
 # > - *The expansion ratio.* Table 6 of the paper says 8, 8, 4, 4 for B0 to B4, but the released models have 4 in every stage (arXiv:2105.15203, Table 6).
 # > - *"A 3×3 convolution is sufficient to provide positional information"* (arXiv:2105.15203, Section 3.1). The text names the zero padding, and cites Islam and others for it. It does not say that the patch embeddings pad as well, and alone tell nearly as much as both at stage 4 (section 6).
 # > - *Table 1c* compares crops of 768×768, seen through a sliding window, with whole pictures of 1024×2048, so size and procedure change together (arXiv:2105.15203, Section 4.2).
-# > - *Why ViT transfers badly to other sizes.* [The post of section 8](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches that do not overlap. In section 9 nothing overlaps, and of two networks only the one with the table fails.
+# > - *Why ViT transfers badly to other sizes.* [The post of section 8](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches that do not overlap. In section 9 a token is one colour, so patches play no part, and the table fails all the same.
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, eq. 3, Tables 1c and 6. M. A. Islam, S. Jia, N. Bruce, *How much position information do convolutional neural networks encode?*, [arXiv:2001.08248](https://arxiv.org/abs/2001.08248). X. Chu and others, *Conditional positional encodings* (CPVT),
 # [arXiv:2102.10882](https://arxiv.org/abs/2102.10882). H. Wu and others, *CvT*, [arXiv:2103.15808](https://arxiv.org/abs/2103.15808). A. Dosovitskiy and others, *An image is worth 16×16 words* (ViT), [arXiv:2010.11929](https://arxiv.org/abs/2010.11929).
