@@ -67,7 +67,7 @@ print("tokens", tuple(tokens.shape))
 # %% [markdown]
 # ### The same as a strided convolution
 #
-# Libraries such as transformers leave out the permutes and use a convolution whose *stride*, the step from one patch to the next, is as large as its kernel. The rest of the lesson rests on why that is allowed. So we copy the weights of our Linear, of shape `(32, 768)`,
+# Libraries such as transformers leave out the cutting and use a convolution whose *stride*, the step from one patch to the next, is as large as its kernel. The rest of the lesson rests on why that is allowed. So we copy the weights of our Linear, of shape `(32, 768)`,
 # into a convolution, whose weights have the shape `(32, 3, 16, 16)`. Would you use a `view` for that, or do you need a `permute` as well?
 
 # %%
@@ -145,7 +145,7 @@ plots.show(
         what="loudest answer to the edge",
         stride=4,
         where="place of the edge",
-        finding="At every fourth place, patches that touch do not see the edge",
+        finding="Patches that touch miss a sharp edge at every fourth place",
     ),
     alt="Two curves over the place of the edge. Patches of 4 by 4 answer strongly at most "
     "places, and with zero at 28, 32 and 36. Overlapping patches of 7 by 7 answer at every place.",
@@ -157,7 +157,7 @@ compare(prediction, unseen[1] - unseen[0])
 # *Look at the vertical lines, which stand a whole token apart.* There the edge runs exactly between two patches, along what we call a *seam*. The patch on its left is all dark and the one on its right all bright, so both are flat, and all 64 random filters are silent.
 # No training can mend that. A filter whose weights sum to zero answers zero on a flat patch, whatever its weights are. A filter whose weights do not sum to zero tells how bright a flat patch is, but nothing else.
 #
-# The edge is not lost to the *network*, because one token says dark, the next says bright, and a later layer can compare the two. But whether a single token knows of the edge depends on where the photographer stood.
+# The edge is not lost to the *network*, because one token says dark, the next says bright, and a later layer can compare the two. But whether a single token knows of so sharp an edge depends on where the edge falls.
 #
 # That is how we read "local continuity"; the paper does not define it. It states its sizes, K = 7, S = 4 and P = 3 (Section 3.1), but compares them with no others. The *further* part of section 3 finds something that speaks for 7. Whether a model *learns* better with 7, only training could say.
 #
@@ -175,7 +175,7 @@ plots.show(
     ),
     alt="An eye, 32 by 32 pixels, twice. On the left squares of 4 pixels touch. On the right "
     "squares of 7 pixels begin every 4 pixels; three framed neighbours overlap in hatched strips 3 "
-    "pixels wide, and patches at the border reach 3 pixels into a grey frame, the padding. Both "
+    "pixels wide, and the top and left ones reach 3 pixels into a grey frame, the padding. Both "
     "grids make 8 by 8 tokens.",
 )
 
@@ -192,7 +192,7 @@ counts = F.fold(torch.ones_like(cut), (32, 32), kernel_size=7, stride=4, padding
 print(counts[8:16, 8:16].int())
 
 # %% [markdown]
-# Along a side, one pixel in four lies in one patch only, and the others lie in two. With both directions that makes up to four patches a pixel. Away from the border, each token has one pixel for itself, its middle, and the average is (7/4)² = {{overlap_factor}} patches a pixel.
+# Away from the border, one pixel in four along a side lies in one patch only, and the others lie in two. With both directions that makes up to four patches a pixel. Each token there has one pixel for itself, its middle, and the average is (7/4)² = {{overlap_factor}} patches a pixel.
 #
 # That is also the **price** of overlap. A patch holds {{values_7}} numbers instead of {{values_4}}, so this convolution takes {{overlap_factor}} times the multiply-adds (multiplications, each with the addition that follows it). In B0, with 32 channels, it has {{parameters_7}} parameters instead of {{parameters_4}}. But the number of tokens, for which all
 # later layers pay, stays the same.
@@ -223,7 +223,7 @@ print("ViT", vit, " SegFormer", segformer)
 compare(prediction, (vit, segformer))
 
 # %% [markdown]
-# We **check** the formula against torch itself, on every size up to a hundred, and look for something simpler on the way.
+# We **check** the formula against torch itself, for SegFormer's two kernels and every size up to a hundred, and look for something simpler on the way.
 
 # %%
 for length in range(1, 101):
@@ -334,7 +334,7 @@ print("permute once; after that, flatten and unflatten are enough")
 # %% [markdown]
 # ## 5 · LayerNorm or BatchNorm?
 #
-# In SegFormer a norm comes after the projection, and brings the numbers to a common level and scale. Classical convolutional networks use BatchNorm, and transformers use LayerNorm. They differ in which numbers share a mean. Here are three tokens of three channels, by hand:
+# In SegFormer a norm comes after the projection, and brings the numbers to a common level and scale. Convolutional networks mostly use BatchNorm, and transformers LayerNorm. They differ in which numbers share a mean. Here are three tokens of three channels, by hand:
 
 # %%
 three = torch.tensor([[1.0, 2, 3], [10, 20, 30], [101, 102, 103]])  # 3 tokens, 3 channels
@@ -347,7 +347,7 @@ assert torch.allclose(by_channel, nn.BatchNorm1d(3)(three), atol=1e-4)
 
 # %% [markdown]
 # LayerNorm keeps the *pattern* of a token's channels and drops their level and their scale. If you multiply all of them by ten, or add a hundred to each, the result is the same. Then each channel is multiplied by a learned *weight* and a learned *bias* is added, which begin at 1 and 0, so we do not see them yet. (Both norms also add a small number, `1e-5`, to the
-# variance, so that a token of equal numbers is not divided by zero.) BatchNorm asks whether a token has more of a channel *than the other tokens*.
+# variance, so that equal numbers are not divided by zero.) BatchNorm asks whether a token has more of a channel *than the other tokens*.
 #
 # **Predict.** Send the astronaut through alone, and then in a batch with a very dark copy of herself. With which norm do *her* tokens change?
 
@@ -421,7 +421,7 @@ three, four = (
 print([name for name in three if three[name].shape != four[name].shape])
 
 # %% [markdown]
-# Only the kernel of the first patch embedding does. So you can load all other weights of a published file, and begin the kernel of a new channel with zeros, which ignore it at first, or with the mean of the three colours' kernels.
+# Only the kernel of the first patch embedding does. So you can load all other weights of a published file, and begin an added channel's kernel with zeros, which ignore it at first, or that of a lone grey channel with the sum of the three.
 
 # %% [markdown]
 # ## 6 · What do four of them make?
@@ -555,7 +555,7 @@ plots.show(
 #
 # | question | touching 4×4 | overlapping 7×7 |
 # |---|---|---|
-# | at which places does no token see an upright edge? | every fourth | none |
+# | where does no token see a sharp upright edge? | every fourth | none |
 # | how much do tokens change when this photograph moves by a pixel, with random weights? | as much | as much |
 # | and with filters that average? | more | less |
 # | and with *learned* filters? | not measured | not measured: it takes a training run |
@@ -589,14 +589,14 @@ for side in (128, 256, 512):
     print(f"{side} × {side}: contrast {contrast[0]:.2f} in a 4×4 patch, {contrast[1]:.2f} in 7×7")
 
 # %% [markdown]
-# In this photograph both fall at the same pace, because most things in it are larger than a patch and grow under it. (A fine texture can even gain contrast, because the smaller photographs have averaged it away.) So overlap is no cure for scale.
+# In this photograph both fall at the same pace, probably because most things in it are larger than a patch and grow under it. (A fine texture can even gain contrast, because the smaller photographs have averaged it away.) So wider patches are no cure here.
 #
 # We have *not* measured how much accuracy a trained model loses at another size, with a position table or without, and with either kind of patch, because that takes training. Lesson 04 asks where position comes from when there is no table, and lesson 11
 # is planned to put the claim to the test.
 #
 # ## Play
 #
-# **Task.** Cut 32 × 32 pixels into 8 × 8 tokens whose neighbours share three columns. Then take 33 × 47 and lower the padding until a pixel is lost. Last, at stride 4, find the smallest kernel that puts every pixel into two patches along each side.
+# **Task.** Cut 32 × 32 pixels into 8 × 8 tokens whose neighbours share three columns. Then take 33 × 47 and lower the padding until a pixel is lost. Last, at 32 × 32 and stride 4, find the smallest kernel that puts every pixel into two patches along each side.
 
 # %%
 Patches()
@@ -606,14 +606,14 @@ Patches()
 #
 # <details><summary>What you may have found</summary>
 #
-# Kernel 7, stride 4 and padding 3 solve the task. At 33 × 47 a padding of 1 loses the last column on the right, because the patches end one pixel short of it. At stride 4, the smallest kernel that puts every pixel into two patches along each side, so into four in all, is 8, with padding 4,
+# Kernel 7, stride 4 and padding 3 (or 2) solve the task. At 33 × 47 a padding of 1 loses the last column on the right, because the patches end one pixel short of it. At 32 × 32 and stride 4, the smallest kernel that puts every pixel into two patches along each side, so into four in all, is 8, with padding 4,
 # because a kernel of 7 leaves one column in four to a single token. But 8 is even, and makes 9 × 9 tokens.
 #
 # </details>
 #
 # ## Break it · *further*
 #
-# A published ViT cut its images like this, with `torch.Tensor.unfold` instead of `F.unfold`. It ran without an error, until somebody read it ([gupta-abhay/pytorch-vit, issue 7](https://github.com/gupta-abhay/pytorch-vit/issues/7)).
+# A published ViT cut its images like this, with `torch.Tensor.unfold` instead of `F.unfold`. It ran without an error, and somebody found it by reading ([gupta-abhay/pytorch-vit, issue 7](https://github.com/gupta-abhay/pytorch-vit/issues/7)).
 
 
 # %%
@@ -656,7 +656,7 @@ plots.show(
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# After both `unfold`s the axes are (B, colour, row, column, 16, 16), so colour still comes first. The `view` cuts that into pieces of three patches, and a token becomes *three patches in a row, of one colour* (but for two tokens, in which one colour ends and the next begins). The red, green and blue of a pixel
+# After both `unfold`s the axes are (B, colour, row, column, 16, 16), so colour still comes first. The `view` cuts that into pieces of three patches, and a token becomes *three consecutive patches, of one colour* (but for two tokens, in which one colour ends and the next begins). The red, green and blue of a pixel
 # end up in three tokens far apart, and that is why three notice. To mend it, bring the colours behind the grid before the view: `cut.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)`.
 #
 # The issue guesses that training at one size hardly suffers, but that it is hard to move to another size. (We would add why: at one size, every token still comes from places that never change.) Nobody measured it there, and we have not. All shapes are right along the way, so no error shows such a bug. A comparison of
@@ -756,7 +756,7 @@ check("01.6", field_of_a_token)
 #
 # - A patch embedding cuts an image into patches and sends each through one Linear. As a convolution, its kernel is the patch and its stride the step from patch to patch; the weights are the same, reshaped.
 # - Per side it makes ⌊(H + 2P − K) / S⌋ + 1 tokens. With an odd kernel and half of it as padding that is H/S, rounded up.
-# - Patches that touch have seams. With 4×4, at every fourth place no single token sees an edge. Patches of 7 at stride 4 share three columns and have no seams.
+# - Patches that touch have seams. At every fourth place no token of 4×4 pixels sees a sharp upright edge. Patches of 7 at stride 4 share three columns and have no seams.
 # - Tokens are a map, flattened. A `reshape` in place of a `transpose` keeps the shape and scrambles the numbers.
 # - LayerNorm looks at one token, and BatchNorm, in training, at one channel of all of them.
 # - From the *further* sections: an odd kernel padded by half loses no pixel if K ≥ 2S − 1. Overlap leaves room for steadiness under a shift, but the filters must use it. What stops ViT at another size, unless it is interpolated, is its table of positions, and not its patches.
@@ -782,7 +782,7 @@ check("01.6", field_of_a_token)
 # > - *4×4 or 7×7.* The overview speaks of patches of 4×4 (Section 3). The model that is described and released has patches of 7×7 at stride 4, then 3×3 at stride 2 (Section 3.1). So 4 is the stride: there are 4×4 pixels of the image for each token, but a token sees 7×7.
 # > - *One merging too many.* The drawing of the architecture (Figure 2) shows an overlap patch embedding, and then a patch merging in each of the four blocks, which makes five steps. But the strides 4 · 2 · 2 · 2 make 32 in four, as the released model has them.
 # > - *Embedding or merging.* The drawing calls the first an embedding and the others merging (Figure 2), and the text calls all of them merging (Section 3.1). They are the same layer with other numbers, and so it is in the code.
-# > - *Patches and image size.* [*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches without overlap for the trouble that ViT has with larger images. Section 8 finds that overlap does not mend it.
+# > - *Patches and image size.* [*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches without overlap for the trouble that ViT has with larger images. Section 8 measures contrast, not accuracy, and finds no cure in wider patches.
 # > - *Which epsilon?* The published code adds `1e-5` to the variance in this LayerNorm, as torch does, and `1e-6` in others. Lesson 07 shows what that changes.
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203): Section 3.1, overlapped patch merging, and Table 6. A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929): eq. 1 is the embedding, Section 3.2 the
