@@ -379,8 +379,8 @@ def _size(value: Any) -> float:
 
 
 def _brief(value: Any) -> str:
-    """A value as a diagnosis shows it: a tensor by its shape, a function as "a function", anything
-    else as it is.
+    """A value as a diagnosis shows it: a tensor by its shape, a layer by its class, a function
+    as "a function", anything else as it is.
     """
     if isinstance(value, Tensor) and value.ndim:
         return f"a tensor of shape {tuple(value.shape)}"
@@ -388,6 +388,8 @@ def _brief(value: Any) -> str:
         return f"[{', '.join(map(_brief, value))}]"
     if isinstance(value, tuple):
         return f"({', '.join(map(_brief, value))}{',' * (len(value) == 1)})"
+    if isinstance(value, nn.Module):
+        return f"a {type(value).__name__}"
     if callable(value):
         return "a function"
     value = _single(value)

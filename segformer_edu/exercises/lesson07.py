@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer_edu.exercises.exercise import diagnose, drawn, exercise, normal
+from segformer_edu.exercises.exercise import diagnose, drawn, exercise, normal, uses
 
 
 def decoder_parameters(embed_dims: Sequence[int], decoder_dim: int, num_classes: int) -> int:
@@ -62,7 +62,8 @@ def examine_decoder_parameters(answer: Callable[..., int]) -> str | None:
             "the BatchNorm is missing. Eq. 4 does not have it, but the model does.": (
                 lambda dims, d, k: count(dims, d, k, norm=0)
             ),
-            "the BatchNorm has a scale and a shift per channel, and only one of them is counted.": (
+            "it is D too few. Either one of the BatchNorm's scale and shift is missing, or the "
+            "fusion has a bias in the BatchNorm's place, as in eq. 4.": (
                 lambda dims, d, k: count(dims, d, k, norm=d)
             ),
             "the BatchNorm's running mean and variance are counted, but they are not learned.": (
@@ -149,6 +150,11 @@ def examine_compose_two(answer: Callable[..., tuple[Tensor, Tensor]]) -> str | N
             ),
             "these are multiplied number by number. One Linear after the other is a matrix "
             "product.": lambda w, a, b: (w * a, w @ b),
+            "weight and bias are exchanged: return the weight first.": (
+                lambda w, a, b: (w @ b, w @ a)
+            ),
+            "the weight is right, but the old bias is added once more. Put x = 0 into both "
+            "Linears: what comes out?": lambda w, a, b: (w @ a, w @ b + b),
         },
     ) or diagnose(answer, compose_two, drawn(draw), {})
 
@@ -246,6 +252,20 @@ def examine_fold(answer: Callable[..., tuple[Tensor, Tensor]]) -> str | None:
                     (b - m) * g / (v.sqrt() + e) + s,
                 )
             ),
+            "the weight is right, but the bias is the old one. Put x = 0 into both layers: what "
+            "comes out?": lambda w, b, m, v, g, s, e: (factor(v, g, e)[:, None] * w, b),
+            "the weight is right, but the old bias has to be scaled too, not the mean alone.": (
+                lambda w, b, m, v, g, s, e: (
+                    factor(v, g, e)[:, None] * w,
+                    b - m * factor(v, g, e) + s,
+                )
+            ),
+            "the weight is right, but the BatchNorm adds its shift last, so it is not scaled.": (
+                lambda w, b, m, v, g, s, e: (
+                    factor(v, g, e)[:, None] * w,
+                    (b - m + s) * factor(v, g, e),
+                )
+            ),
         },
     ) or diagnose(answer, fold, drawn(draw), {})
 
@@ -301,6 +321,12 @@ def examine_read_position(answer: Callable[..., float]) -> str | None:
             ),
             "this is measured from the edge, but sample 0 itself lies half a pixel from it.": (
                 lambda i, small, large: (i + 0.5) * small / large
+            ),
+            "the halves have the wrong signs. A centre lies half a pixel *behind* its left edge.": (
+                lambda i, small, large: (i - 0.5) * small / large + 0.5
+            ),
+            "the sizes are exchanged. A new pixel is small / large of an old one.": (
+                lambda i, small, large: (i + 0.5) * large / small - 0.5
             ),
             "this is rounded to whole samples. That is nearest, but bilinear reads between two.": (
                 lambda i, small, large: int((i + 0.5) * small / large)
@@ -497,9 +523,9 @@ def fuse_layer(parts: Sequence[Tensor], fuse: nn.Conv2d, norm: nn.BatchNorm2d) -
 
 @exercise(
     "07.7",
-    "Norm, then ReLU",
-    stars=2,
-    minutes=8,
+    "What does the classifier read?",
+    stars=1,
+    minutes=4,
     solution=fuse_layer,
     hints=[
         "The convolution reads the channels of all stages side by side. With which stage do the "
@@ -523,10 +549,11 @@ def examine_fuse_layer(answer: Callable[..., Tensor]) -> str | None:
     def joined(parts: Sequence[Tensor], before: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         return torch.cat([before(part) if before else part for part in reversed(parts)], dim=1)
 
-    return diagnose(
+    cases = drawn(draw)
+    found = diagnose(
         answer,
         fuse_layer,
-        drawn(draw),
+        cases,
         {
             "the ReLU comes before the norm. Here the norm comes first, so it can be folded into "
             "the fusion.": lambda parts, fuse, norm: norm(fuse(joined(parts)).relu()),
@@ -556,5 +583,18 @@ def examine_fuse_layer(answer: Callable[..., Tensor]) -> str | None:
             "this is GELU, which Mix-FFN has. The decoder has a ReLU.": (
                 lambda parts, fuse, norm: F.gelu(norm(fuse(joined(parts))))
             ),
+            "the norm takes the statistics of this batch. In evaluation it takes those that it has "
+            "kept.": lambda parts, fuse, norm: norm.train()(fuse(joined(parts))).relu(),
+            "the norm's own scale and shift are missing.": lambda parts, fuse, norm: F.batch_norm(
+                fuse(joined(parts)), norm.running_mean, norm.running_var, eps=norm.eps
+            ).relu(),
+        },
+        {
+            "this is right for four stages, but there may be more or fewer.": (
+                lambda parts, fuse, norm: len(parts) == 4
+            ),
         },
     )
+    if found and uses(answer, cases[-1], "dropout"):
+        return "there is a dropout here. In evaluation it does nothing, so leave it out."
+    return found

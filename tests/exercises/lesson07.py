@@ -156,6 +156,21 @@ def fused(before=(), after=(), order=reversed):
     return layer
 
 
+def in_training(parts, fuse, norm):
+    x = fuse(torch.cat(parts[::-1], 1))
+    return F.relu(F.batch_norm(x, None, None, norm.weight, norm.bias, training=True))
+
+
+def without_scale_and_shift(parts, fuse, norm):
+    mean, deviation = norm.running_mean, (norm.running_var + norm.eps).sqrt()
+    x = fuse(torch.cat(parts[::-1], 1))
+    return F.relu((x - mean[:, None, None]) / deviation[:, None, None])
+
+
+def four_stages(parts, fuse, norm):
+    return F.relu(norm(fuse(torch.cat([parts[3], parts[2], parts[1], parts[0]], 1))))
+
+
 def each_through_relu(parts, weight, bias):
     shares = F.linear(F.relu(parts), weight)
     shares[-1] = shares[-1] + bias
@@ -172,7 +187,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     "07.1": {
         "as if the fusion had a bias": minus(lambda dims, d, k: d),
         "the BatchNorm is missing": minus(lambda dims, d, k: -2 * d),
-        "only one of them is counted": minus(lambda dims, d, k: -d),
+        "or the fusion has a bias in the BatchNorm's place": minus(lambda dims, d, k: -d),
         "for each stage here as well": minus(lambda dims, d, k: 2 * d * len(dims)),
         "for each stage here. ": minus(lambda dims, d, k: 2 * d * (len(dims) - 1)),
         "right for four stages": minus(lambda dims, d, k: d * d * (4 - len(dims))),
@@ -192,6 +207,8 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "number by number": lambda w, a, b: (w * a, w.mv(b)),
         "one matrix is transposed": lambda w, a, b: (w.mT.mm(a), w.mT.mv(b)),
         "these are added": lambda w, a, b: (w + a, b),
+        "weight and bias are exchanged": lambda w, a, b: (w.mv(b), w.mm(a)),
+        "Put x = 0 into both Linears": lambda w, a, b: (w.mm(a), b + w.mv(b)),
     },
     "07.3": {
         "by its square root": folded_with(lambda v, g, e: g / (v + e), right_bias),
@@ -202,6 +219,9 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "must be scaled too": folded_with(right_factor, lambda b, m, f, s: b - m + s),
         "along the wrong axis": folded_with(right_factor, right_bias, rows=False),
         "own shift is missing": folded_with(right_factor, lambda b, m, f, s: f * (b - m)),
+        "Put x = 0 into both layers": folded_with(right_factor, lambda b, m, f, s: b),
+        "not the mean alone": folded_with(right_factor, lambda b, m, f, s: b + s - f * m),
+        "adds its shift last": folded_with(right_factor, lambda b, m, f, s: f * (s + b - m)),
         "it belongs under it": folded_with(lambda v, g, e: g / (v.sqrt() + e), right_bias),
     },
     "07.4": {
@@ -212,6 +232,8 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "right at the start": lambda i, n, m: max(0, (2 * i + 1) * n / (2 * m) - 0.5),
         "right at the end": lambda i, n, m: min(n - 1, (2 * i + 1) * n / (2 * m) - 0.5),
         "measured from the edge": lambda i, n, m: (2 * i + 1) * n / (2 * m),
+        "the halves have the wrong signs": lambda i, n, m: (2 * i - 1) * n / (2 * m) + 0.5,
+        "the sizes are exchanged": lambda i, n, m: (2 * i + 1) * m / (2 * n) - 0.5,
         "rounded down to whole": lambda i, n, m: int(i * n / m),
         "rounded to whole samples": lambda i, n, m: (2 * i + 1) * n // (2 * m),
     },
@@ -265,6 +287,12 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "the ReLU stands after each projection": fused(["relu"], ["norm"]),
         "begin with stage 4": fused(after=["norm", "relu"], order=iter),
         "this is GELU": fused(after=["norm", "gelu"]),
+        "the statistics of this batch": in_training,
+        "own scale and shift are missing": without_scale_and_shift,
+        "right for four stages": four_stages,
+        "there is a dropout here": lambda parts, fuse, norm: nn.Dropout2d()(
+            fused(after=["norm", "relu"])(parts, fuse, norm)
+        ),
     },
 }
 
