@@ -68,14 +68,14 @@ class AllMLPDecoder(nn.Module):
         return (weights, bias) if self.norm.training else fold_norm(self.norm, weights, bias)
 
     def classify(self, fused: Tensor) -> Tensor:
-        """BatchNorm (unless composed), ReLU and dropout, not shown in eq. 4; then its last W."""
+        """BatchNorm (unless composed), ReLU and dropout, not shown in eq. 4; its last Linear."""
         fused = self.norm(fused) if self.norm.training else fused
         return self.classifier(self.dropout(F.relu(fused, inplace=True)))  # (B, K, H_1, W_1)
 
 
 def compose(projections: Iterable[nn.Module], fuse: nn.Conv2d) -> tuple[list[Tensor], Tensor]:
     """W_i A_i of each stage, `(D, C_i)` and the finest first, and their joint bias `(D,)`."""
-    slices = fuse.weight.flatten(1).split(fuse.out_channels, dim=1)  # W_i, stage 4 first
+    slices = fuse.weight.flatten(1).split(fuse.out_channels, dim=1)  # W_i (D, D), stage 4 first
     stages = list(zip(reversed(slices), projections, strict=True))
     weights = [w @ a.weight for w, a in stages]
     return weights, torch.stack([w @ a.bias for w, a in stages]).sum(0)

@@ -119,7 +119,8 @@ def stacked_bars(
         ax.text(total, row, f" {total:.2f}", va="center")
     ax.set(xlabel=x_label, xlim=(0, 1.08 * left.max()))
     ax.invert_yaxis()
-    figure.legend(loc="outside lower center", ncols=len(parts))
+    if len(parts) > 1:
+        figure.legend(loc="outside lower center", ncols=len(parts))
     return figure
 
 

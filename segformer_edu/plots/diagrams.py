@@ -224,7 +224,7 @@ def resized_rows(values: Sequence[float], large: int, finding: str = "") -> Figu
             ax.add_patch(Rectangle((x - 0.5, 0), 1, 0.28, facecolor=PAPER, edgecolor=INK, lw=0.6))
         result = np.interp(sample_positions(small, large, aligned), np.arange(small), values)
         for x, value in zip(new, result, strict=True):
-            ax.text(x, 0.14, f"{value:.1f}", ha="center", va="center", fontsize=6)
+            ax.text(x, 0.14, f"{value:.1f}", ha="center", va="center", fontsize=8)
         ax.set(xlim=(-0.2, large + 0.2), ylim=(-0.05, 1.35))
         ax.set_title(f"align_corners={aligned}", fontsize=9)
         ax.axis("off")

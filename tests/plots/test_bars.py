@@ -32,6 +32,11 @@ def test_stacked_bars_lie_end_to_end_and_add_up():
     assert len({each.get_hatch() for each in ax.patches}) == 2
 
 
+def test_bars_of_a_single_part_need_no_legend():
+    assert plots.stacked_bars({"a": {"x": 1, "y": 2}}, "").legends
+    assert not plots.stacked_bars({"a": {"x": 1}}, "").legends
+
+
 def test_the_law_stands_over_what_was_drawn():
     law = np.array([0.0, 0.25, 0.5, 0.25])
     (ax,) = plots.survivors(law, np.array([1, 2, 2, 3, 3])).axes
