@@ -1,17 +1,17 @@
 # %% [markdown]
 # # Lesson 07 · Is a linear decoder enough?
 #
-# The encoder of lesson 06 hands over four maps, and a decoder has to turn them into a class for every pixel. SegFormer's decoder is small: a few Linears, a resize and one ReLU. The paper says that this is enough because the encoder has seen enough (arXiv:2105.15203, Section 3.2). You will measure that, build the decoder in two ways, and put the whole model together.
+# The encoder of lesson 06 hands over four maps, and a decoder turns them into a class for every pixel. SegFormer's is small: a few Linears, a resize and one ReLU. The paper says that this is enough because the encoder has seen enough (arXiv:2105.15203, Section 3.2). You will measure how far its tokens see, build the decoder in two ways, and put the whole model together.
 #
 # **After this lesson you will be able to**
 #
-# - measure how far a token sees, and say what that has to do with a small decoder;
+# - measure how far a token sees, and say why a small decoder needs that;
 # - write the decoder as it was published, name what equation 4 leaves out, and prove the cheaper form equal to it;
 # - say what align_corners does, and why logits are resized before the argmax and not after;
-# - check your model against another library's, and load published weights under any of their four names;
-# - split a logit into what each stage adds, and say what in such a split is a free choice.
+# - check your model against another library's (*further*: and load published weights under any of their four names);
+# - *further*: split a logit into what each stage adds, and say what in such a split is a free choice.
 #
-# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is *further* without losing the thread; only exercise 07.6 needs section 10. **You need** lessons 01 to 06. No GPU.
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is *further*; only exercise 07.6 needs section 10. **You need** lessons 01 to 06. No GPU.
 
 # %%
 import tempfile
@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from segformer_edu import MixTransformer, SegFormer, SegFormerConfig, plots, widgets
 from segformer_edu.analysis import cost
-from segformer_edu.analysis.receptive_field import area, conv_twin, stage_fields
+from segformer_edu.analysis.receptive_field import conv_twin, moved_from_outside, stage_fields
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.exercises import check, compare, hint, solution
 from segformer_edu.plots.labels import color_labels
@@ -38,7 +38,7 @@ torch.set_num_threads(1)
 # %% [markdown]
 # ## 1 · What does the decoder get, and what must it give?
 #
-# A model ships with this package: **nano**, trained on street scenes that the package draws. It has {{nano_parameters}} parameters, and all the parts of B0. Here you use it, on twenty-four scenes that it has never seen:
+# A model ships with this package: **nano**, trained on street scenes that the package draws. It has {{nano_parameters}} parameters, and all the parts of B0. We show it twenty-four new scenes:
 
 # %%
 nano = SegFormer.from_pretrained("nano")
@@ -54,14 +54,16 @@ shown = 4  # the scene that you will meet again below
 photo = scenes.picture(shown)[0]
 answer = nano.predict(images)
 plots.show(
-    plots.segmentation(photo, answer[shown].numpy(), CLASSES, "What nano makes of an unseen scene"),
+    plots.segmentation(
+        photo, answer[shown].numpy(), CLASSES, "nano names the parts of an unseen scene"
+    ),
     alt="A drawn street scene under the classes that the model gave its pixels: road, sky and "
     "building cover most of it; three persons, a van, a sign on its pole and trees stand in front, "
     "with their shares in a legend.",
 )
 
 # %% [markdown]
-# *Look at the borders and at the thin things.* Posts and legs are where a decoder shows what it can do. (Signs and traffic lights count as part of their pole.)
+# *Look at the borders.* They are where a decoder shows what it can do. (Signs and traffic lights count as part of their pole.)
 #
 # To compare decoders, we need a number. The **IoU** of a class divides the pixels that both the model and the truth give to that class by those that at least one of them gives to it. Its mean over the classes is called **mIoU** (lesson 08).
 
@@ -76,7 +78,7 @@ print(f"mIoU {whole.miou:.2f}")
 print(", ".join(f"{name} {iou:.2f}" for name, iou in zip(CLASSES, whole.iou, strict=True)))
 
 # %% [markdown]
-# And how large is such a decoder? For B0 and a picture of 512×512, in the published form:
+# How large is such a decoder? For B0 at 512×512, computed as the paper's model does it:
 
 # %%
 b0 = cost(SegFormerConfig.named("b0"), (512, 512))
@@ -85,9 +87,9 @@ of_work = b0.decoder.reference_multiply_adds / b0.reference_multiply_adds
 print(f"the decoder has {of_parameters:.0%} of the parameters, {of_work:.0%} of the multiply-adds")
 
 # %% [markdown]
-# It is small in parameters, and yet it does more than half of the work. Section 4 takes most of that work away. First, why may it be small?
+# It is small in parameters, and yet it does more than half of the work. Section 4 takes most of that away. But first, what do its tokens know?
 #
-# ## 2 · Why may the head be so small?
+# ## 2 · How far do the tokens see?
 #
 # A decoder is also called a **head**. Its Linears look at one position at a time, and its resize mixes only neighbouring tokens. So whatever a pixel has to know about the rest of the picture, its tokens must know before the decoder begins. Do they?
 #
@@ -103,14 +105,13 @@ with torch.enable_grad():
     direction = torch.randn(len(token), generator=generator)
     (gradient,) = torch.autograd.grad(token @ direction, pixels)
 response = gradient[0].norm(dim=0)  # (256, 256): one number a pixel, over its three colours
-for distance in (0, 10, 100):
-    share = response[130, 130 - distance] / response.max()
-    print(f"{distance:>3} pixels to the left: {share:.0e} of the strongest response")
+middle = response[126:130, 126:130].mean()  # the token's centre is at pixel 128
+for distance in (10, 100):
+    there = response[126:130, 126 - distance : 130 - distance].mean()
+    print(f"{distance:>3} pixels to the left: {there / middle:.1%} of the response in the middle")
 
 # %% [markdown]
-# This token responds to a pixel far away, too, but faintly. The map of all its responses is called its **effective receptive field** ([Luo and others 2016](https://arxiv.org/abs/1701.04128)). The package computes such maps for every stage, as a mean over pictures.
-#
-# We compare them with those of a conv net. The fairest one is nano's own twin, which has a 3×3 convolution in the place of every attention.
+# This token responds to a pixel far away, too, but faintly. The map of all its responses is called its **effective receptive field** ([Luo and others 2016](https://arxiv.org/abs/1701.04128)). We compare such maps, as means over pictures, with those of a conv net: nano's own twin, which has a 3×3 convolution in the place of every attention. It is untrained, because only its borders matter here, and no training moves them.
 #
 # **Predict.** Stage 1 of the twin is a 7×7 patch of stride 4, and two blocks of two 3×3 convolutions each (ours, and the one in Mix-FFN). How many pixels across can its token see at most, in a picture of 256×256? And a token of nano's stage 1?
 
@@ -126,23 +127,19 @@ encoders = {
 }
 fields = stage_fields(encoders, large, generator)
 for name, row in fields.items():
-    reached = ", ".join(f"{(field > 0).double().mean():>4.0%}" for field in row)
-    print(f"{name:<16} reaches {reached} of the picture, stages 1 to 4")
+    reached = ", ".join(f"{(field > 0).double().mean():.0%}" for field in row)
+    print(f"{name:<15} reaches {reached} of the picture, stages 1 to 4")
 across = {name: (row[0] > 0).any(dim=0).sum().item() for name, row in fields.items()}
 compare(prediction, (across["conv twin"], across["nano, trained"]))
 
 # %% [markdown]
-# The twin's first stage reaches {{twin_reach_1}} pixels across, and no training can change that, because outside the gradient is zero whatever the weights are. With attention, a token reaches the whole picture from the first block on. But *reaching* is not yet *using*, so let us see how much of the response lies where.
+# The twin's first stage reaches 7 + 4 · 8 = {{twin_reach_1}} pixels across, because each of the four 3×3 convolutions adds a token on either side. Outside, the gradient is zero whatever the weights are. With attention, a token reaches the whole picture from the first block on. But *reaching* is not yet *using*, so let us see where the response lies.
 
 # %%
-parts = {name: [area(field) for field in row] for name, row in fields.items()}
 plots.show(
     plots.receptive_fields(
         {name: [field.numpy() for field in row] for name, row in fields.items()},
-        {
-            name: [f"stage {i}: 90 % in {share:.1%}" for i, share in enumerate(row, start=1)]
-            for name, row in parts.items()
-        },
+        {name: [f"stage {i}" for i in range(1, 5)] for name in fields},
         "Training widens the field of the middle token in every stage",
         zoom=(48,),
     ),
@@ -154,11 +151,18 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare nano untrained with nano trained.* Above each panel stands the smallest part of the picture that holds nine tenths of the response. Black is less than a ten-thousandth of the panel's strongest pixel. Untrained, a token of stage 1 answers to its own patch and those beside it, the small squares, and to little else. Training makes the far parts count, so the wide field is **learned**, and the architecture only allows it. (Even then, most of stage 1's response lies in the bright middle, and the rest is spread thinly.)
+# *Compare nano untrained with nano trained.* Colours are logarithmic: black is less than a ten-thousandth of the panel's strongest pixel, and violet about a thousandth. Untrained, a token of stage 1 answers to its own patch and those beside it, the small squares, and to little else. Training makes the far parts count, so the wide field is **learned**, and the architecture only allows it.
 #
-# *Compare nano trained with the twin.* Training could change the twin inside its borders, but cannot move them. In stages 1 and 2, nine tenths of nano's response take more room than all that the twin reaches. In stages 3 and 4 the twin, too, reaches nearly all of a picture this small. On larger ones, the paper finds that even stage 4 of a conv net, DeepLabv3+, covers a small part, and SegFormer's covers much (arXiv:2105.15203, Figure 3).
-#
-# So the tokens know more than their own place, and that is why the head may be small.
+# *Compare nano trained with the twin.* Training could widen the twin's fields too, but not beyond their borders. Does nano use what lies beyond? We put another scene there, and see how much of the way to that scene's own token it moves.
+
+# %%
+borders = [field > 0 for field in fields["conv twin"][:2]]  # of stages 1 and 2
+for name, encoder in encoders.items():
+    moved = ", ".join(f"{share:.1%}" for share in moved_from_outside(encoder, large, borders))
+    print(f"{name:<15} moves by {moved} of the way, stages 1 and 2")
+
+# %% [markdown]
+# The twin's tokens cannot move. Nano's do, since it was trained: by a tenth to nearly a half of the way, in eight draws of scenes. So they know more than their own place. The paper takes this for the reason why the head may be small: on large pictures, even stage 4 of a conv net, DeepLabv3+, covers a small part, and SegFormer's covers much (arXiv:2105.15203, Figure 3). Our pictures are too small to test that, because in them stage 4 of the twin sees everything, too.
 #
 # ## 3 · What does equation 4 say, and what does it leave out?
 #
@@ -167,7 +171,7 @@ plots.show(
 # $$\hat F_i = \mathrm{Linear}(C_i, C)(F_i) \qquad \hat F_i = \mathrm{Upsample}(\tfrac W4 \times \tfrac W4)(\hat F_i)$$
 # $$F = \mathrm{Linear}(4C, C)(\mathrm{Concat}(\hat F_i)) \qquad M = \mathrm{Linear}(C, N_{cls})(F)$$
 #
-# We do them one by one, with nano's own weights. C is called D from here on (64 in nano), to tell it from the C_i of the stages.
+# We do them one by one, with nano's own weights. C is called D from here on (64 in nano), to tell it from the C_i of the stages, and N_cls is the number of classes.
 
 # %%
 decoder = nano.decoder
@@ -199,7 +203,7 @@ def labels_of(logits):
 
 in_order = decoder.norm(decoder.fuse(torch.cat(resized, dim=1)))
 ways = {
-    "eq. 4 to the letter": fused,
+    "no norm, no ReLU": fused,
     "and a ReLU": F.relu(fused),
     "and a BatchNorm": decoder.norm(fused),
     "both: the model": F.relu(decoder.norm(fused)),
@@ -210,7 +214,7 @@ print("\n".join(f"{name:<20} mIoU {miou:.2f}" for name, miou in zip(ways, found,
 compare(prediction, (found[0], found[-1]))
 
 # %% [markdown]
-# The last line is the one to remember. All shapes fit, because every stage has D channels by then, so nothing complains; and next to nothing is right. A file of weights does not say in which order its columns were meant: **stage 4 comes first**. (The other lines say only that these weights were trained *with* norm and ReLU. Section 5 trains some without.)
+# The last line is the one to remember. All shapes fit, because every stage has D channels by then, so nothing complains; and next to nothing is right. A file of weights does not say in which order its columns were meant: **stage 4 comes first**. (The other lines say only that these weights were trained *with* norm and ReLU.)
 #
 # Here is the published decoder as a class:
 
@@ -244,27 +248,27 @@ assert torch.allclose(published(maps), nano(images), atol=1e-4)
 print("the published form, with nano's weights, gives nano's logits")
 
 # %% [markdown]
-# The paper calls this "All-MLP". A 1×1 convolution and a Linear over the channels are the same map, so it does not matter which of them is written. What makes an *MLP* more than a Linear is a nonlinearity between two of them, and the whole decoder has a single one.
+# The paper calls this "All-MLP". A 1×1 convolution and a Linear over the channels are the same map. What makes an *MLP* more than a Linear is a nonlinearity between two of them, and the whole decoder has a single one.
 #
 # ## 4 · Must the widest map exist?
 #
-# The steps above make a map of 4·D channels at a quarter of the picture's size. For B0 at 512×512 it has {{b0_stacked}} million numbers, and fusing it is most of the decoder's work. But between the Linear A_i of a stage and its share W_i of the fusion stands nothing but a resize. A resize computes each new pixel as a weighted mean of old ones, and a Linear each new channel as a weighted sum of old ones. Does it matter which comes first?
+# The steps above make a map of 4·D channels at a quarter of the picture's size. For B0 at 512×512 it has {{b0_stacked}} million numbers, and fusing it is most of the decoder's work. But between the Linear A_i of a stage and its slice W_i of the fusion's weight W stands nothing but a resize. A resize computes each new pixel as a weighted mean of old ones, and a Linear each new channel as a weighted sum of old ones. Does it matter which comes first?
 #
 # **On paper.** Let the resize be a matrix S over positions, and the Linear a matrix A over channels. For the number x_{qc} of channel c at position q,
 #
 # $$\sum_c A_{dc} \Big( \sum_q S_{pq}\, x_{qc} \Big) \;=\; \sum_q S_{pq} \Big( \sum_c A_{dc}\, x_{qc} \Big).$$
 #
-# Both sides are the same double sum, because S and A act on different axes: they **commute**. The bias b_d stays as it is, $\sum_q S_{pq} b_d = b_d$, since the weights of a bilinear resize sum to one. And a concatenation followed by a Linear is a sum, in which each stage has its own slice W_i. Together:
+# Both sides are the same double sum, because S and A act on different axes: they **commute**. The bias b_d stays as it is, $\sum_q S_{pq} b_d = b_d$, since the weights of a bilinear resize sum to one. And a concatenation followed by a Linear is a sum, in which each stage has its slice. Together:
 #
 # $$W\,\mathrm{Concat}\big(S_i(A_i x_i + b_i)\big) \;=\; \sum_i W_i S_i (A_i x_i + b_i) \;=\; \sum_i S_i \big( (W_i A_i)\, x_i \big) + \sum_i W_i b_i.$$
 #
-# On the right, two small matrices are multiplied, each stage goes from C_i to D channels at *its own* size, and the results are resized and added. No map has 4·D channels, and the parameters are still A_i and W_i, in training too.
+# On the right, two small matrices are multiplied, each stage goes from C_i to D channels at *its own* size, and the results are resized and added. No map has 4·D channels, and the parameters are still A_i and W_i, in training too. (Exercise 07.2 and Exercise 07.3 ask for what comes next, so you can try them first.)
 
 # %% tags=["mirror"]
 # segformer_edu.decoder.compose
 
 # %% [markdown]
-# In evaluation a BatchNorm is a scale and a shift for each channel, so it joins the product (exercise 07.3):
+# In evaluation a BatchNorm is a scale and a shift for each channel, so it joins the product:
 
 # %% tags=["mirror"]
 # segformer_edu.decoder.fold_norm
@@ -289,7 +293,7 @@ assert torch.allclose(commuted(published, maps), published(maps), atol=1e-4)
 print("the sum of resized products gives the logits of the published form")
 
 # %% [markdown]
-# What does it save? Fusing took 4·D·D multiply-adds at each position, and that step is gone. (The third number is for a decoder that keeps its products, because it is never trained again.)
+# What does it save? The step that took 4·D·D multiply-adds at each position is gone. (The third number is for a decoder that keeps its products, to be trained no more.)
 
 # %%
 for name in ("b0", "b2", "b5"):
@@ -309,7 +313,7 @@ print("ReLU before the resize", F.interpolate(F.relu(row), 4, mode="linear").fla
 # %% [markdown]
 # ### How the package computes it · *further*
 #
-# The package computes the sum by strips of rows, so in evaluation it never holds a map of D channels at the finest size either. It widens coarse maps first, while they have few rows. A product with a small matrix then mixes the rows.
+# The package computes the sum by strips of rows, so in evaluation it never holds a map of D channels at the finest size either. It widens coarse maps first; a small matrix then mixes the rows.
 
 # %%
 import copy
@@ -362,7 +366,7 @@ for theirs, here in zip(*gradients, strict=True):
 print(f"training: the gradients of all {len(gradients[0])} parameters agree")
 
 # %% [markdown]
-# Multiply-adds are only a promise, so we look at the clock: with random maps as large as B0's at 512×512, random weights, one thread, and the best of three runs.
+# Multiply-adds are only a promise, so we look at the clock: maps as large as B0's at 512×512, one thread, the best of three runs.
 
 # %%
 shapes = [(32, 128), (64, 64), (160, 32), (256, 16)]
@@ -396,15 +400,13 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the first bar with the second.* They were measured where this picture was made. Multiply-adds promise a factor of {{b0_head_factor}}. The clock need not agree, because resizing, adding and the ReLU take time and count as no multiply-adds. On the other hand, a map that is never made is never written and read back.
-#
-# The third bar can be longer than the second, or shorter. Folding saves only {{b0_compose_share}} of the commuted head's multiply-adds here, and the time can vary by more than that. Lesson 10 goes on from here.
+# *Compare the first bar with the second.* Multiply-adds promise a factor of {{b0_head_factor}}. The clock need not agree, because resizing, adding and the ReLU take time and count as no multiply-adds. On the other hand, a map that is never made is never written and read back. The third bar can be longer than the second, or shorter: folding saves only {{b0_compose_share}} of the commuted head's multiply-adds here, and times vary by more. Lesson 10 goes on from here.
 #
 # ## 5 · Is a *linear* decoder enough?
 #
-# Without the ReLU, the two Linears left and right of it merge into one, so each logit is a weighted sum of the tokens' numbers. Section 3 took the ReLU away from weights that were trained with it, which is unfair. A fair test trains a linear decoder *for* the encoder's maps.
+# Without the ReLU, fusion, norm and classifier merge into one Linear, so each logit is a weighted sum of the tokens' numbers. Section 3 took the ReLU away from weights that were trained with it, which is unfair. A fair test trains a linear decoder.
 #
-# So we resize and stack the four maps of other scenes, and fit a single Linear to the classes by least cross-entropy. This problem is convex, so no fit gets stuck, and L-BFGS, a classical method that guesses the curvature from its last steps, gets far in seconds.
+# Lesson 06 read shares of classes from the maps by one Linear. Here it is fitted to the classes, by the loss that lesson 08 trains with. For one Linear this loss has a single valley, so no fit gets stuck. We take forty steps of L-BFGS, a classical method that guesses the curvature from its last steps.
 #
 # **Predict.** You have seen nano's mIoU in section 1. What does a linear decoder reach?
 
@@ -415,10 +417,10 @@ prediction = ...  # an mIoU, such as 0.5
 from segformer_edu.analysis.heads import fit, linear_head, side_by_side
 
 others, truth = (torch.stack(each) for each in zip(*Scenes(32, 128, seed=709), strict=True))
-inputs, targets = side_by_side(nano.encoder(others)), truth[:, 2::4, 2::4].long()
+inputs = side_by_side(nano.encoder(others))  # resized and stacked
+targets = truth[:, 2::4, 2::4].long()  # one true pixel for each token
 straight = linear_head(inputs.shape[1], len(CLASSES))
-for head in widgets.progress([straight], "fits"):
-    fit(head, inputs, targets)
+fit(straight, inputs, targets)  # takes seconds
 linear_answer = score(labels_of(straight(side_by_side(maps))))
 
 # %%
@@ -430,16 +432,16 @@ plots.show(
         f"A linear decoder fitted to 32 scenes reaches {share:.0%} of nano's mIoU",
     ),
     alt="Two bars of IoU for each class: nano's decoder, and a linear one fitted to nano's maps. "
-    "They are nearly equal for large regions such as sky and road. The linear one is furthest "
-    "behind for persons.",
+    "They are closest for road, building and sky, and the linear one is furthest behind for "
+    "persons.",
 )
 assert 0.85 < share < 1
 compare(prediction, round(linear_answer.miou, 2))
 
 # %% [markdown]
-# *Compare the bars.* The linear decoder comes close, with {{probe_parameters}} parameters in place of {{nano_decoder_parameters}}, and with an encoder that was trained for *another* head. So most of the work is done before the decoder begins. (Asked why it does not predict from the concatenated maps at once, an author of the paper had not tried, and expected much the same: [issue 35](https://github.com/NVlabs/SegFormer/issues/35).)
+# *Compare the bars.* The linear decoder comes close, with {{probe_parameters}} parameters in place of {{nano_decoder_parameters}}, and with an encoder that was trained for *another* head. The same fit on the maps of an *untrained* encoder gives {{linear_on_untrained}}. So most of the work is done before the decoder begins. (Asked about predicting from the concatenated maps at once, an author of the paper had not tried, and expected much the same: [issue 35](https://github.com/NVlabs/SegFormer/issues/35).)
 #
-# This says nothing about other encoders. The paper found the same head much weaker on ResNets (arXiv:2105.15203, Table 1), which supports section 2.
+# This says nothing about other encoders. The paper found the same head much weaker on ResNets (arXiv:2105.15203, Table 1), which agrees with the paper's reason.
 #
 # ### What is the ReLU worth? · *further*
 #
@@ -452,7 +454,7 @@ compare(prediction, round(linear_answer.miou, 2))
 # | {{more_scenes}} scenes | {{short_fit}} | {{linear_more_short}} | {{relu_more_short}} |
 # | {{more_scenes}} scenes | {{long_fit}} | {{linear_more_long}} | {{relu_more_long}} |
 #
-# The longer fit makes both heads worse on new scenes, and more so the one with a ReLU, which falls from the first place to the second. So this experiment cannot say what the ReLU is worth. It does show that part of the gap is a matter of data, and nano's decoder saw many more scenes, together with its encoder.
+# The longer fit makes both heads worse on new scenes, and more so the one with a ReLU: in every draw it falls from the first place to the second (as a mean of its starts). So this experiment cannot say what the ReLU is worth, but part of the gap is a matter of data, and nano's decoder saw many more scenes.
 #
 # ## 6 · Which way are maps enlarged?
 #
@@ -460,7 +462,7 @@ compare(prediction, round(linear_answer.miou, 2))
 
 # %%
 plots.show(
-    plots.resized_rows([0, 1, 2, 3], 16, "Aligned corners pull every new pixel towards the middle"),
+    plots.resized_rows([0, 1, 2, 3], 16, "With aligned corners, new pixels read further inside"),
     alt="Two drawings of a row of four squares over a row of sixteen small ones, lines showing "
     "where each small one reads. Without aligned corners the lines are upright, except for two "
     "at each end that bend to the outermost sample. With aligned corners all lines lean: inwards "
@@ -468,9 +470,13 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at how the lines lean on the right.* In the middle nothing is moved, but towards the borders every new pixel reads from further inside: by up to one and a half pixels at four times the size, and by three and a half at eight times, as from stage 4 to stage 1. (On the left, lines bend where nothing is left to read further out.)
+# *Look at how the lines lean on the right.* In the middle nothing is moved, but towards the borders every new pixel reads from further inside: by up to one and a half pixels at four times the size, and by three and a half at eight times, as from stage 4 to stage 1. (On the left, lines bend where nothing is left to read.)
 #
-# Neither convention is wrong by itself. But what happens when a model that was trained with one, as nano was without aligned corners, is run with the other?
+# Neither convention is wrong by itself, but a model has to be run with the one that it was trained with, as nano was without aligned corners. The other one fits all shapes and loses little, so it goes unnoticed, as in "Break it" below.
+#
+# ### How much is lost, and where? · *further*
+#
+# The decoder resizes, and then its logits are resized. Either can be wrong.
 
 
 # %%
@@ -490,37 +496,34 @@ for inside in (False, True):
         print(f"decoder {inside!s:<5}  last resize {last!s:<5}  mIoU {miou:.2f}")
 
 # %% [markdown]
-# The loss is small and all shapes fit, so it goes unnoticed. "Break it" comes back to this.
-#
 # ## 7 · Why are logits resized, and not labels?
 #
-# The decoder answers at a quarter of the picture's size. There are two ways to full size: we can resize the logits and take the argmax there, or take the argmax first and enlarge the labels.
+# The decoder answers at a quarter of the picture's size. To get to full size, we can resize the logits and take the argmax there, or take the argmax first and enlarge the labels.
 #
-# **Predict.** Which is better, and which class loses most by the other?
+# **Predict.** Which is better, and what mIoU does the other reach?
 
 # %%
-prediction = ...  # "logits" or "labels", and a class, such as ("labels", "sky")
+prediction = ...  # "logits" or "labels", and an mIoU, such as ("labels", 0.5)
 
 # %%
 logits = nano(images)
 coarse = logits.argmax(dim=1, keepdim=True).float()
+mixed = F.interpolate(coarse, images.shape[2:], mode="bilinear")[:, 0]
 answers = {
     "logits, then argmax": labels_of(logits),
-    "argmax, then nearest": F.interpolate(coarse, images.shape[2:])[:, 0].long(),
-    "argmax, then bilinear": F.interpolate(coarse, images.shape[2:], mode="bilinear")[:, 0]
-    .round()
-    .long(),
+    "argmax, then nearest": F.interpolate(coarse, images.shape[2:], mode="nearest")[:, 0].long(),
+    "argmax, then bilinear": mixed.round().long(),
 }
 results = {name: score(predicted) for name, predicted in answers.items()}
 print("\n".join(f"{name:<22} mIoU {result.miou:.2f}" for name, result in results.items()))
 first, second, _ = results.values()
-losses = {name: a - b for name, a, b in zip(CLASSES, first.iou, second.iou, strict=True)}
-print("lost by nearest:", ", ".join(f"{name} {loss:.2f}" for name, loss in losses.items()))
+losses = zip(CLASSES, first.iou, second.iou, strict=True)
+print("lost by nearest:", ", ".join(f"{name} {a - b:.2f}" for name, a, b in losses))
 better = "logits" if first.miou > second.miou else "labels"
-compare(prediction, (better, max(losses, key=losses.get)))
+compare(prediction, (better, round(min(first.miou, second.miou), 2)))
 
 # %% [markdown]
-# Every class loses when labels are enlarged, and here it is not the thin poles that lose most, but sidewalk and vegetation. The third way is worse still, because it mixes class *numbers*: between sky, 0, and vegetation, 2, lies "building". Image libraries do such things to a mask when nobody names a mode; [Pillow's resize](https://pillow.readthedocs.io/en/stable/reference/Image.html#PIL.Image.Image.resize) of a grey picture is bicubic then. `predict` goes the first way. (So should you if you cut a large picture into overlapping windows: add up their logits, and take the argmax last.) Why does it help?
+# Every class loses when labels are enlarged, not only the thin ones. The third way is worse still, because it mixes class *numbers*: between sky, 0, and vegetation, 2, lies "building". Image libraries do such things when nobody names a mode; [Pillow's resize](https://pillow.readthedocs.io/en/stable/reference/Image.html#PIL.Image.Image.resize) of a grey picture is bicubic then. `predict` goes the first way. (With overlapping windows of a large picture, too, add up logits, and take the argmax last.) Why does it help?
 
 # %%
 crop = slice(40, 120), slice(16, 96)
@@ -537,7 +540,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the persons and at the edges of the road.* What is three pixels wide is narrower than one token. Resized logits can still place its edge *between* two tokens, because the amounts by which both speak for "person" say where the balance tips. A label has thrown that away.
+# *Look at the edges of the van and of the road* (colours as in section 1). Resized logits can place a border *between* two tokens, because the amounts by which both speak for a class say where the balance tips. A label has thrown that away. (What is narrower than a token gains nothing here.)
 #
 # ### How much does the size alone cost? · *further*
 #
@@ -554,7 +557,7 @@ for name, predicted in {
     print(f"truth at H/4, {name}: mIoU {result.miou:.2f}, poles {result.iou[-1]:.2f}")
 
 # %% [markdown]
-# At H/4, even labels made from the truth lose much of the poles, and shares of classes keep more. Logits are free to be anything, so they can keep more still: lesson 06 fitted some that gave back nearly everything. So the size alone is no reason for a decoder that works at full size. nano is below all of these, because it has errors of its own.
+# At H/4, even labels made from the truth lose much of the poles, and shares of classes keep more. Logits can keep more still: lesson 06 fitted some that gave back nearly everything. So the size alone is no reason for a decoder that works at full size.
 #
 # ## 8 · The full model
 #
@@ -567,7 +570,7 @@ same = torch.equal(full_size_labels, nano.predict(images[:1]))
 print("encoder, decoder, resize, argmax are nano.predict:", same)
 
 # %% [markdown]
-# **Check it against somebody else's model.** `transformers` has a SegFormer that nobody here wrote. We save nano in its layout, let it load that, and compare the logits.
+# **Check it against somebody else's model.** `transformers` has a SegFormer that nobody here wrote. We save nano under the names that it uses, let it load that, and compare the logits.
 
 # %%
 transformers.utils.logging.set_verbosity_error()
@@ -581,14 +584,15 @@ expected = theirs(images[:4]).logits
 
 for name, each in {"eps 1e-5 in all norms": model, "eps 1e-6, as nano has it": nano}.items():
     difference = (each(images[:4]) - expected).abs().max() / expected.abs().max()
-    print(f"{name:<25} differ by less than 3e-6 of the largest: {bool(difference < 3e-6)}")
+    how_far = "less than 3e-06" if difference < 3e-6 else f"{difference:.0e}"
+    print(f"{name:<23} differs by {how_far} of the largest logit")
 
 # %% [markdown]
-# Why two lines? A norm adds a small number, **epsilon**, to the variance before it divides. transformers uses `1e-5` in all its norms, whatever the `layer_norm_eps` of its config.json says. The paper's code uses `1e-6` in blocks and stages, and so does nano. In the first line ours is set to theirs, and what is left is rounding. The second line shows the epsilon itself: too small to see in a picture, but whoever compares logits finds it at once.
+# Why two lines? A norm adds a small number, **epsilon**, to the variance before it divides. transformers uses `1e-5` in all its norms, whatever the `layer_norm_eps` of its config.json says. The paper's code uses `1e-6` in the blocks' two norms and the stages', and so does nano. In the first line ours is set to theirs, and what is left is rounding. The second shows the epsilon itself, too small for a picture, but whoever compares logits finds it at once.
 #
 # ### The class in full · *further*
 #
-# `predict` resizes by strips, so K maps at full size never exist. (A softmax would not change which logit is largest, so it needs none. A model with K = 1 answers by the sign of its one logit.) It also sets evaluation mode, because in training mode the BatchNorm takes the statistics of the pictures at hand, and an answer depends on what else is in the batch. With nano's norm in that mode, the mIoU is {{norm_in_batch}} when the scenes come together, and {{norm_one_by_one}} when they come one by one. (Training with a batch of one does not fail, because one picture has many positions at H/4; heads that pool it to a single one [do fail](https://github.com/open-mmlab/mmsegmentation/issues/272). PyTorch's `momentum` of 0.1 is the [share of the new batch](https://pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html) in the running statistics, [Keras's](https://keras.io/api/layers/normalization_layers/batch_normalization/) that of the old.)
+# `predict` resizes by strips, so K maps at full size never exist. (It needs no softmax, which would not change which logit is largest. With K = 1 the sign decides.) It also sets evaluation mode, because in training mode the BatchNorm takes the statistics of the batch, and an answer depends on what else is in it. With nano's norm in that mode, the mIoU is {{norm_in_batch}} when the scenes come together, and {{norm_one_by_one}} when they come one by one. (Training with a batch of one works, because a picture has many positions at H/4; heads that pool it to a single one [fail](https://github.com/open-mmlab/mmsegmentation/issues/272). PyTorch's `momentum` of 0.1 is the [share of the new batch](https://pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html) in the running statistics, [Keras's](https://keras.io/api/layers/normalization_layers/batch_normalization/) that of the old.)
 
 # %% tags=["mirror"]
 # segformer_edu.segformer.labels_from_logits
@@ -627,7 +631,7 @@ def renamed(state, layout):
     return named
 
 
-for layout in PUBLISHED[:4]:
+for layout in PUBLISHED[:4]:  # the fifth is ours
     path = Path(folder.name, "weights.safetensors")
     Path(folder.name, "config.json").unlink(missing_ok=True)
     save_file(renamed(nano.state_dict(), layout), path)
@@ -636,7 +640,7 @@ for layout in PUBLISHED[:4]:
     print(f"{layout.name:<28} {len(renamed(nano.state_dict(), layout))} tensors, equal: {equal}")
 
 # %% [markdown]
-# `from_pretrained` finds out whose names these are, and loads strictly: it names what is missing, unexpected or of another shape. PyTorch's `strict=False` makes them disappear, except for shapes. What is left then? And what goes wrong although everything fits?
+# `from_pretrained` finds out whose names these are, and names what is missing, unexpected or of another shape. PyTorch's `strict=False` hides all but the shapes. What is left then? And what goes wrong although everything fits?
 
 
 # %%
@@ -666,9 +670,9 @@ for name, model in {
     print(f"{name:<33} mIoU {score(model.predict(images)).miou:.2f}, logits off by {away:.1f}")
 
 # %% [markdown]
-# With the prefix nothing was loaded, and no error said so. (PyTorch returns the names that are missing or unexpected, so read them.) The second is what a file from ImageNet holds. Its decoder starts from random numbers and has to be trained, so the package refuses such a file unless you give `num_classes`. Where only the number of classes differs, only the classifier starts anew (lesson 08).
+# With the prefix nothing was loaded, and no error said so. (PyTorch returns those names, so read them.) The second is, in effect, what a file from ImageNet gives. Its decoder has to be trained, so the package refuses such a file unless you give `num_classes`. Where only the number of classes differs, only the classifier starts anew (lesson 08).
 #
-# The last two load strictly. A file does not say which half of a joint tensor is the key, how many heads there are, or which strides and epsilon. The last three come from a `config.json` beside it, from the caller or, for the published sizes, from the widths and depths that fit. The number of heads does not even show in the mIoU here, and that is why we compare logits.
+# The last two load strictly. A file does not say which half of a joint tensor is the key, how many heads there are, or which strides and epsilon. Those come from a `config.json` beside it, from the caller or, for the published sizes, from the widths and depths. The number of heads does not even show in the mIoU here, so we compare logits.
 #
 # ## 10 · Which stage said so? · *further*
 #
@@ -676,7 +680,7 @@ for name, model in {
 #
 # $$\mathrm{logit}_k = \sum_{i=1}^{5} \sum_d V_{kd}\, m_d\, z_{id} + v_k, \qquad m_d = \Big[ \sum_{i=1}^{5} z_{id} > 0 \Big]$$
 #
-# Here $z_{id}$ is what summand i puts into channel d in front of the ReLU, the fifth being the biases, and $m_d$ is 1 where the ReLU passes the channel, 0 elsewhere. V and v are the classifier's weight and bias; v joins the fifth summand.
+# Here $z_{id}$ is what summand i, the fifth being the biases, puts into channel d, and $m_d$ is 1 where the ReLU passes it, 0 elsewhere. V and v are the classifier's weight and bias; v joins the fifth summand.
 #
 # Who says most? Two free choices would change the answer, so we settle them first.
 #
@@ -694,7 +698,15 @@ print(tuple(shares.shape), "sums to the logits", tuple(logits.shape))
 # %%
 voices = ["stage 1", "stage 2", "stage 3", "stage 4", "constants"]
 quarter = labels[:, 2::4, 2::4].long()  # the truth at each pixel of the logits
-for name in ("vehicle", "pole"):
+described = {
+    "vehicle": "stage 1 in fine lines, stage 2 in patches of which the strongest lie on the "
+    "vehicle, stage 3 in broader ones on and around it, stage 4 against it in the sky and for it "
+    "on the ground, and the constants next to nothing.",
+    "pole": "stages 1 and 2 most strongly on the pole, in fine lines and in patches, stage 3 in "
+    "patches beside it, stage 4 for it in the sky, and the constants slightly against it "
+    "everywhere.",
+}
+for name, description in described.items():
     label = CLASSES.index(name)
     summands = leads[shown, :, label]  # (5, H/4, W/4)
     means = summands[:4, quarter[shown] == label].mean(dim=1)
@@ -706,14 +718,12 @@ for name in ("vehicle", "pole"):
             voices,
             f"Where “{name}” is true, stages {most} and {next_to_it} add most to its lead",
         ),
-        alt=f"The scene, and five maps of what stages 1 to 4 and the constants add to the lead of "
-        f"{name}: stage 1 in fine lines, stages 2 and 3 in patches, of which the strongest lie on "
-        f"the {name}, stage 4 in broad bands from top to bottom, and the constants next to "
-        "nothing.",
+        alt="The scene, and five maps of what stages 1 to 4 and the constants add to the lead of "
+        f"{name}: {description}",
     )
 
 # %% [markdown]
-# *Go from stage to stage.* Here stage 1 draws lines, stages 2 and 3 paint patches, and stage 4 speaks of above and below. Stage 4 is grainy, although it has so few tokens, and even the *constants* vary, because of m: the sum of all decides at each pixel which of their channels pass.
+# *Go from stage to stage.* (Each figure has a scale of its own.) Here stage 1 draws lines, stages 2 and 3 paint patches, and stage 4 speaks of above and below. Stage 4 is grainy, although it has so few tokens, and even the *constants* vary, because of m: the sum of all decides at each pixel which of their channels pass.
 #
 # Now over all scenes, on the pixels where each class is true:
 
@@ -724,7 +734,7 @@ for label, name in enumerate(CLASSES):
     print(f"{name:<11}", *(f"{mean:>+9.1f}" for mean in means.tolist()))
 
 # %% [markdown]
-# Stage 4 adds most for the sky, and stage 1 for vegetation. For vehicles, persons and poles it is stages 2 and 3, which are too close to call. All this holds in five other draws of scenes, and with means that count all classes alike; the other rows change.
+# Stage 4 adds most for the sky, and stage 1 for vegetation. For vehicles, persons and poles it is stages 2 and 3, which are too close to call. All this holds in five other draws of scenes, and with means that count all classes alike. So does the first place of stage 3 for roads, but buildings and sidewalks change.
 #
 # Does the answer need them all? We silence stages, by putting their mean in their place, and the ReLU decides anew:
 
@@ -743,7 +753,7 @@ for i in range(4):
     print(f"stage {i + 1}: {right([i, 4]):.0%} by it alone, {right(others):.1%} without it")
 
 # %% [markdown]
-# Stages 2 and 3 get furthest alone. Stage 1 gets least far, and yet its loss costs most. So "which stage says most" has no single answer: it depends on whether one asks what a stage knows, or what only that stage knows.
+# Stages 2 and 3 get furthest alone. Stage 1 gets less far than either, and yet its loss costs most. So "which stage says most" has no single answer: it depends on whether one asks what a stage knows, or what only that stage knows.
 #
 # But the sum explains *this* picture only, because another has other decisions in its ReLU.
 #
@@ -757,14 +767,13 @@ widgets.Contributions()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# Quarrels are common: stage 1 sees an edge and a colour, and the coarser stages know what stands around. On most pixels of a pole, stage 2 or stage 3 adds most. A step beside it, the maps of stages 1 and 2 have changed. Stage 4 has a token only every eight pixels of these maps, so in front of the ReLU it changes in straight lines between them.
-# Behind the ReLU it can jump all the same, because the *other* stages take part in deciding which channels pass.
+# Quarrels are common. In a quarter of the pixels of our scenes, at least one stage speaks against the class that wins. On most pixels of a pole, stage 2 or stage 3 adds most. A step beside it, the maps of stages 1 and 2 have changed. Stage 4 has a token only every eight pixels of these maps, and still it can jump between them, because the *other* stages take part in deciding which channels pass.
 #
 # </details>
 #
 # ## Break it
 #
-# segmentation_models_pytorch, a well-known library, has a SegFormer, and converts published weights for it ([pull request 1017](https://github.com/qubvel-org/segmentation_models.pytorch/pull/1017)). Its decoder resizes with `align_corners=False`, as it should. Then the logits are brought to the picture's size, as in this function of ours ([heads.py](https://github.com/qubvel-org/segmentation_models.pytorch/blob/118542056dad6155bf26f5c802184ace839189fb/segmentation_models_pytorch/base/heads.py)):
+# segmentation_models_pytorch, a well-known library, has a SegFormer, and converts published weights for it ([pull request 1017](https://github.com/qubvel-org/segmentation_models.pytorch/pull/1017)). Its decoder resizes with `align_corners=False`, as it should. Then the logits are enlarged, as in this function of ours ([heads.py](https://github.com/qubvel-org/segmentation_models.pytorch/blob/118542056dad6155bf26f5c802184ace839189fb/segmentation_models_pytorch/base/heads.py)):
 
 
 # %%
@@ -780,7 +789,7 @@ for way in (full_size, full_size_with_a_bug):
     print(f"mIoU {score(way(logits).argmax(dim=1)).miou:.2f}  {way.__name__}")
 
 # %% [markdown]
-# The shapes agree, the labels look right, and yet some mIoU is gone. You know the suspect from section 6. So **send the positions themselves through the resize**, and see where each pixel believes it reads.
+# The shapes agree, and yet some mIoU is gone. You know the suspect. So **send the positions themselves through the resize**, and see where each pixel believes it reads.
 #
 # **Predict.** By how many pixels is a position wrong at the left border, and in the middle?
 
@@ -799,13 +808,11 @@ compare(prediction, (round(error[0].item(), 1), abs(round(error[61].item(), 1)))
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# `nn.UpsamplingBilinear2d` is the old name of a resize with `align_corners=True`, as its documentation says ([PyTorch](https://pytorch.org/docs/stable/generated/torch.nn.UpsamplingBilinear2d.html)). So everything is stretched about the centre, by up to one and a half pixels at the borders, and logits are put where they do not belong.
-#
-# That is hard to see, because it is small, and zero in the middle. When the deprecated name was replaced, an automatic reviewer claimed that it had stood for `False` all the time ([pull request 1262](https://github.com/qubvel-org/segmentation_models.pytorch/pull/1262)). You can look it up:
+# `nn.UpsamplingBilinear2d` is the old name of a resize with `align_corners=True`, as its documentation says ([PyTorch](https://pytorch.org/docs/stable/generated/torch.nn.UpsamplingBilinear2d.html)). So the picture is stretched about the centre, by up to one and a half pixels at the borders. That is hard to see. An automatic reviewer even claimed that the old name stood for `False` ([pull request 1262](https://github.com/qubvel-org/segmentation_models.pytorch/pull/1262)). You can look it up:
 #
 #     nn.UpsamplingBilinear2d(scale_factor=4).align_corners      # True
 #
-# The function above it is the mend. What catches such a bug is a comparison of logits *at full size* with the library that the weights come from.
+# What catches such a bug is a comparison of logits *at full size* with the library that the weights come from.
 #
 # </details>
 #
@@ -890,13 +897,10 @@ def shares_of_logits(parts, weight, bias):
 
 check("07.6", shares_of_logits)
 
-# %%
-folder.cleanup()
-
 # %% [markdown]
-# ### Exercise 07.7 ★★ 8 minutes · Norm, then ReLU
+# ### Exercise 07.7 ★ 4 minutes · What does the classifier read?
 #
-# `parts` are the maps of all stages after their Linears and their resizes, `(B, D, H, W)` each and stage 1 first; there may be more or fewer than four. `fuse` is the 1×1 convolution of the fuse layer, without a bias, and `norm` its BatchNorm, in evaluation mode. Return the map that the classifier reads in evaluation, in the order in which the published weights want it.
+# `parts` are the maps of all stages after their Linears and their resizes, `(B, D, H, W)` each and stage 1 first; there may be more or fewer than four. `fuse` is the 1×1 convolution of the fuse layer, without a bias, and `norm` its BatchNorm, in evaluation mode. Return the map that the classifier reads, in the order of stages that the published weights want.
 
 
 # %%
@@ -906,19 +910,23 @@ def fuse_layer(parts, fuse, norm):
 
 check("07.7", fuse_layer)
 
+# %%
+folder.cleanup()
+
 # %% [markdown]
 # ## Recap
 #
-# - The decoder looks at one position at a time. It can be small because its tokens have seen the picture: attention makes their field wide, and training makes the width count.
+# - The decoder looks at one position at a time, so what a pixel knows of the rest, its tokens must know. In nano, attention makes their field wide, and training makes the width count.
 # - The published decoder is Linear, resize, concatenate from stage 4 to stage 1, fuse, BatchNorm, ReLU, dropout, classify. Equation 4 leaves out the three before the last.
 # - Linear and resize commute, so the matrices can be composed and the widest map never exists. Parameters, logits and gradients are the same.
+# - Is a linear decoder enough? Nearly: fitted to nano's maps, it reaches more than nine tenths of nano's mIoU in our scenes. So most of the work is done before the decoder.
 # - Logits come at H/4. Resize them without aligned corners, then take the argmax.
-# - A file of weights says neither in which order stages were concatenated, nor how many heads there are. So compare logits.
-# - Each logit is a sum over the stages, exactly, once the ReLU has decided. Where a constant stands in that sum is a free choice, to be settled first.
+# - A file of weights does not say in which order stages were concatenated. So compare logits.
+# - *Further*: each logit is a sum over the stages, exactly, once the ReLU has decided. Where a constant stands in that sum is a free choice, to be settled first.
 #
 # **Can you answer without scrolling up?**
 #
-# 1. Which part of the model lets a pixel know what stands at the other end of the picture, and which part does not?
+# 1. Which part of the model lets a pixel know what stands at the other end of the picture?
 # 2. Which three things does equation 4 leave out, and which of them can be folded away in evaluation?
 # 3. Why may Linear and resize be swapped, what may not stand between them, and what property of the resize does the *bias* need?
 # 4. A converted model has the right shapes, no error, and answers that are wrong everywhere. What do you look at first?
@@ -926,18 +934,18 @@ check("07.7", fuse_layer)
 #
 # <details><summary>Answers</summary>
 #
-# 1. Attention in the encoder does, from stage 1 on. The decoder's Linears and its resize hardly look sideways.
-# 2. BatchNorm, ReLU and dropout. In evaluation BatchNorm is a scale and a shift, so it joins the Linear before it; dropout does nothing, and the ReLU stays.
-# 3. They act on different axes, channels and positions. A ReLU between them would forbid it. The weights of the resize have to sum to one.
-# 4. The order of concatenation: stage 4 comes first in the published weights. Then key and value, where they share a tensor.
+# 1. Attention, from stage 1 on. The decoder's Linears do not look sideways, and its resize no further than the next token.
+# 2. BatchNorm, ReLU and dropout. In evaluation BatchNorm is a scale and a shift, so it joins the Linear before it.
+# 3. They act on different axes. No ReLU may stand between them. The weights of the resize have to sum to one.
+# 4. The order of concatenation: stage 4 comes first in the published weights.
 # 5. Their borders follow the coarse grid, and class numbers cannot be mixed. Logits can, and they say where between two tokens a border lies.
 #
 # </details>
 #
 # > **Where paper, code and posts differ**
 # >
-# > - *Equation 4.* The equation has no BatchNorm, ReLU or dropout, no order in its Concat, and W/4 × W/4 where H/4 × W/4 is meant (arXiv:2105.15203, eq. 4). A reader of other code stumbled on the [sneaky batch norm](https://github.com/camlaedtke/segmentation_pytorch/issues/4).
-# > - *FLOPs.* The paper counts multiply-adds of the published order (arXiv:2105.15203, Table 1). The commuted order needs fewer, so our cost and the paper's differ.
+# > - *Equation 4.* The equation has no BatchNorm, ReLU or dropout, no order in its Concat, and W/4 × W/4 where H/4 × W/4 is meant (arXiv:2105.15203, eq. 4). A reader found the [sneaky batch norm](https://github.com/camlaedtke/segmentation_pytorch/issues/4) missing in other code.
+# > - *FLOPs.* The paper counts multiply-adds of the published order (arXiv:2105.15203, Table 1). The commuted order needs fewer.
 # > - *Full size.* transformers returns logits at H/4, and its image processor can enlarge them. segmentation_models_pytorch returns them at full size, by aligned corners ("Break it"). Another runtime chose classes before it resized, and [mended it](https://github.com/NVIDIA/TensorRT-Model-Connect/pull/481).
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.2, eq. 4, Figure 3, Table 1. W. Luo and others, *Understanding the Effective Receptive Field in Deep Convolutional Neural Networks*, [arXiv:1701.04128](https://arxiv.org/abs/1701.04128). S. Ioffe and C. Szegedy, *Batch Normalization*, [arXiv:1502.03167](https://arxiv.org/abs/1502.03167).

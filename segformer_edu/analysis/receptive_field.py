@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ def receptive_field(
         maps = features(pixels)
         if maps.ndim != 4:
             raise ValueError(f"features gave shape {tuple(maps.shape)}: it should be (B, C, h, w).")
-        token = maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2]  # (B, C)
+        token = _middle_token(maps)
         directions = torch.randn(token.shape, generator=generator).to(token)
         (gradient,) = torch.autograd.grad((token * directions).sum(), pixels, allow_unused=True)
     if gradient is None or not gradient.any():
@@ -97,6 +97,41 @@ def stage_fields(
         ]
         for name, encoder in encoders.items()
     }
+
+
+def moved_from_outside(
+    encoder: Callable[[Tensor], list[Tensor]], images: Tensor, regions: Sequence[Tensor]
+) -> list[float]:
+    """How far the middle token of each stage moves when all outside a region is exchanged.
+
+    Each image keeps its pixels in the region and gets all others from another image, from each of
+    them in turn. The way from a token to that of the other image counts as one.
+
+    Args:
+        encoder: images → a map for each stage, where each map depends on its own image alone.
+        images: `(B, channels, H, W)`, two or more that differ.
+        regions: for each of the first stages, `(H, W)`, true where a pixel stays.
+
+    Raises:
+        ValueError: fewer than two images.
+    """
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} images: give two or more, so that they can be exchanged.")
+    return [_moved(_map_of(encoder, stage), images, region) for stage, region in enumerate(regions)]
+
+
+def _moved(features: Callable[[Tensor], Tensor], images: Tensor, region: Tensor) -> float:
+    here = _middle_token(features(images))  # (B, C)
+    moved = []
+    for turn in range(1, len(images)):
+        mixed = _middle_token(features(torch.where(region, images, images.roll(turn, 0))))
+        moved.append((mixed - here).norm(dim=1) / (here.roll(turn, 0) - here).norm(dim=1))
+    return torch.cat(moved).mean().item()
+
+
+def _middle_token(maps: Tensor) -> Tensor:
+    """`(B, C, h, w)` → `(B, C)`."""
+    return maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2]
 
 
 def _map_of(encoder: Callable[[Tensor], list[Tensor]], stage: int) -> Callable[[Tensor], Tensor]:

@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from segformer_edu import MixTransformer, SegFormerConfig
-from segformer_edu.analysis.receptive_field import area, conv_twin, receptive_field, stage_fields
+from segformer_edu.analysis.receptive_field import (
+    area,
+    conv_twin,
+    moved_from_outside,
+    receptive_field,
+    stage_fields,
+)
 
 
 @pytest.fixture
@@ -113,3 +119,21 @@ def test_stage_fields_are_those_of_each_stage(small_model, generator):
         expected = receptive_field(lambda x, i=stage: small_model.encoder(x)[i], images, generator)
         torch.testing.assert_close(field, expected)
     assert len(found["a"]) == 4
+
+
+def test_a_token_moves_by_what_it_takes_from_outside_the_region():
+    """A mean over the picture by the part that was exchanged, a single pixel not at all."""
+    images = torch.tensor([0.0, 1.0, 4.0])[:, None, None, None].expand(3, 2, 8, 8)
+    region = torch.zeros(8, 8, dtype=torch.bool)
+    region[2:6, 2:6] = True  # a quarter of the picture, with the middle pixel
+
+    def encoder(x):
+        return [x.mean((2, 3), keepdim=True), x, x]
+
+    moved = moved_from_outside(encoder, images, [region, region, ~region])
+    assert moved == pytest.approx([0.75, 0, 1])
+
+
+def test_a_single_image_has_none_to_exchange_with():
+    with pytest.raises(ValueError, match="two or more"):
+        moved_from_outside(lambda x: [x], torch.ones(1, 3, 8, 8), [torch.ones(8, 8) > 0])

@@ -11,7 +11,13 @@ from experiments.decoder_heads import scenes
 from segformer_edu import AllMLPDecoder, MixTransformer, SegFormer
 from segformer_edu.analysis.contributions import centred, contributions, fused_parts
 from segformer_edu.analysis.heads import fit, linear_head, side_by_side
-from segformer_edu.analysis.receptive_field import area, receptive_field
+from segformer_edu.analysis.receptive_field import (
+    area,
+    conv_twin,
+    moved_from_outside,
+    receptive_field,
+    stage_fields,
+)
 from segformer_edu.checkpoints.layouts import PUBLISHED
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.decoder import FoldedDecoder
@@ -63,22 +69,31 @@ def test_the_published_form_gives_the_packages_logits(lesson, randomized, traini
         torch.testing.assert_close(FoldedDecoder(final)(maps), outcomes[0][0])
 
 
-def test_training_widens_the_field_in_every_stage_beyond_the_twins_reach_in_the_first(nano):
+def test_training_widens_the_field_in_every_stage(nano):
+    """Whether a response is the length of the gradient or its square."""
     images = torch.stack([image for image, _ in Scenes(4, 256, seed=4243)])
     torch.manual_seed(0)
-    untrained, generator = MixTransformer(nano.config).eval(), torch.Generator().manual_seed(0)
-    areas = [
-        [
-            area(receptive_field(lambda x, s=s, encoder=each: encoder(x)[s], images, generator))
-            for s in range(4)
-        ]
-        for each in (nano.encoder, untrained)
-    ]
-    assert all(trained > before for trained, before in zip(*areas, strict=True))
-    assert areas[0][0] > (39 / 256) ** 2
-    field = receptive_field(lambda x: nano.encoder(x)[0], images, generator)
-    middle = slice(130 - 20, 130 + 20)  # token 32 of 64 has its centre there
-    assert 0.5 < field[middle, middle].sum() < 0.9
+    encoders = {"before": MixTransformer(nano.config).eval(), "after": nano.encoder}
+    fields = stage_fields(encoders, images, torch.Generator().manual_seed(0))
+    for power in (1, 2):
+        for before, after in zip(*fields.values(), strict=True):
+            assert area(before**power) < area(after**power)
+    middle = slice(128 - 20, 128 + 20)  # token 32 of 64 has its centre at pixel 128
+    assert 0.5 < fields["after"][0][middle, middle].sum() < 0.9
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("draw", [708, 4243, 801, 802, 803, 804, 805, 806])
+def test_training_makes_tokens_use_what_the_twin_cannot_see(nano, draw):
+    """Stages 1 and 2; the lesson says "by a tenth to nearly a half of the way"."""
+    images = torch.stack([image for image, _ in Scenes(4, 256, seed=draw)])
+    torch.manual_seed(0)
+    untrained, twin = MixTransformer(nano.config).eval(), conv_twin(nano.config)
+    one, generator = images[:1], torch.Generator().manual_seed(0)
+    borders = [receptive_field(lambda x, s=s: twin(x)[s], one, generator) > 0 for s in (0, 1)]
+    assert moved_from_outside(twin, images, borders) == [0, 0]
+    assert max(moved_from_outside(untrained, images, borders)) < 0.03
+    assert all(0.1 < share < 0.5 for share in moved_from_outside(nano.encoder, images, borders))
 
 
 @torch.no_grad()
@@ -109,8 +124,7 @@ def test_logits_are_resized_without_aligned_corners_and_before_the_argmax(lesson
     for worse in (nearest, lesson["full_size_with_a_bug"](logits).argmax(1)):
         assert score(worse).miou < right.miou - 0.003
         assert score(worse).iou[7] < right.iou[7]  # poles
-    lost = [a - b for a, b in zip(right.iou, score(nearest).iou, strict=True)]
-    assert min(lost) > 0 and CLASSES[lost.index(max(lost))] in ("sidewalk", "vegetation")
+    assert all(a > b for a, b in zip(right.iou, score(nearest).iou, strict=True))
     mixed = F.interpolate(coarse, (128, 128), mode="bilinear")[:, 0].round().long()
     assert score(mixed).miou < right.miou - 0.03
 
@@ -126,6 +140,28 @@ def test_a_linear_head_fitted_to_the_maps_is_not_far_behind(nano, seen, draw):
         logits = head(side_by_side(nano.encoder(images)))
         found = score(F.interpolate(logits, (128, 128), mode="bilinear").argmax(1)).miou
         assert 0.8 < found / score(nano.predict(images)).miou < 1
+
+
+def test_the_same_head_reads_little_from_an_untrained_encoder(nano, seen):
+    images, _, score = seen
+    others, truth = scenes(32, 4244)
+    torch.manual_seed(1)
+    encoder = MixTransformer(nano.config).eval()
+    with torch.no_grad():
+        head, inputs = linear_head(240, len(CLASSES)), side_by_side(encoder(others))
+        fit(head, inputs, truth[:, 2::4, 2::4].long())
+        logits = head(side_by_side(encoder(images)))
+        assert score(F.interpolate(logits, (128, 128), mode="bilinear").argmax(1)).miou < 0.3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("draw", [707, 4242, 901])
+def test_in_a_quarter_of_the_pixels_a_stage_speaks_against_the_class_that_wins(nano, draw):
+    shares = contributions(nano, scenes(24, draw)[0])
+    leads = shares - shares.mean(2, keepdim=True)
+    winner = shares.sum(1, keepdim=True).argmax(2, keepdim=True).expand(-1, 5, -1, -1, -1)
+    against = (leads.gather(2, winner)[:, :4] < 0).any(1)
+    assert 0.2 < against.double().mean() < 0.3
 
 
 def test_logits_at_a_quarter_of_the_size_can_hold_more_than_shares_of_classes(seen):
@@ -149,7 +185,7 @@ def test_logits_at_a_quarter_of_the_size_can_hold_more_than_shares_of_classes(se
 @torch.no_grad()
 @pytest.mark.parametrize("draw", [4242, 901, 902, 903, 904])
 def test_what_each_stage_adds_to_which_class(nano, draw):
-    """Sky, vegetation and things with legs or wheels; the other classes change with the draw.
+    """Sky, vegetation, road and things with legs or wheels; the others change with the draw.
 
     Counted from each stage's mean over the pixels, and from one in which all classes count alike.
     """
@@ -169,7 +205,7 @@ def test_what_each_stage_adds_to_which_class(nano, draw):
             name: leads[:, :4, k].movedim(1, -1)[truth == k].mean(0).argsort(descending=True) + 1
             for k, name in enumerate(CLASSES)
         }
-        assert order["sky"][0] == 4 and order["vegetation"][0] == 1
+        assert order["sky"][0] == 4 and order["vegetation"][0] == 1 and order["road"][0] == 3
         for name in ("vehicle", "person", "pole"):
             assert set(order[name][:2].tolist()) == {2, 3}, name
 
@@ -187,7 +223,7 @@ def test_stages_2_and_3_get_furthest_alone_and_stage_1_is_missed_most(nano, draw
     alone = [right([stage, 4]) for stage in range(4)]
     without = [right([part for part in range(5) if part != stage]) for stage in range(4)]
     assert min(alone[1:3]) > max(alone[0], alone[3]) + 0.03
-    assert alone[0] == min(alone) and without[0] == min(without)
+    assert without[0] == min(without)
     assert max(alone) + 0.1 < max(without) < right([0, 1, 2, 3, 4])
 
 

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from experiments import decoder_heads
 from notebooks.source.claims.shared import b0
-from segformer_edu import SegFormer, SegFormerConfig
+from segformer_edu import MixTransformer, SegFormer, SegFormerConfig
 from segformer_edu.analysis import Cost, cost
+from segformer_edu.analysis.heads import fit, linear_head, side_by_side
 from segformer_edu.training import confusion_matrix, scores
 
 
@@ -90,6 +91,21 @@ def _reached(scenes: int, head: str, length: int) -> str:
         rows, decoder_heads.FITTED_TO[scenes], head, decoder_heads.ITERATIONS[length]
     )
     return f"{mean(shares):.1f} ± {stdev(shares):.1f} %"
+
+
+@torch.no_grad()
+def linear_on_untrained() -> str:
+    """The mIoU of the lesson's linear head where the encoder has random weights."""
+    torch.manual_seed(0)
+    encoder = MixTransformer(SegFormerConfig.named("nano")).eval()
+    images, labels = decoder_heads.scenes(24, 707)
+    others, truth = decoder_heads.scenes(32, 709)
+    inputs = side_by_side(encoder(others))
+    head = linear_head(inputs.shape[1], 8)
+    fit(head, inputs, truth[:, 2::4, 2::4].long())
+    logits = head(side_by_side(encoder(images)))
+    predicted = F.interpolate(logits, images.shape[2:], mode="bilinear").argmax(1)
+    return f"{scores(confusion_matrix(predicted, labels, 8)).miou:.2f}"
 
 
 def twin_reach_1() -> str:
