@@ -24,7 +24,7 @@ from segformer_edu.stochastic_depth import DropPath
 
 
 def survival(block: int, depth: int, rate: float) -> float:
-    """Probability that block 1 … depth survives, by the linspace rule of SegFormer."""
+    """Probability that a branch of block 1 … depth survives, by the linspace rule of SegFormer."""
     drop = rate * (block - 1) / max(depth - 1, 1)  # the first block is never dropped
     return 1 - drop
 
@@ -67,6 +67,8 @@ def examine_survival(answer: Callable[..., float]) -> str | None:
             ),
             "every block has the last one's rate here. The rate should rise to it, block by "
             "block.": lambda b, L, r: 1 - r,
+            "this is the chance that both branches of the block survive. Each has a gate of its "
+            "own: return the chance of one.": lambda b, L, r: (1 - r * (b - 1) / (L - 1)) ** 2,
             "the list is turned round: here the first blocks are dropped most, and the last one "
             "always survives.": lambda b, L, r: 1 - r * (L - b) / (L - 1),
         },
@@ -127,6 +129,12 @@ def examine_expected_depth(answer: Callable[..., float]) -> str | None:
             ),
             "this is right for p_L = 0.5 only, the paper's example.": (
                 lambda L, p: (3 * L - 1) / 4
+            ),
+            "this is the share of the blocks that survive. The depth is their number.": (
+                lambda L, p: 1 - (1 - p) * (L + 1) / (2 * L)
+            ),
+            "you let l run from 0 to L, which are L + 1. l = 0 is the input and not a block.": (
+                lambda L, p: sum(1 - b / L * (1 - p) for b in range(L + 1))
             ),
             "p_L is the last block's survival probability, but here it is taken for its drop "
             "rate.": lambda L, p: sum(1 - b / L * p for b in range(1, L + 1)),
@@ -204,6 +212,9 @@ def examine_drop_path(answer: Callable[..., Tensor]) -> str | None:
         ),
         "the dropped samples are missing. They should be zero, so that the batch keeps its size.": (
             lambda x, kept, rate: x[kept] / (1 - rate)
+        ),
+        "kept has four axes here, whatever x has. x may have any number, and kept needs as many.": (
+            lambda x, kept, rate: x * kept[:, None, None, None] / (1 - rate)
         ),
         "nothing is dropped, and all samples are scaled.": lambda x, kept, rate: x / (1 - rate),
     }
@@ -486,6 +497,18 @@ def examine_skip(answer: Callable[..., Tensor]) -> str | None:
             "the kept branches are not scaled by 1 / (1 − rate).": (
                 lambda x, branch, kept, rate: x + branch(x) * gate(x, kept)
             ),
+            "the kept branches are divided by the drop rate. Divide by the chance of being kept.": (
+                lambda x, branch, kept, rate: x + branch(x) * gate(x, kept) / rate
+            ),
+            "the wrong samples are dropped: `kept` marks those that keep their branch.": (
+                lambda x, branch, kept, rate: x + branch(x) * ~gate(x, kept) / (1 - rate)
+            ),
+            "x is missing, for this is the scaled branch alone. Add it to x.": (
+                lambda x, branch, kept, rate: branch(x) * gate(x, kept) / (1 - rate)
+            ),
+            "x is missing from the kept samples, which are the scaled branch alone. Add it to x.": (
+                lambda x, branch, kept, rate: torch.where(gate(x, kept), branch(x) / (1 - rate), x)
+            ),
             "dropped samples come out as zeros. Only their branch should be dropped, and x goes "
             "on.": lambda x, branch, kept, rate: gate(x, kept) * (x + branch(x) / (1 - rate)),
             "x is scaled along with the branch, but only the branch should be.": (
@@ -584,12 +607,11 @@ def _examine_modes(answer: type, rate: float, width: int) -> str | None:
             "reaches what is kept in a plain list or dict, so keep modules as attributes."
         )
     if not same(evaluated, run(False)):
-        return (
-            "dropout goes on in evaluation. F.dropout, and an nn.Dropout that `forward` makes "
-            "anew, drop unless they are told that training is False."
-        )
+        return f"dropout goes on in evaluation. {_why_it_goes_on(module)}"
     if same(evaluated, first(x)):
         return "the ReLU is missing."
+    if same(evaluated + second.bias, F.relu(second(first(x)))):
+        return "the ReLU stands after `second`. It should stand before the dropout."
     if same(evaluated, hidden * (1 - rate)):
         return (
             "in evaluation the hidden numbers are multiplied by 1 − rate, as in the first paper. "
@@ -603,6 +625,12 @@ def _examine_modes(answer: type, rate: float, width: int) -> str | None:
         )
     if same(again, hidden):
         return "dropout does not come back: after `.eval()` and `.train()` it should act again."
+    with torch.no_grad():
+        if same(run(True), hidden):
+            return (
+                "dropout stops under torch.no_grad(), which says nothing about the mode. Ask "
+                "self.training."
+            )
     if same(again, trained):
         return "the same numbers are dropped in every pass. Draw anew in `forward`."
     if same(trained, hidden * (trained != 0)):
@@ -622,3 +650,17 @@ def _examine_modes(answer: type, rate: float, width: int) -> str | None:
     if abs(dropped.sum() / on.sum() - rate) > 0.1:
         return "the share of numbers that it drops is not the rate."
     return None
+
+
+def _why_it_goes_on(module: nn.Module) -> str:
+    """Why `.eval()` does not stop the dropout of a module."""
+    own = {name: value for name, value in vars(module).items() if name != "training"}
+    if any(value is True for value in own.values()):
+        return "`__init__` stores the mode of that moment. Ask self.training in `forward`."
+    listed = (part for value in own.values() if isinstance(value, list) for part in value)
+    if any(isinstance(part, nn.Dropout) for part in listed):
+        return "`.eval()` does not reach an nn.Dropout in a plain list. Keep it as an attribute."
+    return (
+        "F.dropout, and an nn.Dropout that `forward` makes anew, drop unless they are told that "
+        "training is False."
+    )

@@ -119,6 +119,10 @@ def turned_round(block, depth, rate):
     return survival_from_linspace(depth + 1 - block, depth, rate)
 
 
+def both_branches(block, depth, rate):
+    return survival_from_linspace(block, depth, rate) ** 2
+
+
 def alone_like_the_last(block, depth, rate):
     return 1 - rate * (block - 1) / (depth - 1) if depth > 1 else 1 - rate
 
@@ -145,6 +149,14 @@ def dropped_on_average(depth, last_survival):
 
 def papers_example(depth, last_survival):
     return 0.25 * (3 * depth - 1)
+
+
+def share(depth, last_survival):
+    return closed_form(depth, last_survival) / depth
+
+
+def with_the_input(depth, last_survival):
+    return 1 + closed_form(depth, last_survival)
 
 
 def rate_for_survival(depth, last_survival):
@@ -193,6 +205,10 @@ def along_the_second_axis(x, kept, rate):
 
 def of_three_axes(x, kept, rate):
     return torch.zeros_like(x) if rate == 1 else x * kept.view(-1, 1, 1) / (1 - rate)
+
+
+def of_four_axes(x, kept, rate):
+    return torch.zeros_like(x) if rate == 1 else x * kept.view(-1, 1, 1, 1) / (1 - rate)
 
 
 def by_luck(x, kept, rate):
@@ -346,6 +362,28 @@ def skipped_unscaled(x, branch, kept, rate):
     return y
 
 
+def by_the_rate(x, branch, kept, rate):
+    y = x.clone()
+    y[kept] += branch(x[kept]) / rate
+    return y
+
+
+def the_dropped_ones(x, branch, kept, rate):
+    return copied(x, branch, ~kept, rate)
+
+
+def branch_alone(x, branch, kept, rate):
+    y = torch.zeros_like(x)
+    y[kept] = branch(x[kept]) / (1 - rate)
+    return y
+
+
+def branch_for_the_kept(x, branch, kept, rate):
+    y = x.clone()
+    y[kept] = branch(x[kept]) / (1 - rate)
+    return y
+
+
 def zeros_for_the_dropped(x, branch, kept, rate):
     y = torch.zeros_like(x)
     y[kept] = x[kept] + branch(x[kept]) / (1 - rate)
@@ -456,6 +494,44 @@ class ModeForGood(nn.Module):
         return self.second(F.dropout(self.first(x).relu(), self.rate, self.training))
 
 
+class StoredMode(nn.Module):
+    """Built in training, and so it stays."""
+
+    def __init__(self, first, second, rate):
+        super().__init__()
+        self.first, self.second, self.rate, self.mode = first, second, rate, self.training
+
+    def forward(self, x):
+        return self.second(F.dropout(self.first(x).relu(), self.rate, self.mode))
+
+
+class DropoutInAList(nn.Module):
+    def __init__(self, first, second, rate):
+        super().__init__()
+        self.first, self.second, self.others = first, second, [nn.ReLU(), nn.Dropout(rate)]
+
+    def forward(self, x):
+        x = self.first(x)
+        for layer in self.others:
+            x = layer(x)
+        return self.second(x)
+
+
+class ReluAtTheEnd(WithALayer):
+    def __init__(self, first, second, rate):
+        nn.Module.__init__(self)
+        self.layers = nn.Sequential(first, nn.Dropout(rate), second, nn.ReLU())
+
+
+class OnlyWithGradients(WithALayer):
+    """no_grad and eval are taken for one."""
+
+    def forward(self, x):
+        first, dropout, relu, second = self.layers
+        hidden = relu(first(x))
+        return second(dropout(hidden) if torch.is_grad_enabled() else hidden)
+
+
 class SameGates(nn.Module):
     def __init__(self, first, second, rate):
         super().__init__()
@@ -502,6 +578,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "depth − 1 steps": too_many_steps,
         "numbered from 1": numbered_from_zero,
         "every block has the last one's rate": constant,
+        "both branches": both_branches,
         "turned round": turned_round,
         "you divide by their number": divided_by_zero,
         "which is the first": alone_like_the_last,
@@ -512,6 +589,8 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "every block has p_L": all_like_the_last,
         "counts the blocks that are dropped": dropped_on_average,
         "p_L = 0.5 only": papers_example,
+        "the share of the blocks": share,
+        "which are L + 1": with_the_input,
         "taken for its drop rate": rate_for_survival,
     },
     "05.3": {
@@ -526,6 +605,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "one gate decides": first_gate_for_all,
         "along the second axis": along_the_second_axis,
         "an x of three axes": of_three_axes,
+        "four axes here": of_four_axes,
         "the share that happened": by_luck,
         "are missing": taken_out,
         "single numbers": ordinary_dropout,
@@ -559,6 +639,10 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     "05.6": {
         "it saves no time": mask,
         "not scaled by 1 / (1 − rate)": skipped_unscaled,
+        "divided by the drop rate": by_the_rate,
+        "`kept` marks those that keep": the_dropped_ones,
+        "x is missing, ": branch_alone,
+        "x is missing from the kept": branch_for_the_kept,
         "come out as zeros": zeros_for_the_dropped,
         "x is scaled along": scaled_sum,
         "in a different order": kept_first,
@@ -580,7 +664,11 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "the share of numbers": perceptron(other_share),
         "the same numbers": SameGates,
         "does not come back": ModeForGood,
+        "stores the mode of that moment": StoredMode,
+        "an nn.Dropout in a plain list": DropoutInAList,
+        "stops under torch.no_grad()": OnlyWithGradients,
         "the ReLU is missing": NoRelu,
+        "the ReLU stands after": ReluAtTheEnd,
         "in the wrong place": DropsTheInput,
         "it has to be an nn.Module": NotAModule,
         "Neither an optimizer nor `.eval()`": InAList,
