@@ -129,7 +129,7 @@ def dropped_together(kept: Mapping[str, np.ndarray], finding: str = "") -> Figur
 def gates(kept: Mapping[str, np.ndarray], finding: str = "") -> Figure:
     """Which blocks each sample of a batch goes through, a panel for each way to draw the gates.
 
-    Beside each row is their number.
+    Beside each row is the number of blocks kept.
 
     Args:
         kept: caption → `(B, L)` bool: samples, blocks.
@@ -144,6 +144,7 @@ def gates(kept: Mapping[str, np.ndarray], finding: str = "") -> Figure:
     for ax, (caption, mask) in zip(panels, kept.items(), strict=True):
         samples, depth = mask.shape
         _draw_squares(ax, mask, top=0)
+        ax.text(depth + 0.3, samples + 0.2, "kept", va="top")
         for row, count in enumerate(mask.sum(axis=1)):
             ax.text(depth + 0.3, row + 0.5, str(count), va="center")
         _name_samples(ax, np.arange(samples) + 0.5, first=ax is panels[0])

@@ -17,6 +17,8 @@ Points = tuple[Sequence[float], Sequence[float]]  # x and y
 def seeds(panels: Mapping[str, Mapping[str, Sequence[float]]], finding: str = "") -> Figure:
     """Every run as a dot, those of one seed joined, with mean and standard deviation beside them.
 
+    Equal values lie side by side.
+
     Args:
         panels: what is measured → name → one value per seed, in the order of the seeds.
         finding: the title.
@@ -30,11 +32,16 @@ def seeds(panels: Mapping[str, Mapping[str, Sequence[float]]], finding: str = ""
         if len({len(values) for values in by_name.values()}) != 1:
             raise ValueError(f"{label}: give every name a value for every seed; got {by_name}.")
         places = np.arange(len(by_name))
-        ax.plot(places, list(by_name.values()), color=GREY, lw=0.7, ls="-", alpha=0.7, zorder=1)
-        for place, values in zip(places, by_name.values(), strict=True):
+        runs = [list(values) for values in by_name.values()]
+        dots = [
+            [place - 0.04 * values[:seed].count(value) for seed, value in enumerate(values)]
+            for place, values in zip(places, runs, strict=True)
+        ]
+        ax.plot(dots, runs, color=GREY, lw=0.7, ls="-", alpha=0.7, zorder=1)
+        for place, x, values in zip(places, dots, runs, strict=True):
             color = OKABE_ITO[place % 6]
             marker = MARKERS[place % len(MARKERS)]
-            ax.plot([place] * len(values), values, marker, color=color, markersize=4)
+            ax.plot(x, values, marker, color=color, markersize=4)
             middle, deviation = np.mean(values), np.std(values, ddof=1)
             ax.errorbar(place + 0.2, middle, deviation, fmt="_", color=INK, capsize=4, ms=12)
         ax.set_xticks(places, list(by_name))

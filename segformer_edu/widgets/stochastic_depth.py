@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -115,16 +116,16 @@ def ways(state: State, kept: np.ndarray) -> list[Shape]:
         middle = 162 + row * (sample + 0.5)
         past = middle - 0.32 * row
         boxes: dict[bool, list[Segment]] = {True: [], False: []}
-        line: list[Segment] = [(LEFT - 12, middle, LEFT, middle)]
-        for block, runs in enumerate(through):
-            x, centre = LEFT + block * cell, middle + 0.075 * row
+        edges = [LEFT - 12, *(LEFT + cell * block for block in range(state.depth + 1))]
+        edges.append(LEFT + WIDE + 8)
+        heights = [middle, *(middle if runs else past for runs in through), middle]
+        for x, runs in zip(edges[1:], through, strict=False):
+            centre = middle + 0.075 * row
             boxes[bool(runs)].append((x, centre, x + max(cell - 3, 2), centre))
-            if runs:
-                line.append((x, middle, x + cell, middle))
-            else:
-                line += [(x, middle, x, past), (x, past, x + cell, past)]
-                line.append((x + cell, past, x + cell, middle))
-        line.append((LEFT + WIDE, middle, LEFT + WIDE + 8, middle))
+        line = [(x1, y, x2, y) for (x1, x2), y in zip(pairwise(edges), heights, strict=True)]
+        for x, (y1, y2) in zip(edges[1:-1], pairwise(heights), strict=True):
+            if y1 != y2:
+                line.append((x, y1, x, y2))
         for runs, fill in ((True, BLUE), (False, PALE)):  # thick lines: fewer shapes are faster
             shapes.append(Lines(boxes[runs], fill, 0.55 * row))
         shapes.append(Lines(line, INK, 1.5))

@@ -56,7 +56,7 @@ def test_gates_are_crossed_where_closed_and_counted_beside_each_row():
     kept = np.array([[True, False, True, True], [False, False, True, False]])
     (ax,) = plots.gates({"a gate each": kept}).axes
     assert crosses(ax) == [(0, 1), (1, 0), (1, 1), (1, 3)]
-    assert [text.get_text() for text in ax.texts] == ["3", "1"]
+    assert [text.get_text() for text in ax.texts] == ["kept", "3", "1"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Every result is a dot, at its own height."""
 
+import numpy as np
 import pytest
 
 from segformer_edu import plots
@@ -15,6 +16,14 @@ def test_seeds_are_dots_with_their_mean_and_deviation():
     ((_, low), (_, high)) = ax.containers[0].lines[2][0].get_segments()[0]
     assert (low, middle, high) == pytest.approx((2 - 2**0.5, 2, 2 + 2**0.5))
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["before", "after"]
+
+
+def test_equal_results_of_seeds_lie_side_by_side_and_stay_joined():
+    (ax,) = plots.seeds({"error, %": {"before": [2.0, 2.0, 2.0], "after": [1.0, 3.0, 1.0]}}).axes
+    dots = [line.get_xydata() for line in ax.lines if line.get_marker() in "os"]
+    assert len(np.unique(np.concatenate(dots), axis=0)) == 6
+    joined = np.array([line.get_xydata() for line in ax.lines if line.get_linestyle() == "-"])
+    assert np.array_equal(joined, np.stack(dots, axis=1))
 
 
 def test_each_score_is_a_dot_and_groups_stand_apart():

@@ -79,6 +79,8 @@ def test_a_line_goes_past_every_dropped_block_and_through_every_other() -> None:
         assert [kind for _, kind in sorted(boxes)] == through.tolist()
         raised = [1 for x1, y1, x2, y2 in way.segments if y1 == y2 < way.segments[0][1]]
         assert len(raised) == (~through).sum()
+        changes = np.diff([True, *through, True]).sum()  # between skipped blocks it stays raised
+        assert sum(x1 == x2 for x1, _, x2, _ in way.segments) == changes
 
 
 def test_drawing_leaves_the_generator_alone() -> None:
