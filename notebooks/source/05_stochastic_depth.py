@@ -3,7 +3,7 @@
 #
 # While SegFormer is trained, parts of it go missing: whole branches of its blocks, at random, now for this image and now for that one. The network that comes out has all of them, and is said to be the better for it.
 #
-# The idea is from 2016 and was made for very deep ResNets ([Huang and others 2016](https://arxiv.org/abs/1603.09382)). On its way to SegFormer it changed in three places, but what was true of the original is still said of the copy. So we build both, and measure what each does.
+# The idea is from 2016 and was made for very deep ResNets ([Huang and others 2016](https://arxiv.org/abs/1603.09382)). On its way to SegFormer it changed in four places, but people still say of SegFormer's form what was true only of the original. So we build both, and measure what each does.
 #
 # **After this lesson you will be able to**
 #
@@ -14,7 +14,7 @@
 # - find a block that has a DropPath and never calls it;
 # - cut blocks out of a trained network, and say which training it survives (*further*).
 #
-# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip reading what is marked *further*, for no other section builds on it, but run its cells. **You need** lesson 03, and to have seen a ResNet once.
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*, its cells too, because no other section needs them. **You need** lesson 04, and to have seen a ResNet once.
 
 # %%
 import copy
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import segformer_edu
-from segformer_edu import MixFFN, OverlapPatchEmbedding, SegFormer, SegFormerConfig, plots, widgets
+from segformer_edu import DropPath, MixFFN, OverlapPatchEmbedding, plots, widgets
 from segformer_edu.analysis.depth import first_gradients, gradient_at
 from segformer_edu.checks import check_choice, check_positive, check_rate
 from segformer_edu.encoder import EncoderBlock
@@ -42,7 +42,7 @@ from segformer_edu.stochastic_depth import MODES, RULES
 # %%
 torch.set_num_threads(1)
 experiments = Path(segformer_edu.__file__).parents[1] / "experiments"
-generator = torch.Generator().manual_seed(5)
+generator = torch.Generator().manual_seed(6)
 
 # %% [markdown]
 # ## 1 · What does dropout drop?
@@ -81,7 +81,7 @@ print(f"F.dropout(): {(F.dropout(ones, 0.25) == 0).double().mean():.2f} are zero
 # A batch of feature maps has samples, channels and tokens. We can draw one random number for each entry, or for each channel, or for each sample. Only the *shape of the draw* differs:
 
 # %%
-drawn = {  # samples, channels, tokens
+drawn = {  # samples, channels, tokens: here a channel is a row, and a token a column
     "a number each: dropout": (4, 5, 20),
     "a number a channel": (4, 5, 1),
     "a number a sample: DropPath": (4, 1, 1),
@@ -97,9 +97,9 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the left panel with the right one.* A row of squares is a channel, a column is a token. On the left something is missing from every sample. On the right a sample has everything or nothing. (The middle one sits in SegFormer's decoder, lesson 07.)
+# *Compare the left panel with the right one.* On the left something is missing from every sample. On the right a sample has everything or nothing. (The middle one sits in SegFormer's decoder, lesson 07.)
 #
-# This is not the end of the sample, because it happens on a **branch**: in `x + branch(x)` the sample loses only what the branch would have added.
+# A dropped sample is not lost, because DropPath acts on a **branch** alone, which is what a block adds to its input. Of `x + branch(x)` the sample keeps x.
 #
 # ## 2 · What if a block is not there at all?
 #
@@ -143,7 +143,7 @@ compare(prediction, round(survival[0], 3))
 #
 # $$H_l^{\text{Test}} = \mathrm{ReLU}\left(p_l\, f_l(H_{l-1}^{\text{Test}}) + H_{l-1}^{\text{Test}}\right)$$
 #
-# **Check it.** A closed gate should be as good as a missing block. So we take the blocks out and compare, bit for bit, and we count how often a block is called.
+# **Check it.** A closed gate should be as good as a missing block. So we take the blocks out and compare, bit for bit.
 
 # %%
 torch.manual_seed(0)
@@ -157,17 +157,10 @@ open_gates = torch.ones(len(shorter.blocks))
 assert torch.equal(network(images, gates), shorter(images, open_gates))
 print(f"{int(L - gates.sum())} gates closed: the same as a network of {len(shorter.blocks)} blocks")
 
-calls = []
-for f in network.blocks:
-    f.register_forward_hook(lambda *_: calls.append(1))
-network.train()(images, gates)
-assert len(calls) == gates.sum()
-print("blocks computed:", len(calls))
-
 # %% [markdown]
 # ## 3 · How deep is it, then?
 #
-# The network is as deep as the gates say, and that is another number for every mini-batch. Its mean is the sum of the survival probabilities. The gates are independent, so their variances $p_l(1 - p_l)$ add up as well. For the paper's ResNet with L = 54 blocks and $p_L = 0.5$:
+# The network is as deep as the gates say, and that is another number for every mini-batch. Its mean is the sum of the survival probabilities, which for eq. 4 and $p_L = 0.5$ is $(3L - 1)/4$. A gate has the variance $p_l(1 - p_l)$, and because the gates are independent, their variances add up as well. For the paper's ResNet with L = 54 blocks and $p_L = 0.5$:
 
 # %%
 survival_54 = [1 - block / 54 * 0.5 for block in range(1, 55)]
@@ -196,7 +189,8 @@ assert np.allclose(surviving_blocks(three), counted)
 print("0, 1, 2, 3 survive:", counted.round(2))
 
 # %%
-draws = torch.rand(20_000, 54, generator=generator) < torch.tensor(survival_54)
+torch.manual_seed(0)
+draws = torch.rand(20_000, 54) < torch.tensor(survival_54)
 law = surviving_blocks(survival_54)
 plots.show(
     plots.survivors(law, draws.sum(dim=1).numpy(), "54 blocks: nearly always between 31 and 49"),
@@ -211,7 +205,7 @@ print(f"31 to 49 blocks: {law[31:50].sum():.3f}, 27 or fewer: {law[:28].sum():.6
 #
 # ## 4 · Does it help?
 #
-# Three things are promised ([a summary that many begin with](https://github.com/aleju/papers/blob/master/neural-nets/Deep_Networks_with_Stochastic_Depth.md) lists them): a better network, less time, and larger gradients in the early blocks. All three can be measured. We trained the network above on {{digits_trained}} handwritten digits, with every gate open ("constant depth") and with gates drawn ("stochastic depth"). One training proves nothing, because another seed gives another number. So `python -m experiments.stochastic_depth` ran it from eight seeds each (see the README), and here is what it wrote.
+# Three things are promised ([a summary that many begin with](https://github.com/aleju/papers/blob/master/neural-nets/Deep_Networks_with_Stochastic_Depth.md) lists them): a better network, less time, and larger gradients in the early blocks. All three can be measured. We trained the network above on {{digits_trained}} handwritten digits, with every gate open ("constant depth") and with gates drawn ("stochastic depth"). Because another seed gives another number, `python -m experiments.stochastic_depth` ran it from eight seeds each (the repository's README says how), and here is what it wrote.
 
 # %%
 results = json.loads((experiments / "stochastic_depth.json").read_text(encoding="utf-8"))
@@ -234,13 +228,13 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the lines, each of which is a seed.* Is it **a better network**? Not here. {{constant_error}} % of the test images are wrong with constant depth, {{stochastic_error}} % with stochastic depth. Seed by seed the difference is {{error_difference}} points, {{error_difference_images}} of the {{digits_tested}} images, with a standard error of {{error_difference_se}}, and six of the eight seeds are worse. That is suggestive, and no more. If the gap is real, the likely reason is that these digits leave little to overfit, so regularising costs more than it brings.
+# *Follow the lines, each of which is a seed.* (The bar beside the dots is their mean ± standard deviation, which is also what ± means below.) Is it **a better network**? Not here. {{constant_error}} % of the test images are wrong with constant depth, {{stochastic_error}} % with stochastic depth. Seed by seed the difference is {{error_difference}} points, {{error_difference_images}} of the {{digits_tested}} images, with a standard error of {{error_difference_se}}, and six of the eight seeds are worse. That is suggestive, and no more. If the gap is real, the likely reason is that these digits leave little to overfit, that is, to learn by heart, so holding the network back costs more than it brings.
 #
 # The paper's own numbers are no contradiction, because its network is three times as deep and is trained for 500 epochs. There error fell from 6.41 to 5.25 % on CIFAR-10 (arXiv:1603.09382, Table 1).
 #
 # Is it **less time**? Yes. A closed gate saves the whole block, forward and backward. The $p_l$ leave {{blocks_computed}} of the blocks to be computed, and the runs took {{time_share}} of the time. The paper found the same: 15 hours 7 minutes instead of 20 hours 42 minutes (Table 2). Remember how it comes about, by *one gate for the whole mini-batch*, because the next section takes it away.
 #
-# The third promise, **larger gradients**, holds here epoch for epoch, but not at equal loss (second further part).
+# The third promise, **larger gradients**, holds here epoch for epoch, but not at equal loss (second *further* part below).
 #
 # ### How was it trained? · *further*
 #
@@ -304,7 +298,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Find the two short curves among the long ones.* On the machine that wrote the file they are the beginnings of two of the sixteen runs, number for number. A network that changes for every mini-batch fits the training images less well: its loss, that of the networks drawn, ends {{loss_factor}} times as high (the eight seeds: {{loss_factors}}). That is what a regulariser is supposed to do, and it pays if the network had been fitting *too* well. Whether more epochs would turn our result round we have not tried; it is one number in the script.
+# *Find the two short curves among the long ones.* On the machine that wrote the file they are the beginnings of two of the sixteen runs, number for number. A network that changes for every mini-batch fits the training images less well: its loss, that of the networks drawn, ends {{loss_factor}} times as high (a geometric mean; the eight seeds: {{loss_factors}}). That is what a *regulariser*, which holds a network back, is supposed to do, and it pays if the network had been fitting *too* well. Whether more epochs would turn our result round we have not tried; it is one number in the script.
 #
 # ### Are the gradients of the early blocks larger? · *further*
 #
@@ -326,9 +320,8 @@ plots.show(
         log=True,
     ),
     alt="The norm of the gradient of each of 54 blocks of an untrained ResNet, on a logarithmic "
-    "axis. It is smallest at the last block and rises towards the first, where it is more than "
-    "twenty times as large. The curve for drawn gates has the same form and lies below, but for "
-    "the last block.",
+    "axis. It is smallest near the last block and rises towards the first. The curve for drawn "
+    "gates has the same form, lies below it and meets it towards the end.",
 )
 
 # %% [markdown]
@@ -342,7 +335,7 @@ plots.show(
         range(1, 16),
         {name: measured(name, "gradients") for name in kinds},
         ("epoch", "mean absolute gradient of block 1"),
-        "From the second epoch on, stochastic depth has the larger gradient",
+        "From the second epoch on, stochastic depth has the larger gradient on average",
         log=True,
     ),
     alt="Mean absolute gradient of the first block over 15 epochs, on a logarithmic axis. Both "
@@ -351,12 +344,11 @@ plots.show(
 )
 
 # %% [markdown]
-# By the last epoch it is {{gradient_factor}} times as large (the eight seeds: {{gradient_factors}}). Is that because the way is shorter? There is another explanation: a gradient shrinks as the loss does, and the loss of stochastic depth is higher. To tell the two apart, we plot the gradient over the *loss* instead of the epoch. Which of the two clouds lies higher?
+# By the last epoch it is {{gradient_factor}} times as large (again a geometric mean; the eight seeds: {{gradient_factors}}). Is that because the way is shorter? There is another explanation: a gradient shrinks as the loss does, and the loss of stochastic depth is higher. To tell the two apart, we plot the gradient over the *loss* instead of the epoch. We take only the seven epochs before the learning rate falls, because a smaller learning rate changes the gradient too. Which of the two clouds lies higher?
 
 # %%
-clouds = {
-    name: (measured(name, "losses").ravel(), measured(name, "gradients").ravel()) for name in kinds
-}
+early = {name: [measured(name, what)[:, :7] for what in ("losses", "gradients")] for name in kinds}
+clouds = {name: (losses.ravel(), gradients.ravel()) for name, (losses, gradients) in early.items()}
 plots.show(
     plots.clouds(
         {"": clouds},
@@ -364,27 +356,27 @@ plots.show(
         "At the same loss stochastic depth does not have the larger gradient",
         log=True,
     ),
-    alt="Every epoch of every seed as a point, gradient over loss, both axes logarithmic. Two "
-    "clouds rise together along one curve; at losses around 0.1 most points of stochastic depth "
-    "lie a little below those of constant depth.",
+    alt="The first seven epochs of every seed as points, gradient over loss, both axes "
+    "logarithmic. Two clouds rise together along one curve; at losses around 0.1 most points of "
+    "stochastic depth lie a little below those of constant depth.",
 )
 for name in kinds:  # each run's points near that loss, read off a straight line through them
-    runs = zip(measured(name, "losses"), measured(name, "gradients"), strict=True)
-    at_a_tenth = [1000 * gradient_at(0.1, *run) for run in runs]
+    at_a_tenth = [1000 * gradient_at(0.1, *run) for run in zip(*early[name], strict=True)]
     print(f"{name:<16}  {mean(at_a_tenth):.1f} ± {stdev(at_a_tenth):.1f} thousandths (8 seeds)")
 
 # %% [markdown]
-# *Pick a loss, for example `0.1`, and go straight up.* At the same loss the gradient of stochastic depth is the *smaller* one. So in *this* network the larger gradients go with the higher loss, and that the way is shorter adds nothing to them that we can see. Whether that holds for the paper's training cannot be told from its figure, which has epochs on its axis. The same plot over the loss would tell.
+# *Pick a loss, for example `0.1`, and go straight up.* At the same loss and learning rate the gradient of stochastic depth is about a tenth *smaller*. So in *this* network the larger gradients go with the higher loss, and that the way is shorter adds nothing to them that we can see. Whether that holds for the paper's training cannot be told from its figure, which has epochs on its axis. The same plot over the loss, for one learning rate, would tell.
 #
 # ## 5 · What does SegFormer do differently?
 #
-# Swin, ConvNeXt, the ViT of timm and SegFormer all have a layer called **DropPath**, for stochastic depth. Three things have changed.
+# Swin, ConvNeXt, the ViT of timm and SegFormer all have a layer called **DropPath**, for stochastic depth. Four things have changed.
 #
 # | | stochastic depth, as its paper has it | DropPath |
 # |---|---|---|
 # | a gate is drawn | once for the mini-batch | for **each sample** |
 # | the scaling | multiply by $p_l$ at **test** time | divide by $p_l$ in **training** |
-# | block l of L is dropped with | r · l / L | r · (l − 1) / (L − 1), which is `torch.linspace(0, r, L)` |
+# | the rate of block l of L | r · l / L | r · (l − 1) / (L − 1), which is `torch.linspace(0, r, L)` |
+# | a gate closes | a whole block | one *branch*, and a transformer's block has two |
 #
 # (r is the drop rate of the last block, $1 - p_L$.) The first change has the largest consequence:
 
@@ -395,7 +387,7 @@ a_draw_each = torch.rand(8, 12, generator=generator) < survival_12
 plots.show(
     plots.gates(
         {"one gate for the batch": one_draw.numpy(), "a gate for each sample": a_draw_each.numpy()},
-        "Left one network is trained, right eight at once",
+        "Left one network is trained, right up to eight at once",
     ),
     alt="Two panels of 8 samples by 12 blocks, crossed where a block is dropped. Left: whole "
     "columns. Right: every row has its own crosses, more of them towards the last blocks.",
@@ -426,13 +418,7 @@ class MaskedDropPath(nn.Module):
 
 
 # %% [markdown]
-# It is right, until somebody asks for something unusual. At rate 1 it computes 0/0; a branch that has overflowed to infinity is not dropped, since 0 · ∞ is no number; and the rates `1.5` and `-0.1` pass without a word. The package's form:
-
-# %% tags=["mirror"]
-# segformer_edu.stochastic_depth.DropPath
-
-# %% [markdown]
-# `mode="batch"` draws one gate for all, as the paper does. `kept` draws on the CPU, so that the gates are the same on every device. From the same random numbers, the two forms must agree:
+# From here on we use the package's `DropPath`, which does the same. (Its `mode="batch"` draws one gate for all, as the paper does.) **Check it**: from the same random numbers, the two must agree.
 
 # %%
 x = torch.rand(40_000, 3, 5) + 1  # nowhere zero
@@ -443,6 +429,16 @@ assert torch.allclose(DropPath(0.3).train()(x), masked)
 print("the same draws, the same answer")
 
 # %% [markdown]
+# ### What does the package's DropPath do better? · *further*
+#
+# The plain form is right until somebody asks for something unusual. At rate 1 it computes 0/0; a branch that has overflowed to infinity is not dropped, since 0 · ∞ is no number; and the rates `1.5` and `-0.1` pass without a word. In the package's form `check_rate` and `check_choice` raise a ValueError that says what is allowed, and `torch.where` puts zeros whatever the branch holds:
+
+# %% tags=["mirror"]
+# segformer_edu.stochastic_depth.DropPath
+
+# %% [markdown]
+# `kept` draws on the CPU, so that the gates are the same on every device.
+#
 # ### What can go wrong with the draw? · *further*
 #
 # Some libraries, transformers among them, make the mask with `floor(rand + keep)`, in the precision of x. Our `kept` draws in 32 bits, whatever x has, and here is why. In bfloat16, with a drop rate of `0.001`, how many of a million samples are dropped?
@@ -476,7 +472,7 @@ for result in (theirs, ours):
 #
 # ### Which list holds which probability?
 #
-# The rates of the blocks rise from first to last. Two rules are in use.
+# The rates of the blocks rise from first to last. Two rules are common.
 
 # %% tags=["mirror"]
 # segformer_edu.stochastic_depth.drop_rates
@@ -491,14 +487,15 @@ prediction = ...  # a number of blocks, such as 5
 linspace, paper = drop_rates(0.1, 8), drop_rates(0.1, 8, rule="paper")
 print("linspace:", [f"{rate:.4f}" for rate in linspace], f"{8 - sum(linspace):.1f} blocks survive")
 print("paper:   ", [f"{rate:.4f}" for rate in paper], f"{8 - sum(paper):.1f} blocks survive")
+print(f"linspace taken for survival probabilities: {sum(linspace):.1f} blocks survive")
 compare(prediction, round(sum(linspace), 1))
 
 # %% [markdown]
-# If these were probabilities of survival, less than half a block would be left, and never block 1. So the list holds **drop** probabilities. Before you use any such list, look at its first entry: a 0 at the first block can only be a drop probability.
+# Less than half a block would be left, and never block 1, so the list holds **drop** probabilities. Look at the first entry of any such list: a 0 for the first block can only be a drop probability.
 #
-# The ramp runs through the whole network, over the borders of its stages. A block of SegFormer has *two* branches, attention and Mix-FFN (lesson 06 reads it line by line), and each has a gate of its own, of the same rate (one DropPath, which draws anew at each call). So B0 has sixteen gates for a sample, two of which never close, and {{b0_complete}} of the samples find all of them open.
+# The ramp runs through the whole network, over the borders of its stages. A block of SegFormer has *two* branches, attention and Mix-FFN (lesson 06 reads it line by line), and each has a gate of its own, of the same rate (one DropPath, which draws anew at each call). So B0 has sixteen gates for a sample, two of which never close, and {{b0_complete}} of the samples find all of them open (the product of all $(1 - r_l)^2$).
 #
-# Which rate should you take? SegFormer takes `0.1` for all six sizes. ConvNeXt's authors tried 0.3 to 0.5 for ADE20K, and say that it depends on model and data ([ConvNeXt, issue 100](https://github.com/facebookresearch/ConvNeXt/issues/100)). Section 4 hints at less for a small model that does not overfit.
+# Which rate should you take? SegFormer takes `0.1` for all six sizes. ConvNeXt's authors tried 0.3 to 0.5 for ADE20K, and say that it depends on model and data ([ConvNeXt, issue 100](https://github.com/facebookresearch/ConvNeXt/issues/100)). Section 4 hints that a small model may want less, but we have not tried.
 #
 # ### What do the two rules look like? · *further*
 #
@@ -518,7 +515,7 @@ plots.show(
 # %% [markdown]
 # ## 6 · Why divide by the probability of being kept?
 #
-# It puzzles many readers. "Drop one path for one sample shouldn't have influence on another sample", someone wrote ([timm, issue 887](https://github.com/huggingface/pytorch-image-models/issues/887)), so why touch those that are kept? It is not about the other samples. It is about *this* sample in *evaluation*, where no gate is closed. The next layer has to get numbers there like those that it learned from.
+# Dropping one sample should not touch another, so why change those that are kept ([timm, issue 887](https://github.com/huggingface/pytorch-image-models/issues/887))? It is not about the other samples. It is about *this* sample in *evaluation*, where no gate is closed. The next layer has to get numbers there like those that it learned from.
 #
 # **Predict.** A branch always gives 1. It is kept with probability $q = 0.1$, and divided by q. What are the mean and the variance of what the next layer sees in training?
 
@@ -531,8 +528,10 @@ branch = torch.ones(400_000, 1)
 for q in (0.9, 0.5, 0.1):
     divided = DropPath(1 - q).train()(branch)
     raw = divided * q  # as if nobody had divided
-    print(f"q = {q}: divided: mean {divided.mean():.1f}, variance {divided.var():.2g}", end="")
-    print(f"   not divided: mean {raw.mean():.1f}, variance {raw.var():.2g}")
+    print(
+        f"q = {q}: divided: mean {divided.mean():.1f}, variance {divided.var():.2g}; "
+        f"not divided: mean {raw.mean():.1f}, variance {raw.var():.2g}"
+    )
 compare(prediction, (round(divided.mean().item(), 1), round(divided.var().item(), 1)))
 
 # %% [markdown]
@@ -548,7 +547,7 @@ for what in ("error", "error without p_l"):
     print(f"{what:<17}  {mean(wrong):.2f} ± {stdev(wrong):.2f} %   (8 seeds)")
 
 # %% [markdown]
-# Only eq. 5 is missing. There is no error message, and the network still works, but it is {{without_p_l_factor}} times as often wrong.
+# All that was left out is the factor of eq. 5. There is no error message, and the network still works, but on average it is {{without_p_l_factor}} times as often wrong (the eight seeds: {{without_p_l_factors}} times).
 #
 # ### Divide now, or multiply later? · *further*
 #
@@ -569,14 +568,14 @@ smaller = copy.deepcopy(f)
 with torch.no_grad():
     smaller.weight *= q
     smaller.bias *= q
-x = torch.randn(4, 8, generator=generator)
+x = torch.randn(4, 8)
 for b, training in ((0, True), (1, True), (1, False)):
     theirs, ours = by_the_paper(x, f, b, q, training), by_droppath(x, smaller, b, q, training)
     assert torch.allclose(theirs, ours, atol=1e-6)
 print("same numbers, gate open or closed, in training and in evaluation")
 
 # %% [markdown]
-# Multiply the last layer of the branch by q, weight and bias, and the two agree everywhere. So it is **one method in two conventions**: any network of the one is a network of the other. (They start from other weights, and a step of the optimiser is not the same in both, so a training run need not end in the same place.) The practical difference is that DropPath leaves nothing to do in evaluation, and so nothing to forget.
+# Multiply the last layer of the branch by q, weight and bias (all our branches end in a layer that has both), and the two agree everywhere. So it is **one method in two conventions**: any network of the one is a network of the other. (They start from other weights, and a step of the optimiser is not the same in both, so a training run need not end in the same place.) The practical difference is that DropPath leaves nothing to do in evaluation, and so nothing to forget.
 #
 # ## 7 · Does it save time?
 #
@@ -586,7 +585,7 @@ print("same numbers, gate open or closed, in training and in evaluation")
 # segformer_edu.stochastic_depth.residual
 
 # %% [markdown]
-# `x[rows]` gathers the kept samples. `index_add` adds what the branch makes of them to x, the skip path, each in its own row. **Check it** against the masked form with the same draws, values and all gradients, and count the samples that the branch is handed.
+# `active` says whether anything is dropped at all, `kept` draws the gates, and `scale` is 1 / (1 − rate). `x[rows]` gathers the kept samples. `index_add` adds `alpha` times what the branch makes of them to x, the skip path, each in its own row. **Check it** against the masked form with the same draws, values and all gradients, and count the samples that the branch is handed.
 #
 # **Predict.** Ten samples meet a drop rate of one half. For how many of them is the branch computed, with the mask and with `residual`?
 
@@ -615,14 +614,14 @@ print(f"same values and gradients; samples computed: mask {handed[0]}, skip {han
 compare(prediction, tuple(handed))
 
 # %% [markdown]
-# So "blocks are removed, and training gets faster" is true of the paper's gate, and not of the layer that nearly everyone ships under its name. Skipped by sample it is true again, at high rates. But gathering costs time as well: in DINOv2's code stands that it pays only above a rate of 0.1 ([timm, issue 1836](https://github.com/huggingface/pytorch-image-models/issues/1836)). SegFormer's ramp ends there, so {{least_saved}} (B0) to {{most_saved}} (B4) of the blocks' work could be saved at best.
+# (Five would be kept on average; these gates kept four.) So "blocks are removed, and training gets faster" is true of the paper's gate, and not of the layer that nearly everyone ships under its name. Skipped by sample it is true again, at high rates. But gathering costs time as well. A comment in the code of DINOv2, a vision transformer, says that it pays only above a rate of 0.1 ([timm, issue 1836](https://github.com/huggingface/pytorch-image-models/issues/1836)). SegFormer's ramp ends there, so at 512×512 pixels {{least_saved}} (B0) to {{most_saved}} (B4) of the blocks' work could be saved at best.
 #
 # ### What does the clock say? · *further*
 #
 # We time forward and backward through a Mix-FFN: 16 samples of 16×16 tokens, one thread, processor seconds.
 
 # %%
-mix_ffn, x = MixFFN(64, 256), torch.randn(16, 16, 16, 64, generator=generator)
+mix_ffn, x = MixFFN(64, 256), torch.randn(16, 16, 16, 64)
 
 
 def mask(x, branch, drop_path):
@@ -664,7 +663,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the mask's curve: it does not fall.* (A point is the mean of eight turns of four steps, the band their standard deviation. Where one gate decides for the batch, a turn is cheap or dear by luck.) *Then look at 0.1.* Our runs do not agree whether skipping by sample saves anything there. For timm somebody measured 5.4 instead of 8.8 seconds, with ViT-L and a rate of 0.4 ([timm, pull request 1835](https://github.com/huggingface/pytorch-image-models/pull/1835)).
+# *Follow the mask's curve: it does not fall.* (A point is the mean of eight turns of four steps, and the band shows their standard deviation. Where one gate decides for the batch, a turn is cheap or dear by luck.) *Then look at 0.1 and 0.2.* Our runs do not agree whether skipping by sample saves time there or costs some. For timm somebody measured 5.4 instead of 8.8 seconds, with ViT-L and a rate of 0.4 ([timm, pull request 1835](https://github.com/huggingface/pytorch-image-models/pull/1835)).
 #
 # ### What if all samples are dropped? · *further*
 #
@@ -682,9 +681,9 @@ print("gradients that are zero:", sum(not weight.grad.any() for weight in mix_ff
 #
 # ## 8 · What is left of a network when blocks go? · *further*
 #
-# A network trained with dropped blocks is $2^L$ networks in one. Two questions follow. At test time all blocks run: is that like asking all those networks, and averaging? And are the smaller ones any good by themselves?
+# A network trained with dropped blocks is $2^L$ networks in one (more, where each branch has its own gate). Two questions follow. At test time all blocks run: is that like asking all those networks, and averaging? And are the smaller ones any good by themselves?
 #
-# For this we take a small transformer of six blocks. They are SegFormer's own: attention and then Mix-FFN, each added to x (lesson 06 reads them line by line). Their LayerNorms compute their means anew for each token. That matters here, because a BatchNorm keeps running means over *all* the networks that it was part of, and they fit none of them in particular.
+# For this we take a small transformer of six blocks. They are SegFormer's own: attention and then Mix-FFN, each added to x (lesson 06 reads them line by line). Their LayerNorms compute their means anew for each token. That matters here, because a BatchNorm, such as those in the ResNets above, keeps running means over *all* the networks that it was part of, and they fit none of them in particular.
 
 # %% tags=["mirror"]
 # experiments.stochastic_depth.DigitTransformer
@@ -742,10 +741,10 @@ groups = {n: passes.view(64 // n, n, *passes.shape[1:]).mean(dim=1) for n in cou
 distance = {n: (each - evaluated).abs().sum(-1).mean(-1) / 2 for n, each in groups.items()}
 for n in counts:
     wrong = (groups[n].argmax(dim=-1) != test_labels).double().mean()
-    print(f"{n:>2} networks averaged: distance {distance[n].mean():.3f}, {wrong:.0%} wrong")
+    print(f"{n:>2} networks averaged: distance {distance[n].mean():.4f}, {wrong:.0%} wrong")
 
 # %% [markdown]
-# It falls, and then it stops. One pass through the whole network is *nearly* the average over all the networks in it, and not quite. For one block with nothing but linear layers after it, it would be exact, for that is what dividing by q is for. But softmax, GELU and LayerNorm are not linear, and the mean of a function is not the function of the mean. As to the errors, the single pass is as good here as the average of 64, at a 64th of the price.
+# It falls, and then it all but stops. One pass through the whole network is *nearly* the average over all the networks in it, and not quite. For one block with nothing but linear layers after it, it would be exact, for that is what dividing by q is for. But softmax, GELU and LayerNorm are not linear, and the mean of a function is not the function of the mean. As to the errors, the single pass is as good here as the average of 64, at a 64th of the price.
 #
 # ### Are the smaller networks any good?
 #
@@ -786,18 +785,22 @@ for name, (depths, errors) in found.items():
 # %%
 plots.show(
     plots.clouds(
-        {name: {name: cloud} for name, cloud in found.items()},
+        {  # the recursion gives the 32 networks without block 1 first
+            name: {"without block 1": (d[:32], e[:32]), "with block 1": (d[32:], e[32:])}
+            for name, (d, e) in found.items()
+        },
         ("blocks left", "test error, %"),
         "All 64 networks inside each: a short one works if training has practised it",
     ),
     alt="Three panels, one a training; in each 64 points, test error over the number of blocks "
     "left, 0 to 6. All three are near 3 percent with 6 blocks and above 70 with none. Between, "
     "the points of the network trained with nothing dropped lie high and far apart, those of "
-    "LayerDrop low and close together, those of DropPath in two groups, one high and one low.",
+    "LayerDrop low and close together. Those of DropPath form two groups, high without block 1 "
+    "and low with it.",
 )
 
 # %% [markdown]
-# *Compare the columns at 3 blocks.* Where nothing was dropped in training, each block relies on the others being there: its best three blocks do worse than the worst three of LayerDrop. With DropPath there are two groups. To see what parts them, we take out one block at a time:
+# *Compare the columns at 3 blocks.* Where nothing was dropped in training, each block relies on the others being there: on average three of its blocks are wrong in a third of the cases or more, but three of LayerDrop's in less than a tenth. With DropPath there are two groups, with block 1 and without. Does any other block matter as much? We take out one at a time:
 
 # %%
 for name in ("nothing dropped", "DropPath"):
@@ -809,7 +812,7 @@ for name in ("nothing dropped", "DropPath"):
     print(f"{name:<16} without block 1, 2, … 6: {[round(each) for each in wrong]} % wrong")
 
 # %% [markdown]
-# Under the linspace rule block 1 is never dropped, so the others never had to do without it. Any one of *them* can be spared. Where nothing was dropped, every block is missed. So none of these six blocks was superfluous until training had gone without it.
+# Under the linspace rule block 1 is never dropped, so the others never had to do without it. Any one of *them* can be spared. Where nothing was dropped, every block is missed. So none of these six blocks was superfluous until training had gone without it. (Three more seeds, which we trained with the script, look alike.)
 #
 # Which blocks should one cut out, then? LayerDrop's answer needs no search: at even distances, so every other one for half (Section 3.2.2). Our version of it never takes block 1, unless all go.
 
@@ -839,13 +842,13 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at 3 removed.* (The curves are geometric means over the seeds.) Half of the network is gone, though not block 1, and nothing was trained again. Where training has practised it, the network errs on average less than twice as often as with all its blocks; where it has not, about {{unpractised_factor}} times. This is no accident of a seed, because in every one of the five the network that had not practised is the worst.
+# *Look at 3 removed.* (The curves are geometric means over the seeds.) Half of the network is gone, though not block 1, and nothing was trained again. Where training has practised it, the network errs on average less than twice as often as with all its blocks; where it has not, about {{unpractised_factor}} times. In each of the five seeds the network that had not practised is the worst.
 #
-# LayerDrop errs a little more than DropPath there, in each of the five seeds. But to compare the two would not be fair: DropPath's rates are {{drop_path_mean}} on average here, LayerDrop's 0.2 (arXiv:1909.11556, Section 3.2.2), and a DropPath drops half of a block at a time. At full depth LayerDrop costs {{layerdrop_cost}} points of error in this short training, with a standard error of {{layerdrop_cost_se}} over the five pairs, and these are too few seeds to say.
+# LayerDrop errs a little more than DropPath there, in each of the five seeds. But to compare the two would not be fair: DropPath's rates are {{drop_path_mean}} on average here, LayerDrop's 0.2, as in the runs of its paper, which recommends 0.5 for very small networks (arXiv:1909.11556, Section 3.2), and a DropPath drops half of a block at a time. At full depth LayerDrop costs {{layerdrop_cost}} points of error in this short training, with a standard error of {{layerdrop_cost_se}} over the five pairs, and these are too few seeds to say.
 #
 # ## Play
 #
-# The lines are the ways of the samples through the blocks. All sliders answer to the arrow keys.
+# **Task.** For 4 blocks, find the smallest rate that leaves out a quarter of them on average, under each of the two rules. Which rule can leave out block 1? Then draw one gate for the batch: how many different networks do its 8 samples train at once? (The lines are the ways of the samples through the blocks. All sliders answer to the arrow keys.)
 
 # %%
 widgets.StochasticDepth()
@@ -859,7 +862,7 @@ widgets.StochasticDepth()
 #
 # ## Break it
 #
-# Here are two faults that a published library had, put into a few lines by us. Both were in transformers: one in DINOv2 ([issue 29140](https://github.com/huggingface/transformers/issues/29140)), one in Swin ([issue 33974](https://github.com/huggingface/transformers/issues/33974)). What is wrong?
+# Here are two faults that a published library had, put into a few lines by us. Both were in transformers: one in DINOv2 ([issue 29140](https://github.com/huggingface/transformers/issues/29140)), one in Swin ([issue 33974](https://github.com/huggingface/transformers/issues/33974)). Read the code before you run it: what is wrong?
 
 
 # %%
@@ -889,7 +892,7 @@ stage = Stage(8, depth=4, drop_path=asked, config_rate=0.6).train()
 print(stage(torch.randn(2, 5, 8)).shape, stage.blocks[3].drop_path)
 
 # %% [markdown]
-# The shape is right, `print` shows a DropPath with the right rate, and the loss will fall, because dropping too little is no error. So we need an instrument: send many samples through each block, and count for how many it is the identity.
+# The shape is right, `print` shows the last block's DropPath with the right rate, and the loss will fall, because dropping too little is no error. So we need an instrument: send many samples through each block, and count for how many it is the identity.
 #
 # **Predict.** Which share will it find for each of the four blocks?
 
@@ -946,7 +949,7 @@ print(f"asked    {asked}\nmeasured {measured_rates(stage.blocks)}")
 #
 # ### Exercise 05.1 ★ 4 minutes · Drop, or survival?
 #
-# Return the probability that block number `block` survives (1 is the first), in a SegFormer of `depth` blocks whose last one is dropped with `rate`. One block alone is never dropped.
+# In a SegFormer each branch of a block has its own gate. Return the probability that a branch of block number `block` survives (1 is the first), where there are `depth` blocks and the last one has this drop `rate`. One block alone is never dropped.
 
 
 # %%
@@ -985,7 +988,7 @@ check("05.3", drop_path)
 # %% [markdown]
 # ### Exercise 05.4 ★★ 12 minutes · How likely is a network of k blocks?
 #
-# Return the probability that exactly `count` blocks survive, when each has a survival probability of its own. (Think of one block more: with it there are as many survivors as before, or one more.) Write it out, without `surviving_blocks`.
+# Return the probability that exactly `count` blocks survive, when each has a survival probability of its own. (Think of one block more: with it there are as many survivors as before, or one more.) Write it out, without `surviving_blocks` of section 3, and try it before you read that part.
 
 
 # %%
@@ -1062,7 +1065,7 @@ check("05.7", Perceptron)
 # 1. What comes in is itself the result of a ReLU, so it has no negative numbers for the next ReLU to change.
 # 2. linspace, because it begins with 0 and rises in equal steps to the rate of the last block, `0.08`. Survival: `1, 0.98, 0.96, 0.94, 0.92`.
 # 3. In evaluation the branch is always there. Dividing by the probability of being kept makes its mean in training the same as then.
-# 4. The step takes as long as before, because what is dropped has been computed. The network is regularised more, wanted or not.
+# 4. The step takes as long as before, because what is dropped has been computed. The network is held back more, wanted or not.
 # 5. `eval()`: dropout and DropPath go on dropping.
 #
 # </details>
@@ -1070,12 +1073,11 @@ check("05.7", Perceptron)
 # ## Where paper, code and posts differ · *further*
 #
 # - *Per mini-batch or per sample.* The paper says "for each mini-batch we randomly select sets of layers" (arXiv:1603.09382, Section 3). Asked which of the two stochastic depth is, the author of timm answered that it is per sample ([timm, issue 2118](https://github.com/huggingface/pytorch-image-models/issues/2118)); Swin and SegFormer do as timm does. torchvision has both, as `mode="batch"` and `mode="row"`.
-# - *Where the scaling is.* The paper multiplies at test time (eq. 5), DropPath divides in training. They are equal up to a factor in the weights (section 6).
-# - *The schedule.* r·l/L in the paper, so block 1 is dropped with r/L. r·(l − 1)/(L − 1) in code, so block 1 is never dropped. Whoever takes l = 0 for the first layer finds that the paper never skips it either; but l = 0 is the input (Section 3, Figure 2). DeiT III has one rate for all blocks, with "not much difference in terms of performance", says its author ([deit, issue 184](https://github.com/facebookresearch/deit/issues/184)).
-# - *Superfluous layers.* That stochastic depth works does not show that many layers learn nothing: trained without dropping, each of our transformer's six blocks is missed.
+# - *The schedule.* The paper has r·l/L, so block 1 is dropped with r/L. Code has r·(l − 1)/(L − 1), so block 1 is never dropped. Whoever takes l = 0 for the first layer finds that the paper never skips it either; but l = 0 is the input (Section 3, Figure 2). DeiT III has one rate for all blocks, with "not much difference in terms of performance", says its author ([deit, issue 184](https://github.com/facebookresearch/deit/issues/184)).
+# - *Superfluous layers.* That stochastic depth works does not show that many layers learn nothing: when nothing is dropped in training, each of our transformer's six blocks is missed.
 # - *A better network.* On ImageNet the paper's was slightly *worse*: 23.38 against 23.06 % after 90 epochs, and 21.98 against 21.78 after 120 (arXiv:1603.09382, Section 4).
 # - *Faster training* is true of the paper's gate, not of a mask.
-# - *Larger gradients* appear epoch for epoch, in the paper (Figure 7), and here from the second on. At equal loss they do not.
+# - *Larger gradients* appear epoch for epoch, in the paper (Figure 7), and here from the second on. Here, at equal loss, they do not.
 # - *Who.* Stochastic depth is by Huang, Sun, Liu, Sedra and Weinberger, and not by ResNet's authors, [He, Zhang, Ren and Sun](https://arxiv.org/abs/1512.03385).
 # - *The names.* "DropPath" is from FractalNet ([Larsson and others 2016](https://arxiv.org/abs/1605.07648)), whose paths meet in joins: there the inputs of a join are dropped. EfficientNet's code calls DropPath "drop connect", which is the name of something else: single *weights* that are dropped ([EfficientNet-PyTorch, issue 104](https://github.com/lukemelas/EfficientNet-PyTorch/issues/104)).
 #

@@ -33,6 +33,11 @@ def measured(network, what):
     return np.array([run[what] for run in RUNS if run["network"] == network])
 
 
+def early(name):
+    """Losses and gradients of the epochs before the learning rate falls, `(seeds, 7)` each."""
+    return measured(name, "losses")[:, :7], measured(name, "gradients")[:, :7]
+
+
 @pytest.fixture(scope="module")
 def lesson():
     _, _, test_images, test_labels = digits()
@@ -180,22 +185,26 @@ class TestWhatTheExperimentFound:
         assert ratio[0] < 1 < ratio[1:].min()
 
     def test_at_equal_loss_its_gradient_is_not_larger(self):
-        """In five bands of loss that both networks pass through."""
-        for low, high in itertools.pairwise(np.geomspace(0.015, 0.5, 6)):
+        """In three bands of loss that both networks pass through at the first learning rate."""
+        for low, high in itertools.pairwise(np.geomspace(0.06, 0.5, 4)):
             means = []
             for name in (CONSTANT, STOCHASTIC):
-                losses, gradients = measured(name, "losses"), measured(name, "gradients")
+                losses, gradients = early(name)
                 inside = (losses > low) & (losses <= high)
                 assert inside.sum() >= 5
                 means.append(np.log(gradients[inside]).mean())
             assert means[1] < means[0]
 
-    def test_on_a_line_through_its_epochs_it_is_the_smaller_one_in_every_seed(self):
-        at_a_tenth = {}
-        for name in (CONSTANT, STOCHASTIC):
-            runs = zip(measured(name, "losses"), measured(name, "gradients"), strict=True)
-            at_a_tenth[name] = np.array([gradient_at(0.1, *run) for run in runs])
-        assert (at_a_tenth[STOCHASTIC] < 0.9 * at_a_tenth[CONSTANT]).all()
+    def test_on_a_line_through_its_epochs_it_is_about_a_tenth_smaller(self):
+        """On average, by more than two standard errors, paired; in seven of eight seeds."""
+        constant, stochastic = (
+            np.array([gradient_at(0.1, *run) for run in zip(*early(name), strict=True)])
+            for name in (CONSTANT, STOCHASTIC)
+        )
+        differences = constant - stochastic
+        assert 0.07 < differences.mean() / constant.mean() < 0.13
+        assert differences.mean() > 2 * differences.std(ddof=1) / len(differences) ** 0.5
+        assert (differences > 0).sum() == 7 and len(differences) == 8
 
     def test_it_saves_about_as_much_time_as_blocks(self):
         seconds = measured(STOCHASTIC, "seconds"), measured(CONSTANT, "seconds")
@@ -242,12 +251,18 @@ def test_every_block_is_missed_unless_training_went_without_it(trained):
             assert (without > 1.5 * whole) == (index in missed), (name, index)
 
 
-def test_the_best_three_of_one_are_worse_than_the_worst_three_of_the_other(trained, lesson):
+def test_any_three_blocks_of_one_are_worse_on_average_than_those_of_the_other(trained, lesson):
     half = {}
     for name in ("nothing dropped", "LayerDrop"):
         depths, errors = lesson["all_errors"](trained[name])
-        half[name] = [each for depth, each in zip(depths, errors, strict=True) if depth == 3]
-    assert min(half["nothing dropped"]) > 1.5 * max(half["LayerDrop"])
+        half[name] = np.mean([e for depth, e in zip(depths, errors, strict=True) if depth == 3])
+    assert half["nothing dropped"] > 33 and half["LayerDrop"] < 10
+
+
+def test_three_blocks_of_droppath_do_well_exactly_with_block_1(trained, lesson):
+    depths, errors = map(np.array, lesson["all_errors"](trained["DropPath"]))
+    without, having = (errors[rows][depths[rows] == 3] for rows in (slice(32), slice(32, None)))
+    assert len(without) == len(having) == 10 and without.min() > 2 * having.max()
 
 
 def test_the_average_of_many_networks_is_near_evaluation_and_not_equal(trained):

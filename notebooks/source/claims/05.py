@@ -90,6 +90,12 @@ def without_p_l_factor() -> str:
     return f"{without / right:.1f}"
 
 
+def without_p_l_factors() -> str:
+    """Seed by seed: the least and the most."""
+    without, right = (_measured("stochastic depth", e) for e in ("error without p_l", "error"))
+    return f"{(without / right).min():.1f} to {(without / right).max():.1f}"
+
+
 def b0_complete() -> str:
     kept = math.prod((1 - rate) ** 2 for rate in drop_rates(0.1, 8))  # two branches a block
     return f"{kept:.0%}"
