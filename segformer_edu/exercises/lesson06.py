@@ -36,7 +36,7 @@ def map_sizes(height: int, width: int, strides: Sequence[int]) -> list[tuple[int
         "The strides of B0 are 4, 2, 2, 2. Does stage 2 divide the photograph's side, or that of "
         "the first map?",
         "A partial patch counts, thanks to the padding. So round up.",
-        "In a loop: height, width = ceil(height / stride), ceil(width / stride).",
+        "Let a loop over the strides shrink height and width, and collect what they become.",
     ],
     takeaway="each stage divides the map of the stage before, and rounds up.",
 )
@@ -78,6 +78,9 @@ def examine_map_sizes(answer: Callable[..., list]) -> str | None:
             "this is right for B0's strides. Here the strides are given, and there may be more or "
             "fewer than four.": lambda h, w, strides: from_the_image(h, w, (4, 8, 16, 32)),
             "height and width are swapped.": swapped,
+            "these are numbers of tokens. Give height and width of each map, as a pair.": (
+                lambda h, w, strides: [h * w for h, w in map_sizes(h, w, strides)]
+            ),
             "the maps after the first have the right size, but the first is missing, or the "
             "photograph stands in its place.": (lambda h, w, s: [(h, w), *map_sizes(h, w, s)[:-1]]),
         },
@@ -107,10 +110,13 @@ def examine_block_forward(answer: Callable[..., Tensor]) -> str | None:
     def plain(x: Tensor) -> Tensor:
         return x
 
+    cases = drawn(_block_case)
+    cases += [(x, n1, a, n2, _nothing) for x, n1, a, n2, _ in cases[:5]]
+    cases += [(x, n1, _nothing, n2, f) for x, n1, _, n2, f in cases[:5]]
     return diagnose(
         answer,
         block_forward,
-        drawn(_block_case),
+        cases,
         {
             "both branches read the input, side by side. Mix-FFN should come second, and read x "
             "after attention is added to it.": lambda x, n1, a, n2, f: x + a(n1(x)) + f(n2(x)),
@@ -149,6 +155,18 @@ def examine_block_forward(answer: Callable[..., Tensor]) -> str | None:
             "there is a norm at the end of the block as well. That one belongs to the stage.": (
                 lambda x, n1, a, n2, f: n2(block_forward(x, n1, a, n2, f))
             ),
+            "norm1 stands at the end of the block as well. x leaves a block without a norm.": (
+                lambda x, n1, a, n2, f: n1(block_forward(x, n1, a, n2, f))
+            ),
+            "x is normalised once more at the end. It leaves a block without a norm.": (
+                lambda x, n1, a, n2, f: F.layer_norm(
+                    block_forward(x, n1, a, n2, f), x.shape[-1:], eps=1e-6
+                )
+            ),
+            "Mix-FFN is missing.": lambda x, n1, a, n2, f: x + a(n1(x)),
+            "there is one skip around both branches. Each branch should have its own.": (
+                lambda x, n1, a, n2, f: x + f(n2(a(n1(x))))
+            ),
             "attention and Mix-FFN are swapped.": (
                 lambda x, n1, a, n2, f: block_forward(x, n2, f, n1, a)
             ),
@@ -163,7 +181,18 @@ def examine_block_forward(answer: Callable[..., Tensor]) -> str | None:
                 lambda x, n1, a, n2, f: block_forward(x, n1, a, n2, lambda y: y + f(y))
             ),
         },
+        {
+            "where Mix-FFN gives zeros, this is right. So look at Mix-FFN: what does it read, and "
+            "what is it added to?": lambda x, n1, a, n2, f: f is _nothing,
+            "where attention gives zeros, this is right. So look at attention: what does it read, "
+            "and what is it added to?": lambda x, n1, a, n2, f: a is _nothing,
+        },
     )
+
+
+def _nothing(x: Tensor) -> Tensor:
+    """A branch that adds nothing."""
+    return torch.zeros_like(x)
 
 
 def _post_norm(x: Tensor, norm1: Map, attention: Map, norm2: Map, mix_ffn: Map) -> Tensor:
@@ -248,6 +277,24 @@ def examine_rates_of_stage(answer: Callable[..., list]) -> str | None:
             ),
             "the piece begins one block too late: the very first block has rate 0.": (
                 lambda rate, depths, stage: piece(drop_rates(rate, sum(depths)), depths, stage, 1)
+            ),
+            "the blocks are counted from 1 but divided by L − 1, so the last one has more than the "
+            "full rate.": lambda rate, depths, stage: [
+                rate * (sum(depths[:stage]) + j + 1) / max(sum(depths) - 1, 1)
+                for j in range(depths[stage])
+            ],
+            "`stage` counts from 0, but here it is taken to count from 1.": (
+                lambda rate, depths, stage: rates_of_stage(rate, depths, stage - 1)
+            ),
+            "the piece is one rate too long, except in the last stage. A stage has depths[stage] "
+            "rates.": lambda rate, depths, stage: drop_rates(rate, sum(depths))[
+                sum(depths[:stage]) : sum(depths[: stage + 1]) + 1
+            ],
+            "there is one rate too many. A stage has depths[stage] rates.": (
+                lambda rate, depths, stage: [
+                    rate * (sum(depths[:stage]) + j) / max(sum(depths) - 1, 1)
+                    for j in range(depths[stage] + 1)
+                ]
             ),
             "these are the rates of all blocks. Give those of one stage.": (
                 lambda rate, depths, stage: drop_rates(rate, sum(depths))
@@ -334,6 +381,11 @@ def examine_block_parameters(answer: Callable[..., int]) -> str | None:
             ),
             "it is 2C too few. One of the block's two norms has as many, and so have the shifts of "
             "both.": lambda c, r, e: right(c, r, e) - 2 * c,
+            "it is 2C too many. The norm at the end belongs to the stage, not to its blocks.": (
+                lambda c, r, e: right(c, r, e) + 2 * c
+            ),
+            "it is C too few. Mix-FFN's last Linear has as many biases, and so has each of q, k, v "
+            "and output.": lambda c, r, e: right(c, r, e) - c,
             "at r = 1 there is no reduction, and none of its numbers.": (
                 lambda c, r, e: right(c, r, e) + (c * c + 3 * c if r == 1 else 0)
             ),
@@ -398,7 +450,7 @@ def widest_column(budget: int, tokens: int, depth: int) -> int:
         "The four Linears cost 4·N·C², the two products 2·N²·C. In Mix-FFN there is a Linear "
         "C → 4C and one back, and 9 multiply-adds for each of the convolution's 4C channels, at "
         "every token.",
-        "depth · N · (12C² + 2NC + 36C) must not exceed the budget.",
+        "Add the three up, and multiply by the depth. The sum has a term in C² and one in N·C.",
     ],
     takeaway="with many tokens the products take most of it, with few tokens the Linears do.",
 )
@@ -450,6 +502,11 @@ def examine_widest_column(answer: Callable[..., int]) -> str | None:
             "the two products of attention are missing, the part that grows with N².": widest(
                 lambda n, c: true_price(n, c) - 2 * n * n * c
             ),
+            "where nothing fits, the answer is 0.": lambda *given: max(1, widest_column(*given)),
+            "only the two products of attention are counted.": widest(lambda n, c: 2 * n * n * c),
+            "only the Linears are counted. The two products and the convolution are missing.": (
+                widest(lambda n, c: 12 * n * c * c)
+            ),
             "the depthwise convolution is missing.": widest(
                 lambda n, c: true_price(n, c) - 36 * n * c
             ),
@@ -460,9 +517,8 @@ def examine_widest_column(answer: Callable[..., int]) -> str | None:
             "the 3×3 convolution is counted as a full one, but it is depthwise.": widest(
                 lambda n, c: true_price(n, c) - 36 * n * c + 9 * 16 * n * c * c
             ),
-            "the four Linears of attention are missing.": widest(
-                lambda n, c: true_price(n, c) - 4 * n * c * c
-            ),
+            "a block is 4·N·C² too cheap. The four Linears of attention cost that, and so does one "
+            "of Mix-FFN's two.": widest(lambda n, c: true_price(n, c) - 4 * n * c * c),
             "three Linears are counted in attention, but there are four: q, k, v and output.": (
                 widest(lambda n, c: true_price(n, c) - n * c * c)
             ),
@@ -536,6 +592,16 @@ def examine_encode(answer: Callable[..., list]) -> str | None:
             maps.append(x)
         return maps
 
+    def in_each_stage(change: Callable[..., Stage]) -> Callable[..., list]:
+        return lambda images, stages: encode(images, [change(*stage) for stage in stages])
+
+    def turned(images: Tensor, stages: Sequence[Stage]) -> list[Tensor]:
+        maps, x = [], images
+        for embed, blocks, norm in stages:
+            x = norm(nn.Sequential(*blocks)(embed(x))).permute(0, 3, 2, 1)
+            maps.append(x)
+        return maps
+
     def draw(rng: random.Random) -> tuple[Tensor, list[Stage]]:
         channels = [rng.randint(1, 5) for _ in range(rng.randint(2, 5))]
         return _encoder_case(rng, channels, rng.randint(5, 24), rng.randint(5, 24))
@@ -567,6 +633,28 @@ def examine_encode(answer: Callable[..., list]) -> str | None:
             "only the last map is returned, but the decoder needs all of them.": (
                 lambda images, stages: encode(images, stages)[-1:]
             ),
+            "only the last map is returned, as a tensor. The decoder needs a list of all maps.": (
+                lambda images, stages: encode(images, stages)[-1]
+            ),
+            "the blocks are left out.": in_each_stage(
+                lambda embed, blocks, norm: (embed, [], norm)
+            ),
+            "the norm comes before the blocks. It should come after the last of them.": (
+                in_each_stage(
+                    lambda embed, blocks, norm: (lambda x: norm(embed(x)), blocks, lambda x: x)
+                )
+            ),
+            "there is a second skip around each block. A block has its skips inside.": (
+                in_each_stage(
+                    lambda embed, blocks, norm: (
+                        embed,
+                        [_Skipped(block) for block in blocks],
+                        norm,
+                    )
+                )
+            ),
+            "permute(0, 3, 2, 1) swaps height and width as well, for the next stage too. It should "
+            "be (0, 3, 1, 2).": turned,
             "the maps are in the wrong order: they go from the first stage to the last.": (
                 lambda images, stages: encode(images, stages)[::-1]
             ),
@@ -577,6 +665,14 @@ def examine_encode(answer: Callable[..., list]) -> str | None:
             "moves the axis.": reshaped,
             "the permute swaps height and width as well: (B, H, W, C) → (B, C, H, W) is (0, 3, 1, "
             "2).": lambda images, stages: [x.mT for x in encode(images, stages)],
+        },
+        {
+            "for a single stage this is right. So look at what the next stage is given.": (
+                lambda images, stages: len(stages) == 1
+            ),
+            "for stages of one block this is right. So look at what the second block is given.": (
+                lambda images, stages: all(len(blocks) == 1 for _, blocks, _ in stages)
+            ),
         },
     )
 
@@ -590,6 +686,17 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + torch.tanh(x @ self.weight)
+
+
+class _Skipped(nn.Module):
+    """A block with one more skip around it."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.block(x)
 
 
 def _encoder_case(

@@ -113,6 +113,10 @@ def all_from_the_image(height, width, strides):
     return [[math.ceil(height / stride), math.ceil(width / stride)] for stride in strides]
 
 
+def tokens_of_each(height, width, strides):
+    return [h * w for h, w in sizes_of_real_maps(height, width, strides)]
+
+
 def width_first(height, width, strides):
     return [(w, h) for h, w in sizes_of_real_maps(height, width, strides)]
 
@@ -202,6 +206,32 @@ def norms_swapped(x, norm1, attention, norm2, mix_ffn):
 def normed_notes(x, norm1, attention, norm2, mix_ffn):
     x = x + norm1(attention(x))
     return x + norm2(mix_ffn(x))
+
+
+def one_skip_around_both(x, norm1, attention, norm2, mix_ffn):
+    return x + nothing_skipped(x, norm1, attention, norm2, mix_ffn)
+
+
+def attention_alone(x, norm1, attention, norm2, mix_ffn):
+    return x + attention(norm1(x))
+
+
+def norm1_at_the_end(*given):
+    return given[1](forward_of_the_package(*given))
+
+
+def normed_at_the_end(*given):
+    return nn.LayerNorm(given[0].shape[-1], eps=1e-6)(forward_of_the_package(*given))
+
+
+def ffn_of_the_negative(x, norm1, attention, norm2, mix_ffn):
+    x = x + attention(norm1(x))
+    return x + mix_ffn(norm2(-x))
+
+
+def attention_twice(x, norm1, attention, norm2, mix_ffn):
+    x = x + 2 * attention(norm1(x))
+    return x + mix_ffn(norm2(x))
 
 
 def anew(rate, depths, stage):
@@ -316,6 +346,53 @@ def reshaped(images, stages):
     return maps
 
 
+def norm_before_the_blocks(images, stages):
+    maps = []
+    for embed, blocks, norm in stages:
+        images = nn.Sequential(*blocks)(norm(embed(images))).movedim(-1, 1)
+        maps.append(images)
+    return maps
+
+
+def skips_doubled(images, stages):
+    maps = []
+    for embed, blocks, norm in stages:
+        x = embed(images)
+        for block in blocks:
+            x = x + block(x)
+        images = norm(x).movedim(-1, 1)
+        maps.append(images)
+    return maps
+
+
+def turned(images, stages):
+    maps = []
+    for embed, blocks, norm in stages:
+        images = norm(nn.Sequential(*blocks)(embed(images))).transpose(1, 3)
+        maps.append(images)
+    return maps
+
+
+def halved_between(images, stages):
+    maps = []
+    for embed, blocks, norm in stages:
+        maps.append(norm(nn.Sequential(*blocks)(embed(images))).movedim(-1, 1))
+        images = maps[-1] / 2
+    return maps
+
+
+def halved_between_blocks(images, stages):
+    """From the second block on, each reads half of what the one before gave."""
+    maps = []
+    for embed, (first, *others), norm in stages:
+        x = first(embed(images))
+        for block in others:
+            x = block(x / 2)
+        images = norm(x).movedim(-1, 1)
+        maps.append(images)
+    return maps
+
+
 def transposed(images, stages):
     return [x.transpose(2, 3) for x in recursive(images, stages)]
 
@@ -329,6 +406,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "divides the photograph here": all_from_the_image,
         "height and width are swapped": width_first,
         "the first is missing": without_the_first_step,
+        "numbers of tokens": tokens_of_each,
     },
     "06.2": {
         "side by side": parallel,
@@ -348,6 +426,12 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "Mix-FFN's skip connection": second_replaces,
         "at the end of the block": norm_at_the_end,
         "a skip of its own": equation_3_as_written,
+        "one skip around both": one_skip_around_both,
+        "Mix-FFN is missing": attention_alone,
+        "norm1 stands at the end": norm1_at_the_end,
+        "normalised once more at the end": normed_at_the_end,
+        "where Mix-FFN gives zeros": ffn_of_the_negative,
+        "where attention gives zeros": attention_twice,
     },
     "06.3": {
         "starts again at zero": anew,
@@ -367,12 +451,28 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
             rate, depths[::-1], len(depths) - 1 - stage
         )[::-1],
         "an encoder of one block": divided_by_zero,
+        "more than the full rate": lambda rate, depths, stage: [
+            rate * (sum(depths[:stage]) + j) / (sum(depths) - 1)
+            for j in range(1, depths[stage] + 1)
+        ],
+        "to count from 1": lambda rate, depths, stage: (
+            torch.linspace(0, rate, sum(depths)).split(list(depths))[stage - 1].tolist()
+        ),
+        "except in the last stage": lambda rate, depths, stage: linspace_of_all(rate, depths)[
+            sum(depths[:stage]) :
+        ][: depths[stage] + 1],
+        "there is one rate too many": lambda rate, depths, stage: [
+            rate * block / (sum(depths) - 1)
+            for block in range(sum(depths[:stage]), sum(depths[: stage + 1]) + 1)
+        ],
         "which is not right": lambda rate, depths, stage: linspace(rate, depths, stage)[1:],
     },
     "06.4": {
         "4C too few": off_by(lambda c, r, e: -4 * c),
         "q, k and v had no biases": off_by(lambda c, r, e: -3 * c),
         "2C too few": off_by(lambda c, r, e: -2 * c),
+        "2C too many": off_by(lambda c, r, e: 2 * c),
+        "C too few. Mix-FFN's last": off_by(lambda c, r, e: -c),
         "e·C too few": off_by(lambda c, r, e: -e * c),
         "and not on C": off_by(lambda c, r, e: 10 * c - 10 * e * c),
         "no norm inside": off_by(lambda c, r, e: 2 * e * c),
@@ -399,9 +499,12 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "has 4C channels": priced(lambda n, c: n * (12 * c * c + 2 * n * c + 9 * c)),
         "three Linears": priced(lambda n, c: n * (11 * c * c + 2 * n * c + 36 * c)),
         "your search stops": lambda *given: min(by_analysis_cost(*given), 10_000),
-        "four Linears of attention are missing": priced(
-            lambda n, c: n * (8 * c * c + 2 * n * c + 36 * c)
+        "the answer is 0": lambda *given: by_analysis_cost(*given) or 1,
+        "only the two products": lambda budget, tokens, depth: budget // (2 * depth * tokens**2),
+        "only the Linears": lambda budget, tokens, depth: math.isqrt(
+            budget // (12 * depth * tokens)
         ),
+        "so does one of Mix-FFN's two": priced(lambda n, c: n * (8 * c * c + 2 * n * c + 36 * c)),
     },
     "06.6": {
         "the one before its norm": unnormed_between,
@@ -415,6 +518,15 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "after every block": norm_after_every_block,
         "reads the images": always_the_images,
         "is given (B, H, W, C)": permuted_for_the_list_only,
+        "as a tensor": lambda images, stages: recursive(images, stages)[-1],
+        "the blocks are left out": lambda images, stages: recursive(
+            images, [(embed, [], norm) for embed, _, norm in stages]
+        ),
+        "the norm comes before": norm_before_the_blocks,
+        "a second skip": skips_doubled,
+        "for the next stage too": turned,
+        "for a single stage this is right": halved_between,
+        "for stages of one block this is right": halved_between_blocks,
         "in the wrong order": lambda images, stages: recursive(images, stages)[::-1],
     },
 }
