@@ -3,7 +3,13 @@
 `show(figure, alt)` displays one in a notebook, with its alt text.
 """
 
-from segformer_edu.plots.bars import class_bars, grouped_bars, stacked_bars, survivors
+from segformer_edu.plots.bars import (
+    class_bars,
+    grouped_bars,
+    stacked_bars,
+    stacked_shares,
+    survivors,
+)
 from segformer_edu.plots.curves import (
     bands,
     equal_budgets,
@@ -70,6 +76,7 @@ __all__ = [
     "shift_curves",
     "show",
     "stacked_bars",
+    "stacked_shares",
     "step_curves",
     "survivors",
     "token_kinds",

@@ -107,6 +107,36 @@ def stacked_bars(
     Raises:
         ValueError: bars of different parts.
     """
+    ends = {name: f"{sum(parts.values()):.2f}" for name, parts in bars.items()}
+    return _end_to_end(bars, ends, x_label, finding)
+
+
+@styled
+def stacked_shares(bars: Mapping[str, Mapping[str, float]], unit: str, finding: str = "") -> Figure:
+    """What each of a few choices consists of, in percent, as horizontal bars of equal length; its
+    total stands at the end.
+
+    Args:
+        bars: for each bar its parts, the same ones and in the same order in every bar.
+        unit: of the parts.
+        finding: the title.
+
+    Raises:
+        ValueError: bars of different parts.
+    """
+    totals = {name: sum(parts.values()) for name, parts in bars.items()}
+    shares = {
+        name: {part: 100 * value / totals[name] for part, value in parts.items()}
+        for name, parts in bars.items()
+    }
+    ends = {name: f"{total:.1f} {unit}" for name, total in totals.items()}
+    return _end_to_end(shares, ends, "share, %", finding)
+
+
+def _end_to_end(
+    bars: Mapping[str, Mapping[str, float]], ends: Mapping[str, str], x_label: str, finding: str
+) -> Figure:
+    """Horizontal bars of parts, and what is written at the end of each."""
     parts = shared_names(bars)
     figure = new_figure(0.42 * len(bars) + 1.3, finding)
     ax = figure.subplots()
@@ -115,8 +145,8 @@ def stacked_bars(
         values = np.array([bar[part] for bar in bars.values()])
         ax.barh(list(bars), values, left=left, height=0.7, label=part, **_look(number))
         left += values
-    for row, total in enumerate(left):
-        ax.text(total, row, f" {total:.2f}", va="center")
+    for row, (length, end) in enumerate(zip(left, ends.values(), strict=True)):
+        ax.text(length, row, f" {end}", va="center")
     ax.set(xlabel=x_label, xlim=(0, 1.08 * left.max()))
     ax.invert_yaxis()
     if len(parts) > 1:

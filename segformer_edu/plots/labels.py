@@ -177,7 +177,7 @@ def label_maps(
     names: Sequence[str],
     finding: str = "",
 ) -> Figure:
-    """A photograph, and several label maps of it side by side in the colours of the classes.
+    """A picture, and several label maps of it side by side in the colours of the classes.
 
     Args:
         photo: `(H, W, 3)` uint8.
@@ -196,7 +196,7 @@ def label_maps(
     figure = new_figure(side * photo.shape[0] / photo.shape[1] + 0.9, finding)
     shown = [photo, *(colors[labels] for labels in maps.values())]
     axes = figure.subplots(1, len(shown))
-    for ax, picture, caption in zip(axes, shown, ["photograph", *maps], strict=True):
+    for ax, picture, caption in zip(axes, shown, ["picture", *maps], strict=True):
         ax.imshow(picture)
         ax.set_title(caption, fontsize=9)
         ax.axis("off")

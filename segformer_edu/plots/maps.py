@@ -279,7 +279,7 @@ def feature_maps(maps: Sequence[np.ndarray], finding: str = "", channels: int = 
 def maps_beside(
     photo: np.ndarray, maps: Sequence[np.ndarray], finding: str = "", channels: int = 4
 ) -> Figure:
-    """The channels of each stage that vary most, one row per stage, beside the photograph.
+    """The channels of each stage that vary most, one row per stage, beside the picture.
 
     Each channel is drawn on its own scale, from its least value to its greatest.
 
@@ -300,7 +300,7 @@ def maps_beside(
     for ax in axes[:, 0]:
         ax.axis("off")
     axes[0, 0].imshow(photo, interpolation="antialiased")
-    axes[0, 0].set_title("photograph")
+    axes[0, 0].set_title("picture")
     scale = axes[1, 0].inset_axes((0.05, 0.6, 0.9, 0.1))
     scale.imshow(np.linspace(0, 1, 256)[None], extent=(0, 1, 0, 1), aspect="auto")
     scale.set_xticks((0, 1), ("least", "greatest"))

@@ -125,7 +125,7 @@ def test_maps_stand_beside_their_photograph_a_row_for_each_stage():
     fine[[1, 4]] *= 10
     figure = plots.maps_beside(PHOTO, [fine, fine[:3, ::2, ::2]], "Found", channels=2)
     titled = {ax.get_title(loc="left"): ax for ax in figure.axes}
-    assert np.array_equal(titled["photograph"].images[0].get_array(), PHOTO)
+    assert np.array_equal(titled["picture"].images[0].get_array(), PHOTO)
     rows = [ax for ax in figure.axes if ax.get_ylabel()]
     assert [ax.get_ylabel() for ax in rows] == ["stage 1: 8 × 12", "stage 2: 4 × 6"]
     assert np.array_equal(rows[0].images[0].get_array(), fine[1])
