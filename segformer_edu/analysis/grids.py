@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -58,3 +60,22 @@ def fitted_through_a_grid(labels: Tensor, stride: int, steps: int = 30) -> Tenso
         F.cross_entropy(enlarged, labels[None].long(), reduction="sum").backward()
         optimizer.step()
     return F.interpolate(fitted.detach(), size=labels.shape, mode="bilinear")[0].argmax(dim=0)
+
+
+def iou_through(
+    give_back: Callable[[Tensor, int], Tensor], labels: Tensor, stride: int
+) -> dict[str, float]:
+    """The IoU of each class in the labels that come back from a grid, and their mean as "mean"; nan
+    for a class that neither has.
+
+    Args:
+        give_back: `through_a_grid` or another such function.
+        labels: `(B, H, W)` of class numbers; the stride divides both sides.
+        stride: pixels from token to token.
+    """
+    returned = torch.stack([give_back(each, stride) for each in labels])
+    iou = {}
+    for number, name in enumerate(CLASSES):
+        are, said = labels == number, returned == number
+        iou[name] = ((are & said).sum().double() / (are | said).sum()).item()
+    return {**iou, "mean": torch.tensor(list(iou.values())).nanmean().item()}

@@ -1,8 +1,14 @@
 """What comes back through a coarse grid, by hand and on scenes that no lesson shows."""
 
+import pytest
 import torch
 
-from segformer_edu.analysis.grids import class_shares, fitted_through_a_grid, through_a_grid
+from segformer_edu.analysis.grids import (
+    class_shares,
+    fitted_through_a_grid,
+    iou_through,
+    through_a_grid,
+)
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.training import confusion_matrix, scores
 
@@ -24,6 +30,17 @@ def test_a_grid_gives_back_what_is_larger_than_its_tokens():
     for stride in (4, 8, 16):
         assert torch.equal(through_a_grid(halves, stride), halves)
         assert not through_a_grid(line, stride).any()
+
+
+def test_the_iou_through_a_grid_is_counted_over_all_pictures():
+    """By hand: a line of 32 pixels is lost to class 0, and two halves come back."""
+    pictures = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    pictures[0, 16:] = 3
+    pictures[1, :, 5] = 7
+    iou = iou_through(through_a_grid, pictures, 8)
+    ground = (512 + 992) / (512 + 1024)
+    assert (iou[CLASSES[0]], iou[CLASSES[3]], iou[CLASSES[7]]) == (ground, 1, 0)
+    assert iou["mean"] == pytest.approx((ground + 1) / 3)
 
 
 def test_fitted_scores_bring_back_more_than_shares_and_still_lose_poles_first():

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from experiments.hierarchy import NETWORKS, SEEDS
 from segformer_edu import (
     EncoderBlock,
-    EncoderStage,
     MixFFN,
     MixTransformer,
     OverlapPatchEmbedding,
@@ -22,6 +21,7 @@ from segformer_edu import (
 )
 from segformer_edu.analysis import cost
 from segformer_edu.analysis.grids import through_a_grid
+from segformer_edu.analysis.parts import multiply_adds_by_part
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import CLASSES, Scenes, scene
 from segformer_edu.training import confusion_matrix, scores
@@ -38,17 +38,11 @@ def lesson():
     return written_out(SOURCE, **names)
 
 
-@pytest.mark.parametrize("stage", [0, 1, 3])
-def test_the_earlier_stage_gives_the_packages_answers(lesson, randomized, small_config, stage):
-    config = small_config
-    c_in = (3, *config.embed_dims)[stage]
-    numbers = (config.embed_dims, config.patch_sizes, config.strides, config.depths)
-    more = (config.num_heads, config.reduction_ratios)
-    settings = (values[stage] for values in numbers + more)
-    early = randomized(lesson["SimpleStage"](c_in, *settings)).eval()
-    final = EncoderStage(config, stage).eval()
+def test_the_lessons_encoder_gives_the_packages_maps(lesson, randomized, small_config):
+    early = randomized(lesson["SimpleEncoder"](small_config)).eval()
+    final = MixTransformer(small_config).eval()
     final.load_state_dict(early.state_dict())
-    x = torch.randn(2, c_in, 40, 33)
+    x = torch.randn(2, 3, 40, 33)
     torch.testing.assert_close(early(x), final(x))
 
 
@@ -85,6 +79,24 @@ def test_x_grows_in_every_stage_and_the_norm_brings_it_back():
             x = stage.norm(x).permute(0, 3, 1, 2)
             assert 0.4 < x.std() < 1.6
     assert x.shape[1] == 128
+
+
+def test_with_fresh_weights_x_hardly_grows():
+    torch.manual_seed(0)
+    x = normalize(scene(6, 256, index=3)[0])
+    with torch.no_grad():
+        for stage in MixTransformer(SegFormerConfig.named("b0")).eval().stages:
+            begun = ended = stage.patch_embedding(x)
+            for block in stage.blocks:
+                ended = block(ended)
+            assert 0.95 < ended.std() / begun.std() < 1.05
+            x = stage(x)
+
+
+@pytest.mark.parametrize("classes, size", [(150, "b0"), (150, "b1"), (150, "b5"), (19, "b1")])
+def test_the_decoder_is_the_longest_part_for_150_classes_and_not_for_19(classes, size):
+    work = multiply_adds_by_part(SegFormerConfig.named(size, num_classes=classes), 512)
+    assert (max(work, key=work.get) == "decoder") is (classes == 150)
 
 
 @pytest.mark.parametrize("name", ["b0", "b2"])
@@ -167,4 +179,13 @@ def test_the_trial_says_what_the_lesson_says_of_it():
 def test_the_networks_of_the_trial_cost_no_more_than_the_pyramid():
     prices = {name: cost(config, (64, 64)).multiply_adds for name, config in NETWORKS.items()}
     assert all(0.9 < price / prices["pyramid"] <= 1 for price in prices.values())
-    assert NETWORKS["column at 1/4"].embed_dims == (18,)
+    pyramid, *columns = NETWORKS.values()
+    assert [(*each.embed_dims, *each.reduction_ratios) for each in columns] == [
+        (18, 4),
+        (40, 2),
+        (78, 1),
+    ]
+    parameters = [cost(each, (64, 64)).parameters for each in (pyramid, columns[0])]
+    assert 8 < parameters[0] / parameters[1] < 9
+    stage = cost(columns[0], (64, 64)).stages[0]
+    assert 0.08 < stage.multiply_adds_of.attention_matmuls / stage.multiply_adds < 0.12

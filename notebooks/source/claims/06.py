@@ -9,9 +9,9 @@ import torch
 from experiments import hierarchy
 from notebooks.source.claims.shared import b0
 from segformer_edu import SegFormer, SegFormerConfig
-from segformer_edu.analysis import cost
+from segformer_edu.analysis import Cost, cost, map_contents
 from segformer_edu.analysis.columns import column
-from segformer_edu.analysis.grids import through_a_grid
+from segformer_edu.analysis.grids import fitted_through_a_grid, iou_through, through_a_grid
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import CLASSES, Scenes, scene
 from segformer_edu.widgets.encoder import State as PyramidState
@@ -26,6 +26,10 @@ def flops_gap() -> str:
         bill = cost(SegFormerConfig.named(name), (side, side))
         gaps.append(abs(1 - 1e9 * giga / bill.reference_multiply_adds))
     return f"{math.ceil(1000 * max(gaps)) / 10:.1f} %"
+
+
+def b0_encoder_work() -> str:
+    return f"{b0(512).encoder_multiply_adds / 1e9:.2f}"
 
 
 def one_channel_products() -> str:
@@ -56,10 +60,36 @@ def trial_steps() -> str:
 
 def column_factor() -> str:
     """What section 8's column costs over its pyramid, at 1024×1024."""
-    pyramid = SegFormerConfig.named("nano", depths=(1, 1, 1, 1))
-    fine = column(4, 4, width=18, depth=4).replace(num_classes=8, decoder_dim=64)
-    dear, cheap = (cost(each, (1024, 1024)).multiply_adds for each in (fine, pyramid))
-    return f"{dear / cheap:.1f}"
+    return _column_over_pyramid(4, (4, 2, 1, 1))
+
+
+def column_factor_at_8() -> str:
+    return _column_over_pyramid(8, SegFormerConfig.named("b0").reduction_ratios)
+
+
+def fitted_at_1_16() -> str:
+    """What fitted scores give back of the trial's unseen scenes; fifty of them."""
+    labels = [torch.as_tensor(hierarchy.UNSEEN.picture(index)[1]).long() for index in range(50)]
+    return f"{iou_through(fitted_through_a_grid, torch.stack(labels), 16)['mean']:.0%}"
+
+
+def strongly_penalised() -> str:
+    """Stage 4 far from borders, over the lesson's draws, with a penalty of 1e-3."""
+    encoder = SegFormer.from_pretrained("nano").encoder
+    trials = [map_contents.rightly_labelled(encoder, seed, 1e-3) for seed in range(606, 612)]
+    return f"{sum(trial['stage 4'][0] for trial in trials) / len(trials):.0f}"
+
+
+def b2_maps() -> str:
+    return f"{_of('b2').peak_activation_bytes / 1e6:.0f}"
+
+
+def b2_weights() -> str:
+    return f"{4 * _of('b2').parameters / 1e6:.0f}"
+
+
+def b4_weights() -> str:
+    return f"{4 * _of('b4').parameters / 1e6:.0f}"
 
 
 def nano_growth() -> str:
@@ -94,6 +124,17 @@ def play_width() -> str:
 
 def b1_last_channels() -> str:
     return str(SegFormerConfig.named("b1").embed_dims[-1])
+
+
+def _of(name: str) -> Cost:
+    return cost(SegFormerConfig.named(name), (512, 512))
+
+
+def _column_over_pyramid(r: int, ratios: tuple[int, ...]) -> str:
+    pyramid = SegFormerConfig.named("nano", depths=(1, 1, 1, 1), reduction_ratios=ratios)
+    fine = column(4, r, width=18, depth=4).replace(num_classes=8, decoder_dim=64)
+    dear, cheap = (cost(each, (1024, 1024)).multiply_adds for each in (fine, pyramid))
+    return f"{dear / cheap:.1f}"
 
 
 POLE = CLASSES.index("pole")
