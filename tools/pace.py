@@ -20,7 +20,7 @@ SECONDS = {"line of code": 4, "picture": 40, "prediction": 45, "widget": 180}
 MAX_CORE, MAX_PREDICTIONS = 45, 6  # minutes, predictions a lesson
 PREDICTION, COMPARISON = "prediction = ...", "compare(prediction, "
 HEADING = re.compile(r"(#{2,}) (.+)")
-WIDGET = re.compile(r"widgets\.[A-Z]\w+\(\)")
+WIDGET = re.compile(r"(?:widgets\.)?[A-Z]\w+\(\)")
 
 
 class Pace(NamedTuple):

@@ -37,6 +37,7 @@ def test_a_subsection_alone_can_be_further():
         ("x = 1\n\ny = 2\n" * 75, 600),
         ("plots.show(x)\n" * 15, 15 * 44),
         ("widgets.Pyramid()", 180),
+        ("Patches()", 180),
         ("prediction = ...  # a number", 45),
     ],
 )
