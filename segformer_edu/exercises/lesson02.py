@@ -156,6 +156,10 @@ def examine_attend(answer: Callable[..., Tensor]) -> str | None:
             "these are the weights, one for each key. What should they mix?": (
                 lambda q, k, v: (q @ k.T / root(q)).softmax(-1)
             ),
+            "channels look at channels here, because qᵀ k is a (d, d) matrix. Every token should "
+            "ask every token, which makes it (N, N).": (
+                lambda q, k, v: v @ (q.T @ k / root(q)).softmax(-1)
+            ),
         },
         {OVERFLOWS: lambda q, k, v: (q @ k.T).max() < LARGE},
     )
@@ -369,6 +373,13 @@ def examine_largest_side(answer: Callable[..., int]) -> str | None:
             "a GiB is 2**30 bytes; this counts in GB, 10**9 bytes.": (
                 lambda g, p, heads: side(tokens(g, heads, unit=1e9), p)
             ),
+            "a GiB is 2**30 bytes; this counts in MiB, 2**20 bytes.": (
+                lambda g, p, heads: side(tokens(g, heads, unit=2**20), p)
+            ),
+            "eight bytes are counted for each entry, as if the scores and their softmax both had "
+            "to fit, or as for float64. Here the matrices count once, in float32.": (
+                lambda g, p, heads: side(tokens(g, heads, size=8), p)
+            ),
             "the image has a whole number of patches on a side, so round down to tokens before "
             "you multiply.": lambda g, p, heads: int(p * (g * 2**30 / 4 / heads) ** 0.25),
         },
@@ -430,11 +441,17 @@ def examine_attend_masked(answer: Callable[..., Tensor]) -> str | None:
     def lowered(value: float) -> Callable[..., Tensor]:
         return lambda q, k, v, padded: (scores(q, k) - value * padded).softmax(-1) @ v
 
+    def deep(rng: Random) -> Case:
+        """Real tokens with scores of −2,000,000, all alike, so that rounding does not matter."""
+        q, padded = torch.full((5, 4), 1000.0), torch.tensor([False, True, False, True, False])
+        return q, zeroed(-q, padded), normal(rng, 5, 4), padded
+
     rng = Random(0)
+    cases = [case(rng, 6, 4, 4, 5), case(rng, 9, 8, 1, 3, 5, 6, 7, 8), case(rng, 5, 3)]
     return diagnose(
         answer,
         attend_masked,
-        [case(rng, 6, 4, 4, 5), case(rng, 9, 8, 1, 3, 5, 6, 7, 8), case(rng, 5, 3), *drawn(draw)],
+        [*cases, deep(rng), *drawn(draw)],
         {
             "padding adds nothing to the answer, but it still takes weight from the others, which "
             "no longer sum to one. The mask has to come before the softmax.": (
@@ -458,6 +475,10 @@ def examine_attend_masked(answer: Callable[..., Tensor]) -> str | None:
             ),
             "the result is NaN, because −∞ times 0 is not a number. Fill in −∞ where the mask is "
             "True.": lambda q, k, v, padded: (scores(q, k) + padded * -math.inf).softmax(-1) @ v,
+            "the keys of the padding are −∞, but a query has numbers of both signs, so their "
+            "scores are −∞, ∞ or not a number. Fill −∞ into the scores instead.": (
+                lambda q, k, v, padded: attend(q, k.masked_fill(padded[:, None], -math.inf), v)
+            ),
             "the mask is right, but the softmax runs over the queries. A column of padding has "
             "nothing to divide then, which gives NaN.": (
                 lambda q, k, v, padded: scores(q, k).masked_fill(padded, -math.inf).softmax(0) @ v
@@ -492,6 +513,10 @@ def examine_attend_masked(answer: Callable[..., Tensor]) -> str | None:
             },
         },
         {
+            "this is right while no score is far below zero. Where the real tokens have scores of "
+            "−2,000,000, the padding gets attention. Fill in −∞, and softmax does the rest.": (
+                lambda q, k, v, padded: scores(q, k).min() > -1e6
+            ),
             "this is right for small scores. Where they are large, the padding still gets "
             "attention, or numbers overflow or vanish. Put −∞ into the scores, and softmax does "
             "the rest.": (lambda q, k, v, padded: (q @ k.T).abs().max() < SMALL),

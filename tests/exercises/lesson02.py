@@ -194,6 +194,10 @@ def whole_root(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.softmax(q @ k.T / int(q.shape[1] ** 0.5), -1) @ v
 
 
+def over_the_channels(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.einsum("nc,cd->nd", v, torch.softmax(q.mT @ k / q.shape[1] ** 0.5, 1))
+
+
 def queries_zeroed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.softmax(q.zero_() @ k.T, -1) @ v
 
@@ -308,6 +312,14 @@ def decimal_gigabytes(gibibytes, patch, heads):
     return patch * math.floor((gibibytes * 1e9 / 4 / heads) ** 0.25)
 
 
+def mebibytes(gibibytes, patch, heads):
+    return patch * math.floor((gibibytes * 1024**2 / 4 / heads) ** 0.25)
+
+
+def scores_and_softmax(gibibytes, patch, heads):
+    return patch * math.floor((gibibytes * 2**30 / 4 / 2 / heads) ** 0.25)
+
+
 def nearest_patch(gibibytes, patch, heads):
     return patch * round((gibibytes * 2**30 / 4 / heads) ** 0.25)
 
@@ -366,6 +378,15 @@ def weak(q, k, v, padded):
 
 def weaker(q, k, v, padded):
     return torch.softmax(scaled(q, k) + torch.where(padded, -10.0, 0.0), -1) @ v
+
+
+def ten_thousand_below(q, k, v, padded):
+    return torch.softmax(scaled(q, k) - 10_000 * padded.float(), -1) @ v
+
+
+def keys_of_minus_infinity(q, k, v, padded):
+    k[padded] = -torch.inf
+    return torch.softmax(scaled(q, k), -1) @ v
 
 
 def padding_zeroed(q, k, v, padded):
@@ -464,6 +485,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "the weights mix the keys": mixes_keys,
         "no softmax has turned": no_softmax,
         "multiplied by the root": multiplied,
+        "channels look at channels": over_the_channels,
         "these are the weights": lambda q, k, v: scaled(q, k).softmax(1),
         "your code stopped with RuntimeError": keys_not_transposed,
     },
@@ -494,6 +516,8 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "That would be float16": half_precision,
         "right for one head": heads_forgotten,
         "counts in GB": decimal_gigabytes,
+        "counts in MiB": mebibytes,
+        "eight bytes are counted": scores_and_softmax,
         "rounded to the nearest patch": nearest_patch,
         "round down to tokens": rounded_in_pixels,
     },
@@ -505,6 +529,8 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "runs over the queries": softmax_over_queries,
         "a score of -20 is low": weak,
         "subtracting 10": weaker,
+        "no score is far below zero": ten_thousand_below,
+        "keys of the padding are −∞": keys_of_minus_infinity,
         "keys of zeros": padding_zeroed,
         "not divided by √d": masked_unscaled,
         "right where nothing is padded": one_of_the_padded,
