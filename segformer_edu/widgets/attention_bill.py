@@ -167,11 +167,9 @@ def bars(state: State) -> list[Shape]:
         words = binary(size) if fits else f"{binary(size)}: too large"
         end = LEFT + max(2.0, place(size))
         shapes += [
-            Rectangle(LEFT - 2, y - 12, 470, 16, PAPER),
-            Text(LEFT, y, label),
-            Rectangle(end + 3, y + 6, 8 * len(words), 16, PAPER),
+            Text(LEFT, y, label, halo=3),
             Rectangle(LEFT, y + 7, end - LEFT, 14, BLUE if fits else VERMILLION),
-            Text(end + 6, y + 19, words, bold=not fits),
+            Text(end + 6, y + 19, words, bold=not fits, halo=3),
         ]
     return shapes
 

@@ -97,7 +97,9 @@ class Lines:
 
 @dataclass(frozen=True)
 class Text:
-    """One line of text; `anchor` says which of its ends stands at x: start, middle or end."""
+    """One line of text; `anchor` says which of its ends stands at x: start, middle or end. A halo,
+    in the picture's units, keeps it readable on lines.
+    """
 
     x: float
     y: float
@@ -106,19 +108,25 @@ class Text:
     bold: bool = False
     anchor: str = "start"
     fill: str = INK
+    halo: float = 0
 
     def svg(self) -> str:
         weight = ' font-weight="bold"' if self.bold else ""
+        halo = f' stroke="{PAPER}" stroke-width="{2 * self.halo:.3g}" paint-order="stroke"'
         return (
             f'<text x="{self.x:.5g}" y="{self.y:.5g}" font-size="{self.size:.3g}"{weight} '
-            f'text-anchor="{self.anchor}" fill="{self.fill}">{escape(self.text)}</text>'
+            f'text-anchor="{self.anchor}" fill="{self.fill}"{halo if self.halo else ""}>'
+            f"{escape(self.text)}</text>"
         )
 
     def paint(self, canvas: Canvas) -> None:
         font = _font(self.bold, self.size * canvas.scale)
         where = {"start": "ls", "middle": "ms", "end": "rs"}[self.anchor]
         x, y = canvas.pixels(self.x, self.y)
-        canvas.draw.text((x, y), self.text, self.fill, font, where)
+        halo = round(self.halo * canvas.scale)
+        canvas.draw.text(
+            (x, y), self.text, self.fill, font, where, stroke_width=halo, stroke_fill=PAPER
+        )
 
 
 @dataclass(frozen=True)

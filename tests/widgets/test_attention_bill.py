@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,7 +26,7 @@ from segformer_edu.widgets.attention_bill import (
     place,
     rows_of,
 )
-from segformer_edu.widgets.picture import WIDTH, Rectangle, Text
+from segformer_edu.widgets.picture import WIDTH, Canvas, Rectangle, Text
 
 GRID = [State(*values) for values in itertools.product(SIDES, PATCHES, HEADS, MEMORIES)]
 
@@ -43,6 +44,19 @@ def test_every_state_has_a_picture_with_words_that_stays_inside_its_frame():
                 assert shape.x + shape.width <= WIDTH + 1 and shape.width >= 0
     for state in GRID[::97]:
         assert AttentionBill.render(state).startswith("<svg")
+
+
+def test_a_halo_clears_what_lies_around_the_letters_and_nothing_else():
+    def dark(halo):
+        canvas = Canvas(100, 30, 1)
+        Rectangle(40, 0, 2, 30, "#000000").paint(canvas)
+        text = Text(10, 20, "matrices", halo=halo)
+        text.paint(canvas)
+        assert ("paint-order" in text.svg()) == (halo > 0)
+        return np.array(canvas.image.convert("L"))[:, 40:43] < 128
+
+    assert dark(0)[4].all() and dark(3)[4].all()  # above the letters the line is whole
+    assert dark(3).sum() < dark(0).sum() - 5
 
 
 def test_every_patch_size_divides_every_side():
