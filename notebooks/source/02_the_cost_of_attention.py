@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 02 · What does attention cost?
 #
-# In lesson 01 a photograph became tokens. So far no token knows anything of the others, because each has seen only its own patch. Attention lets them exchange what they know. With many tokens it is also the most expensive
+# In lesson 01 a photograph became tokens, each of which has seen only its own patch. Attention lets them exchange what they know. With many tokens it is also the most expensive
 # part of a transformer, so this lesson builds it and then reads you the bill in entries, bytes and seconds.
 #
 # **After this lesson you will be able to**
@@ -11,7 +11,7 @@
 # - work out, for any image, how large the attention matrix is, and tell N from N²;
 # - say what the fused kernel saves, and what it does not.
 #
-# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*: the core path does not need it. **You need** lesson 01, the product of two matrices, and the softmax (we go through it once more).
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. **You need** lesson 01, the product of two matrices, and the softmax (we go through it once more).
 
 # %%
 import math
@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from segformer_edu import OverlapPatchEmbedding, plots
+from segformer_edu.analysis.growth import attention_costs, measured
 from segformer_edu.analysis.memory import peak_bytes
-from segformer_edu.analysis.timing import fitted_exponent, processor_seconds
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.exercises import check, compare, hint, solution
 from segformer_edu.widgets import AttentionBill, progress
@@ -34,7 +34,7 @@ from segformer_edu.widgets import AttentionBill, progress
 # %% [markdown]
 # ## 1 · What does one token ask the others?
 #
-# We begin with four tokens of two numbers each, small enough for pencil and paper. The first number says how *grey* a patch is, the second how *orange*. Two of the tokens come from the wall behind the astronaut,
+# We begin with four tokens of two numbers each. The first number says how *grey* a patch is, the second how *orange*. Two of the tokens come from the wall behind the astronaut,
 # and two from her suit.
 
 # %%
@@ -57,7 +57,7 @@ print(scores)
 compare(prediction, scores)
 
 # %% [markdown]
-# These scores can be any numbers, but we want to know which *share of its attention* the token gives to each of the others. Shares are positive and add up to one. So we take e to the power of each score and divide by the sum, which is called the **softmax**.
+# Scores can be any numbers, but we want the *share of its attention* that the token gives to each of the others. Shares are positive and add up to one. So we take e to the power of each score and divide by the sum, which is called the **softmax**.
 # (Before that, the scores are divided by √2, the root of the tokens' width. Section 5 says why.)
 
 # %%
@@ -68,9 +68,9 @@ for name, weight in zip(names, weights, strict=True):
 print(f"{sum(weights):.2f}  in all")
 
 # %% [markdown]
-# Most of it goes to the token itself, some to its own kind, and very little to the suit. But no share is ever nothing, because no power of e is zero.
+# Most of it goes to the token itself, some to its own kind, and very little to the suit. By this formula no share is nothing, because no power of e is zero. (A computer rounds the smallest to zero.)
 #
-# Now the token *takes* as much of every token's numbers as its share says. In this role the numbers are called **values**. Their mixture is the token's new self.
+# Now the token *takes* as much of every token's numbers as its share says. In this role the numbers are called **values**. Their mixture is what the token becomes.
 
 # %%
 mixed = [sum(w * value[i] for w, value in zip(weights, tokens, strict=True)) for i in (0, 1)]
@@ -95,10 +95,10 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the sums.* Every row is one, because a query has one unit of attention to share out. The columns differ, because many may look at a key, or few. The strong tokens at both ends get more than
+# *Look at the sums.* A query has one unit of attention to share out. The columns differ, because many may look at a key, or few. The strong tokens at both ends get more than
 # the shaded ones between them. *Shaded wall* even gives twice as much to *wall* as to itself, because a dot product rewards two things: numbers that are large in the same places, and numbers that are large at all.
 #
-# The axis of the softmax matters. `softmax(dim=-1)` runs along the keys. Along the queries it would make the columns sum to one, with no error and the same shape. Such a model can still learn, and in [one report](https://github.com/labmlai/annotated_deep_learning_paper_implementations/issues/146) it did as well, so a falling loss proves nothing. Look at the sums of the rows instead, or compare with numbers from elsewhere. Exercise 02.2 knows that mistake.
+# The axis of the softmax matters. `softmax(dim=-1)` runs along the keys. Along the queries it would make the columns sum to one, with no error and the same shape. In [one report](https://github.com/labmlai/annotated_deep_learning_paper_implementations/issues/146) such a model did as well as a right one, so a falling loss proves nothing. Look at the sums of the rows instead, or compare with numbers from elsewhere.
 #
 # ## 3 · How is it written for any number of tokens?
 #
@@ -122,7 +122,7 @@ assert torch.allclose(attention(q, k, v), F.scaled_dot_product_attention(q, k, v
 print("by hand, in matrix form, and in PyTorch: the same")
 
 # %% [markdown]
-# Now we try it on a real photograph. The patches are those of lesson 01, with random weights, and each token uses its own numbers as query, key and value. The LayerNorm of the patches has made all tokens equally long, as vectors, so here a large product means likeness.
+# Now we try it on a real photograph, shrunk to 128×128 pixels so that there are 32×32 tokens. The patches are those of lesson 01, with random weights, and each token uses its own numbers as query, key and value. The LayerNorm of the patches has made all tokens equally long, as vectors, so here a large product means likeness.
 
 # %%
 photo = sample_photo("astronaut")
@@ -138,13 +138,10 @@ def photo_tokens(side):  # → (1, side · side, 32)
 
 x = photo_tokens(32)  # (1, 1024, 32)
 matrix = (x @ x.transpose(-2, -1) / math.sqrt(32)).softmax(dim=-1)[0]
-rows, columns = matrix.sum(dim=1), matrix.sum(dim=0)
 print("matrix", tuple(matrix.shape))
-print(f"sums of the rows    {rows.min():.2f} to {rows.max():.2f}")
-print(f"sums of the columns {columns.min():.2f} to {columns.max():.2f}")
 
 # %% [markdown]
-# Every row sums to one. A row has one weight for each token, and the tokens lie on a grid, so **a row is a picture** of where one query looks. Guess first which parts will light up for a token of the orange suit, and which for one of the black visor.
+# A row has one weight for each token, and the tokens lie on a grid, so **a row is a picture** of where one query looks. Guess first which parts will light up for a token of the orange suit, and which for one of the black visor.
 
 # %%
 queries = {"suit": (21, 9), "visor": (27, 20), "wall": (7, 21)}
@@ -159,11 +156,12 @@ plots.show(
     ),
     alt="The photograph with three marked tokens, and for each a heat map of where it looks. The "
     "token on the suit looks at the suit, on both sides; the one on the visor at the visor and "
-    "other dark parts; the one on the wall at the bright wall on both sides of her head.",
+    "other dark parts; the one on the wall at the bright wall on both sides of her head, "
+    "and at some of her face and hair.",
 )
 
 # %% [markdown]
-# *Compare the maps with the photograph.* Nothing here is trained. Even so, attention between raw tokens finds what looks alike in it, however far apart it lies. What training adds is a choice. Three learned matrices make a query, a key and a value of each token, so that what a token
+# *Compare the maps with the photograph* (each has its own scale). Nothing here is trained. Even so, attention between raw tokens finds what looks alike, however far apart it lies. What training adds is a choice. Three learned matrices make a query, a key and a value of each token, so that what a token
 # *looks for* need not be what it *is*.
 #
 # ## 4 · Why several heads?
@@ -171,10 +169,10 @@ plots.show(
 # A row has only one unit of attention to give. So a token that wants to look at its own edge *and* at the other side of the picture has to split it. That is why the channels are dealt out to several **heads**. Each head computes an
 # attention of its own, over d = C / heads channels.
 #
-# **Predict.** With 4 heads instead of 1, how many times as many entries do the matrices have in all, and how many times as many multiplications does it take to fill them?
+# **Predict.** With 4 heads instead of 1, how many times as many entries do the matrices have in all, and how many times as many multiply-adds (a multiplication and the addition that goes with it) does it take to fill them?
 
 # %%
-prediction = ...  # (entries, multiplications), for example (2, 2)
+prediction = ...  # (entries, multiply-adds), for example (2, 2)
 
 # %%
 N, C = 1024, 32
@@ -184,8 +182,7 @@ for heads, (entries, products) in counts.items():
 compare(prediction, tuple(four // one for four, one in zip(counts[4], counts[1], strict=True)))
 
 # %% [markdown]
-# The memory grows with the heads, because every head has a full N×N matrix. The multiply-adds do not grow, because each entry is a sum of fewer products. (A "multiply-add" is one multiplication and the addition that goes with
-# it.)
+# The memory grows with the heads, because every head has a full N×N matrix. The multiply-adds do not grow, because each entry is a sum of fewer products. (But each entry also takes a division and a power of e, so more heads do take more time.)
 #
 # ### Build it
 #
@@ -228,7 +225,7 @@ with torch.no_grad():
 print("the same as nn.MultiheadAttention")
 
 # %% [markdown]
-# Do heads see different things, then? Here is one query in four heads. As before each head uses the tokens' own numbers, now eight channels of the thirty-two. (These pieces are not equally long, so a query may look most at a key that is longer than its own.)
+# Do heads see different things, then? Here is one query in four heads. Each head uses the tokens' own numbers, eight channels of the thirty-two. (These pieces are not equally long, so a query may look most at a key that is longer than its own.)
 
 # %%
 h = ours.heads(x.reshape(1, 32, 32, 32))[0]  # (4, 1024, 8)
@@ -239,14 +236,14 @@ plots.show(
         looks.reshape(4, 32, 32).numpy(),
         [queries["suit"]] * 4,
         [f"head {number}" for number in (1, 2, 3, 4)],
-        "One query looks at four different sets of places in its four heads",
+        "All four heads look at the suit, and each a little elsewhere",
     ),
     alt="The photograph with one token marked on the suit, and four heat maps. All four light up "
     "on the suit. Head 2 adds faint outlines elsewhere, and head 4 much of the bright wall.",
 )
 
 # %% [markdown]
-# *Look for what all four maps share, and what only one has.* The filters of lesson 01 are random, so these heads differ by accident. In a trained model they differ because training made them so.
+# *Look for what all four maps share, and what only one has.* The filters of lesson 01 are random, so these heads differ by accident. In a trained model each head has learned projections of its own; how much they differ is another question.
 #
 # ## 5 · Why divide by √d?
 #
@@ -255,54 +252,50 @@ plots.show(
 #
 # What does a larger spread do to the softmax? To measure that, we count the keys that a query looks at. The *entropy* of its weights, −Σ w log w, is 0 when one key has all the weight, and log n when n keys share it evenly. So e to the entropy is a number of keys.
 #
-# **Predict.** Take heads of width `d = 256`, as many keys, and no division. At how many of the keys does a query look?
+# **Predict.** Take heads of width `d = 256`, `256` keys, and no division. At how many of the keys does a query look?
 
 # %%
 prediction = ...  # a number of keys, for example 100
 
 
 # %%
-def effective_keys(scores):
+def effective_keys(weights):
     """How many keys a query looks at: e to the entropy of its weights, on average."""
-    return torch.distributions.Categorical(logits=scores).entropy().exp().mean().item()
+    return torch.special.entr(weights).sum(dim=-1).exp().mean().item()  # entr(w) = −w log w
 
 
-widths = (4, 16, 64, 256)
-raw = {}  # width → the scores of 256 queries with 256 keys, undivided
-for d in widths:
+raw, divided = {}, {}  # width → the scores of 256 queries with 256 keys
+for d in (4, 16, 64, 256):
     q, k = torch.randn(2, 256, d, generator=generator)
     raw[d] = q @ k.T
-measures = {"variance of the scores": torch.var, "keys looked at, of 256": effective_keys}
-panels = {
-    label: {
-        "q kᵀ": (widths, [float(measure(raw[d])) for d in widths]),
-        "q kᵀ / √d": (widths, [float(measure(raw[d] / math.sqrt(d))) for d in widths]),
-    }
-    for label, measure in measures.items()
-}
+    divided[d] = raw[d] / math.sqrt(d)
 
 # %%
+measures = {
+    "variance of the scores": torch.var,
+    "keys looked at, of 256": lambda scores: effective_keys(scores.softmax(dim=-1)),
+}
 plots.show(
     plots.growth(
-        panels,
+        measured(measures, {"q kᵀ": raw, "q kᵀ / √d": divided}),
         "width of a head, d",
-        {d: str(d) for d in widths},
-        "Without √d, a query of a wide head looks at one key or two",
+        {d: str(d) for d in raw},
+        "With variance 1 and no √d, a query of a wide head looks at one key or two",
     ),
     alt="Two panels over the width of a head, 4 to 256. Without the division the variance of "
     "the scores climbs as d does, and the number of keys that a query looks at falls from about "
     "eighty to fewer than two. Divided by √d both stay level.",
 )
-compare(prediction, round(effective_keys(raw[256]), 1))
+compare(prediction, round(effective_keys(raw[256].softmax(dim=-1)), 1))
 
 # %% [markdown]
-# *Follow the solid lines to the right.* The variance is d, as the argument says. And without the division, a query of a wide head looks at hardly more than one key of them all, so the softmax has become a hard choice before anything is learned. Divided by √d, a head of any width starts out undecided.
+# *Follow the solid lines to the right.* The variance is d, as the argument says. And without the division, a query of a wide head looks at hardly more than one key, so the softmax has become a hard choice. Divided by √d, a head of any width stays undecided.
 #
-# The argument has a limit. It is about independent numbers of variance 1, and nothing keeps them so once training has begun. So it sets the scale at the start, and that is what the division is for.
+# The argument has a limit. It is about independent numbers of variance 1. Those of a fresh SegFormer are smaller (undivided, B0's scores have variances under one half), and training moves them. So the division does not fix the scale; what it does is to keep d out of it.
 #
 # ### Through how many keys does a gradient come? · *further*
 #
-# Does a hard choice also stop the learning? The derivative of a weight w by its own score is w (1 − w), which is zero when w is 0 and zero when w is 1. The first transformer paper therefore suspects "extremely small gradients" of the softmax (arXiv:1706.03762, Section 3.2.1). We can measure that. We give the answers of heads with d = 256 a random push, and ask how long the gradient is that arrives at a query, and through how many keys it has come. Do you expect it to be shorter without the division, or longer?
+# Does a hard choice also stop the learning? The derivative of a weight w by its own score is w (1 − w), which is zero when w is 0 and zero when w is 1. The first transformer paper therefore suspects "extremely small gradients" of the softmax (arXiv:1706.03762, Section 3.2.1). We can measure that. As a stand-in for a loss, we multiply the answers of heads with d = 256 by random numbers and add up. Then we ask how long the gradient is that arrives at a query, and through how many keys it has come. Do you expect it to be shorter without the division, or longer?
 
 
 # %%
@@ -312,35 +305,36 @@ def sensitivity(scores):
     return (weights * (1 - weights)).sum(dim=-1).mean().item()
 
 
-push, v = torch.randn(2, 256, 256, generator=generator)  # q and k are still those of d = 256
+factors, v = torch.randn(2, 256, 256, generator=generator)  # q and k are still those of d = 256
 for name, root in (("q kᵀ", 1), ("q kᵀ / √d", math.sqrt(256))):
     asked = q.clone().requires_grad_()
     scores = asked @ k.T / root
     scores.retain_grad()
-    ((scores.softmax(dim=-1) @ v) * push).sum().backward()
-    length = asked.grad.norm(dim=-1).mean()
-    keys = effective_keys(scores.grad.abs().log())
+    (scores.softmax(dim=-1) @ v * factors).sum().backward()
+    lengths = asked.grad.norm(dim=-1)
+    shares = F.normalize(scores.grad.abs(), p=1, dim=-1)  # how much comes through each key
     print(f"{name:<9}  sum of w (1 − w): {sensitivity(scores):.2f}", end=", ")
-    print(f"gradient: length {length:>2.0f}, through {keys:>3.0f} of 256 keys")
+    print(f"through {effective_keys(shares):>3.0f} of 256 keys", end=", ")
+    print(f"length {lengths.mean():>4.1f}, shortest tenth up to {lengths.quantile(0.1):.1f}")
 
 # %% [markdown]
-# The weights do give way less, but the gradient at a query is *longer*, because an undivided score is √d times as steep in q. What is lost is something else. Without the division the gradient comes through a few keys only, those that the query looks at already. With it, it comes through nearly half of them.
+# The weights do give way less. On average the gradient at a query is still *longer*, because an undivided score is √d times as steep in q. But over a third of the queries get a shorter one, and a tenth next to none. And without the division the gradient comes through a few keys only, those that the query looks at already. With it, it comes through nearly half of them.
 # So **what a query does not look at, it hardly hears of**, and the division lets it hear from all sides.
 #
 # ### Attention in half precision · *further*
 #
-# If a loss becomes nan in half precision, the scores are one place to look. A sum of d products can be larger than a 16-bit number, even when it would be small enough after the division:
+# If a loss becomes nan in half precision, the scores are one place to look. A sum of d products can be larger than float16 can hold, even when it would be small enough after the division:
 
 # %%
 q = torch.full((1, 256), 20.0)
 for kind in (torch.float16, torch.bfloat16):
     half, root = q.to(kind), math.sqrt(256)
     last, first = half @ half.T / root, (half / root) @ half.T
-    print(f"{str(kind):<14}  up to {torch.finfo(kind).max:.0e}", end=", ")
+    print(f"{str(kind):<14}  up to {torch.finfo(kind).max:.4e}", end=", ")
     print(f"divided last: {last.item():.0f}, divided first: {first.item():.0f}")
 
 # %% [markdown]
-# So divide q first, or take bfloat16, which reaches as far as float32 with fewer digits. A mask, which takes keys out by filling in very low scores (exercise 02.5), meets the same limit. Filling in `-1e9` is an error in float16, and −∞ is right in every precision.
+# So divide q first, or take bfloat16, which reaches as far as float32 with fewer digits. A mask, which takes keys out by filling in very low scores (exercise 02.5), meets the same limit. Filling in `-1e9` is an error in float16, and −∞ is right in every precision, as long as each query keeps a key.
 #
 # ## 6 · How large is the matrix?
 #
@@ -359,7 +353,7 @@ for side in (32, 48, 64, 96, 128):
 compare(prediction, (N**2, 4 * N**2 // 2**20))
 
 # %% [markdown]
-# The matrix has {{attention_entries_stage1}} entries and takes a whole GiB, for *one* head of *one* layer of *one* photograph. Twice the side makes four times the tokens and sixteen times the entries, so **the matrix grows with the fourth power of the side**.
+# The matrix has {{attention_entries_stage1}} entries and takes a whole GiB (2³⁰ bytes), for *one* head of *one* layer of *one* photograph. Twice the side makes four times the tokens and sixteen times the entries, so **the matrix grows with the fourth power of the side**.
 #
 # ### Is the matrix all there is to pay?
 #
@@ -373,10 +367,10 @@ assert counter.get_total_flops() == 2 * (4 * N * C**2 + 2 * N**2 * C)
 print(f"Linears {4 * N * C**2:>11,}\nmatrix  {2 * N**2 * C:>11,}")
 
 # %% [markdown]
-# The two are equal when N is twice C. Models with few tokens and wide layers can stay below that, for example language models with short texts. SegFormer cannot, because it makes many tokens, to know *where* an edge is. In stage 1 of B0 at 512×512, with {{stage_1_tokens}} tokens of 32 channels, the matrix takes {{attention_matrix_over_linears}} times the
+# The two are equal when N is twice C. Models with few tokens and wide layers can stay below that, for example language models with short texts. The first stages of SegFormer cannot, because they make many tokens, to know *where* an edge is. In stage 1 of B0 at 512×512, with {{stage_1_tokens}} tokens of 32 channels, the matrix takes {{attention_matrix_over_linears}} times the
 # arithmetic of the Linears.
 #
-# (Counters can miss all of this. Those that look at modules do not see a bare matrix product, and PyTorch's own counts nothing for the fused kernel of section 7 on a CPU. So check a counter against a formula once.)
+# (Counters can miss all of this. For example, [thop](https://github.com/Lyken17/pytorch-OpCounter) looks at modules and does not see a bare matrix product, and PyTorch's own counts nothing for the fused kernel of section 7 on a CPU. So check a counter against a formula once.)
 #
 # ### Whose bill is it? · *further*
 #
@@ -392,7 +386,7 @@ print("the matrix of 8² tokens, counted:", f"{(x8 @ x8.transpose(-2, -1)).numel
 
 # %% [markdown]
 # The tutorial's numbers are the numbers of **pixels, N**, but the map has **N²** entries, {{attention_entries_512_pixels}} for 512×512 and {{attention_entries_1024_pixels}} for 1024×1024. So for 512×512 the true bill is {{attention_pixels_512}} times as large. Its conclusion, that full
-# attention does not scale, is right, and by far more than it says.
+# attention does not scale, stands all the more.
 #
 # There is one map for each head of each layer. ViT-Base has 12 layers of 12 heads ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929), Table 1), so 144 maps. (In the same row of that table stands 768, the number of *channels* of a token. The heads share those out, and they do not multiply the maps.) For 512×512 in patches of 16×16, and one more token that ViT adds for the class, the maps come to:
 
@@ -404,7 +398,7 @@ print(f"{layers * heads} maps of {N:,}² entries: {size:.0f} MiB in float32")
 # %% [markdown]
 # ## 7 · Do we have to store it?
 #
-# This course promises to run in two gigabytes, and we have not yet asked how many *copies* of the matrix the two lines of `attention` make. torch's profiler writes down every allocation and every release. The largest of their running sums is the *peak*, and `peak_bytes` finds it.
+# Suppose that you have two GiB to spare. How many *copies* of the matrix do the two lines of `attention` make? torch's profiler writes down every allocation and every release. The largest of their running sums is the *peak*, and `peak_bytes` finds it.
 #
 # **Predict.** The matrix of 64² tokens takes {{attention_mib_64}} MiB. What is the peak?
 
@@ -419,9 +413,9 @@ print(f"matrix {4 * 64**4 / 2**20:.0f} MiB, peak {peak / (4 * 64**4):.1f} times 
 compare(prediction, round(peak / 2**20))
 
 # %% [markdown]
-# The peak is twice the matrix, because the scores are still there while their softmax is being written. At 128×128 tokens that would be two GiB, more than we have promised to use.
+# The peak is twice the matrix, and it is reached twice: by the products and their quotients by √d, and then by the scores and their softmax. (That is without gradients. In training every layer keeps its softmax until the way back.) At 128×128 tokens the peak would be two GiB, all that you have.
 #
-# But the matrix is made, used once and thrown away, and no row needs any other, because a query's softmax runs over its own scores. So we take the queries a band at a time.
+# But no row of the matrix needs any other, because a query's softmax runs over its own scores. So we take the queries a band at a time.
 
 
 # %%
@@ -434,8 +428,8 @@ assert torch.allclose(attention_in_bands(x, x, x), exact, atol=1e-5)
 print("in bands of 512 queries: the same answer")
 
 # %% [markdown]
-# Now there are only the scores of 512 queries at a time, and never all N×N. A **fused kernel**, one routine that does all steps of attention together, goes further. It takes the keys in blocks as well, keeps a running sum for the softmax, and makes the blocks so small that they stay in the processor's cache. (How a softmax can be computed in pieces is exercise 02.6. The idea is from
-# [Milakov and Gimelshein 2018](https://arxiv.org/abs/1805.02867), and [FlashAttention](https://arxiv.org/abs/2205.14135) made it known.) In PyTorch it is `F.scaled_dot_product_attention`, with which you checked your work. It cannot give you the weights, because it never has them all.
+# Now there are never all N×N scores at a time. A **fused kernel** (no relation to a convolution's), one routine that does all steps of attention together, goes further. It takes the keys in blocks as well, keeps a running sum for the softmax, and makes the blocks so small that they stay in the processor's cache. (How a softmax can be computed in pieces is exercise 02.6. The idea is from
+# [Milakov and Gimelshein 2018](https://arxiv.org/abs/1805.02867), and [FlashAttention](https://arxiv.org/abs/2205.14135) does it on a GPU.) In PyTorch it is `F.scaled_dot_product_attention`, with which you checked your work. It cannot give you the weights, because it never has them all.
 #
 # **Predict.** Which law of growth does the fused kernel change, that of the time or that of the memory?
 
@@ -449,25 +443,21 @@ def fused(q, k, v):  # the kernel wants (B, heads, N, d)
 
 
 assert torch.allclose(fused(x, x, x), exact, atol=1e-5)
-torch.set_num_threads(1)  # so that seconds of the processor are seconds of one core
-small = [side**2 for side in (32, 48, 64, 96)]  # at 128² the explicit form would take too much
-forms = {"explicit": (attention, small)}
-forms |= {"in bands": (attention_in_bands, list(inputs)), "fused": (fused, list(inputs))}
-seconds, memory, power = {}, {}, {}
-for name, (form, counts) in progress(forms.items(), "ways to compute attention"):
-    took = [processor_seconds(form, inputs[N], inputs[N], inputs[N]) for N in counts]
-    held = [peak_bytes(form, inputs[N], inputs[N], inputs[N]) / 2**20 for N in counts]
-    power[name] = fitted_exponent(counts, took), fitted_exponent(counts, held)
-    seconds[f"{name}: N to the {power[name][0]:.1f}"] = counts, took
-    memory[f"{name}: N to the {power[name][1]:.1f}"] = counts, held
+few = {N: tokens for N, tokens in inputs.items() if N < 128**2}  # or it would take two GiB
+forms = {
+    "explicit": (attention, few),
+    "in bands": (attention_in_bands, inputs),
+    "fused": (fused, inputs),
+}
+panels, power = attention_costs(progress(forms.items(), "ways to compute attention"))
 
 # %%
 plots.show(
     plots.growth(
-        {"processor seconds": seconds, "peak memory, MiB": memory},
+        panels,
         "tokens N",
         {N: f"{math.isqrt(N)}²" for N in inputs},
-        "The fused kernel saves the memory; the multiply-adds are the same",
+        "The fused kernel saves the memory; its time still grows about as N²",
     ),
     alt="Two panels over 32² to 128² tokens, on logarithmic axes. Left, seconds: three steep "
     "lines, of slopes about two and more, the fused kernel's the lowest. Right, peak memory: the "
@@ -480,19 +470,12 @@ compare(prediction, " and ".join(law for law, found in laws if found < 1.5) or "
 # %% [markdown]
 # On such axes a law like N² is a straight line, and its slope is the power. The powers in the legend are fitted to the points.
 #
-# *Right: memory.* The explicit form holds two N×N matrices, so its memory grows as N². In bands it grows as N. The fused kernel needs its output, which grows as N too, and a workspace that hardly depends on N. While the workspace is the larger part, the line is nearly flat, and then it bends upwards.
+# *Right: memory.* The explicit form holds two N×N matrices, so its memory grows as N². In bands it grows as N. The fused kernel needs its output, which grows as N too, and a workspace that hardly depends on N. While the workspace is the larger part, the line is nearly flat, and then it bends upwards. So its power in the legend is an average, not a law.
 #
-# *Left: time.* It was measured where this picture was made, so run the cell to see yours. The fused kernel's line is the lowest, but look at its slope. The kernel does all 2·N²·C multiply-adds, because it avoids storing the scores, not computing them. **Twice the side of the image still takes about sixteen times as long.**
+# *Left: time.* It was measured where this picture was made, so run the cell to see yours. The fused kernel's line is the lowest, but it climbs as N² all the same. The kernel does all 2·N²·C multiply-adds: it still computes every score, and only avoids storing them. **Twice the side of the image still takes about sixteen times as long.**
 #
-# Time is not arithmetic alone. Parameters tell how much is stored, multiply-adds tell how much is computed, and seconds also depend on how much is moved. So a model with fewer of both can still be slower, and lesson 03 measures how far the two lie apart. In a whole model attention is only one part, so there a faster kernel may gain you less than here.
-
-# %%
-N = 128**2
-saved = 2 * 4 * N**2 / peak_bytes(fused, inputs[N], inputs[N], inputs[N])
-assert saved > 100
-print("at 128² tokens the fused kernel needs less than a hundredth of the explicit form's memory")
-
-# %% [markdown]
+# Time is not arithmetic alone, because seconds also depend on how much is moved. So a model with fewer parameters and multiply-adds can still be slower, and lesson 03 measures how far they lie apart. In a whole model attention is only one part, so there a faster kernel may gain you less than here.
+#
 # So for the memory, a better kernel pays the bill. For the time, something has to give: fewer tokens, or fewer keys.
 #
 # ### Why can the time grow faster than N²? · *further*
@@ -500,20 +483,21 @@ print("at 128² tokens the fused kernel needs less than a hundredth of the expli
 # The arithmetic says 2, and in our picture the explicit form comes out above. A small matrix fits into the processor's cache and into memory that the program has at hand. A large one has to be asked of the operating system afresh, page by page. How much of the time is that?
 
 # %% tags=["nbval-ignore-output"]
-x = inputs[96**2]
-before = os.times()
-attention(x, x, x)
-after = os.times()
-system = after.system - before.system
-print(f"{system / (system + after.user - before.user):.0%} of it is spent in the operating system")
+for side, times in ((32, 81), (96, 1)):  # the same arithmetic in all
+    x, before = inputs[side**2], os.times()
+    for _ in range(times):
+        attention(x, x, x)
+    after = os.times()
+    system, user = after.system - before.system, after.user - before.user
+    print(f"{side}²: {system / (system + user):.0%} of it is spent in the operating system")
 
 # %% [markdown]
-# N² is the law of the arithmetic, and what you pay on top is for memory.
+# N² is the law of the arithmetic, and what you pay on top is mostly for memory.
 #
 # ## Play
 #
-# The image, the patch size and the heads make the bill, and the black line is the memory. When you run the cell, the memory slider starts at the step nearest to the memory of *your* machine (the picture you see before that has a nominal {{bill_nominal_memory}} GiB). Heads are 64 channels wide
-# here, as in ViT-Base and in SegFormer B1 to B5. All sliders answer to the arrow keys.
+# The image, the patch size and the heads make the bill, and the black line is the memory. When you run the cell, its slider starts at the memory of *your* machine (before that, at {{bill_nominal_memory}} GiB). Heads are 64 channels wide
+# here, as in ViT-Base and in SegFormer B1 to B5. The ruler is logarithmic, each grey line 2¹⁰ times the one before. All sliders answer to the arrow keys.
 
 # %%
 AttentionBill()
@@ -546,7 +530,7 @@ def scores_with_a_bug(q, k, num_heads):  # (B, heads, N, d)
 for heads in (1, 2, 4, 8):
     q, k = torch.randn(2, 1, heads, 256, 64, generator=generator)
     scores = scores_with_a_bug(q, k, heads)
-    looked = effective_keys(scores)
+    looked = effective_keys(scores.softmax(dim=-1))
     print(f"heads {heads}: variance {scores.var():.2f}, looks at {looked:.0f} of 256 keys")
 
 # %% [markdown]
@@ -578,7 +562,7 @@ check("02.1", entries)
 # %% [markdown]
 # ### Exercise 02.2 ★ 6 minutes · Attention in matrix form
 #
-# There is one head and one image, so q, k and v are `(N, d)`. Write attention without looking it up, and without PyTorch's own.
+# There is one head and one image, so q, k and v are `(N, d)`. Scores may be large. Write attention without looking it up, and without PyTorch's own.
 
 
 # %%
@@ -617,7 +601,7 @@ check("02.4", largest_side)
 # %% [markdown]
 # ### Exercise 02.5 ★★ 8 minutes · Leave out the padding
 #
-# To put photographs of different sizes into one batch, the small ones are padded, and some tokens mean nothing. Nobody should look at them. q, k and v are `(N, d)`. `padded` is `(N,)`, True where a token is padding, as in `key_padding_mask` of `nn.MultiheadAttention` (in `attn_mask` of `F.scaled_dot_product_attention`, True means *look*). Each query still gives out a weight of one, all of it to real tokens. (Nobody will read what the rows of the
+# To put photographs of different sizes into one batch, the small ones are padded, and some tokens mean nothing. Nobody should look at them. (The hints lead there.) Scores may be large. q, k and v are `(N, d)`. `padded` is `(N,)`, True where a token is padding, as in `key_padding_mask` of `nn.MultiheadAttention` (in `attn_mask` of `F.scaled_dot_product_attention`, True means *look*). Each query still gives out a weight of one, all of it to real tokens. (Nobody will read what the rows of the
 # padded queries hold, so let them look at the real tokens as well.)
 
 
@@ -647,7 +631,7 @@ check("02.6", merge)
 #
 # - Attention is compare, share out, mix: softmax(q kᵀ / √d) v. Every row of the softmax sums to one.
 # - Heads share out the channels, not the tokens. Each has an N×N matrix, but the multiply-adds in all stay the same.
-# - A sum of d products has variance d. Dividing by √d keeps the softmax from making a hard choice before it has learned anything.
+# - A sum of d products of variance 1 has variance d. Dividing by √d keeps d out of it, so that wide heads do not make hard choices.
 # - N tokens make N² entries, and N itself grows with the square of the image's side.
 # - The fused kernel gives the same answer without storing the matrix. It does not do less arithmetic.
 #
@@ -663,8 +647,8 @@ check("02.6", merge)
 #
 # 1. The sums of the rows. Each query shares out a weight of one among the keys, so the softmax runs over the keys, the last axis.
 # 2. Four times the tokens, sixteen times the matrix, and about sixteen times the time.
-# 3. There are eight times the entries, and as many multiply-adds as before.
-# 4. Nearly a hard choice, because their variance is d. (The first *further* part of section 5 adds that a gradient then comes only through the few keys that a query looks at already.)
+# 3. There are eight times the entries, and as many multiply-adds as before (but more divisions and powers of e).
+# 4. Nearly a hard choice, because their variance is d.
 # 5. It saves the memory of the matrix. Every score is still computed.
 #
 # </details>
@@ -673,7 +657,7 @@ check("02.6", merge)
 # >
 # > - *Which d.* The paper writes √d_head (arXiv:2105.15203, eq. 1), and code has had √C, as you saw. They agree with one head only.
 # > - *How wide is a head?* The sentence before that equation gives q, k and v of each head N × C numbers (arXiv:2105.15203, Section 3.1). In code a head has C / heads channels.
-# > - *"FlashAttention makes attention linear."* That is true of its memory. Its arithmetic is that of plain attention ([Dao and others 2022](https://arxiv.org/abs/2205.14135), Section 3.1).
+# > - *"FlashAttention makes attention linear."* That is true of its memory. On the way forward its arithmetic is that of plain attention ([Dao and others 2022](https://arxiv.org/abs/2205.14135), Section 3.1).
 # > - *Which axis is the batch.* `nn.MultiheadAttention` takes `(N, B, C)` unless you say `batch_first=True`. If you hand it `(B, N, C)` without, the images of a batch attend to one another, token by token, and nothing complains.
 # > - *What is N² when people say "attention is O(N²)"?* In papers on language, N is the number of tokens in a text. In those on images it is height times width (arXiv:2105.15203, Section 3.1), so O(N²) is the fourth power of a side.
 #

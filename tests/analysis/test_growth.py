@@ -1,0 +1,54 @@
+"""Panels of quantities whose growth is known."""
+
+import pytest
+import torch
+
+from segformer_edu.analysis.growth import attention_costs, measured
+
+
+def test_every_measure_has_a_panel_and_every_series_a_curve():
+    lists = {"short": {1: [4], 2: [4, 6]}, "long": {3: [1, 2, 6]}}
+    assert measured({"sum": sum, "count": len}, lists) == {
+        "sum": {"short": ([1, 2], [4, 10]), "long": ([3], [9])},
+        "count": {"short": ([1, 2], [1, 2]), "long": ([3], [3])},
+    }
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_costs_of_a_form_are_measured_on_one_thread_at_every_size(two_threads, monkeypatch):
+    seen = []
+
+    def seconds(form, q, k, v):
+        assert q is k is v
+        seen.append((form, torch.get_num_threads()))
+        return 1e-9 * q.shape[0] ** 3
+
+    monkeypatch.setattr("segformer_edu.analysis.growth.processor_seconds", seconds)
+
+    def matrix(q, k, v):
+        return q @ k.T
+
+    inputs = {n: torch.ones(n, 4) for n in (256, 512)}
+    panels, powers = attention_costs([("matrix", (matrix, inputs))])
+    assert powers == {"matrix": (pytest.approx(3), pytest.approx(2))}
+    assert panels == {
+        "processor seconds": {
+            "matrix: N to the 3.0": ([256, 512], [1e-9 * 2**24, 1e-9 * 2**27]),
+        },
+        "peak memory, MiB": {"matrix: N to the 2.0": ([256, 512], [0.25, 1.0])},
+    }
+    assert seen == [(matrix, 1), (matrix, 1)]
+    assert torch.get_num_threads() == 2
+
+
+def test_threads_are_given_back_when_a_form_raises(two_threads):
+    with pytest.raises(ZeroDivisionError):
+        attention_costs([("broken", (lambda q, k, v: 1 / 0, {4: torch.ones(4, 1)}))])
+    assert torch.get_num_threads() == 2
