@@ -35,20 +35,21 @@ from segformer_edu.exercises import compare
 # %% [markdown]
 # ## Is everything here?
 #
-# The doctor lists what is installed, says which device your models will run on, and times one. If something is missing, its line says what to type.
+# The doctor looks at what is installed, and times a model on your machine. If something is missing, the report says what to type. (With `print(report)` you see all of it.)
 
 # %% tags=["nbval-ignore-output"]
 report, healthy = examine()
-print(report)
+*_, speed, verdict = report.splitlines()
+print(f"{speed}\n{verdict}" if healthy else report)
 
 # %% [markdown]
-# Your numbers differ from the ones stored here, because they describe your machine. The other numbers of this lesson are the same on every machine.
+# Your time differs from the one stored here. The other numbers of this lesson are the same on every machine.
 #
 # ## How do these lessons work?
 #
 # - **Predict.** Where you see this word, write what you expect in place of the `...` below it. The cell that gives the answer ends with `compare`, which prints your prediction above what came out (and nothing if you left the `...`). Even a wrong prediction helps, because people who try to
 #   answer first remember the right answer better ([Richland, Kornell and Kao 2009](https://doi.org/10.1037/a0016496)).
-# - **Core path.** A heading that ends in *further* marks a part that you can skip. The rest is the core path, at most 45 minutes a lesson.
+# - **Core path.** A heading that ends in *further* marks a part that you can skip, and its cells need not be run. The rest is the core path, at most 45 minutes a lesson.
 #
 # ## What is semantic segmentation?
 #
@@ -71,13 +72,13 @@ plots.show(
 # %%
 labels, names = sample_labels()
 plots.show(
-    plots.segmentation(photo, labels, names, finding="Every pixel has one class, and only one"),
+    plots.segmentation(photo, labels, names, "Every pixel has one class, and only one", 0.85),
     alt="The portrait, tinted in six flat colours with sharp borders: person, wall, helmet, flag, "
     "model shuttle and table. The legend gives the share of each, the person first.",
 )
 
 # %% [markdown]
-# *Look at the borders.* The gap between shoulder and shuttle is only a few pixels wide, so keep an eye on it when a model answers.
+# *Look at the borders.* The strip of wall between shoulder and table narrows to a single pixel.
 # No model drew this. It is the answer that we would like to get, the *ground truth*. Such answers are expensive, because people have to draw them. A single street scene of the Cityscapes data set took its
 # annotators more than 1.5 hours on average ([Cordts and others 2016](https://arxiv.org/abs/1604.01685)).
 #
@@ -93,11 +94,11 @@ print("4 is", names[4], "and 0 is", names[0])
 # So the task is **image in, one whole number a pixel out**. The astronaut is not counted, and two astronauts side by side would share one
 # number. (Telling them apart is *instance* segmentation, another task.)
 #
-# A mask *file* that shows colours often holds such numbers and a palette to paint them. So read it with `np.array(Image.open(file))`, because converting it to grey would change the numbers.
+# A mask *file* often holds such numbers and a palette, which lists a colour for each number. So read it with `np.array(Image.open(file))`, because converting it to grey would replace each number by the brightness of its colour.
 #
 # ## What does a model make of it?
 #
-# A config says how many stages a SegFormer has, how wide they are and how deep. The paper publishes six, B0 to B5 (arXiv:2105.15203, Table 6). B0 is the smallest.
+# A config says how many stages a SegFormer has, how wide they are and how deep. The paper publishes six, B0 to B5 (arXiv:2105.15203, Table 6). B0 is the smallest. (`eval()` ends what some layers do only in training.)
 
 # %%
 torch.manual_seed(0)
@@ -106,7 +107,7 @@ model = SegFormer(config).eval()
 print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters")
 
 # %% [markdown]
-# These are about {{b0_millions}} million numbers, drawn at random a moment ago. The {{b0_classes}} classes are those of ADE20K, a collection of everyday scenes in which everything is labelled, such as walls, skies, people and flags ([Zhou and others 2016](https://arxiv.org/abs/1608.05442)).
+# These are about {{b0_millions}} million numbers, nearly all of them drawn at random a moment ago. The {{b0_classes}} classes are those of the benchmark of ADE20K, a collection of everyday scenes in which everything is labelled ([Zhou and others 2016](https://arxiv.org/abs/1608.05442)).
 #
 # A network does not want bytes. So `normalize` turns the photograph into a batch of one, with colour first, on a scale where the average photograph is
 # near zero.
@@ -119,7 +120,7 @@ print("images", tuple(images.shape), f"{images.min():.1f} to {images.max():.1f}"
 # %% [markdown]
 # The encoder works in four stages, and each hands on a map, a grid of *tokens*. Each token is a list of numbers, its *channels*, that describes one patch of the photograph.
 #
-# **Predict.** The first stage has a grid of 128×128 tokens for this 512×512 photograph. How many tokens a side has the grid of the fourth? And do you expect more channels there, or fewer?
+# **Predict.** The first stage has a grid of 128×128 tokens for this 512×512 photograph. Guess how many tokens a side the fourth has, and whether it has more channels or fewer. (`no_grad()` changes no number, and only omits the notes for a gradient.)
 
 # %%
 prediction = ...  # for example (64, "fewer")
@@ -169,14 +170,11 @@ with torch.no_grad():
 print("logits", tuple(logits.shape))
 predicted = model.predict(images)
 print("labels", tuple(predicted.shape), predicted.dtype)
-assert torch.equal(model(images), logits)  # no_grad() changes no number
 compare(prediction, tuple(logits.shape))
 
 # %% [markdown]
-# The logits come at a quarter of the size, one score for each class. `predict` does the rest. It enlarges the scores to the photograph's own size, and *then* takes the largest at each pixel.
+# The logits come at a quarter of each side, one score for each class. `predict` does the rest. It enlarges the scores to the photograph's own size, and *then* takes the largest at each pixel.
 # The order matters, and lesson 07 measures how much.
-#
-# (`eval()` and `no_grad()` are two things. Some layers act differently in training, and `eval()` ends that. `no_grad()` changes no number, and only omits the notes for a gradient.)
 
 # %%
 plots.show(
@@ -258,7 +256,7 @@ for way, prepare in ways.items():
     print(f"{np.mean(right):.1%} of the pixels right: {way}")
 
 # %% [markdown]
-# None of the five raises an error, and even the last gets most pixels right, so you could take it for a poor model. Prepare photographs as they were prepared in training, and once.
+# None of these slips raises an error, and even the last gets most pixels right, so you could take it for a poor model. Prepare photographs as they were prepared in training, and once.
 #
 # ## Where does each lesson fit?
 #
@@ -275,7 +273,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the brown lines.* All four stages reach the decoder, so it can use the coarse ones to name a thing *and* the fine ones to place its edge. (The labels at the right
+# *Follow the brown lines.* (What the words mean is for the lessons to say.) All four stages reach the decoder, so it can use the coarse ones to name a thing *and* the fine ones to place its edge. (The labels at the right
 # are the ground truth, at which training aims.)
 #
 # The lessons follow the data, from patches (01) and attention (02, 03) by way of position (04) and depth (05) to the encoder (06) and the full model (07).
@@ -285,7 +283,7 @@ plots.show(
 #
 # - Semantic segmentation gives each pixel one class: an image in, an array of whole numbers of the same height and width out.
 # - The encoder makes four maps, from fine and narrow to coarse and wide. The decoder uses all four.
-# - Logits come at a quarter of the size. Enlarge them first, then take the largest.
+# - Logits come at a quarter of each side. Enlarge them first, then take the largest.
 # - A network with random weights still draws pictures in which you recognise things. That says something about convolutions, and nothing about knowledge.
 #
 # **Can you answer without scrolling up?**

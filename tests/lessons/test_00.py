@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from segformer_edu import SegFormer, SegFormerConfig
+from segformer_edu.data.photos import sample_labels
 
 
 def test_a_palette_paints_a_masks_numbers_and_grey_changes_them(tmp_path):
@@ -15,6 +16,22 @@ def test_a_palette_paints_a_masks_numbers_and_grey_changes_them(tmp_path):
     with Image.open(tmp_path / "mask.png") as file:
         assert np.array_equal(np.array(file), labels)
         assert np.array(file.convert("L")).tolist() == [[0, 76], [150, 29]]
+
+
+def test_the_wall_between_shoulder_and_table_narrows_to_a_single_pixel():
+    labels, names = sample_labels()
+    wall, table, person = (names.index(name) for name in ("wall", "table", "person"))
+    widths = []
+    for row in labels:
+        edges = np.flatnonzero(np.diff(row)) + 1
+        runs = np.split(row, edges)
+        around = zip(runs, runs[1:], runs[2:], strict=False)
+        widths += [
+            len(strip)
+            for left, strip, right in around
+            if (left[0], strip[0], right[0]) == (person, wall, table)
+        ]
+    assert min(widths) == 1 and max(widths) > 10
 
 
 def test_labels_from_zero_that_go_down_by_one_lose_a_class_and_rename_the_others():
