@@ -106,7 +106,7 @@ print("windows:", by_windows)
 compare(prediction, (by_reshape[0], by_windows[0]))
 
 # %% [markdown]
-# A reshape reads the list from left to right, so it merges a piece of a *row*: with R = 64, a strip one token high and 64 wide. The released model merges *windows* instead, here 2×2 and in stage 1 8×8, so a key is made of neighbours in both directions. Then R tokens are r·r tokens, and **R = r²**.
+# A reshape reads the list from left to right, so it merges a piece of a *row*: with R = 64, a strip one token high and up to 64 wide. The released model merges *windows* instead, here 2×2 and in stage 1 8×8, so a key is made of neighbours in both directions. Then R tokens are r·r tokens, and **R = r²**.
 #
 # ### The same as a strided convolution
 #
@@ -174,7 +174,7 @@ plots.show(
         ratios,
         [f"stage {i}: r = {r}" for i, r in enumerate(ratios, start=1)],
         query=(0.4, 0.42),
-        finding="All four stages have the same grid of keys, and the token that asks grows",
+        finding="Keys are 32 pixels apart in every stage, and the token that asks grows",
     ),
     alt="The face of the portrait four times, once for each stage, every time under the same grid "
     "of 4 by 4 windows. The blue frame of the query doubles its side from stage to stage, "
@@ -182,7 +182,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the blue frame.* There are {{keys_per_stage}} keys in every stage, because the stride of the map times r is {{stride_times_r}} in all four, and so a window is always {{stride_times_r}} pixels wide. A token of stage 1 and one of stage 4 look at the same 16×16 grid. What changes is who asks, and not into how many windows the picture is cut. (Sides that 32 does not divide are rounded differently in each stage.)
+# *Follow the blue frame.* There are {{keys_per_stage}} keys in every stage, because the stride of the map times r is {{stride_times_r}} in all four, and so a window is always {{stride_times_r}} pixels wide. A token of stage 1 and one of stage 4 have 16×16 keys to look at. What changes is who asks, and not into how many windows the picture is cut. (Sides that 32 does not divide are rounded differently in each stage.)
 #
 # The **last stage fits in with r = 1**, because its tokens are {{stride_times_r}} pixels apart already. (The paper gives no reason; r = 2 there would save {{saved_in_stage_4}} of the encoder's work.)
 #
@@ -387,7 +387,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the two curves.* Both axes are logarithmic, and the first number in the title was measured where this picture was made, so run the cells for yours. Here the curves lie close together with many keys, and part with few. A multiply-add does not always take the same time, because convolution, Linear and fused kernel each have a speed of their own. And norm, softmax and calls, which the multiply-adds leave out, weigh more the less there is to compute.
+# *Compare the two curves.* Both axes are logarithmic, and the first number in the title was measured where this picture was made, so run the cells for yours. Here the curves lie close together with many keys, and part with few. A multiply-add does not always take the same time, because convolution, Linear and fused kernel each have a speed of their own. And calls and copies, which the multiply-adds leave out, weigh more the less there is to compute.
 #
 # And **memory**? Where they are stored, the attention weights of one block of stage 1 shrink from {{stored_full}} to {{stored_reduced}} MiB. The fused kernel stores none of them, so with it the reduction is about time. Where they are kept, to look at them or because a device has no fused kernel, it is about both.
 #
@@ -409,7 +409,7 @@ print(f"its key changes by {(reduction(changed) - reduction(x)).abs().max():.3f}
 # %% [markdown]
 # The window is another one, and its key is the same. Such changes exist for any weights, trained or not. A window can change in {{window_numbers}} independent ways, and {{blind_directions}} of them are invisible to its key. The matrix lets 32 through, which training chooses, and the LayerNorm after it hides two of those, the level and the scale of the 32 numbers.
 #
-# It need not be as bad as it sounds, because neighbouring tokens resemble each other. Among the windows of this photograph, in our untrained tokens, some 30 such ways can hold {{kept_by_the_best}} of all that varies, and the means of the 32 channels alone hold {{kept_by_the_mean}}. What training chooses, we have not measured.
+# It need not be as bad as it sounds, because neighbouring tokens resemble each other. Among the windows of this photograph, in our untrained tokens, some 30 such ways, fitted to them, can hold {{kept_by_the_best}} of all that varies, and the means of the 32 channels alone hold {{kept_by_the_mean}}. What training chooses, we have not measured.
 #
 # The detail is not lost to the *network* either. Each of the 64 tokens still asks its own question, and its numbers travel on beside attention (lesson 06). It is lost to *all others*: from this attention they learn about the window only what its merged token holds, since key and value are both made of that. (Readers ask whether small things get lost here: [SegFormer, issue 132](https://github.com/NVlabs/SegFormer/issues/132).)
 #
@@ -432,7 +432,7 @@ plots.show(
         looks,
         ((row + 0.5) / 128, (column + 0.5) / 128),
         [f"r = {r}: {look.size:,} keys" for r, look in zip((1, 8, 16), looks, strict=True)],
-        "Fewer keys still find the suit; at r = 16 the query's own window hardly counts",
+        "Fewer keys still find the suit; at r = 16 the query's own window is outshone",
     ),
     alt="The portrait with a query marked on the orange suit, and three heat maps of where "
     "it looks, over 128 by 128, 16 by 16 and 8 by 8 keys. The first shows the suit with its "
@@ -581,7 +581,7 @@ widgets.SpatialReduction()
 #
 # For 384 × 512 it is the published ratios, 8, 4, 2, 1, with {{task_keys}} keys in every stage, from 12 × 16 windows. Both sides are multiples of 32, so nothing is lost.
 #
-# For 500 × 300 only r = 1 in every stage will do, and it costs {{task_factor}} times as much as the published ratios. Three of its maps have an odd side (125 × 75, 63 × 38, 32 × 19), and on the last, 16 × 10, windows of 2×2 would leave 40 keys. So change the photograph. Padded to 512 × 320 it loses nothing with 8, 4, 2, 1, keeps {{task_padded_keys}} keys a stage, and
+# For 500 × 300 the sliders leave only r = 1 in every stage, which costs {{task_factor}} times as much as the published ratios. Three of its maps have an odd side (125 × 75, 63 × 38, 32 × 19), and on the last, 16 × 10, windows of 2×2 would leave 40 keys. So change the photograph. Padded to 512 × 320 it loses nothing with 8, 4, 2, 1, keeps {{task_padded_keys}} keys a stage, and
 # costs {{task_padded}} of the r = 1 bill, although it has more pixels.
 #
 # </details>
@@ -765,7 +765,7 @@ check("03.8", reduced_attention)
 #
 # - The queries fix how many answers there are. Keys and values may be fewer, and are shortened together.
 # - A key is made of a window of r×r tokens, by a Linear over all its numbers, which is the same as a convolution with kernel and stride r. Then comes a LayerNorm.
-# - R of the paper's text is r² of the code. Stride times r is 32 in all four stages, so where 32 divides the sides all look at one grid of keys.
+# - R of the paper's text is r² of the code. Stride times r is 32 in all four stages, so where 32 divides the sides all have as many keys.
 # - The two products fall by r², and remain quadratic in N. The reduction costs N·C², whatever r above 1 is.
 # - All that an attention lets other tokens learn about a window is its key and its value.
 # - What lies past a stage's last whole window is in none of its keys. Nothing is left out where both sides are multiples of 32.

@@ -387,16 +387,16 @@ plots.show(
         "The probe cannot place tokens of stage 1, and in stage 4 it nearly can",
     ),
     alt="Four panels, one a stage, each with the outline of the picture as an orange square, and "
-    "in it a ring where each token is and a dot where the probe places it. In stages 1 and 2 nearly "
-    "all dots lie in a heap in the middle. In stage 3 the outer ones are pulled outward. In stage "
-    "4 the 4 by 4 dots lie in their rings or near them.",
+    "in it a ring where each token is and a dot where the probe places it. In stages 1 and 2 "
+    "nearly all dots lie in a heap in the middle. In stage 3 the outer ones are pulled outward. In "
+    "stage 4 the 4 by 4 dots lie in their rings or near them.",
 )
 
 # %% [markdown]
 # Each dot is a token, drawn where the probe places it (the mean over the images that it was not fitted to), and neighbours are joined. The ring is where the token is, and the orange square the outline of the picture. *Watch the heap unfold from stage to stage.* At this size **zeros** let rows and columns be read nearly perfectly at stage 4, from random weights and images without content. With **circular** or **replicate** padding R² is zero at
 # every stage, because every token is the same.
 #
-# Why not in stage 1? Its map has 32×32 tokens, and after two blocks only the outermost two or three know of the border. Besides, one linear map has to serve all colours. Each later stage halves the sides of the map, so a step of one token covers twice as many pixels, and each stage has two blocks of its own.
+# Why not in stage 1? Its map has 32×32 tokens, and after two blocks only the outermost two or three know of the border. From those a probe reads a little for one colour alone, but here one linear map has to serve all colours. Each later stage halves the sides of the map, so a step of one token covers twice as many pixels, and each stage has two blocks of its own.
 #
 # So position can be read. But it means *how far to the border*, and only near enough to it.
 #
@@ -441,12 +441,12 @@ for seed in widgets.progress(range(3), "seeds"):
 # %%
 plots.show(
     plots.score_ranges(
-        seeds, "R², mean of rows and columns", "Either padding alone tells where tokens are"
+        seeds, "R², mean of rows and columns", "At stage 4 either padding alone is enough"
     ),
     alt="R squared of the probe at stages 2, 3 and 4, for zero padding in both parts, in the patch "
     "embeddings alone, and in Mix-FFN alone, a dot for each of three seeds. At stage 2 all are "
-    "low; at stage 3 all lie between a half and three quarters, Mix-FFN alone lowest; at "
-    "stage 4 all are near one.",
+    "low, the patch embeddings lowest; at stage 3 all lie between a half and three quarters, "
+    "Mix-FFN alone lowest; at stage 4 all are near one.",
 )
 
 # %%
@@ -457,7 +457,7 @@ for stage, r2 in seeds.items():
     print(f"{stage}: both, less the patch embeddings alone, seed by seed: {told}")
 
 # %% [markdown]
-# *Compare the three colours at stage 4.* The overlapping patch embeddings pad with zeros too, and alone they tell nearly as much as both together. Compared seed by seed, both together are ahead at stages 2 and 3, while at stage 4 the difference is a few thousandths. Mix-FFN alone tells a little less there.
+# *Compare the three colours at stage 4.* The overlapping patch embeddings pad with zeros too, and alone they tell nearly as much as both together. Seed by seed, both together are ahead of them at stages 2 and 3, and hardly at stage 4. Mix-FFN alone tells a little less than both at stages 3 and 4, and about as much at stage 2.
 #
 # So overlapping patches also bring in position. Touching patches without padding cannot: those of section 1 went through a shuffle unnoticed. An experiment that compares the two kinds changes two things at once.
 #
@@ -519,7 +519,7 @@ plots.show(
 #
 # ### And after training?
 #
-# Do the features of the trained nano tell the *column*, which untrained ones did not? To tell the border from the content, we also *roll* each scene sideways by another number of tokens. That moves the content, and the border stays.
+# Do the features of the trained nano tell the *column*, which untrained ones did not? To tell the border from the content, we also *roll* each scene sideways by a drawn number of tokens. That moves the content, and the border stays.
 
 # %%
 torch.manual_seed(0)
@@ -754,7 +754,7 @@ plots.show(
 #
 # The function is given no height and no width, so it takes the square root of N for both. On 8×32 tokens that is 16 and 16, and the reshape lays each row of 32 as two rows of 16. A token's left and right neighbours are still the right ones, except where a row is cut in two. But what should be above and below is half a row away. And the padding tells of a border in the middle of the picture, where there is none.
 #
-# Where N is no square, the reshape fails, so one is told. The silent case is a picture whose sides are as two squares: 9 to 16, as on most screens, or 1 to 4, or 4 to 9. A square test image never shows it, and shapes do not either. One test does: *a map that is not square, against a convolution on the map itself*.
+# Where N is no square, the reshape fails, so one is told. The silent case is a map whose sides are as two squares: 9 to 16 (as of a picture of 2560×1440), or 1 to 4, or 4 to 9. A square test image never shows it, and shapes do not either. One test does: *a map that is not square, against a convolution on the map itself*.
 #
 # The mend is to pass the height and the width along, or better, the map. That is why maps travel as `(B, H, W, C)` through this package: there is no loose H and W to lose or to swap. Swapping them hides in the same way: torchtitan's resizing of a position embedding did it in two places, and on square maps one hid the other ([pull request 4244](https://github.com/pytorch/torchtitan/pull/4244)).
 #
@@ -886,7 +886,7 @@ check("04.7", mix_ffn)
 # >
 # > - *Equation 3* (arXiv:2105.15203, eq. 3) writes MLP twice, where code has one Linear each. It includes the skip connection, which code keeps outside, and leaves out the norm that comes before.
 # > - *The expansion ratio.* Table 6 of the paper says 8, 8, 4, 4 for B0 to B4, but the released models have 4 in every stage (arXiv:2105.15203, Table 6).
-# > - *"A 3×3 convolution is sufficient to provide positional information"* (arXiv:2105.15203, Section 3.1). The text names the zero padding, and cites Islam and others for it. It does not say that the patch embeddings pad as well, and alone tell nearly as much as both at stage 4 (section 6).
+# > - *"A 3×3 convolution is sufficient to provide positional information"* (arXiv:2105.15203, Section 3.1). The text names the zero padding, and cites Islam and others for it. The patch embeddings' padding it gives as a size only; alone it tells nearly as much as both at stage 4 (section 6).
 # > - *Table 1c* compares crops of 768×768, seen through a sliding window, with whole pictures of 1024×2048, so size and procedure change together (arXiv:2105.15203, Section 4.2).
 # > - *Why ViT transfers badly to other sizes.* [The post of section 8](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches that do not overlap. In section 9 a token is one colour, so patches play no part, and the table fails all the same.
 #

@@ -145,24 +145,24 @@ plots.show(
     ),
     alt="Three rows of four heat maps, for stages 1 to 4; those of stage 1 have their middle "
     "enlarged in a corner. Nano untrained has a small bright square in the middle, which grows "
-    "with the stage. The fields of the conv twin are larger squares, black beyond. Nano trained "
-    "has a bright middle on a faint ground that reaches the borders, patchy in stage 1, and glows "
-    "over most of the picture in stage 4.",
+    "with the stage. The fields of the conv twin are larger squares, black beyond up to stage 3. "
+    "Nano trained has a bright middle on a faint ground that reaches the borders, patchy in stage "
+    "1, and glows over most of the picture in stage 4.",
 )
 
 # %% [markdown]
 # *Compare nano untrained with nano trained.* Colours are logarithmic: black is less than a ten-thousandth of the panel's strongest pixel, and violet about a thousandth. Untrained, a token of stage 1 answers to its own patch and those beside it, the small squares, and to little else. Training makes the far parts count, so the wide field is **learned**, and the architecture only allows it.
 #
-# *Compare nano trained with the twin.* Training could widen the twin's fields too, but not beyond their borders. Does nano use what lies beyond? We put another scene there, and see how much of the way to that scene's own token it moves.
+# *Compare nano trained with the twin.* Training could widen the twin's fields too, but not beyond their borders. Does nano use what lies beyond? We put another scene there, and compare the token's move with the gap to that scene's own token.
 
 # %%
 borders = [field > 0 for field in fields["conv twin"][:2]]  # of stages 1 and 2
 for name, encoder in encoders.items():
     moved = ", ".join(f"{share:.1%}" for share in moved_from_outside(encoder, large, borders))
-    print(f"{name:<15} moves by {moved} of the way, stages 1 and 2")
+    print(f"{name:<15} moves {moved} of the gap, stages 1 and 2")
 
 # %% [markdown]
-# The twin's tokens cannot move. Nano's do, since it was trained: by a tenth to nearly a half of the way, in eight draws of scenes. So they know more than their own place. The paper takes this for the reason why the head may be small: on large pictures, even stage 4 of a conv net, DeepLabv3+, covers a small part, and SegFormer's covers much (arXiv:2105.15203, Figure 3). Our pictures are too small to test that, because in them stage 4 of the twin sees everything, too.
+# The twin's tokens cannot move. Nano's do, since it was trained: by a tenth to nearly a half of the gap, mostly sideways, in eight draws of scenes. So more counts than their own place. The paper takes this for the reason why the head may be small: on large pictures, even stage 4 of a conv net, DeepLabv3+, covers a small part, and SegFormer's covers much (arXiv:2105.15203, Figure 3). Our pictures are too small to test that, because in them stage 4 of the twin sees everything, too.
 #
 # ## 3 · What does equation 4 say, and what does it leave out?
 #
@@ -313,7 +313,7 @@ print("ReLU before the resize", F.interpolate(F.relu(row), 4, mode="linear").fla
 # %% [markdown]
 # ### How the package computes it · *further*
 #
-# The package computes the sum by strips of rows, so in evaluation it never holds a map of D channels at the finest size either. It widens coarse maps first; a small matrix then mixes the rows.
+# The package computes the sum by strips of rows, so in evaluation a large map of D channels need not exist whole either. It widens coarse maps first; a small matrix then mixes the rows.
 
 # %%
 import copy
@@ -332,7 +332,7 @@ from segformer_edu.strips import joined, resize, row_weights, strips, widen
 # segformer_edu.decoder.decode
 
 # %% [markdown]
-# Now the class. Its parameters have the names and shapes of the published form, so those weights load as they are. The modules that hold them are not called (except the norm in training).
+# Now the class. Its parameters have the names and shapes of the published form, so those weights load as they are. The projections and the fusion are never called, and the norm only in training.
 
 # %% tags=["mirror"]
 # segformer_edu.decoder.AllMLPDecoder
@@ -404,7 +404,7 @@ plots.show(
 #
 # ## 5 · Is a *linear* decoder enough?
 #
-# Without the ReLU, fusion, norm and classifier merge into one Linear, so each logit is a weighted sum of the tokens' numbers. Section 3 took the ReLU away from weights that were trained with it, which is unfair. A fair test trains a linear decoder.
+# Without the ReLU, fusion, norm and classifier merge into one Linear, so each logit is a weighted sum of the tokens' numbers, plus a constant. Section 3 took the ReLU away from weights that were trained with it, which is unfair. A fair test trains a linear decoder.
 #
 # Lesson 06 read shares of classes from the maps by one Linear. Here it is fitted to the classes, by the loss that lesson 08 trains with. For one Linear this loss has a single valley, so no fit gets stuck. We take forty steps of L-BFGS, a classical method that guesses the curvature from its last steps.
 #
@@ -454,7 +454,7 @@ compare(prediction, round(linear_answer.miou, 2))
 # | {{more_scenes}} scenes | {{short_fit}} | {{linear_more_short}} | {{relu_more_short}} |
 # | {{more_scenes}} scenes | {{long_fit}} | {{linear_more_long}} | {{relu_more_long}} |
 #
-# The longer fit makes both heads worse on new scenes, and more so the one with a ReLU: in every draw it falls from the first place to the second (as a mean of its starts). So this experiment cannot say what the ReLU is worth, but part of the gap is a matter of data, and nano's decoder saw many more scenes.
+# The longer fit makes both heads worse on new scenes, and more so the one with a ReLU: in every draw of fitting scenes it falls from the first place to the second (as a mean of its starts). So this experiment cannot say what the ReLU is worth, but part of the gap is a matter of data, and nano's decoder saw many more scenes.
 #
 # ## 6 · Which way are maps enlarged?
 #
@@ -592,7 +592,7 @@ for name, each in {"eps 1e-5 in all norms": model, "eps 1e-6, as nano has it": n
 #
 # ### The class in full · *further*
 #
-# `predict` resizes by strips, so K maps at full size never exist. (It needs no softmax, which would not change which logit is largest. With K = 1 the sign decides.) It also sets evaluation mode, because in training mode the BatchNorm takes the statistics of the batch, and an answer depends on what else is in it. With nano's norm in that mode, the mIoU is {{norm_in_batch}} when the scenes come together, and {{norm_one_by_one}} when they come one by one. (Training with a batch of one works, because a picture has many positions at H/4; heads that pool it to a single one [fail](https://github.com/open-mmlab/mmsegmentation/issues/272). PyTorch's `momentum` of 0.1 is the [share of the new batch](https://pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html) in the running statistics, [Keras's](https://keras.io/api/layers/normalization_layers/batch_normalization/) that of the old.)
+# `predict` resizes by strips, so K maps at full size need not exist. (It needs no softmax, which would not change which logit is largest. With K = 1 the sign decides.) It also sets evaluation mode, because in training mode the BatchNorm takes the statistics of the batch, and an answer depends on what else is in it. With nano's norm in that mode, the mIoU is {{norm_in_batch}} when the scenes come together, and {{norm_one_by_one}} when they come one by one. (Training with a batch of one works, because a picture has many positions at H/4; heads that pool it to a single one [fail](https://github.com/open-mmlab/mmsegmentation/issues/272). PyTorch's `momentum` of 0.1 is the [share of the new batch](https://pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html) in the running statistics, [Keras's](https://keras.io/api/layers/normalization_layers/batch_normalization/) that of the old.)
 
 # %% tags=["mirror"]
 # segformer_edu.segformer.labels_from_logits
@@ -672,7 +672,7 @@ for name, model in {
 # %% [markdown]
 # With the prefix nothing was loaded, and no error said so. (PyTorch returns those names, so read them.) The second is, in effect, what a file from ImageNet gives. Its decoder has to be trained, so the package refuses such a file unless you give `num_classes`. Where only the number of classes differs, only the classifier starts anew (lesson 08).
 #
-# The last two load strictly. A file does not say which half of a joint tensor is the key, how many heads there are, or which strides and epsilon. Those come from a `config.json` beside it, from the caller or, for the published sizes, from the widths and depths. The number of heads does not even show in the mIoU here, so we compare logits.
+# The last two load strictly. A file does not say which half of a joint tensor is the key, how many heads there are, or which strides and epsilon. Those come from a `config.json` beside it, from the caller or, for the published sizes, from the widths and depths. The number of heads hardly shows in the mIoU, so we compare logits.
 #
 # ## 10 · Which stage said so? · *further*
 #
@@ -734,7 +734,7 @@ for label, name in enumerate(CLASSES):
     print(f"{name:<11}", *(f"{mean:>+9.1f}" for mean in means.tolist()))
 
 # %% [markdown]
-# Stage 4 adds most for the sky, and stage 1 for vegetation. For vehicles, persons and poles it is stages 2 and 3, which are too close to call. All this holds in five other draws of scenes, and with means that count all classes alike. So does the first place of stage 3 for roads, but buildings and sidewalks change.
+# Stage 4 adds most for the sky, and stage 1 for vegetation. For vehicles, persons and poles it is stages 2 and 3, in an order that can change. All this holds in five other draws of scenes, and with means that count all classes alike. So does the first place of stage 3 for roads, but buildings and sidewalks change.
 #
 # Does the answer need them all? We silence stages, by putting their mean in their place, and the ReLU decides anew:
 
@@ -753,7 +753,7 @@ for i in range(4):
     print(f"stage {i + 1}: {right([i, 4]):.0%} by it alone, {right(others):.1%} without it")
 
 # %% [markdown]
-# Stages 2 and 3 get furthest alone. Stage 1 gets less far than either, and yet its loss costs most. So "which stage says most" has no single answer: it depends on whether one asks what a stage knows, or what only that stage knows.
+# Stages 2 and 3 get furthest alone. Stage 1 gets less far than either, and yet its loss costs most. So "which stage says most" has no single answer: it depends on whether one asks what nano makes of it alone, or loses without it.
 #
 # But the sum explains *this* picture only, because another has other decisions in its ReLU.
 #

@@ -105,7 +105,8 @@ def moved_from_outside(
     """How far the middle token of each stage moves when all outside a region is exchanged.
 
     Each image keeps its pixels in the region and gets all others from another image, from each of
-    them in turn. The way from a token to that of the other image counts as one.
+    them in turn. The length of the move is divided by the distance to the other image's token, and
+    may point elsewhere.
 
     Args:
         encoder: images → a map for each stage, where each map depends on its own image alone.

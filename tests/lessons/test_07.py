@@ -85,7 +85,7 @@ def test_training_widens_the_field_in_every_stage(nano):
 @torch.no_grad()
 @pytest.mark.parametrize("draw", [708, 4243, 801, 802, 803, 804, 805, 806])
 def test_training_makes_tokens_use_what_the_twin_cannot_see(nano, draw):
-    """Stages 1 and 2; the lesson says "by a tenth to nearly a half of the way"."""
+    """Stages 1 and 2; the lesson says "by a tenth to nearly a half of the gap"."""
     images = torch.stack([image for image, _ in Scenes(4, 256, seed=draw)])
     torch.manual_seed(0)
     untrained, twin = MixTransformer(nano.config).eval(), conv_twin(nano.config)
