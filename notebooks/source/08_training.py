@@ -535,7 +535,7 @@ print("eval() alone: the same twice", torch.equal(*twice), end=", ")
 print("gradients recorded", twice[0].requires_grad)
 
 # %% [markdown]
-# Without `eval()` the dropout stays on, so the answer changes from call to call. BatchNorm's averages move too, so the test changes the model that it tests. If a model does better without `eval()`, its averages are probably stale, after few steps or with small batches.
+# Without `eval()` the dropout stays on, so the answer changes from call to call. BatchNorm's averages move too, so the test changes the model that it tests. If a model does better without `eval()`, its averages are probably stale, after few steps or with small batches. Exercise 08.8 asks for a look at the model that leaves no trace.
 #
 # ## 7 · What has it learned, and what not?
 
@@ -967,6 +967,19 @@ def adamw_step(weight, gradient, mean, square, step, learning_rate, decay):
 
 
 check("08.7", adamw_step)
+
+# %% [markdown]
+# ### Exercise 08.8 ★★ 10 minutes · A look in the middle of training
+#
+# Between two steps of training you want to see what the model says about a few images. Return its logits as they are in evaluation, without a recorded graph. Afterwards training goes on, so every module of the model should be in the mode in which it was, also one that was frozen in evaluation mode.
+
+
+# %%
+def logits_meanwhile(model, images):
+    return ...
+
+
+check("08.8", logits_meanwhile)
 
 # %% [markdown]
 # ## Recap
