@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LinearLR, PolynomialLR
 
+from segformer_edu.training.optimizer import learning_rate_factor
+
 TRUE, SAID = [0, 0, 1, 0, 1, 1, 2, 2], [0, 0, 1, 1, 1, 1, 0, 2]  # without the ignored pixel
 
 
@@ -115,7 +117,7 @@ def by_context(model, images):
 
 
 RIGHT: Mapping[str, Any] = {
-    "08.1": round(float(jaccard_score(TRUE, SAID, average="macro")), 3),
+    "08.1": round(float(jaccard_score(TRUE, SAID, average="macro")), 2),
     "08.2": [pixel_by_pixel, in_numpy],
     "08.3": [picked_pixels, negative_log_likelihood],
     "08.4": two_schedulers,
@@ -258,6 +260,16 @@ def softmax_and_then_log(logits: Tensor, labels: Tensor) -> Tensor:
     return F.nll_loss(F.softmax(logits, dim=1).log(), labels, ignore_index=255)
 
 
+def no_softmax(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.nll_loss(logits, labels, ignore_index=255)
+
+
+def times_a_mask(logits: Tensor, labels: Tensor) -> Tensor:
+    counts = labels != 255
+    truth = F.one_hot(labels * counts, logits.shape[1]).permute(0, 3, 1, 2) * counts[:, None]
+    return -(truth * torch.log(F.softmax(logits, dim=1))).sum() / counts.sum()
+
+
 def only_poly(step, steps, warmup_steps, ratio, power):
     return (1 - step / steps) ** power
 
@@ -309,6 +321,18 @@ def one_step_of_warm_up(step, steps, warmup_steps, ratio, power):
     return two_schedulers(step, steps, max(warmup_steps, 1), ratio, power)
 
 
+def lesson_s_own(step, steps, warmup_steps, ratio, power):
+    return learning_rate_factor(step, steps, warmup_steps, power)
+
+
+def added_to_the_ratio(step, steps, warmup_steps, ratio, power):
+    return min(ratio + step / warmup_steps, 1) * (1 - step / steps) ** power
+
+
+def power_of_the_product(step, steps, warmup_steps, ratio, power):
+    return recipe(in_a_line)(step, steps, warmup_steps, ratio, 1) ** power
+
+
 def everything(model):
     return [name for name, _ in model.named_parameters()]
 
@@ -323,6 +347,11 @@ def called_weight(model):
 
 def no_norm(model):
     return [name for name, _ in model.named_parameters() if "norm" not in name]
+
+
+def as_the_reference_has_it(model):
+    names = (name for name, _ in model.named_parameters())
+    return [name for name in names if not any(word in name for word in ("norm", "bias"))]
 
 
 def not_called_norm(model):
@@ -394,6 +423,12 @@ def of_counts(labels, num_classes):
 def largest_of_one(labels, num_classes):
     weights = of_counts(labels, num_classes)
     return weights / weights.max()
+
+
+def mean_of_pixels(labels, num_classes):
+    known = labels[labels != 255]
+    weights = of_counts(labels, num_classes)
+    return weights / weights[known].mean()
 
 
 def ignored_to(target):
@@ -474,6 +509,38 @@ def step_from_zero(w, g, m, v, step, lr, decay):
 def exchanged(w, g, m, v, step, lr, decay):
     m, v = 0.999 * m + 0.001 * g, 0.9 * v + 0.1 * g * g
     m_hat, v_hat = m / (1 - 0.999**step), v / (1 - 0.9**step)
+    return w - lr * decay * w - lr * m_hat / (v_hat.sqrt() + 1e-8), m, v
+
+
+def sign_of_it(w, g, m, v, step, lr, decay):
+    _, m, v = torchs_adamw(w, g, m, v, step, lr, decay)
+    return w - lr * (decay * w + torch.sign(g)), m, v
+
+
+def corrected(first, second):
+    def adamw(w, g, m, v, step, lr, decay):
+        m, v = torch.lerp(m, g, 0.1), torch.lerp(v, g * g, 0.001)
+        usual = (v / second(step)) ** 0.5 + 1e-8
+        return w - lr * (decay * w + m / first(step) / usual), m, v
+
+    return adamw
+
+
+def new_and_old_exchanged(w, g, m, v, step, lr, decay):
+    m, v = 0.1 * m + 0.9 * g, 0.001 * v + 0.999 * g * g
+    m_hat, v_hat = m / (1 - 0.9**step), v / (1 - 0.999**step)
+    return w - lr * decay * w - lr * m_hat / (v_hat.sqrt() + 1e-8), m, v
+
+
+def exchanged_throughout(w, g, m, v, step, lr, decay):
+    m, v = 0.1 * m + 0.9 * g, 0.001 * v + 0.999 * g * g
+    m_hat, v_hat = m / (1 - 0.1**step), v / (1 - 0.001**step)
+    return w - lr * decay * w - lr * m_hat / (v_hat.sqrt() + 1e-8), m, v
+
+
+def no_square(w, g, m, v, step, lr, decay):
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g
+    m_hat, v_hat = m / (1 - 0.9**step), v / (1 - 0.999**step)
     return w - lr * decay * w - lr * m_hat / (v_hat.sqrt() + 1e-8), m, v
 
 
@@ -569,12 +636,17 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "this is the sum": summed,
         "the sign": likelihood,
         "along the width": softmax_over(3),
-        "its logarithm is −∞": softmax_and_then_log,
+        "its logarithm is −∞. log_softmax": softmax_and_then_log,
+        "0 · −∞ is nan": times_a_mask,
+        "the softmax is missing": no_softmax,
         "your code stopped with IndexError": F.cross_entropy,
     },
     "08.4": {
         "the warm-up is missing": only_poly,
         "begins at 0": from_zero,
+        "the line of section 5": lesson_s_own,
+        "too steeply": added_to_the_ratio,
+        "on both factors": power_of_the_product,
         "only after the warm-up": one_after_the_other,
         "jumps where the warm-up ends": with_a_jump,
         "keeps rising": never_stops,
@@ -594,7 +666,8 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
     "08.5": {
         "all parameters": everything,
         "the scales of norms": called_weight,
-        "right for SegFormer": not_called_norm,
+        "a norm has a number": not_called_norm,
+        "nothing is called `norm`, so look": as_the_reference_has_it,
         "do not decay": the_others,
         "only the matrices": only_linear,
         "all but the biases": no_bias,
@@ -610,7 +683,8 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "1/frequency, without the root": inverse,
         "the other way round": upside_down,
         "they sum to 1": sum_of_one,
-        "not divided by their mean": not_divided,
+        "these are not divided by their mean": not_divided,
+        "their mean over the pixels": mean_of_pixels,
         "these are 1/√count": of_counts,
         "the largest is 1": largest_of_one,
         "counted as class 0": ignored_to(lambda num_classes: 0),
@@ -636,11 +710,18 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "up the gradient": other_way,
         "away from zero": pushed,
         "are exchanged": exchanged,
+        "sign alone": sign_of_it,
+        "divides by 0.1 and 0.001": corrected(lambda step: 0.1, lambda step: 0.001),
+        "(1 − 0.9)^step here": corrected(lambda step: 0.1**step, lambda step: 0.001**step),
+        "the wrong way round": new_and_old_exchanged,
+        "0.1 and 0.001 are kept": exchanged_throughout,
+        "it should be of its square": no_square,
+        "the new weight alone": lambda *given: torchs_adamw(*given)[0],
     },
     "08.8": {
         "what they do in training": torch.no_grad()(lambda model, images: model(images)),
         "not the model's logits": lambda model, images: through_a_copy(model, images).softmax(1),
-        "a graph was recorded": lambda model, images: model.eval()(images),
+        "a graph is attached": lambda model, images: model.eval()(images),
         "nothing is recorded": switched_off_for_good,
         "still in evaluation": left_in_evaluation,
         "was in evaluation before": trained_whatever_it_was,
