@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 08 · Can it learn in a minute?
 #
-# Lesson 07 ended with a whole SegFormer whose weights came from elsewhere. Now you make your own. A small model begins with random numbers, and about a minute later it tells road from sidewalk in streets that it has never seen. We look at every part of that minute: what it learns from, what it is asked for, how it is judged, and what can go wrong.
+# Lesson 07 ended with a whole SegFormer whose weights came from elsewhere. Now you make your own. A small model begins with random numbers, and about a minute later it tells road from sidewalk in streets that it has never seen.
 #
 # **After this lesson you will be able to**
 #
@@ -9,9 +9,9 @@
 # - compute IoU and mIoU by hand, and say why pixel accuracy flatters;
 # - say what AdamW divides by, and what a warm-up is for;
 # - write the training loop, run it, read its curves, and tell a gain from luck;
-# - (*further*) say what the small output costs, and teach a trained model a new class.
+# - (*further*) say what the small output could cost, and teach a trained model a new class.
 #
-# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. The rest does not need what is *further*, so you can skip it. The cells compute for about two minutes. **You need** lesson 07. No GPU.
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is *further*. The cells compute for about two minutes. **You need** lesson 07. No GPU.
 
 # %%
 import itertools
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segformer_edu import SegFormer, SegFormerConfig, plots, segmentation_loss, widgets
+from segformer_edu.analysis.map_contents import near_a_border
 from segformer_edu.data.cones import Cones
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.decoder import AllMLPDecoder
@@ -44,7 +45,7 @@ WRITTEN = Path(plots.__file__).parents[2] / "experiments" / "training.json"
 
 
 def measured(part):
-    """What the command python -m experiments.training has found."""
+    """What python -m experiments.training found; the repository keeps it."""
     return json.loads(WRITTEN.read_text(encoding="utf-8"))[part]
 
 
@@ -66,9 +67,9 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look for the poles* (posts, lamps and signs). You find them more easily in the labels. A scene is a function of its seed. The {{unseen_scenes}} scenes on which we judge the model come from another seed, so it has met none of them.
+# *Look for the poles* (posts, lamps, signs, traffic lights), which are easier to find in the labels. The percentages are the classes' shares of these six. A scene is a function of its seed. The {{unseen_scenes}} scenes on which we judge the model come from another seed, so it has met none of them.
 #
-# How many pixels do persons and poles have, and how many pictures show them? To count, we draw all scenes once and keep them in memory, as tensors.
+# To count the pixels of persons and poles, we draw all scenes once and keep them in memory.
 
 # %%
 images, labels = in_memory(training, watch=lambda parts: progress(parts, "batches of 20 scenes"))
@@ -97,7 +98,9 @@ plots.show(
 #
 # ## 2 · What is a wrong pixel worth?
 #
-# For each pixel the model gives eight numbers, one for each class, its logits. The loss is the **cross-entropy** that you know from classifying images, taken at every pixel: minus the logarithm of the probability that the softmax gives to the right class. The logits come at a quarter of the size, so they are first enlarged to the size of the labels (lesson 07); smaller labels would hide what is thin.
+# For each pixel the model gives eight numbers, one for each class, its logits. The loss is the **cross-entropy** that you know from classifying images, taken at every pixel: minus the logarithm of the probability that the softmax gives to the right class. The logits come at a quarter of the size, so they are first enlarged to the size of the labels (lesson 07). One could shrink the labels instead, but that would lose what is thin.
+#
+# Our model has the widths of the package's `nano`, but one block a stage, and it drops nothing.
 
 
 # %%
@@ -117,7 +120,7 @@ print(tuple(logits.shape), f"{parameters:,} parameters")
 # %%
 wide = F.interpolate(logits, size=(96, 96), mode="bilinear")  # (16, 8, 96, 96)
 log_probability = wide.log_softmax(dim=1)
-of_right_class = log_probability.gather(1, y[:, None])[:, 0]  # (16, 96, 96)
+of_right_class = log_probability.gather(1, y[:, None])[:, 0]  # at each pixel its class's entry
 by_hand = -of_right_class.mean()
 assert torch.allclose(by_hand, segmentation_loss(logits, y), rtol=1e-5)
 print("the mean over", f"{of_right_class.numel():,}", "pixels is the package's loss")
@@ -156,7 +159,7 @@ learning = nonsense.grad.abs().sum(dim=(0, 1, 2)).nonzero()  # columns with any 
 print(f"the loss is the same; columns that learn: {learning.min()} to {learning.max()}")
 
 # %% [markdown]
-# No gradient comes from an ignored pixel, so the model may say anything there. It still sees the pixel, as surroundings of others. If you ignore a whole class, its logit stays in the softmax of all other pixels. So training pushes it down, and the pixels of the class get other names.
+# No gradient comes from an ignored pixel, so the model may say anything there. It still sees the pixel, as surroundings of others. If you ignore a whole class, its logit stays in the softmax of all other pixels. So training pushes that logit down, and the pixels of the class get other names.
 #
 # The mean is taken over the pixels that *count*. What if none counts in a batch?
 
@@ -181,7 +184,7 @@ for name, weight in zip(CLASSES, class_weights, strict=True):
     print(f"{name:<11} {weight:.1f}")
 
 # %% [markdown]
-# In short runs ({{few_steps}} steps, three seeds) the mIoU of the next section is {{root_miou}} with these weights, {{equal_miou}} without, and {{inverse_miou}} with 1/frequency. Over the whole minute little of this is left ({{minute_root_miou}} and {{minute_equal_miou}}), but persons still gain.
+# In short runs ({{few_steps}} steps on scenes of 64×64, three seeds) mIoU, which section 3 explains, is {{root_miou}} with these weights, {{equal_miou}} without, and {{inverse_miou}} with 1/frequency. Over the whole minute little of this is left ({{minute_root_miou}} and {{minute_equal_miou}}, on two machines). Persons still gain, and pixel accuracy pays for it ({{minute_root_accuracy}} instead of {{minute_equal_accuracy}}).
 #
 # ## 3 · What is a segmentation worth?
 #
@@ -200,7 +203,7 @@ print(f"pixel accuracy {(said == true).sum()}/{true.numel()}")
 # **Predict.** Work out the three IoUs with a pencil, and their mean.
 
 # %%
-prediction = ...  # sky, road, pole, mean: such as ("1/3", "1/2", "2/3", "1/2")
+prediction = ...  # sky, road, pole, mean, not reduced: such as ("3/6", "1/4", "2/4", "3/9")
 
 # %%
 matrix = confusion_matrix(said, true, num_classes=3)
@@ -213,9 +216,9 @@ compare(prediction, (*ious, "5/9"))
 # %% [markdown]
 # The mean of 4/6, 3/3 and 0/2 is 5/9. Look at the sky: each of its pixels was found, and still its IoU is not 1, because the pole was called sky too. IoU counts both what is missed and what is invented.
 #
-# The cell counts with a **confusion matrix**, which has a row for what a pixel is and a column for what it was called. What both agree on lies on the diagonal. The union is row plus column, less the diagonal, which would be counted twice.
+# The cell counts with a **confusion matrix**, which has a row for what a pixel is and a column for what it was called. Agreement lies on the diagonal. The union is row plus column, less the diagonal, which would be counted twice.
 #
-# **Check it** against scikit-learn, which names it after Paul Jaccard, who compared the plants of alpine meadows with it ([Jaccard 1912](https://doi.org/10.1111/j.1469-8137.1912.tb05611.x)).
+# **Check it** against scikit-learn, which names it after Paul Jaccard ([1912](https://doi.org/10.1111/j.1469-8137.1912.tb05611.x)).
 
 # %%
 theirs = jaccard_score(true.flatten(), said.flatten(), average="macro")
@@ -233,7 +236,7 @@ for kind, given in {"all labels": true, "only the pole": true.where(true == 2, 2
     print(f"{kind}: IoU of the pole {scores(confusion_matrix(everywhere, given, 3)).iou[2]:.2f}")
 
 # %% [markdown]
-# Where everything else is ignored, nobody counts the poles that were invented. IoU has turned into **recall**, the share of true pole pixels that were found. So do not label the background `255` to get a mean without it. Keep its pixels in the matrix, and leave its IoU out of the mean.
+# Where everything else is ignored, nobody counts the poles that were invented. IoU has turned into *recall*, the share of true pole pixels that were found. So do not label the background `255` to get a mean without it. Keep its pixels in the matrix, and leave its IoU out of the mean.
 #
 # ### Why pixel accuracy flatters
 #
@@ -294,15 +297,15 @@ plots.show(
             **{f"through {kind}": back[2:4].byte().numpy() for kind, back in through.items()},
         },
         CLASSES,
-        "Shares break what is thin; fitted scores keep it",
+        "Shares break what is thin; fitted scores keep more of it",
     ),
     alt="Two scenes with their labels, as they come back from shares and from fitted scores on a "
     "quarter of the size. Shares lose the post of a thin lamp, and feet and hands; fitted scores "
-    "keep them, with slightly ragged edges.",
+    "keep most of it, but not the foot of the post, nor hands.",
 )
 
 # %% [markdown]
-# *Compare the last two columns with the labels.* Shares round off borders and break what is thin. But shares are not the best that a map can say: fitted scores bring back most of what was lost. Nor are these scores a ceiling, for somebody may find better ones. So the size of its output will excuse little of what our model misses.
+# *Compare the last two columns with the labels.* Fitted scores bring back most of what shares lose, and better ones may exist. So a map of this size can express nearly all. But these scores know the true labels, so they do not say what a model loses that has to guess them.
 #
 # ## 5 · Which way is down?
 #
@@ -317,11 +320,15 @@ for name in ("decoder.classifier.weight", "decoder.fuse.weight", attention):
     print(f"{name:<50} about 10^{math.log10(size):.0f}")
 
 # %% [markdown]
-# A weight of the classifier has a gradient thousands of times as large as one of the queries. Gradient descent steps in proportion to the gradient, so no learning rate suits both well: one that moves the queries makes the classifier leap, and one that suits the classifier hardly moves the queries.
+# Before the first step, a weight of the classifier has a gradient thousands of times as large as one of the queries. (After fifty steps it is some tens.) Gradient descent steps in proportion to the gradient, so at first the queries hardly move, or the classifier leaps.
 #
-# **Adam** ([Kingma and Ba 2014](https://arxiv.org/abs/1412.6980)) keeps two running averages for each weight: one of its gradient (nine tenths of what it was and one tenth of what is new) and one of the gradient's square (0.999 and 0.001). A weight moves by learning rate · mean / (√square + ε), where ε only prevents a division by zero, and both averages are corrected for having begun at zero (exercise 08.7). So each step is divided by the usual size of that weight's gradient. How far a weight moves then depends on how steady its gradient is, and no longer on how large. **AdamW** ([Loshchilov and Hutter 2017](https://arxiv.org/abs/1711.05101)) adds *weight decay*, a pull towards zero that is not divided by anything.
+# **Adam** ([Kingma and Ba 2014](https://arxiv.org/abs/1412.6980)) keeps two running averages for each weight, of its gradient $g$ and of the gradient's square:
 #
-# **Predict.** After one step the "usual size" has been seen once. With a learning rate of `0.008`, how far does a weight move whose gradient is `0.1`? And one whose gradient is `0.00001`?
+# $$m \leftarrow 0.9\,m + 0.1\,g \qquad v \leftarrow 0.999\,v + 0.001\,g^2 \qquad w \leftarrow w - \text{learning rate} \cdot \frac{\hat m}{\sqrt{\hat v} + \varepsilon}$$
+#
+# Both begin at zero, so they are too small at first. That is why $\hat m = m / (1 - 0.9^\text{step})$ and $\hat v = v / (1 - 0.999^\text{step})$ are used. (ε only prevents a division by zero.) So each step is divided by the usual size of that weight's gradient, $\sqrt{\hat v}$, and how far a weight moves depends on how steady its gradient is, and no longer on how large. **AdamW** ([Loshchilov and Hutter 2017](https://arxiv.org/abs/1711.05101)) adds *weight decay*, a pull towards zero that does not go through the division.
+#
+# **Predict.** On the first step both averages hold one gradient. With a learning rate of `0.008`, how far does a weight move whose gradient is `0.1`? And one whose gradient is `0.00001`?
 
 # %%
 prediction = ...  # two lengths, such as (0.5, 0.25)
@@ -337,19 +344,19 @@ compare(prediction, tuple(round(abs(weight), 3) for weight in two.tolist()))
 # Both move by the whole learning rate, because g is divided by |g|: on its first step Adam knows only the *sign* of a gradient. The same happens in the model.
 
 # %%
-optimizer = make_optimizer(model, learning_rate=8e-3)  # AdamW
+optimizer = make_optimizer(model, learning_rate=8e-3)  # AdamW; this rate was found by trying
 before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
 optimizer.step()
 for name in ("decoder.classifier.weight", "decoder.fuse.weight", attention):
     moved = (model.get_parameter(name) - before[name]).abs().median()
-    print(f"{name:<50} moved {moved:.4f}, of a typical {before[name].std():.2f}")
+    print(f"{name:<50} median step {moved:.4f}, standard deviation {before[name].std():.2f}")
 kept = sum(x.numel() for state in optimizer.state.values() for x in state.values() if x.ndim)
 print(f"AdamW keeps {kept / parameters:.1f} numbers for each weight")
 
 # %% [markdown]
-# The last line explains why a training checkpoint is three times as large as its weights: it also holds both averages. To *use* a model the weights are enough. But to *go on training* you need the averages and the step, or Adam begins again with the signs of one batch.
+# So a training checkpoint is three times as large as its weights. To *use* a model the weights are enough, but to *go on training* you need both averages and the step, or Adam begins anew and knows only signs.
 #
-# The queries have moved by two fifths of their size, on the word of one batch. That is a reason for a **warm-up**: the learning rate rises in a line over the first steps, while the averages fill. Afterwards it falls in a line to nothing ("poly", with power 1), so that the last steps settle what the first have found.
+# A single batch has moved the queries by two fifths of their size. That is a reason for a **warm-up**: the rate is multiplied by a line that rises to 1 over the first steps, while the averages fill. It is also multiplied by one that falls from 1 almost to 0 over the whole of training ("poly", with power 1), so that the last steps are short, and the noise of single batches moves the weights less.
 
 
 # %% tags=["mirror"]
@@ -369,7 +376,7 @@ print(f"AdamW keeps {kept / parameters:.1f} numbers for each weight")
 #
 # ### And without Adam, or without a warm-up? · *further*
 #
-# This was measured by `python -m experiments.training optimizers`, which takes some minutes. Each run has {{few_steps}} steps on pictures of 64×64. SGD is gradient descent with momentum, at the best of four learning rates.
+# This was measured by `python -m experiments.training optimizers`, in the short runs of section 2. SGD is gradient descent with momentum, and its run is the best of four learning rates.
 
 # %%
 compared = measured("optimizers")["rows"]
@@ -386,7 +393,7 @@ falling = {kind: np.mean([row["losses"] for row in rows], axis=0) for kind, rows
 plots.show(
     plots.step_curves(
         {"loss, mean of 20 steps": {k: (range(1, 201), losses) for k, losses in falling.items()}},
-        finding="SGD ends above AdamW; a warm-up starts slower and ends lower",
+        finding="One run of SGD ends above the means of six of AdamW",
         smooth=20,
     ),
     alt="The loss over two hundred steps, for AdamW a mean of six runs. Without warm-up it falls "
@@ -395,22 +402,22 @@ plots.show(
 )
 
 # %% [markdown]
-# SGD's best learning rate is {{sgd_over_adam}} times as high as Adam's, and its one run lies below all six of AdamW with warm-up.
+# SGD's best learning rate is {{sgd_over_adam}} times that of AdamW, which was not searched here, and its one run lies below all six of AdamW with warm-up.
 #
-# Without a warm-up the loss falls *faster* at first, for the steps are longer. But with it each of the six seeds ends better, by {{warmup_gain}} mIoU on average (± standard error). Nothing blows up without it here.
+# Without a warm-up the loss falls *faster* at first, for the steps are longer. But with it each of the six seeds ends better, by {{warmup_gain}} mIoU on average (± standard error). (Nothing blows up here.)
 #
 # ## 6 · The loop
 #
-# The loop needs two more parts, for the pictures. `batches` chooses them in a random order, every picture once before any comes twice. `some_flipped` turns about half of a batch left to right, labels included, because a street in a mirror is still a street. Read the loop aloud: choose pictures, set the rate, ask for the loss, find the gradient, shorten it if it is too long, step, and forget the gradient, which would otherwise be added to the next.
+# The loop needs two more parts. `batches` chooses them in a random order, every picture once before any comes twice. `some_flipped` turns about half of a batch left to right, labels included, because a street in a mirror is still a street. Read the loop aloud: choose pictures, set the rate, ask for the loss, find the gradient, shorten it if it is longer than 1, step, and forget the gradient, which would otherwise be added to the next.
 
 
 # %% tags=["mirror"]
 # segformer_edu.training.minute.training_steps
 
 # %% [markdown]
-# `clip_grad_norm_` shortens a gradient that is longer than 1 and keeps its direction. It is often explained as a guard against a rare bad batch. Here it is mostly a brake at the start. In six short runs it cut {{cut_first}} of the first fifty gradients and {{cut_later}} of the rest.
+# `clip_grad_norm_` keeps the direction of a gradient that it shortens. It is often explained as a guard against a rare bad batch. In six short runs it cut {{cut_first}} of the first fifty gradients and {{cut_later}} of the rest. With Adam that does not make the steps shorter. It keeps the long early gradients out of the average of squares, which would remember them and shorten all later steps.
 #
-# `yield` makes the loop a generator, which trains only as far as somebody asks for the next loss. So we can take the minute in parts, and note what the model says in between. (`python -m segformer_edu train` takes the same steps, with checkpoints, validation, a log, and several GPUs.)
+# `yield` makes the loop a generator, which trains only as far as somebody asks for the next loss. So we can take the minute in parts, and note what the model says in between. (`python -m segformer_edu train --config experiments/minute.yaml` takes the same steps, with checkpoints, validation, a log, and several GPUs.)
 
 
 # %% tags=["mirror"]
@@ -424,16 +431,14 @@ plots.show(
 # %%
 model = fresh(0)
 run = training_steps(model, make_optimizer(model, 8e-3), images, labels, class_weights, steps=STEPS)
-losses, said, seconds = [], {0: predictions(model, unseen_images)}, 0.0
-photos, truth = [unseen.picture(i)[0] for i in range(200)], unseen_labels.byte().numpy()
+losses, said, seconds = [], {0: predictions(model, unseen_images)}, []
 
 
 def train_to(step):
-    global seconds
     start, more = time.perf_counter(), step - len(losses)
     losses.extend(progress(itertools.islice(run, more), "steps", more))
     said[step] = predictions(model, unseen_images)
-    seconds += time.perf_counter() - start
+    seconds.append(time.perf_counter() - start)
 
 
 # %%
@@ -456,12 +461,13 @@ assert found[STEPS].miou > 0.67
 print(f"mIoU {found[STEPS].miou:.1f}")
 
 # %% tags=["nbval-ignore-output"]
-print(f"{seconds:.0f} seconds, {found[STEPS].miou:.3f} mIoU")
+print(f"{sum(seconds):.0f} seconds, {found[STEPS].miou:.3f} mIoU")
 
 # %% [markdown]
 # So it can: from random numbers to more than two thirds of the mIoU scale, on streets that it has not seen. (A busy machine needs longer.)
 
 # %%
+photos, truth = [unseen.picture(i)[0] for i in range(200)], unseen_labels.byte().numpy()
 rows = [0, 3, 8]
 columns = {f"{n} steps": said[n][rows].byte().numpy() for n in (0, 25, 100, 250, STEPS)}
 columns["labels"] = truth[rows]
@@ -470,11 +476,12 @@ plots.show(
     plots.label_rows([photos[i] for i in rows], columns, CLASSES, finding),
     alt="Three unseen scenes, what the model says of them after 0, 25, 100, 250 and 1000 steps, "
     "and their labels. From noise it goes to bands, with road below, then to blots of trees, "
-    "vehicles and persons, and at last to shapes with outlines.",
+    "vehicles and persons. Of the sign there is nothing at 100 steps, and a blot at 250. At last "
+    "there are shapes with outlines.",
 )
 
 # %% [markdown]
-# *Follow one row from left to right.* Before training there is noise. After 25 steps the model has found what is large: road below, and in most scenes sky above. In between it guesses. Things come later, first as blots.
+# *Follow one row from left to right.* Before training there is noise. After 25 steps the model has found what is large: road below, and mostly sky above. Things come later, first as blots, and poles last.
 
 # %%
 at = list(found)
@@ -483,8 +490,8 @@ plots.show(
         {
             "loss, mean of 20 steps": {"loss": (list(range(1, STEPS + 1)), losses)},
             "on unseen scenes": {
-                "pixel accuracy": (at, [found[step].pixel_accuracy for step in at]),
                 "mIoU": (at, [found[step].miou for step in at]),
+                "pixel accuracy": (at, [found[step].pixel_accuracy for step in at]),
             },
         },
         finding="Pixel accuracy is ahead, and both still climb at the end",
@@ -496,7 +503,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the two curves on the right.* Both still climb at the end. But after a tenth of the steps pixel accuracy has about four fifths of what it will get, and mIoU three fifths. What mIoU gains later comes above all from the small classes, which pixel accuracy hardly notices.
+# *Compare the two curves on the right.* After a tenth of the steps pixel accuracy has about four fifths of what it will get, and mIoU three fifths. About seven tenths of what mIoU gains later come from the four smallest classes, which have a fifth of the pixels.
 #
 # ### How are pictures chosen and turned? · *further*
 #
@@ -535,7 +542,7 @@ print("eval() alone: the same twice", torch.equal(*twice), end=", ")
 print("gradients recorded", twice[0].requires_grad)
 
 # %% [markdown]
-# Without `eval()` the dropout stays on, so the answer changes from call to call. BatchNorm's averages move too, so the test changes the model that it tests. If a model does better without `eval()`, its averages are probably stale, after few steps or with small batches. Exercise 08.8 asks for a look at the model that leaves no trace.
+# Without `eval()` the dropout stays on, so the answer changes from call to call. BatchNorm's averages move too, so the test changes the model that it tests. If a model does better without `eval()`, its averages are probably stale, after few steps or with small batches.
 #
 # ## 7 · What has it learned, and what not?
 
@@ -552,7 +559,7 @@ plots.show(
     ),
     alt="For each class its IoU and its share of the pixels. Sky is known best, at about 90 "
     "percent, with 17 percent of the pixels. Persons and poles have 2 and 4 percent of the pixels, "
-    "and the lowest IoUs, about 43 and 53.",
+    "and the lowest IoUs, about 43 and 54.",
 )
 
 # %%
@@ -561,7 +568,7 @@ print("worst two:", sorted(CLASSES[k] for k in order[:2]))
 print("best:", CLASSES[order[-1]])
 
 # %% [markdown]
-# Persons and poles are rare, small and thin, and they are known least. (The small output is not to blame: section 4 shows that it can say far more.) What is taken for what?
+# Persons and poles are rare, small and thin, and they are known least. What is taken for what?
 
 # %%
 matrix = confusion_matrix(said[STEPS], unseen_labels, 8).double()
@@ -570,16 +577,16 @@ plots.show(
         (matrix / matrix.sum(dim=1, keepdim=True)).numpy(),
         CLASSES,
         CLASSES,
-        "Where the pixels of each class go",
-        "is",
-        "was called",
+        "Persons go to the road, poles to buildings",
+        "what it is",
+        "what it was called",
     ),
     alt="A grid of eight by eight shares, one row for each true class. The diagonal is bright. "
     "Missed persons are called road or sidewalk more than anything else, missed poles building.",
 )
 
 # %% [markdown]
-# *Read a row.* The diagonal is the recall of a class. Beside it, a class is mostly taken for what stands *behind* it or *beside* it: persons for road and sidewalk, poles for buildings. Do the errors lie at borders, then?
+# *Read a row.* The diagonal is the share of a class's pixels that was found, its **recall**. Beside it, a class is mostly taken for what stands *behind* it or *beside* it: persons for road and sidewalk, poles for buildings. Do the errors lie at borders, then?
 #
 # **Predict.** What share of the wrong pixels has another class within two pixels?
 
@@ -587,9 +594,7 @@ plots.show(
 prediction = ...  # a percentage, such as 50
 
 # %%
-around = unseen_labels[:, None].float()
-most, least = F.max_pool2d(around, 5, 1, 2), -F.max_pool2d(-around, 5, 1, 2)  # of 5×5 pixels
-near = (most != least)[:, 0]
+near = near_a_border(unseen_labels)  # another class is within two pixels
 errors = said[STEPS] != unseen_labels
 quarters = round(4 * near[errors].double().mean().item())
 print(f"near a border lie {near.double().mean():.0%} of all pixels,")
@@ -615,14 +620,14 @@ plots.show(
             "wrong, and what it is": missed[worst],
         },
         CLASSES,
-        "The four scenes with the most wrong pixels",
+        "In the four worst scenes whole regions are wrong",
     ),
     alt="The four scenes with the most wrong pixels: picture, labels, prediction, and the wrong "
     "pixels in the colour of what they are. Whole regions are wrong in them, not only borders.",
 )
 
 # %% [markdown]
-# *Look at the last column.* In these scenes whole regions are wrong. What the four have in common is a guess at what the model should see more of, which another run could test.
+# *Look at the last column.* What the four have in common is a guess at what the model should see more of, which another run could test.
 #
 # ## 8 · Was that luck?
 #
@@ -637,11 +642,11 @@ for row in measured("seeds")["rows"]:
     )
 
 # %% [markdown]
-# As far as three runs can tell, their standard deviation is {{minute_spread}}. The difference of two runs varies √2 times as much, so between two single runs a gain below {{minute_trust}}, twice that, may well be luck. In the short runs it takes {{short_trust}}. So repeat what you compare, and measure the spread where you use it.
+# Their standard deviation is {{minute_spread}}. The difference of two runs varies √2 times as much, because both vary. So between two single runs a gain below {{minute_trust}}, twice that, may well be luck (in the short runs, {{short_trust}}). But three runs tell the spread only roughly: yours in section 6 was seed 0 again, and on another processor it may end elsewhere. So repeat what you compare, and measure the spread where you use it.
 #
 # ### How large a batch, how high a rate? · *further*
 #
-# The learning rate says how long a step is, and the batch size how sure its direction. Each run below sees {{grid_pictures}} pictures of 64×64, in many small batches or in few large ones. Which size does best with the same pictures?
+# The learning rate says how long a step is, and the batch size how sure its direction. Each run below sees {{grid_pictures}} pictures of 64×64.
 
 # %%
 cells = measured("grid")["rows"]
@@ -653,24 +658,25 @@ plots.show(
         np.array([[table[size, rate] for rate in rates] for size in sizes]),
         [f"batch {size}" for size in sizes],
         [f"{rate:g}" for rate in rates],
-        "mIoU, one seed each",
+        "The smallest batches lead, at 0.002 and 0.008",
         column_label="learning rate",
     ),
-    alt="mIoU of three batch sizes at the learning rates 0.002, 0.008 and 0.032. Batch 4 has 0.52, "
-    "0.55 and 0.50, batch 16 has 0.42, 0.49 and 0.50, and batch 64 has 0.35, 0.38 and 0.34.",
+    alt="mIoU, one seed each, of three batch sizes at the learning rates 0.002, 0.008 and 0.032. "
+    "Batch 4 has 0.52, 0.55 and 0.50, batch 16 has 0.42, 0.49 and 0.50, and batch 64 has 0.35, "
+    "0.38 and 0.34.",
 )
 for size in sizes:
     cost = [row["seconds"] for row in cells if row["batch size"] == size]
     print(f"batch {size:>2}: {np.mean(cost):.0f} s each")
 
 # %% [markdown]
-# Read it with the spread of short runs in mind. For the same pictures, batches of 64 are far behind at each rate: they take a sixteenth of the steps that batches of 4 take, and steps are what is short here. Batches of 4 lead those of 16 at the two lower rates, but took twice as long; at the highest the two are level. For batches of 16 the two higher rates are level too, so this cannot tell whether larger batches want higher rates.
+# Read it with the spread of short runs in mind. Batches of 64 are far behind at each rate, because they take a sixteenth of the steps that batches of 4 take. Batches of 4 lead those of 16 at the two lower rates, but took twice as long. For batches of 16 the two higher rates are level, so this cannot tell whether larger batches want higher rates.
 #
-# If memory forces you to small batches, add up the gradients of several before a step. Divide the sum of their losses by all pixels that count, once, because a mean of means weighs the parts wrongly.
+# If memory forces you to small batches, add up the gradients of several before a step. Divide the sum of their losses by all that counts, once, because a mean of means weighs the parts wrongly. BatchNorm still sees only the parts.
 #
 # ## 9 · More than a minute · *further*
 #
-# The package ships a model that was trained for longer: `nano`, with two blocks a stage, on larger pictures. Its card, `segformer_edu/weights/nano/README.md`, holds the command, the seed and the scores. Here it is on our unseen scenes, beside yours.
+# The package's `nano` has two blocks a stage, and was trained for longer, on larger pictures. (Its card, `segformer_edu/weights/nano/README.md`, holds the command and the scores.) Here it is beside yours.
 
 # %%
 shipped = SegFormer.from_pretrained("nano")
@@ -683,22 +689,21 @@ plots.show(
             for name, a, b in zip(CLASSES, mine.iou, longer.iou, strict=True)
         },
         "IoU, %",
-        "Nano is ahead most where the minute fell short",
+        "In points, nano is ahead most where the minute fell short",
     ),
     alt="For each class two bars: this lesson's model, and the shipped nano. Nano is ahead "
     "everywhere, most for persons, poles and sidewalks.",
 )
+print(f"nano: mIoU {longer.miou:.2f}")
 
 # %% [markdown]
-# The classes that were known least gain most. Nano had more blocks, pictures, pixels and steps, so this does not say which of them helped.
+# In points, the classes that were known least gain most. Of what each class lacked, most gain about a quarter. Nano had more blocks, pictures, pixels and steps, so this does not say which of them helped.
 #
-# In between lies a **ten-minute recipe** (`python -m experiments.training ten`, one seed): nano's shape, 96×96, {{ten_steps}} steps on three times as many scenes, resized and recoloured at random, and a running average of the weights. It reached {{ten_miou}} on the same scenes, in {{ten_minutes}} minutes on two cores.
+# In time, a **ten-minute recipe** lies in between (`python -m experiments.training ten`, one seed): nano's shape, 96×96, {{ten_steps}} steps on three times as many scenes, resized and recoloured at random, and a running average of the weights. In {{ten_minutes}} minutes on two cores it reached {{ten_miou}} on the same scenes, more than nano, which was trained for larger pictures.
 #
 # ## 10 · Can it learn a class that it has never seen? · *further*
 #
-# Somebody puts traffic cones on the road, which nano has never seen. **Fine-tuning** keeps what has been learned and adds to it, so we need not train anew.
-#
-# `Cones` is a data set of our scenes with cones on the road, labelled as class 8. (Your own data set needs what it has: `class_names`, a length, and `picture(index)`, which returns an image and its labels.)
+# **Fine-tuning** keeps what has been learned and adds to it, so we need not train anew. `Cones` are our scenes with traffic cones on the road, which nano has never seen, labelled as class 8.
 
 # %%
 cones, unseen_cones = Cones(Scenes(320, 96, seed=1)), Cones(Scenes(100, 96, seed=VALIDATION_SEED))
@@ -718,7 +723,7 @@ plots.show(
 )  # fmt: skip
 
 # %% [markdown]
-# Nano has to call a cone something, and has eight words. Only the classifier, the last 1×1 convolution, knows how many classes there are. So we keep its eight rows, add a ninth, and train all weights: gently, but the decoder with the new row five times as fast.
+# Nano has eight words, and none for a cone. Only the classifier, the last 1×1 convolution, knows how many classes there are. So we keep its eight rows, add a ninth, and train all weights: gently, but the decoder with the new row five times as fast.
 
 # %%
 config = shipped.config.replace(
@@ -768,7 +773,7 @@ plots.show(
 )
 
 # %% [markdown]
-# A hundred steps and `320` scenes were enough, and on streets without cones mIoU fell by less than four points. Would a fresh model have learned as much? And would the classifier alone have been enough? Both get the minute's rate, `8e-3`.
+# A hundred steps and `320` scenes were enough, and on streets without cones mIoU fell by less than four points. Would a fresh model have learned as much, or the classifier alone? Both get the minute's rate, `8e-3`.
 
 # %%
 torch.manual_seed(0)
@@ -788,7 +793,7 @@ plots.show(
             )
         },
         "IoU, %",
-        "From scratch no street, with the classifier alone fewer cones",
+        "From scratch a poorer street, with the classifier alone fewer cones",
     ),
     alt="IoU of nine classes for three ways to spend a hundred steps. From scratch all classes are "
     "behind but the cones. The classifier alone keeps up with all of nano on most classes, and is "
@@ -796,13 +801,13 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the ninth class, then at the others.* From scratch, a hundred steps are enough for most cones but not for the street. The classifier alone recombines features that were not made for cones, and finds fewer of them. (BatchNorm's averages still move in this "frozen" model, because the loop calls `train()`.) This is one seed and one rate each. The paper's models are made in this way too: their encoders were trained on ImageNet-1K first, and their decoders start from random numbers (arXiv:2105.15203, Section 4.1).
+# *Look at the ninth class, then at the others.* From scratch, a hundred steps are enough for most cones, but the street is poorer. The classifier alone recombines features that were not made for cones, and finds fewer of them. (BatchNorm's averages still move in this "frozen" model, because the loop calls `train()`.) This is one seed and one rate each. The paper's models are made so too: their encoders were trained on ImageNet-1K first, their decoders were not (arXiv:2105.15203, Section 4.1).
 #
-# Your own photographs go the same way: `segformer_edu.data.folder.Folder` reads images and masks from two folders, and `python -m segformer_edu train --data folder --weights nano` trains on them. Resize a mask with *nearest*, because labels are names and have no mean, and fill corners that no photograph reaches with `255`.
+# Your own photographs go the same way: `segformer_edu.data.folder.Folder` reads images and masks from two folders, and `python -m segformer_edu train --data folder --weights nano` trains on them. Resize a mask with *nearest*, because labels are names and have no mean.
 #
 # ## Play · *further*
 #
-# Here is a saved run, the first of section 8, with what it said of six unseen scenes at twelve moments. Both sliders answer to the arrow keys.
+# Here is the first run of section 8, with what it said of six unseen scenes at twelve moments. *At which step are three fifths of all pixels right for the first time, and which classes are hardly known by then? How does the worst scene at the end differ from scene 1?*
 
 # %%
 widgets.TrainingRun()
@@ -810,7 +815,7 @@ widgets.TrainingRun()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# Three fifths of the pixels, and more, are right after {{three_fifths_step}} steps. By then {{hardly_known}} have an IoU of almost nothing, so accuracy came this far without them.
+# After {{three_fifths_step}} steps seven tenths of the pixels are right. By then {{hardly_known}} have an IoU of almost nothing, so accuracy came this far without them.
 #
 # At the end scene {{worst_scene}} is worst, a street at night. Most wrong pixels of scene 1 are lines along borders; in scene {{worst_scene}} they are whole things, the sign and the vehicle among them.
 #
@@ -818,7 +823,7 @@ widgets.TrainingRun()
 #
 # ## Break it
 #
-# This is how a widely used library computes the loss of a *binary* model, which has one logit a pixel: the SegFormer of Hugging Face transformers ([modeling_segformer.py, since pull request 20279](https://github.com/huggingface/transformers/pull/20279)), in our words. Ignored pixels are masked out.
+# This is how a widely used library computes the loss of a *binary* model, which has one logit a pixel, whose sigmoid is the probability of class 1: the SegFormer of Hugging Face transformers ([modeling_segformer.py, since pull request 20279](https://github.com/huggingface/transformers/pull/20279)), in our words. Ignored pixels are masked out.
 
 
 # %%
@@ -862,9 +867,7 @@ compare(prediction, tuple(factors))
 #
 # The mend is to divide by what counts, `(loss * valid).sum() / valid.sum()`, and to refuse a batch in which nothing does.
 #
-# Why is it not noticed? Adam divides each gradient by its usual size, so a factor that is always the same does next to nothing. But where the factor varies, a batch with little margin counts more than one with much. With another optimizer the learning rate depends on the padding.
-#
-# A test that pads would have caught it.
+# Why is it not noticed? Adam alone divides each gradient by its usual size, so a factor that is always the same does next to nothing. (Our loop would notice, because it also cuts gradients by their length.) But where the factor varies, a batch with little margin counts more than one with much.
 #
 # </details>
 #
@@ -872,7 +875,7 @@ compare(prediction, tuple(factors))
 #
 # | the loss | a likely reason |
 # |---|---|
-# | becomes `nan` | a batch in which no pixel counts (section 2) |
+# | becomes `nan` | a batch in which no pixel counts (section 2), or too high a learning rate |
 # | is always 0 | a softmax over a single logit, which is always 1: use a sigmoid, or two classes |
 # | is negative | binary labels 0 and `255` instead of 0 and 1 |
 # | stops with "out of bounds" | a label that is no class: print `labels.unique()` |
@@ -884,7 +887,7 @@ compare(prediction, tuple(factors))
 #
 # ### Exercise 08.1 ★ 4 minutes · mIoU with a pencil
 #
-# `true = [[0, 0, 1], [0, 1, 1], [2, 2, 255]]`, `said = [[0, 0, 1], [1, 1, 1], [0, 2, 0]]`; `255` is ignored, and there is a class 3 of which there is no trace. What is the mIoU?
+# `true = [[0, 0, 1], [0, 1, 1], [2, 2, 255]]`, `said = [[0, 0, 1], [1, 1, 1], [0, 2, 0]]`; `255` is ignored, and there is a class 3 of which there is no trace. What is the mIoU, to three digits?
 
 # %%
 miou_by_hand = ...
@@ -945,7 +948,7 @@ check("08.5", decayed)
 # %% [markdown]
 # ### Exercise 08.6 ★★ 8 minutes · Weights of classes
 #
-# Return 1/√frequency of each class, divided by their mean, from labels of any shape. `255` is no class. Each class occurs.
+# Return 1/√frequency of each class, divided by the mean of these K weights, from labels of any shape. `255` is no class. Each class occurs.
 
 
 # %%
@@ -958,7 +961,7 @@ check("08.6", weights_of)
 # %% [markdown]
 # ### Exercise 08.7 ★★★ 12 minutes · AdamW by hand
 #
-# Do one step for a single weight tensor, as section 5 describes it, with ε = `1e-8`. `mean` and `square` are the averages so far, zero before the first step; `step` counts from 1. The averages are too small at first, so correct both for the step. Return the new weight, and the two new averages without the correction. The decay pulls on the weight as it was before the step, by learning rate times decay.
+# Do one step for a single weight tensor, as section 5 describes it, with ε = `1e-8`. `mean` and `square` are the averages so far, zero before the first step; `step` counts from 1. Return the new weight, and the two new averages without the correction. The decay pulls on the weight as it was before the step, by learning rate times decay.
 
 
 # %%
@@ -971,7 +974,7 @@ check("08.7", adamw_step)
 # %% [markdown]
 # ### Exercise 08.8 ★★ 10 minutes · A look in the middle of training
 #
-# Between two steps of training you want to see what the model says about a few images. Return its logits as they are in evaluation, without a recorded graph. Afterwards training goes on, so every module of the model should be in the mode in which it was, also one that was frozen in evaluation mode.
+# Between two steps of training you want to see what the model says about a few images. Return its logits as they are in evaluation, with nothing kept for a gradient. Afterwards every module (of `model.modules()`) should be in the mode in which it was (`module.training`), also one that is kept in evaluation while the others train.
 
 
 # %%
@@ -1001,7 +1004,7 @@ check("08.8", logits_meanwhile)
 #
 # 1. It was called in as many other places again, so the union is twice the intersection.
 # 2. Its random logits are far apart, so it is confident of classes at random, and pays where it is wrong.
-# 3. By the learning rate, whatever the gradient, since the gradient is divided by its own size.
+# 3. By the learning rate, whatever the gradient (unless it is 0), since the gradient is divided by its own size.
 # 4. The IoU of each class. Persons and poles together make up under {{rare_share}} of the pixels, so a model could miss both and still score {{blind_accuracy}}.
 # 5. The sum is divided by all pixels, but should be divided by those that count.
 #
@@ -1009,11 +1012,10 @@ check("08.8", logits_meanwhile)
 #
 # ## Where paper, code and posts differ · *further*
 #
-# - *The recipe.* For ADE20K: crops of 512×512, random scale 0.5 to 2, flips, batch 16, 160 thousand iterations, AdamW with a learning rate of 6e-5 and a poly schedule of power 1 (arXiv:2105.15203, Section 4.1). Ours: 96×96, flips alone, batch 16, {{minute_steps}} steps, and a rate of 8e-3.
+# - *The recipe.* For ADE20K: crops of 512×512, random scale 0.5 to 2, flips, batch 16, 160 thousand iterations, AdamW with a learning rate of 6e-5 and a poly schedule of power 1 (arXiv:2105.15203, Section 4.1).
 # - *What the paper leaves to the code.* Released configs warm up over 1500 iterations, decay by 0.01 but not norms, and let the head learn at ten times the rate, since the encoder is pretrained and the head is not ([local_configs, README of the repository](https://github.com/NVlabs/SegFormer)). From scratch our factor is 1.
 # - *Class weights.* The paper uses neither OHEM nor auxiliary losses nor class balance loss (arXiv:2105.15203, Section 4.1). Ours weighs the classes.
-# - *Luck.* "Training of SegFormer is not very stable, which is sensitive to random seeds", says the readme of another implementation ([mmsegmentation](https://github.com/open-mmlab/mmsegmentation/pull/1707)).
 #
-# **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 4.1. D. Kingma and J. Ba, *Adam*, [arXiv:1412.6980](https://arxiv.org/abs/1412.6980). I. Loshchilov and F. Hutter, *Decoupled weight decay regularization*, [arXiv:1711.05101](https://arxiv.org/abs/1711.05101). P. Jaccard, *The distribution of the flora in the alpine zone*, [New Phytologist 1912](https://doi.org/10.1111/j.1469-8137.1912.tb05611.x).
+# **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 4.1. D. Kingma and J. Ba, *Adam*, [arXiv:1412.6980](https://arxiv.org/abs/1412.6980). I. Loshchilov and F. Hutter, *Decoupled weight decay regularization*, [arXiv:1711.05101](https://arxiv.org/abs/1711.05101).
 #
 # **Next:** lesson 09. The model works; what does it look at?

@@ -88,13 +88,33 @@ def test_what_is_said_of_optimizers_is_what_was_measured():
     assert cold[:20].mean() < warm[:20].mean()  # longer steps: the loss falls faster at first
 
 
-def test_the_gradient_is_cut_at_the_start_above_all():
+def test_most_early_gradients_are_cut_and_a_third_of_the_later_ones():
     rows = [r for r in RESULTS["optimizers"]["rows"] if r["optimizer"] == "AdamW" and r["warm-up"]]
     for row in rows:
         first, later = (
             sum(a <= step < b for step in row["cut at"]) for a, b in ((0, 50), (50, 200))
         )
         assert first / 50 > 0.7 and 0.2 < later / 150 < 0.5
+
+
+@pytest.mark.parametrize("early", [20.0, 1.0])
+def test_after_long_early_gradients_adams_later_steps_are_longer_where_those_are_cut(early):
+    def length_of_later_steps(cut):
+        weight = torch.zeros(1, requires_grad=True)
+        optimizer = torch.optim.AdamW([weight], lr=0.01, weight_decay=0.0)
+        lengths = []
+        for step in range(200):
+            before = weight.item()
+            weight.grad = torch.tensor([early if step < 50 else 1.0])
+            if cut:
+                torch.nn.utils.clip_grad_norm_([weight], 1.0)
+            optimizer.step()
+            lengths.append(abs(weight.item() - before))
+        assert lengths[0] == pytest.approx(0.01)  # the first step is as long either way
+        return sum(lengths[100:])
+
+    longer = length_of_later_steps(cut=True) / length_of_later_steps(cut=False)
+    assert longer > 3 if early > 1 else longer == pytest.approx(1)
 
 
 def test_what_is_said_of_the_weights_of_classes_is_what_was_measured():
@@ -110,6 +130,8 @@ def test_what_is_said_of_the_weights_of_classes_is_what_was_measured():
     }
     person = {kind: [row["iou"][PERSON] for row in rows] for kind, rows in minute.items()}
     assert min(person["root"]) > max(person["none"]) + 0.02
+    accuracy = {kind: [row["pixel accuracy"] for row in rows] for kind, rows in minute.items()}
+    assert max(accuracy["root"]) < min(accuracy["none"])  # which pays for it
     means = {kind: np.mean([row["miou"] for row in rows]) for kind, rows in minute.items()}
     assert abs(means["root"] - means["none"]) < 0.01
 
@@ -218,6 +240,15 @@ def test_what_is_said_of_the_curves_and_the_confusions_holds_in_the_saved_run():
         for name in ("pixel_accuracy", "miou")
     )
     assert 0.75 < accuracy < 0.87 and 0.53 < miou < 0.67
+    gains = np.subtract(found[1000].iou, found[100].iou)
+    pixels = training_run.saved().confusions[-1].sum(axis=1)
+    smallest = pixels.argsort()[:4]
+    assert 0.62 < gains[smallest].sum() / gains.sum() < 0.78
+    assert pixels[smallest].sum() / pixels.sum() == pytest.approx(0.2, abs=0.03)
+    assert CLASSES[np.argmax(found[25].iou)] == "sky" and np.argmin(found[100].iou) == POLE
+    assert found[50].pixel_accuracy < 0.6 and found[100].pixel_accuracy == pytest.approx(
+        0.7, abs=0.02
+    )
     for name in ("pixel_accuracy", "miou"):
         course = [getattr(found[step], name) for step in (550, 700, 850, 1000)]
         assert course[-1] > course[0] + 0.02

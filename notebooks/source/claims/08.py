@@ -23,10 +23,6 @@ def tensors() -> str:
     return str(len(list(SegFormer(minute.CONFIG).parameters())))
 
 
-def minute_steps() -> str:
-    return f"{minute.STEPS:,}"
-
-
 def few_steps() -> str:
     return str(minute.FEW_STEPS)
 
@@ -53,6 +49,14 @@ def minute_root_miou() -> str:
 
 def minute_equal_miou() -> str:
     return _of_weights("none", minute.STEPS, digits=3)
+
+
+def minute_root_accuracy() -> str:
+    return f"{np.mean([row['pixel accuracy'] for row in _minutes('seeds')]):.3f}"
+
+
+def minute_equal_accuracy() -> str:
+    return _of_weights("none", minute.STEPS, digits=3, measure="pixel accuracy")
 
 
 def blind_accuracy() -> str:
@@ -138,11 +142,11 @@ def _rare() -> float:
     return float(np.isin(labels, [CLASSES.index("person"), CLASSES.index("pole")]).mean())
 
 
-def _of_weights(kind: str, steps: int, digits: int = 2) -> str:
+def _of_weights(kind: str, steps: int, digits: int = 2, measure: str = "miou") -> str:
     rows = [
         row for row in _minutes("weights") if (row["class weights"], row["steps"]) == (kind, steps)
     ]
-    return f"{np.mean([row['miou'] for row in rows]):.{digits}f}"
+    return f"{np.mean([row[measure] for row in rows]):.{digits}f}"
 
 
 def _cut(first: int, end: int) -> str:
