@@ -25,7 +25,7 @@ from nbformat import NotebookNode
 
 from segformer_edu.exercises import all_exercises
 from tools.mirror import definition, public_definitions
-from tools.pace import pace
+from tools.pace import pace, pace_problems
 from tools.prose import CLAIM, Claims, bare_numbers, claims_of, fill, load_claims
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -214,6 +214,8 @@ def notebook_problems(path: Path, expected: NotebookNode) -> Iterator[str]:
     ignored = sum("nbval-ignore-output" in cell.metadata.get("tags", []) for cell in notebook.cells)
     if ignored > MAX_IGNORED:
         yield f"{path.name}: {ignored} cells are not compared, but only {MAX_IGNORED} may be"
+    for problem in pace_problems(notebook.cells):
+        yield f"{path.name}: {problem}"
     for index, cell in enumerate(notebook.cells, start=1):
         for problem in cell_problems(cell):
             yield f"{path.name}, cell {index}: {problem}"

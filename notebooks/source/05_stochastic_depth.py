@@ -224,11 +224,11 @@ panels = {
 plots.show(
     plots.seeds(panels, "Eight seeds: no better here, and less time"),
     alt="Eight dots for constant and eight for stochastic depth, joined seed by seed. Test error: "
-    "near one percent, stochastic depth a little higher. Seconds: lower for every seed.",
+    "0.6 to 1.5 percent, and 1.3 to 2.4, higher in six of eight. Seconds: lower for every seed.",
 )
 
 # %% [markdown]
-# *Follow the lines, each of which is a seed.* (The bar beside the dots is their mean ± standard deviation, which is also what ± means below.) Is it **a better network**? Not here. {{constant_error}} % of the test images are wrong with constant depth, {{stochastic_error}} % with stochastic depth. Seed by seed the difference is {{error_difference}} points, {{error_difference_images}} of the {{digits_tested}} images, with a standard error of {{error_difference_se}}, and six of the eight seeds are worse. That is suggestive, and no more. If the gap is real, the likely reason is that these digits leave little to overfit, that is, to learn by heart, so holding the network back costs more than it brings.
+# *Follow the lines, each of which is a seed.* (The bar beside the dots is their mean ± standard deviation, which is also what ± means below.) Is it **a better network**? Not here. {{constant_error}} % of the test images are wrong with constant depth, {{stochastic_error}} % with stochastic depth. Seed by seed the difference is {{error_difference}} points, {{error_difference_images}} of the {{digits_tested}} images, with a standard error of {{error_difference_se}}, and six of the eight seeds are worse. That is suggestive, and no more. If the gap is real, a possible reason is that these digits leave little to overfit, that is, to learn by heart, so holding the network back costs more than it brings.
 #
 # The paper's own numbers are no contradiction, because its network is three times as deep and is trained for 500 epochs. There error fell from 6.41 to 5.25 % on CIFAR-10 (arXiv:1603.09382, Table 1).
 #
@@ -262,7 +262,7 @@ plots.show(
 )
 
 # %% [markdown]
-# This is real handwriting, which ships with scikit-learn, so there is nothing to download. The training is the paper's, made small: Nesterov's momentum, and a tenth of the learning rate after half and after three quarters of the steps. Batch, learning rate and number of epochs are smaller.
+# This is real handwriting, which ships with scikit-learn, so there is nothing to download. The training is the paper's, made small: Nesterov's momentum, and a tenth of the learning rate after half and after three quarters of the steps. Batch, learning rate and number of epochs are smaller, and no image is altered.
 
 # %% tags=["mirror"]
 # experiments.stochastic_depth.sgd
@@ -365,7 +365,7 @@ for name in kinds:  # each run's points near that loss, read off a straight line
     print(f"{name:<16}  {mean(at_a_tenth):.1f} ± {stdev(at_a_tenth):.1f} thousandths (8 seeds)")
 
 # %% [markdown]
-# *Pick a loss, for example `0.1`, and go straight up.* At the same loss and learning rate the gradient of stochastic depth is about a tenth *smaller*. So in *this* network the larger gradients go with the higher loss, and that the way is shorter adds nothing to them that we can see. Whether that holds for the paper's training cannot be told from its figure, which has epochs on its axis. The same plot over the loss, for one learning rate, would tell.
+# *Pick a loss, for example `0.1`, and go straight up.* At the same loss and learning rate the gradient of stochastic depth is there about a tenth *smaller*. So in *this* network the larger gradients go with the higher loss, and that the way is shorter adds nothing to them that we can see. Whether that holds for the paper's training cannot be told from its figure, which has epochs on its axis. The same plot over the loss, for one learning rate, would tell.
 #
 # ## 5 · What does SegFormer do differently?
 #
@@ -431,7 +431,7 @@ print("the same draws, the same answer")
 # %% [markdown]
 # ### What does the package's DropPath do better? · *further*
 #
-# The plain form is right until somebody asks for something unusual. At rate 1 it computes 0/0; a branch that has overflowed to infinity is not dropped, since 0 · ∞ is no number; and the rates `1.5` and `-0.1` pass without a word. In the package's form `check_rate` and `check_choice` raise a ValueError that says what is allowed, and `torch.where` puts zeros whatever the branch holds:
+# The plain form is right until somebody asks for something unusual. At rate 1 it computes 0/0; a branch that has overflowed to infinity is not dropped, since 0 · ∞ is no number; and the rates `1.5` and `-0.1` pass without a word. In the package's form `check_rate` and `check_choice` raise a ValueError that says what is allowed, and `torch.where` puts zeros in the forward pass, whatever the branch holds (backwards, 0 · ∞ comes back; the way out is not to compute the branch, section 7):
 
 # %% tags=["mirror"]
 # segformer_edu.stochastic_depth.DropPath
@@ -790,7 +790,7 @@ plots.show(
             for name, (d, e) in found.items()
         },
         ("blocks left", "test error, %"),
-        "All 64 networks inside each: a short one works if training has practised it",
+        "All 64 networks inside each: a shorter one works if training has practised it",
     ),
     alt="Three panels, one a training; in each 64 points, test error over the number of blocks "
     "left, 0 to 6. All three are near 3 percent with 6 blocks and above 70 with none. Between, "
@@ -844,7 +844,7 @@ plots.show(
 # %% [markdown]
 # *Look at 3 removed.* (The curves are geometric means over the seeds.) Half of the network is gone, though not block 1, and nothing was trained again. Where training has practised it, the network errs on average less than twice as often as with all its blocks; where it has not, about {{unpractised_factor}} times. In each of the five seeds the network that had not practised is the worst.
 #
-# LayerDrop errs a little more than DropPath there, in each of the five seeds. But to compare the two would not be fair: DropPath's rates are {{drop_path_mean}} on average here, LayerDrop's 0.2, as in the runs of its paper, which recommends 0.5 for very small networks (arXiv:1909.11556, Section 3.2), and a DropPath drops half of a block at a time. At full depth LayerDrop costs {{layerdrop_cost}} points of error in this short training, with a standard error of {{layerdrop_cost_se}} over the five pairs, and these are too few seeds to say.
+# LayerDrop errs a little more than DropPath there, in each of the five seeds. But to compare the two would not be fair: DropPath's rates are {{drop_path_mean}} on average here, LayerDrop's 0.2, as in the runs of its paper, which recommends 0.5 if very little is to be kept (arXiv:1909.11556, Section 3.2), and a DropPath drops half of a block at a time. At full depth LayerDrop costs {{layerdrop_cost}} points of error in this short training, with a standard error of {{layerdrop_cost_se}} over the five pairs, and these are too few seeds to say.
 #
 # ## Play
 #
@@ -934,7 +934,7 @@ print(f"asked    {asked}\nmeasured {measured_rates(stage.blocks)}")
 #
 # The mend is `Block(dim, rate) for rate in drop_path`.
 #
-# What would have caught it? Not the shape, not the loss, and not `assert block.drop_path.rate == rate`, which the first fault passes. But at the rates 0 and 1 nothing is random: **a block of rate 1 must give back its input, bit for bit**. Exercise 05.5 makes a test of it.
+# What would have caught the first? Not the shape, the loss, or `assert block.drop_path.rate == rate`, which finds the second. But at the rates 0 and 1 nothing is random: **a block of rate 1 must give back its input, bit for bit**. Exercise 05.5 makes a test of it.
 #
 # </details>
 

@@ -138,10 +138,11 @@ def test_an_unknown_mistake_shows_a_case_and_not_the_answer(scratch: Exercise) -
 
 
 def test_a_case_is_shown_in_words_where_values_would_not_help() -> None:
-    case = (torch.zeros(2, 3), [len, (0.123456,)])
-    verdict = diagnose(lambda x, parts: [], lambda x, parts: 1, [case], {})
+    case = (torch.zeros(2, 3), [len, (0.123456,)], torch.nn.ReLU())
+    verdict = diagnose(lambda x, parts, layer: [], lambda x, parts, layer: 1, [case], {})
     assert verdict == (
-        "for (a tensor of shape (2, 3), [a function, (0.1235,)]) it gives [], which is not right."
+        "for (a tensor of shape (2, 3), [a function, (0.1235,)], a ReLU) it gives [], which is "
+        "not right."
     )
 
 

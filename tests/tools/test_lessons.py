@@ -302,3 +302,9 @@ def test_a_lesson_may_state_its_minutes(notebooks):
     stated = "{{core_minutes}}, {{further_minutes}} and {{exercise_minutes}} minutes"
     write(notebooks, markdown(stated))
     assert "5, 0 and 0 minutes" in nbformat.read(notebooks / f"{STEM}.ipynb", 4).cells[-1].source
+
+
+def test_a_prediction_that_nothing_answers_is_refused(notebooks):
+    write(notebooks, GOOD + "\n# %%\nprediction = ...\n")
+    (problem,) = lessons.check(notebooks)
+    assert "00_lesson.ipynb: a prediction that is not compared" in problem
