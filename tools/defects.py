@@ -578,8 +578,8 @@ DEFECTS = (
     Defect(
         "a comment is corrected in the package and in no lesson",
         "segformer_edu/decoder.py",
-        "# W_i, stage 4 first",
-        "# W_i, the coarsest first",
+        "# W_i (D, D), stage 4 first",
+        "# W_i (D, D), the coarsest first",
         CHECK,
     ),
     Defect(

@@ -32,7 +32,7 @@ class Settings:
         ValueError: names the setting, its value and the rule that it breaks.
     """
 
-    model: str = setting("nano", "the variant to train from random weights: nano, b0 … b5", "model")
+    model: str = setting("nano", "variant that starts from random weights: nano, b0 … b5", "model")
     weights: str = setting("", "weights to start from instead: a folder, a file, a hub id", "model")
     config: dict[str, Any] = setting({}, "a field of the model's config and its new value", "model")
 
