@@ -308,7 +308,7 @@ plots.show(
 # >
 # > - *Patches of 4×4.* The paper's overview says that the image is cut into patches of 4×4 (Section 3). The model it describes later, and the released weights, use patches of 7×7 that stand four pixels apart (Section 3.1). Lesson 01 shows
 # >   what the overlap does.
-# > - *The size of the answer.* The paper's mask is H/4 × W/4 (eq. 4), and libraries return those logits as they are. So what a model returns is not yet a segmentation, because the resize and the choice are missing.
+# > - *The size of the answer.* The paper's mask is H/4 × W/4 (eq. 4), and transformers returns those logits as they are. So what it returns is not yet a segmentation: the resize and the choice are missing.
 # > - *Which class is zero.* ADE20K's files use 0 for "none of these" and begin its classes at 1, and the published weights begin at 0. So labels go down by one, and 0 becomes `255`, which is no class (unlike "background", which a model learns like any other) and which training ignores ([`do_reduce_labels`](https://huggingface.co/docs/transformers/model_doc/segformer) in transformers).
 # >   Done to labels that begin at 0, it deletes a class and renames all others.
 #

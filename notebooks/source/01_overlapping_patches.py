@@ -82,7 +82,7 @@ print("a convolution with stride = kernel is a Linear on patches")
 # A `view` is enough, because we flattened each square in the order in which a convolution keeps its weights, which is colour, then row, then column. A convolution lays its kernel on a patch, multiplies
 # number by number, and adds up. A Linear does the same with a flat list.
 #
-# There is a third way, which cuts overlapping patches too. `F.unfold` lays each patch out as one column, in the same order: colour, then row, then column.
+# A third way cuts overlapping patches too. `F.unfold` lays each patch out as one column, in the same order: colour, then row, then column.
 
 # %%
 unfolded = F.unfold(images, kernel_size=16, stride=16)  # (1, 3·16·16, N): a column for each patch
@@ -109,9 +109,8 @@ class PatchEmbedding(nn.Module):
 # ## 2 · Why should patches overlap?
 #
 # SegFormer has to name every pixel, so it cuts much finer than ViT and makes a token every four pixels. It also lets the patches overlap, because cutting without overlap
-# "fails to preserve the local continuity around those patches" (arXiv:2105.15203, Section 3.1). We want to see what that means in numbers.
-#
-# So we take the simplest thing there is to see, an edge that is dark on the left and bright on the right, and filters that look for change. The weights of such a filter sum to zero, so it answers zero wherever the image is flat.
+# "fails to preserve the local continuity around those patches" (arXiv:2105.15203, Section 3.1). To see what that means in numbers,
+# we take the simplest thing there is to see, an edge that is dark on the left and bright on the right, and filters that look for change. The weights of such a filter sum to zero, so it answers zero wherever the image is flat.
 #
 # **Predict.** Patches of 4×4 touch, and the edge moves to the right one pixel at a time. At how many of the places does *no* token notice it?
 
@@ -782,7 +781,7 @@ check("01.6", field_of_a_token)
 # > - *4×4 or 7×7.* The overview speaks of patches of 4×4 (Section 3). The model that is described and released has patches of 7×7 at stride 4, then 3×3 at stride 2 (Section 3.1). So 4 is the stride: there are 4×4 pixels of the image for each token, but a token sees 7×7.
 # > - *One merging too many.* The drawing of the architecture (Figure 2) shows an overlap patch embedding, and then a patch merging in each of the four blocks, which makes five steps. But the strides 4 · 2 · 2 · 2 make 32 in four, as the released model has them.
 # > - *Embedding or merging.* The drawing calls the first an embedding and the others merging (Figure 2), and the text calls all of them merging (Section 3.1). They are the same layer with other numbers, and so it is in the code.
-# > - *Patches and image size.* [*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches without overlap for the trouble that ViT has with larger images. Section 8 measures contrast, not accuracy, and finds no cure in wider patches.
+# > - *Patches and image size.* [*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches without overlap for the trouble that ViT has with larger images. Section 8 measures contrast, not accuracy.
 # > - *Which epsilon?* The published code adds `1e-5` to the variance in this LayerNorm, as torch does, and `1e-6` in others. Lesson 07 shows what that changes.
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203): Section 3.1, overlapped patch merging, and Table 6. A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929): eq. 1 is the embedding, Section 3.2 the

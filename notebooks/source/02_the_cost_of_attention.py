@@ -367,7 +367,7 @@ assert counter.get_total_flops() == 2 * (4 * N * C**2 + 2 * N**2 * C)
 print(f"Linears {4 * N * C**2:>11,}\nmatrix  {2 * N**2 * C:>11,}")
 
 # %% [markdown]
-# The two are equal when N is twice C. Models with few tokens and wide layers can stay below that, for example language models with short texts. The first stages of SegFormer cannot, because they make many tokens, to know *where* an edge is. In stage 1 of B0 at 512×512, with {{stage_1_tokens}} tokens of 32 channels, the matrix takes {{attention_matrix_over_linears}} times the
+# The two are equal when N is twice C. Models with few tokens and wide layers can stay below that, for example language models with short texts. The first stages of SegFormer cannot, because they make many tokens, to know *where* an edge is. In stage 1 of B0 at 512×512, with {{stage_1_tokens}} tokens of 32 channels, it would take {{attention_matrix_over_linears}} times the
 # arithmetic of the Linears.
 #
 # (Counters can miss all of this. For example, [thop](https://github.com/Lyken17/pytorch-OpCounter) looks at modules and does not see a bare matrix product, and PyTorch's own counts nothing for the fused kernel of section 7 on a CPU. So check a counter against a formula once.)
@@ -429,7 +429,7 @@ print("in bands of 512 queries: the same answer")
 
 # %% [markdown]
 # Now there are never all N×N scores at a time. A **fused kernel** (no relation to a convolution's), one routine that does all steps of attention together, goes further. It takes the keys in blocks as well, keeps a running sum for the softmax, and makes the blocks so small that they stay in the processor's cache. (How a softmax can be computed in pieces is exercise 02.6. The idea is from
-# [Milakov and Gimelshein 2018](https://arxiv.org/abs/1805.02867), and [FlashAttention](https://arxiv.org/abs/2205.14135) does it on a GPU.) In PyTorch it is `F.scaled_dot_product_attention`, with which you checked your work. It cannot give you the weights, because it never has them all.
+# [Milakov and Gimelshein 2018](https://arxiv.org/abs/1805.02867), and [FlashAttention](https://arxiv.org/abs/2205.14135) does it on a GPU.) `F.scaled_dot_product_attention`, with which you checked your work, uses it where it can: on a CPU, for inputs of four axes and without dropout. It cannot give you the weights, because it never has them all.
 #
 # **Predict.** Which law of growth does the fused kernel change, that of the time or that of the memory?
 
@@ -476,7 +476,7 @@ compare(prediction, " and ".join(law for law, found in laws if found < 1.5) or "
 #
 # Time is not arithmetic alone, because seconds also depend on how much is moved. So a model with fewer parameters and multiply-adds can still be slower, and lesson 03 measures how far they lie apart. In a whole model attention is only one part, so there a faster kernel may gain you less than here.
 #
-# So for the memory, a better kernel pays the bill. For the time, something has to give: fewer tokens, or fewer keys.
+# So for the memory, a better kernel pays the bill. For the time, something else has to give, such as tokens or keys.
 #
 # ### Why can the time grow faster than N²? · *further*
 #
@@ -631,7 +631,7 @@ check("02.6", merge)
 #
 # - Attention is compare, share out, mix: softmax(q kᵀ / √d) v. Every row of the softmax sums to one.
 # - Heads share out the channels, not the tokens. Each has an N×N matrix, but the multiply-adds in all stay the same.
-# - A sum of d products of variance 1 has variance d. Dividing by √d keeps d out of it, so that wide heads do not make hard choices.
+# - A sum of d independent products of variance 1 has variance d. Dividing by √d keeps d out of it, so that width alone makes no hard choices.
 # - N tokens make N² entries, and N itself grows with the square of the image's side.
 # - The fused kernel gives the same answer without storing the matrix. It does not do less arithmetic.
 #
@@ -659,7 +659,7 @@ check("02.6", merge)
 # > - *How wide is a head?* The sentence before that equation gives q, k and v of each head N × C numbers (arXiv:2105.15203, Section 3.1). In code a head has C / heads channels.
 # > - *"FlashAttention makes attention linear."* That is true of its memory. On the way forward its arithmetic is that of plain attention ([Dao and others 2022](https://arxiv.org/abs/2205.14135), Section 3.1).
 # > - *Which axis is the batch.* `nn.MultiheadAttention` takes `(N, B, C)` unless you say `batch_first=True`. If you hand it `(B, N, C)` without, the images of a batch attend to one another, token by token, and nothing complains.
-# > - *What is N² when people say "attention is O(N²)"?* In papers on language, N is the number of tokens in a text. In those on images it is height times width (arXiv:2105.15203, Section 3.1), so O(N²) is the fourth power of a side.
+# > - *What is N² when people say "attention is O(N²)"?* In papers on language, N is the number of tokens in a text. In SegFormer's it is height times width (arXiv:2105.15203, Section 3.1), so O(N²) is the fourth power of a side.
 #
 # **References.** A. Vaswani and others, *Attention Is All You Need*, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762), Section 3.2. E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1 and eq. 1. A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929).
 # T. Dao and others, *FlashAttention*, [arXiv:2205.14135](https://arxiv.org/abs/2205.14135). M. Milakov and N. Gimelshein, *Online normalizer calculation for softmax*, [arXiv:1805.02867](https://arxiv.org/abs/1805.02867).

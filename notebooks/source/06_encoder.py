@@ -70,7 +70,7 @@ plots.show(
         photo,
         {"true labels": truth, **{f"through 1/{s}": x for s, x in given_back.items()}},
         CLASSES,
-        "In this scene the road survives any grid, and of the post 1/16 leaves a stub",
+        "In this scene the road survives all four, and 1/16 leaves a stub of the post",
     ),
     alt="A drawn street with a lamp post and two people, its labels, and the labels that come back "
     "through grids of 1/4, 1/8, 1/16 and 1/32. The post is whole at 1/4, ragged at 1/8, a stub at "
@@ -83,7 +83,7 @@ gone = {
 compare(prediction, gone)
 
 # %% [markdown]
-# *Follow the lamp post from left to right, then the border of the road.* Large things come back from any grid. What is much thinner than a token is outvoted by its neighbours.
+# *Follow the lamp post from left to right, then the border of the road.* The largest come back from all four grids. What is much thinner than a token is outvoted by its neighbours.
 #
 # But a network need not hand on shares, and other scores may do better. So we also *fit* a score for each token and class to the true labels, through the same enlarging, by 30 steps of gradient descent. Because one picture proves little, we take twenty scenes, and judge them by the intersection over union (IoU): of all pixels that have a class in truth or in the answer, the share that has it in both. The mean IoU is its mean over the eight classes (lesson 08).
 
@@ -168,7 +168,7 @@ plots.show(
 #
 # ### Is it the block that others have? · *further*
 #
-# torch's own `nn.TransformerEncoderLayer` has the same plan, but its feed-forward layer is plain. Ours becomes plain too if each 3×3 kernel of Mix-FFN has a 1 in the middle and 0 around it, so that it sees its own token alone. `torch_twin` makes such a copy of our block, and a layer of torch with the same weights. The two must agree.
+# torch's own `nn.TransformerEncoderLayer(norm_first=True)` has the same plan, but a plain feed-forward layer. Ours becomes plain too if each 3×3 kernel of Mix-FFN has a 1 in the middle and 0 around it, so that it sees its own token alone. `torch_twin` makes such a copy of our block, and a layer of torch with the same weights. The two must agree.
 
 # %%
 torch.manual_seed(0)
@@ -429,7 +429,7 @@ plots.show(
     plots.stacked_shares(
         work,
         "G",
-        f"For {b0.num_classes} classes, as the paper writes it, the decoder is the longest part",
+        f"At 512×512, {b0.num_classes} classes, the paper's decoder is the longest part",
     ),
     alt="Six bars of multiply-adds in percent, with totals from 8 to 112 G. The decoder takes "
     "62 percent of B0, 34 of B1, two thirds of B2, and then ever less; in B5 it takes 38, a little "
@@ -437,7 +437,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look for the decoder, from B0 to B5.* As the paper writes it, and for this many classes, it is the longest part of each, if narrowly in B1 and B5. In the encoder, Mix-FFN leads in parameters and in work. The two products of attention took nearly all of the work in lesson 02. Here they are one part among others, and that is what lesson 03 achieved.
+# *Look for the decoder, from B0 to B5.* As the paper writes it, at this size and for this many classes, it is the longest part of each, if narrowly in B1 and B5. In the encoder, Mix-FFN leads in parameters and in work. The two products of attention took nearly all of the work in lesson 02. At 512×512 they are one part among others, and that is thanks to lesson 03.
 #
 # ## 7 · What do the four maps hold?
 #
@@ -459,7 +459,7 @@ plots.show(
 # %% [markdown]
 # *Look for the lamp post, left of the middle.* It is a line in stages 1 and 2 (dark in channels 7 and 1). From stage 3 on these four channels do not show it, although one Linear still finds many of its pixels in all channels of stage 3. In the picture, whole regions go together: channel 1 of stage 3 is bright on the sky and the road, and dark on the buildings.
 #
-# So the maps hold different things. The second of the two further sections measures it: a Linear finds the classes better in several maps together than in any one. That speaks for a decoder that gets several (lesson 07).
+# So the maps hold different things. The second of the two further sections measures it: a Linear finds the classes better in three or four maps together than in any one. That speaks for a decoder that gets several (lesson 07).
 #
 # ### Does a channel follow what is there, or where it is? · *further*
 #
@@ -532,7 +532,7 @@ plots.show(
     plots.grouped_bars(
         {name.replace(" at", "\nat"): bars for name, bars in known.items()},
         "pixels labelled rightly, %",
-        "Maps together are read better than any alone, most of all near borders",
+        "Three or four maps are read better than one, most of all near borders",
     ),
     alt="Pairs of bars, means of six draws: the share of pixels labelled rightly far from borders "
     "and close to them, for readers of stages 1, 2, 3 and 4, of 1 to 3 and of all four, and for "
@@ -547,9 +547,9 @@ for one, other in (("all four", "1 to 3"), ("stage 3", "stage 2")):
     print(f"{one} less {other}: far from borders {far}, close to them {near} points")
 
 # %% [markdown]
-# *Go from bar to bar.* (We trust a difference that is larger than twice its standard error.) Of the single maps, stage 3 is read best far from borders; close to them stages 2 and 3 are level, as far as six draws can tell. Stage 4 comes close to stage 2 far from borders, and not near them. Its grid is not all that holds it back, because true shares on {{stage_4_side}}×{{stage_4_side}} tokens give a good deal more. (With a penalty a thousand times as large, stage 4 falls to {{strongly_penalised}} % far from borders, and no other bar moves by a point.)
+# *Go from bar to bar.* (We trust a difference that is larger than twice its standard error.) Of the single maps, stage 3 is read best far from borders; close to them stages 2 and 3 are level, as far as six draws can tell. Stage 4 comes close to stage 2 far from borders, and not near them. Its grid is not all that holds it back, because true shares on {{stage_4_side}}×{{stage_4_side}} tokens give a good deal more. (With a penalty a thousand times as large, stage 4 falls to {{strongly_penalised}} % far from borders and a little near them, and no other stage's bar moves by a point.)
 #
-# Side by side, however, **maps are read better than any of them alone, and most of all at borders: they hold different things.** What the fourth map adds to the other three is little: about a point far from borders, and close to them nothing that we can tell.
+# Side by side, however, **three or four maps are read better than any one, and most of all at borders: they hold different things.** What the fourth map adds to the other three is little: about a point far from borders, and close to them nothing that we can tell.
 #
 # ## 8 · Does the pyramid pay?
 #
@@ -592,7 +592,7 @@ plots.show(
 compare(prediction, sorted(mean_iou, key=lambda name: -np.mean(mean_iou[name])))
 
 # %% [markdown]
-# *Compare the pyramid with the column at 1/4.* The pyramid does not win. The column that stays fine is ahead of it in every seed, most of all on poles, and by far more than the seeds differ. The other end is as clear: the column at 1/16, the shape of a plain Vision Transformer, is last. Section 1 has the same order, but such a grid alone would allow a mean IoU of {{fitted_at_1_16}}, so the short training counts as well.
+# *Compare the pyramid with the column at 1/4.* The pyramid does not win. The column that stays fine is ahead of it in every seed, most of all on poles, and by far more than the seeds differ. The other end is as clear: the column at 1/16, the shape of a plain Vision Transformer, is last. Section 1 has the same order, but such a grid alone allows a mean IoU of at least {{fitted_at_1_16}}, so the short training counts as well.
 #
 # But the pictures are tiny and the training is short. The learning rate is the one that lesson 08 uses for pyramids, and it was tuned for none of the columns. And a map at 1/4 of *such* a picture has only 16×16 tokens, so the products of attention are a tenth of the column's bill, and it can afford four blocks where the pyramid has one. What do the same two networks cost when the picture grows?
 
@@ -606,7 +606,7 @@ for side in (64, 256, 1024):
     print(f"{fine / pyramid:.1f} times")
 
 # %% [markdown]
-# They cost about the same at 64×64. At 1024×1024 the column is {{column_factor}} times as dear ({{column_factor_at_8}} times if both begin with r = 8, as B0 does), because all its blocks work on the fine map, and only one of the pyramid's. So what the pyramid buys in this trial is not accuracy as such. It buys **fine maps and many channels on large pictures, for less**.
+# They cost about the same at 64×64. At 1024×1024 the column is {{column_factor}} times as dear ({{column_factor_at_8}} times with B0's r in the pyramid and r = 8 in the column), because all its blocks work on the fine map, and only one of the pyramid's. So what the pyramid buys in this trial is not accuracy as such. It buys **fine maps and many channels on large pictures, for less**.
 #
 # Whether it is the better network at 512×512, after a long training and with weights from ImageNet, the same experiment could tell, with other constants and a GPU.
 #
@@ -623,7 +623,7 @@ widgets.Pyramid()
 # Depths, ratios and expansion leave the memory as it is. The peak of B0 stands in the decoder, where the scores of {{b0_classes}} classes are put together. Depth would not matter in the encoder either, because what one block used is free for the next. (In *training* what every block has computed waits for the gradient, so memory grows with depth. A block of stage 1 keeps the most, because its map is the largest.)
 # The size of the photograph changes multiply-adds and memory alone, because no weight knows it. The number of heads changes none of the three.
 #
-# Most blocks within B1: {{play_blocks}}, with B5's depths. They fit with the narrowest dims only, `16, 32, 64, 128`, with any heads, with every r but `1, 1, 1, 1`, and without the two widest decoders. You paid with width: {{play_width}} channels in the last stage, where B1 has {{b1_last_channels}}.
+# Most blocks within B1: {{play_blocks}}, with B5's depths. They fit only with dims `16, 32, 64, 128` and heads that divide them, and never with r = `1, 1, 1, 1` or one of the two widest decoders. You paid with width: {{play_width}} channels in the last stage, where B1 has {{b1_last_channels}}.
 #
 # </details>
 #
@@ -775,7 +775,7 @@ check("06.6", encode)
 # - The coarser a map, the less of thin things it gives back, even from the best scores that we found; but a fine map affords few channels. At the cost of B0's encoder a column can have one point on that line, and the pyramid has four.
 # - A block adds two notes to x, attention's and then Mix-FFN's, and each branch reads a normalised copy. x itself is normalised only where a stage begins, in the patch embedding, and where it ends.
 # - Each step of the pyramid halves the sides, rounding up, and makes the channels about twice as many. A head has the same width in all stages.
-# - The encoders of B1 to B5 differ in depth alone, above all in stage 3. Parameters sit in the late stages, and work is spread over all.
+# - The encoders of B1 to B5 differ in depth alone, above all in stage 3. In B0, most parameters sit in stage 4, and the work is spread over all.
 # - A parameter count is a checksum of an architecture (the further part of section 5).
 # - The four maps hold different things, and are read best together (the last further part of section 7).
 #

@@ -172,7 +172,7 @@ except ValueError as error:
     print("the package:", error)
 
 # %% [markdown]
-# A mean over nothing is 0/0. PyTorch's loss is then `nan`, and so is every average that it enters, although its gradient is zero. If you divide by hand, the gradient is `nan` too, and after one step so are the weights. The package refuses such a batch.
+# A mean over nothing is 0/0. PyTorch's loss is then `nan`, and so is every average that it enters, although its gradient is zero. With a `gather` by hand the gradient is `nan` too, and after one step so are the weights. The package refuses such a batch.
 #
 # ### Should all pixels count the same?
 #
@@ -320,7 +320,7 @@ for name in ("decoder.classifier.weight", "decoder.fuse.weight", attention):
     print(f"{name:<50} about 10^{math.log10(size):.0f}")
 
 # %% [markdown]
-# Before the first step, a weight of the classifier has a gradient thousands of times as large as one of the queries. (After fifty steps it is some tens.) Gradient descent steps in proportion to the gradient, so at first the queries hardly move, or the classifier leaps.
+# Before the first step, a weight of the classifier has a gradient thousands of times as large as one of the queries. (After fifty steps it is far smaller.) Gradient descent steps in proportion to the gradient, so at first the queries hardly move, or the classifier leaps.
 #
 # **Adam** ([Kingma and Ba 2014](https://arxiv.org/abs/1412.6980)) keeps two running averages for each weight, of its gradient $g$ and of the gradient's square:
 #
@@ -417,7 +417,7 @@ plots.show(
 # %% [markdown]
 # `clip_grad_norm_` keeps the direction of a gradient that it shortens. It is often explained as a guard against a rare bad batch. In six short runs it cut {{cut_first}} of the first fifty gradients and {{cut_later}} of the rest. With Adam that does not make the steps shorter. It keeps the long early gradients out of the average of squares, which would remember them and shorten all later steps.
 #
-# `yield` makes the loop a generator, which trains only as far as somebody asks for the next loss. So we can take the minute in parts, and note what the model says in between. (`python -m segformer_edu train --config experiments/minute.yaml` takes the same steps, with checkpoints, validation, a log, and several GPUs.)
+# `yield` makes the loop a generator, which trains only as far as somebody asks for the next loss. So we can take the minute in parts, and note what the model says in between. (`python -m segformer_edu train --out run --config experiments/minute.yaml` has this recipe, with checkpoints, validation, a log, several GPUs.)
 
 
 # %% tags=["mirror"]
@@ -481,7 +481,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow one row from left to right.* Before training there is noise. After 25 steps the model has found what is large: road below, and mostly sky above. Things come later, first as blots, and poles last.
+# *Follow one row from left to right.* Before training there is noise. After 25 steps the model has found what is large: road below, building and sky above. Things come later, first as blots, and poles last.
 
 # %%
 at = list(found)
@@ -577,7 +577,7 @@ plots.show(
         (matrix / matrix.sum(dim=1, keepdim=True)).numpy(),
         CLASSES,
         CLASSES,
-        "Persons go to the road, poles to buildings",
+        "Persons lost to road, poles to buildings",
         "what it is",
         "what it was called",
     ),
@@ -586,7 +586,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Read a row.* The diagonal is the share of a class's pixels that was found, its **recall**. Beside it, a class is mostly taken for what stands *behind* it or *beside* it: persons for road and sidewalk, poles for buildings. Do the errors lie at borders, then?
+# *Read a row.* The diagonal is the share of a class's pixels that was found, its **recall**. Beside it, missed persons are most often called road or sidewalk, missed poles building, which may stand *behind* them. Do the errors lie at borders, then?
 #
 # **Predict.** What share of the wrong pixels has another class within two pixels?
 
@@ -670,7 +670,7 @@ for size in sizes:
     print(f"batch {size:>2}: {np.mean(cost):.0f} s each")
 
 # %% [markdown]
-# Read it with the spread of short runs in mind. Batches of 64 are far behind at each rate, because they take a sixteenth of the steps that batches of 4 take. Batches of 4 lead those of 16 at the two lower rates, but took twice as long. For batches of 16 the two higher rates are level, so this cannot tell whether larger batches want higher rates.
+# Read it with the spread of short runs in mind. Batches of 64 are far behind at each rate; they take only a sixteenth of the steps of batches of 4. Batches of 4 lead those of 16 at the two lower rates, but took twice as long. For batches of 16 the two higher rates are level, so this cannot tell whether larger batches want higher rates.
 #
 # If memory forces you to small batches, add up the gradients of several before a step. Divide the sum of their losses by all that counts, once, because a mean of means weighs the parts wrongly. BatchNorm still sees only the parts.
 #
@@ -803,7 +803,7 @@ plots.show(
 # %% [markdown]
 # *Look at the ninth class, then at the others.* From scratch, a hundred steps are enough for most cones, but the street is poorer. The classifier alone recombines features that were not made for cones, and finds fewer of them. (BatchNorm's averages still move in this "frozen" model, because the loop calls `train()`.) This is one seed and one rate each. The paper's models are made so too: their encoders were trained on ImageNet-1K first, their decoders were not (arXiv:2105.15203, Section 4.1).
 #
-# Your own photographs go the same way: `segformer_edu.data.folder.Folder` reads images and masks from two folders, and `python -m segformer_edu train --data folder --weights nano` trains on them. Resize a mask with *nearest*, because labels are names and have no mean.
+# You can fine-tune on your own photographs: `segformer_edu.data.folder.Folder` reads images and masks from two folders, and `python -m segformer_edu train --help` shows a command that trains on them. Resize a mask with *nearest*, because labels are names and have no mean.
 #
 # ## Play · *further*
 #

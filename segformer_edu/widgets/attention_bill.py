@@ -58,7 +58,7 @@ class State(Choices):
 
     @property
     def fused_bytes(self) -> int:
-        """Queries, keys, values and output: all that the fused kernel reads and writes."""
+        """Queries, keys, values and output: the data of the fused kernel."""
         return 4 * FLOAT_BYTES * self.heads * self.tokens * HEAD_CHANNELS
 
     @property
@@ -192,7 +192,7 @@ def description(state: State) -> str:
         f"A photograph of {state.side} × {state.side} pixels in patches of {state.patch} × "
         f"{state.patch}: {state.tokens:,} tokens, {state.entries:,} entries in the attention "
         f"matrices of one layer. Scores and softmax side by side take {binary(doubled)}, which "
-        f"{verdict} into {state.memory} GiB. The fused kernel reads and writes "
+        f"{verdict} into {state.memory} GiB. The data of the fused kernel take "
         f"{binary(state.fused_bytes)}."
     )
 
