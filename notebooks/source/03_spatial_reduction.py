@@ -2,15 +2,15 @@
 # # Lesson 03 · How can attention be affordable?
 #
 # In lesson 02 every token asked every other, so the work grew with N². A fused kernel saves the memory, but not the work. This lesson goes for the work, and the idea fits on one line:
-# **keep all the queries; merge the things they look at, the keys and values.** It is called spatial reduction. It comes from the Pyramid Vision Transformer, PVT ([Wang and others 2021](https://arxiv.org/abs/2102.12122)), as the SegFormer paper says itself (arXiv:2105.15203, Section 3.1).
+# **keep all the queries; merge the things they look at, the keys and values.** It is called spatial reduction, or in SegFormer's paper *sequence reduction*. It comes from the Pyramid Vision Transformer, PVT ([Wang and others 2021](https://arxiv.org/abs/2102.12122)), as the SegFormer paper says itself (arXiv:2105.15203, Section 3.1).
 #
 # **After this lesson you will be able to**
 #
 # - say which of queries, keys and values may be shortened, and why the rest may not;
 # - write equation 2 as a reshape and a Linear, and as a strided convolution, and show that they are the same;
 # - tell R from r, and say how many keys any stage keeps for any photograph;
-# - say what each ratio costs and what it saves, in multiply-adds and (*further*) in seconds;
-# - say what is lost: detail inside a window, always; and at most sizes a strip of tokens that no key of their stage sees.
+# - say what each ratio costs and saves, in parameters, in multiply-adds and (*further*) in seconds;
+# - say what is lost: detail inside a window, always; and, for most sizes, tokens at the border that no key of their stage sees.
 #
 # **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip the *further* ones, since nothing else needs them. **You need** lessons 01 and 02. No GPU.
 
@@ -62,7 +62,7 @@ compare(prediction, *(name for name, answer in shortened.items() if len(answer) 
 # %% [markdown]
 # The queries decide how many answers there are, because each makes one row. Keys and values are what is looked *up*, like the entries of a dictionary, and the length of a dictionary does not show in the answer. But they have to be shortened **together**, because key number 5 makes the weight of value number 5.
 #
-# SegFormer has to say something about every place in the picture, so it needs every query. That leaves keys and values. If we kept every 64th of them, the other 63 would be in no key. So we **merge neighbours** instead, and make one key of each window of r×r tokens.
+# SegFormer has to say something about every place in the picture, so it needs every query. That leaves keys and values. If we kept every 64th of them, the others would be in no key. So we **merge neighbours** instead, and make one key of each window of r×r tokens.
 
 # %%
 eyes = photo[64:192, 192:320]  # 128 × 128 pixels, so 32 × 32 of the photograph's tokens
@@ -92,7 +92,7 @@ plots.show(
 #
 # In words: lay R tokens side by side in one long row of C·R numbers, and let a learned matrix bring that row back to C numbers. N tokens go in, and N/R come out. But the equation does not say *which* R tokens.
 #
-# **Predict.** Number the tokens of a 4×4 map from 0 to 15, row by row, and take R = 4. If you take the word "reshape" literally, which four are merged first? And which four are in the first window? (`F.unfold` cuts windows, and lays each out in one line.)
+# **Predict.** Number the tokens of a 4×4 map from 0 to 15, row by row, and take R = 4. Which four does a literal `reshape` merge first, and which four are in the first window? (`F.unfold` cuts windows, and lays each out in one line.)
 
 # %%
 prediction = ...  # two lists, for example ([0, 5, 10, 15], [12, 13, 14, 15])
@@ -106,7 +106,7 @@ print("windows:", by_windows)
 compare(prediction, (by_reshape[0], by_windows[0]))
 
 # %% [markdown]
-# A reshape reads the list from left to right, so it merges a piece of a *row*: with R = 64, a strip one token high and up to 64 wide. The released model merges *windows* instead, here 2×2 and in stage 1 8×8, so a key is made of neighbours in both directions. Then R tokens are r·r tokens, and **R = r²**.
+# A reshape takes tokens that follow each other in the list, so here pieces of *rows*: with R = 64, on a map of 128×128, strips of 1×64 tokens. The released model merges *windows* instead, here 2×2 and in stage 1 8×8, so a key is made of neighbours in both directions. Then R tokens are r·r tokens, and **R = r²**.
 #
 # ### The same as a strided convolution
 #
@@ -130,18 +130,14 @@ assert torch.allclose(linear(rows), by_convolution.flatten(1, 2), atol=1e-4)
 print(f"{tuple(rows.shape)} → {tuple(linear(rows).shape)}, and the convolution agrees")
 
 # %% [markdown]
-# So `unfold` is equation 2's reshape, done in the right order, and the Linear then does what the convolution does. (Exercise 03.6 does it without `unfold`.)
+# So `unfold` reshapes by windows, channel after channel, and the Linear then does what the convolution does. (Exercise 03.6 does it without `unfold`.)
 #
-# **Predict.** The four Linears of attention itself, for query, key, value and output, are 32 → 32 each. How many times as many parameters as these four has the one of the reduction?
-
-# %%
-prediction = ...  # a factor, for example 2
+# How large is this matrix? Attention's own four Linears, for query, key, value and output, are 32 → 32 each. We count the parameters of both.
 
 # %%
 learned = sum(weight.numel() for weight in linear.parameters())
 attention_itself = 4 * sum(weight.numel() for weight in nn.Linear(32, 32).parameters())
 print(f"reduction {learned:,}, the four Linears of attention {attention_itself:,}")
-compare(prediction, round(learned / attention_itself))
 
 # %% [markdown]
 # So the matrix that *saves* the work is about {{reduction_over_linears}} times as large as the four others together. In all of B0 the reductions hold {{reduction_parameters}} of {{b0_millions}} million parameters.
@@ -164,6 +160,13 @@ for number, stage in enumerate(stages, start=1):
     print(f"stage {number}: {stage.tokens:>6,} queries, r = {r}, R = {r**2:>2}: {stage.keys} keys")
 compare(prediction, [stage.keys for stage in stages])
 
+# %% [markdown]
+# There are {{keys_per_stage}} keys in every stage, because the stride of the map times r is {{stride_times_r}} in all four, and so a window is always {{stride_times_r}} pixels wide. (Sides that 32 does not divide are rounded differently in each stage.)
+#
+# The **last stage fits in with r = 1**, because its tokens are {{stride_times_r}} pixels apart already. (The paper gives no reason; r = 2 there would save {{saved_in_stage_4}} of the encoder's work.)
+#
+# ### Where are the keys of the four stages? · *further*
+
 # %%
 part = photo[64:192, 160:288]  # her face: 4×4 windows of the 16×16, seen from near
 sides, ratios = (32, 16, 8, 4), (8, 4, 2, 1)  # tokens of this part, in each stage
@@ -182,15 +185,15 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the blue frame.* There are {{keys_per_stage}} keys in every stage, because the stride of the map times r is {{stride_times_r}} in all four, and so a window is always {{stride_times_r}} pixels wide. A token of stage 1 and one of stage 4 have 16×16 keys to look at. What changes is who asks, and not into how many windows the picture is cut. (Sides that 32 does not divide are rounded differently in each stage.)
+# *Follow the blue frame.* A token of stage 1 and one of stage 4 have equally many keys to look at. What changes is who asks.
 #
-# The **last stage fits in with r = 1**, because its tokens are {{stride_times_r}} pixels apart already. (The paper gives no reason; r = 2 there would save {{saved_in_stage_4}} of the encoder's work.)
+# A token is drawn where it stands in the map, but its patch is centred at the upper left corner of that square. So a key of stage 4 is centred at the corner of its window, and one of stage 1 near the middle. They are equally far apart, but not in the same places.
 #
 # ### What does O(N²/R) promise?
 #
-# The attention matrix has a row for each query and a column for each key, so it has N·(N/R) = N²/R entries. Both products, q kᵀ and weights times v, shrink with it. So the paper's O(N²/R) is right with *its* R, and in terms of the code it is N²/r². Does this make attention linear in N?
+# The attention matrix has a row for each query and a column for each key, so it has N·(N/R) = N²/R entries. Both products, q kᵀ and weights times v, shrink with it. So the paper's O(N²/R) is right with *its* R, and in terms of the code it is N²/r².
 #
-# **Predict.** r stays what it is, and the photograph becomes twice as wide and twice as high. By how much do the two products grow? (G stands for 10⁹.)
+# **Predict.** Is attention now linear in N? The photograph becomes twice as wide and twice as high, and r stays what it is. By how much do the two products grow? (G stands for 10⁹.)
 
 # %%
 prediction = ...  # a factor, for example 4
@@ -209,7 +212,7 @@ compare(prediction, round(work[1024] / work[512]))
 #
 # ### What if somebody writes R for r? · *further*
 #
-# Somebody may read R in the text, and write 64, 16, 4, 1 where the code wants r.
+# We write the text's 64, 16, 4, 1 where the code wants r.
 
 # %%
 for name, ratios in {"r = 8, 4, 2, 1": b0.reduction_ratios, "R for r": (64, 16, 4, 1)}.items():
@@ -266,13 +269,13 @@ print(f"{tuple(x.shape)} → {tuple(ours(x).shape)}, and the package's class agr
 #
 # ### The package's class · *further*
 #
-# The package's class differs from ours in three things that matter. At r = 1 it leaves `reduce` out. It uses the fused kernel of lesson 02. And because that kernel never holds the weights, the class can compute them on request, laid out as maps.
+# The package's class leaves `reduce` out at r = 1. It uses the fused kernel of lesson 02, which never holds the weights; on request the class computes them, laid out as maps.
 
 # %% tags=["mirror"]
 # segformer_edu.attention.SpatialReductionAttention
 
 # %% [markdown]
-# We check it against a class that nobody here wrote, with the weights copied over. `nn.MultiheadAttention` takes queries, keys and values separately, so it can check the attention at every r. At r = 1 all three are the tokens; otherwise keys and values are made of those that our class has reduced. Answers *and* weights have to agree.
+# We check it, answers *and* weights, against a class that nobody here wrote. `nn.MultiheadAttention` takes queries, keys and values separately, so we can give it our parameters, and for keys and values the tokens that our class has reduced.
 
 
 # %%
@@ -302,7 +305,7 @@ for r in (1, 2, 4, 8):
 # %% [markdown]
 # ## 5 · What does a ratio cost, and what does it save?
 #
-# A stage is a patch embedding and a few *blocks*, each of them attention followed by Mix-FFN, which lesson 04 builds. A ratio above 1 touches three of its parts: the two products of attention cost r² times less, the Linears for key and value have fewer tokens, and the reduction is new. How much cheaper does r = 8 make stage 1, and would r = 16 be worth having?
+# A stage is a patch embedding and a few *blocks*, each of them attention followed by Mix-FFN, which lesson 04 builds. A ratio above 1 touches three of its parts: the two products of attention cost r² times less, the Linears for key and value have fewer tokens, and the reduction is new. How much cheaper does r = 8 make stage 1, and what would r = 16 bring?
 
 # %%
 names = "patch embedding", "Linears", "reduction", "the two products", "Mix-FFN"
@@ -326,18 +329,9 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the two products, and then at everything else.* They become 64 times cheaper at r = 8, and the stage {{stage_1_factor}} times. At r = 8 the products are half of the stage, so all further steps together can save hardly more than that. For example, r = 16 would save {{saved_by_r_16}} of the encoder's work, and cost three keys in four. The paper gives no reason for its 8.
+# *Look at the two products, and then at everything else.* The products become 64 times cheaper at r = 8, and the stage {{stage_1_factor}} times. At r = 8 the products are half of the stage, so all further steps together can save hardly more than that. For example, r = 16 would save {{saved_by_r_16}} of the encoder's work, for three keys in four, and for {{added_by_r_16}} more parameters in all of B0. The paper gives no reason for its 8, and only training could tell whether 16 is as good.
 #
-# Now all four stages: where do the published ratios save the most?
-
-# %%
-full, reduced = (cost(b0.replace(reduction_ratios=r), (512, 512)) for r in ((1,) * 4, (8, 4, 2, 1)))
-for number, (before, after) in enumerate(zip(full.stages, reduced.stages, strict=True), start=1):
-    counts = before.multiply_adds / 1e9, after.multiply_adds / 1e9
-    print(f"stage {number}: {counts[0]:>5.2f} G → {counts[1]:.2f} G multiply-adds")
-
-# %% [markdown]
-# They save most in stage 1, where most of the tokens are: {{saved_in_stage_1}} of the savings are there. The encoder becomes {{encoder_factor}} times cheaper.
+# Of all that the published ratios save, {{saved_in_stage_1}} is saved in stage 1, where most of the tokens are. The encoder becomes {{encoder_factor}} times cheaper than with r = 1 throughout.
 #
 # ### And in seconds? · *further*
 #
@@ -346,6 +340,7 @@ for number, (before, after) in enumerate(zip(full.stages, reduced.stages, strict
 # %%
 import time
 
+threads = torch.get_num_threads()
 torch.set_num_threads(1)
 
 
@@ -362,6 +357,7 @@ def seconds(module, x):
 ratios = (1, 2, 4, 8, 16)
 keys = [(128 // r) ** 2 for r in ratios]
 took = [seconds(SpatialReductionAttention(32, 1, r), x) for r in ratios]
+torch.set_num_threads(threads)
 attention_parts = "Linears", "reduction", "the two products"
 work = [sum(bars[f"r = {r}"][part] for part in attention_parts) for r in ratios]
 promised = [took[0] * each / work[0] for each in work]
@@ -382,8 +378,8 @@ plots.show(
     ),
     alt="Processor seconds of one attention layer over the number of keys, on two logarithmic "
     "axes, with a dashed curve for what the multiply-adds promise. Both rise with the keys, from r "
-    "= 16 on the left to r = 1 on the right, and more steeply from r = 8 on, where they lie on "
-    "each other or nearly. The factor that was measured stands in the title.",
+    "= 16 on the left to r = 1 on the right. With many keys they lie close together, and with few "
+    "the measured one is higher. The factor that was measured stands in the title.",
 )
 
 # %% [markdown]
@@ -409,13 +405,15 @@ print(f"its key changes by {(reduction(changed) - reduction(x)).abs().max():.3f}
 # %% [markdown]
 # The window is another one, and its key is the same. Such changes exist for any weights, trained or not. A window can change in {{window_numbers}} independent ways, and {{blind_directions}} of them are invisible to its key. The matrix lets 32 through, which training chooses, and the LayerNorm after it hides two of those, the level and the scale of the 32 numbers.
 #
-# It need not be as bad as it sounds, because neighbouring tokens resemble each other. Among the windows of this photograph, in our untrained tokens, some 30 such ways, fitted to them, can hold {{kept_by_the_best}} of all that varies, and the means of the 32 channels alone hold {{kept_by_the_mean}}. What training chooses, we have not measured.
+# (Neighbouring tokens resemble each other, so it need not be as bad as it sounds.) The detail is not lost to the *network* either. Each of the 64 tokens still asks its own question, and its numbers travel on beside attention (lesson 06). It is lost to *all others*: from this attention they learn about the window only what its merged token holds, since key and value are both made of that. (A reader asks whether small things get lost here: [SegFormer, issue 132](https://github.com/NVlabs/SegFormer/issues/132).)
 #
-# The detail is not lost to the *network* either. Each of the 64 tokens still asks its own question, and its numbers travel on beside attention (lesson 06). It is lost to *all others*: from this attention they learn about the window only what its merged token holds, since key and value are both made of that. (Readers ask whether small things get lost here: [SegFormer, issue 132](https://github.com/NVlabs/SegFormer/issues/132).)
+# ### How much of a window can a key hold? · *further*
+#
+# Among the windows of this photograph, in our untrained tokens, some 30 ways to change, fitted to them, can hold {{kept_by_the_best}} of all that varies, and the means of the 32 channels alone hold {{kept_by_the_mean}}. What training chooses, we have not measured.
 #
 # ### Where does a query look, then? · *further*
 #
-# We let the tokens speak for themselves, as in lesson 02. The query is a token of the suit, and each key is the mean of its window. Nothing is learned. (The mean is one of the maps that the strided convolution can become, with 1/r² for the same channel and 0 for all others. PVT v2's linear variant pools by means. We have not measured which trains better.) Only r changes. What will disappear first: the suit, or its edges?
+# We let the tokens speak for themselves, as in lesson 02. The query is a token of the suit, and each key is the mean of its window. Nothing is trained. (The mean is one of the maps that the strided convolution can become, with 1/r² for the same channel and 0 for all others.) Only r changes. What will disappear first: the suit, or its edges?
 
 # %%
 row, column = 84, 36
@@ -443,7 +441,7 @@ plots.show(
 # %% [markdown]
 # *Follow an outline from left to right; each map has its own colours, from its least weight to its greatest.* The edges go first. At r = 8 the query still knows where the suit is, to within the {{stride_times_r}} pixels of a window. At r = 16 its *own* window is nearly dark, because the emblem in it pulls the mean away from the query. *Which pixels* are suit it has to learn from elsewhere: from its own token, which stands for 4×4 pixels. So the **context is coarse, and the position fine**. (Try another query: change `row` and `column`.)
 #
-# The class gives you such maps for any query: `weights` has the axes (image, head, row and column of the query, row and column of the key). The widget below draws such maps, with means for keys.
+# The class gives you such maps for any query: `weights` has the axes (image, head, row and column of the query, row and column of the key).
 
 # %%
 weights = SpatialReductionAttention(dim=32, num_heads=1, reduction_ratio=8).weights(x)
@@ -463,6 +461,7 @@ def seen_by_keys(height, width, reduction_ratio):
     tokens = torch.randn(1, height, width, 4, generator=generator, requires_grad=True)
     with torch.enable_grad():
         keys = SpatialReduction(4, reduction_ratio)(tokens)
+        # Weighted at random, because LayerNorm makes the plain sum of each key a constant.
         (keys * torch.randn(keys.shape, generator=generator)).sum().backward()
     return (tokens.grad[0] != 0).any(dim=-1)  # (H, W)
 
@@ -498,7 +497,7 @@ plots.show(
 #
 # Three things soften this. The grey tokens still *ask*, and get answers. The convolution in Mix-FFN lets a token hear its neighbours (lesson 04). And later stages, whose maps have other sizes, may see what this one did not: at 124×124 they see everything. How much accuracy is lost, we have not measured. (One could crop photographs by a few pixels, and compare a trained model's answers at the right edge.)
 #
-# The remedy is to **resize or pad the photograph to a multiple of 32**, because then every stage sees everything. Nothing complains about a side that does not fit, since it only costs keys. (Below {{smallest_side}} pixels stage 1 has no key at all, and the model refuses the photograph.)
+# The remedy is to **resize or pad the photograph to a multiple of 32**, because then every stage sees everything. No error warns you of a side that does not fit: the model runs, and leaves tokens out. (Below {{smallest_side}} pixels stage 1 has no key at all, and the model refuses the photograph.)
 #
 # ### Are there other sides that lose nothing? · *further*
 
@@ -520,16 +519,16 @@ plots.show(
     ),
     alt="Share of tokens that a key sees, over the side of a square photograph from 32 to 256 "
     "pixels, a sawtooth for each of stages 1 to 3. The teeth touch 100 percent together only "
-    "at multiples of 32 and up to three pixels below, fall deepest just below those, and get "
-    "shallower as photographs get larger.",
+    "at multiples of 32 and up to three pixels below, and get shallower as photographs get "
+    "larger.",
 )
 
 # %% [markdown]
-# *Look at the vertical lines, the multiples of 32.* There all curves are at the top, and for three pixels before as well, because the patch embedding *is* padded and rounds up, so stage 1 makes as many tokens of them. One pixel past a line it makes one token more a side, and loses it. Further on it loses two, and at last seven. (Stage 4 is not drawn, since with r = 1 it sees everything.) The share that is lost shrinks as photographs grow, because it is at most r − 1 tokens a side.
+# *Look at the vertical lines, the multiples of 32.* There all curves are at the top, and for three pixels before as well, because the patch embedding *is* padded and rounds up, so stage 1 makes as many tokens of them. One pixel past a line it makes one token more a side, and loses it. Further on it loses two, and at last seven. (Stage 4 is not drawn, since with r = 1 it sees everything.) The share that is lost shrinks as photographs grow, because at most r − 1 tokens a side are lost.
 #
 # ## 8 · What else could one do? · *further*
 #
-# Merging keys is one way to shorten the bill. Other ways have been tried, and each pays with something else. First we compute what the two products cost, for stage 1 of B0 (C = 32, one head, so d = 32), at 512×512 and at 1024×1024.
+# Other ways to shorten the bill have been tried, and each pays with something else. First we compute what the two products cost, for stage 1 of B0 (C = 32, one head, so d = 32), at 512×512 and at 1024×1024.
 
 
 # %%
@@ -546,10 +545,10 @@ for name, count in products(128**2).items():
     print(f"{name:<24} {count / 1e9:>6.3f} G → {products(256**2)[name] / 1e9:>7.3f} G")
 
 # %% [markdown]
-# | | the two products | a query can see | and what is lost |
+# | | the two products | a query can see | and what it gives up |
 # |---|---|---|---|
-# | full attention ([Vaswani and others 2017](https://arxiv.org/abs/1706.03762)) | 2·N²·C | every token | nothing, but it takes the most time (and memory, without a fused kernel) |
-# | spatial reduction ([Wang and others 2021](https://arxiv.org/abs/2102.12122)) | 2·N²·C / r² | everything, a window at a time | what is inside a window; and it is still N² |
+# | full attention ([Vaswani and others 2017](https://arxiv.org/abs/1706.03762)) | 2·N²·C | every token | nothing but time (and memory, without a fused kernel) |
+# | spatial reduction ([Wang and others 2021](https://arxiv.org/abs/2102.12122)) | 2·N²·C / r² | every whole window, as one key | what is inside a window; and it is still N² |
 # | a fixed number n of keys, by mean pooling ([Wang and others 2021](https://arxiv.org/abs/2106.13797), its linear variant, 7×7 of them) or by a learned projection ([*Linformer*, Wang and others 2020](https://arxiv.org/abs/2006.04768)) | 2·N·n·C | everything, in n summaries | the larger the photograph, the coarser each summary; a learned projection fits one N only |
 # | windows of M×M ([*Swin*, Liu and others 2021](https://arxiv.org/abs/2103.14030)) | 2·N·M²·C | its own window, sharply | all the rest, in this layer; shifting the windows from layer to layer passes it on step by step |
 # | linear attention ([*Transformers are RNNs*, Katharopoulos and others 2020](https://arxiv.org/abs/2006.16236)) | 2·N·d·C | everything, as one sum | the softmax: the weights form a matrix of rank d at most |
@@ -567,11 +566,11 @@ print("softmax: rank above 100:", torch.linalg.matrix_rank(softmax_weights).item
 # %% [markdown]
 # With linear attention all rows are mixtures of 8 patterns, where softmax can give many queries a look of their own. Spatial reduction has a limit of this kind too, since there are no more patterns than keys. In stage 1 of B0 at 512×512 it is the more generous one: {{keys_per_stage}} against a d of 32.
 #
-# Which of these losses a task forgives is a question for training, and arithmetic cannot answer it.
+# Which of these losses a task forgives, only training can tell.
 #
 # ## Play
 #
-# You choose each stage's ratio, the size of the photograph, and the query. On the right is the bill, each time against r = 1. Your task: find the cheapest ratios with which some key sees every token of every stage, and every query has a hundred keys. Do it for 384 × 512, and then for 500 × 300.
+# You choose each stage's ratio, the size of the photograph, and the query. On the right is the bill, each time against r = 1. Your task: find the cheapest ratios with which each token of every stage is in some key, and every query has at least a hundred keys. Do it for 384 × 512, and then for 500 × 300.
 
 # %%
 widgets.SpatialReduction()
@@ -584,9 +583,11 @@ widgets.SpatialReduction()
 # For 500 × 300 the sliders leave only r = 1 in every stage, which costs {{task_factor}} times as much as the published ratios. Three of its maps have an odd side (125 × 75, 63 × 38, 32 × 19), and on the last, 16 × 10, windows of 2×2 would leave 40 keys. So change the photograph. Padded to 512 × 320 it loses nothing with 8, 4, 2, 1, keeps {{task_padded_keys}} keys a stage, and
 # costs {{task_padded}} of the r = 1 bill, although it has more pixels.
 #
+# No ratio moves the peak memory, because it is reached in the decoder when a fused kernel stores no weights.
+#
 # </details>
 #
-# ## Break it
+# ## Break it · *further*
 #
 # This is how `SegFormerMultiheadAttention` of KerasHub reduces the tokens (the PyTorch is ours; [mit_layers.py at commit adce690](https://github.com/keras-team/keras-hub/blob/adce69008f8bb66f2204869cd31aefce6ea7b775/keras_hub/src/models/mit/mit_layers.py)). The tokens arrive as a list, are put into the shape of a map, reduced, and put back into a list. Below it stands what it should be.
 
@@ -644,7 +645,7 @@ plots.show(
 #
 # The mend is to transpose, and then to `unflatten` the last axis, as in `reduced_keys`.
 #
-# The same lines hold a second trap: a photograph that is not square has no side √N. Modules that pass maps, (B, H, W, C), have neither problem.
+# The same lines hold a second trap: a map that is not square does not have the side √N. Modules that pass maps, (B, H, W, C), need neither the reshape nor √N.
 #
 # What would have caught it? *One token, one key* does, and so does comparing the model's answers, with published weights, to another library's.
 #
@@ -656,7 +657,7 @@ plots.show(
 #
 # ### Exercise 03.1 ★ 4 minutes · How many keys are left?
 #
-# Write a function for any photograph, also where nothing divides: pixels in, number of keys out. The patch embedding is padded, as in lesson 01, and the reduction is not.
+# Write a function for any photograph, also where nothing divides: pixels in, number of keys out (`stride` is the map's, for example 4 in stage 1). The patch embedding is padded, as in lesson 01, and the reduction is not.
 
 
 # %%
@@ -765,8 +766,8 @@ check("03.8", reduced_attention)
 #
 # - The queries fix how many answers there are. Keys and values may be fewer, and are shortened together.
 # - A key is made of a window of r×r tokens, by a Linear over all its numbers, which is the same as a convolution with kernel and stride r. Then comes a LayerNorm.
-# - R of the paper's text is r² of the code. Stride times r is 32 in all four stages, so where 32 divides the sides all have as many keys.
-# - The two products fall by r², and remain quadratic in N. The reduction costs N·C², whatever r above 1 is.
+# - R of the paper's text is r² of the code. Stride times r is 32 in all four stages, so where 32 divides the sides all have equally many keys.
+# - The two products fall by a factor of r², and remain quadratic in N. The reduction costs N·C², whatever r above 1 is, but its weights grow with r².
 # - All that an attention lets other tokens learn about a window is its key and its value.
 # - What lies past a stage's last whole window is in none of its keys. Nothing is left out where both sides are multiples of 32.
 #
@@ -774,7 +775,7 @@ check("03.8", reduced_attention)
 #
 # 1. Why may keys be fewer than queries, and why must there be as many values as keys?
 # 2. The text says R = 16 for stage 2. What are the kernel and the stride of its convolution, and how many times fewer keys are there?
-# 3. Which r must the last stage have to share the other stages' grid, and why?
+# 3. With which r are the last stage's keys as far apart as those of the others, and why?
 # 4. A photograph is 500 × 300. How many tokens does stage 1 lose along the longer side, and what would you do?
 #
 # <details><summary>Answers</summary>
@@ -786,13 +787,13 @@ check("03.8", reduced_attention)
 #
 # </details>
 #
-# > **Where paper, code and posts differ**
-# >
-# > - *R and r.* The text gives R; Table 6 and the released code give r (arXiv:2105.15203, Section 3.1 and Table 6). Readers stumble on it: [SegFormer, issue 21](https://github.com/NVlabs/SegFormer/issues/21), [issue 125](https://github.com/NVlabs/SegFormer/issues/125).
-# > - *O(N²/R).* A reviewer asked whether it was not rather (N/R)² ([KerasCV, pull request 1946](https://github.com/keras-team/keras-cv/pull/1946)). Both hold: it is N²/R in the paper's R, and (N/r)² in the ratio r that the code under review takes.
-# > - *Where the Reshape is.* A reader looked for it in the code and found none ([SegFormer, issue 148](https://github.com/NVlabs/SegFormer/issues/148)): it is in the stride of the convolution.
-# > - *What is reduced.* Equation 2 (arXiv:2105.15203, eq. 2) speaks of K. The code reduces the map once, and makes keys and values from it. Between the reduced map and these two is a LayerNorm, which the equation does not have.
-# > - *The border.* The released model does not pad the reduction, and neither do we, or its weights would give other answers. KerasHub pads it ("same", in the file above), so no token is lost there, and keys at the border are partly made of zeros.
+# ## Where paper, code and posts differ · *further*
+#
+# - *R and r* (section 3). Readers stumble on it: [SegFormer, issue 21](https://github.com/NVlabs/SegFormer/issues/21), [issue 125](https://github.com/NVlabs/SegFormer/issues/125).
+# - *O(N²/R).* A reviewer asked whether it was not rather (N/R)² ([KerasCV, pull request 1946](https://github.com/keras-team/keras-cv/pull/1946)). Both hold: it is N²/R in the paper's R, and (N/r)² in the r that the code under review takes.
+# - *Where the Reshape is.* A reader looked for it in the code and found none ([SegFormer, issue 148](https://github.com/NVlabs/SegFormer/issues/148)): it is in the stride of the convolution.
+# - *What is reduced.* Equation 2 (arXiv:2105.15203, eq. 2) speaks of K. The code reduces the map once, and makes keys and values from it. Between the reduced map and these two is a LayerNorm, which the equation does not have.
+# - *The border.* The released model does not pad the reduction, and neither do we: where r does not divide the map, its weights would give other answers. KerasHub pads it ("same", in the file of *Break it*), so no token is lost there, and keys at the border are partly made of zeros.
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, eq. 1 and 2, Table 6. W. Wang and others, *Pyramid Vision Transformer*, [arXiv:2102.12122](https://arxiv.org/abs/2102.12122), and *PVT v2*, [arXiv:2106.13797](https://arxiv.org/abs/2106.13797). The others are linked in section 8.
 #

@@ -45,7 +45,7 @@ TASK = (
     "what does it cost there, and what would you do to the photograph instead?"
 )
 HONESTY = (
-    "Hatched: seen by no key. Weights of an untrained B0 (seed 0): first block of the stage, mean "
+    "Hatched: seen by no key of this stage. Untrained B0 (seed 0): first block of the stage, mean "
     "of its heads; a key is the mean of r × r tokens."
 )
 
@@ -241,11 +241,16 @@ def unseen(x: float, state: State, stage: StageCost) -> list[Shape]:
 
 
 def marker(x: float, token: tuple[float, float], query: tuple[int, int]) -> list[Shape]:
-    """A frame around the query's token, wide enough to be seen."""
-    side = max(9.0, *token)
-    left = x + (query[1] + 0.5) * token[1] - side / 2
-    top = TOP + (query[0] + 0.5) * token[0] - side / 2
-    return frame(left - 1, top - 1, side + 2, side + 2, BLUE)
+    """A frame around the query's token, or a dot on it where the token is too small for a frame."""
+    height, width = token
+    top, left = TOP + query[0] * height, x + query[1] * width
+    if min(token) >= 8:
+        return frame(left - 1, top - 1, width + 2, height + 2, BLUE)
+    middle = left + width / 2, top + height / 2
+    return [
+        Rectangle(middle[0] - side / 2, middle[1] - side / 2, side, side, fill)
+        for side, fill in ((7, PAPER), (4.5, BLUE))
+    ]
 
 
 # The bill.

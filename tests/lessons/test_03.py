@@ -1,5 +1,6 @@
 """Lesson 03: its class agrees with the package's, and what it says of fewer keys holds."""
 
+import contextlib
 import itertools
 import math
 from pathlib import Path
@@ -19,7 +20,7 @@ from segformer_edu.analysis import cost
 from segformer_edu.analysis.attention_maps import attentions_of
 from segformer_edu.attention import SpatialReduction
 from segformer_edu.data.photos import normalize, sample_photo
-from segformer_edu.widgets.spatial_reduction import RATIOS
+from segformer_edu.widgets.spatial_reduction import RATIOS, SIZES
 from tests.lessons.written import written_out
 
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks/source/03_spatial_reduction.py"
@@ -77,6 +78,35 @@ def test_what_stage_1_leaves_out_at_124_reaches_the_keys_of_all_later_stages():
     assert changed == [False] * B0.depths[0] + [True] * sum(B0.depths[1:])
     assert [stage.share_of_tokens_seen for stage in cost(B0, (124, 124)).stages[1:]] == [1, 1, 1]
     assert cost(B0, (125, 125)).stages[0].share_of_tokens_seen == 1
+
+
+def test_keys_of_all_stages_are_32_pixels_apart_and_are_not_centred_in_the_same_places():
+    """Where the pixels lie that a key is made of, with equal weights everywhere."""
+    image = torch.zeros(1, 1, 512, 512, requires_grad=True)
+    tokens, places = image, []
+    for patch, stride, r in ((7, 4, 8), (3, 2, 4), (3, 2, 2), (3, 2, 1)):
+        tokens = F.conv2d(tokens, torch.ones(1, 1, patch, patch), None, stride, patch // 2)
+        keys = F.avg_pool2d(tokens, r)[0, 0]
+        reached = [
+            torch.autograd.grad(keys[8, column], image, retain_graph=True)[0].sum((0, 1, 2))
+            for column in (8, 9)
+        ]
+        places.append([(each @ torch.arange(512.0) / each.sum()).item() for each in reached])
+    assert [after - before for before, after in places] == pytest.approx([32] * 4)
+    corner, middle = 8 * 32, 8 * 32 + 15.5  # of the window that is drawn for the first key
+    assert places[3][0] == pytest.approx(corner)
+    assert places[0][0] == pytest.approx(middle, abs=2)
+
+
+def test_the_widgets_peak_memory_is_in_the_decoder_whatever_the_ratios():
+    for size in SIZES:
+        peaks = set()
+        for chosen in itertools.product(RATIOS, repeat=4):
+            with contextlib.suppress(ValueError):  # no key left
+                peaks.add(cost(B0.replace(reduction_ratios=chosen), size).peak_activation_bytes)
+        assert len(peaks) == 1
+        shallow = B0.replace(decoder_dim=B0.decoder_dim // 2)
+        assert cost(shallow, size).peak_activation_bytes < min(peaks)
 
 
 def test_the_window_that_changes_unseen_does_change():

@@ -129,6 +129,22 @@ def test_the_unseen_margin_is_hatched_where_there_is_one() -> None:
     assert hatchings(State(size=(124, 124))) == 2
 
 
+@pytest.mark.parametrize("size", module.SIZES)
+@pytest.mark.parametrize("stage", [1, 2, 3, 4])
+def test_the_query_is_framed_in_the_size_of_its_token_or_is_a_dot_that_is_no_larger_than_a_key(
+    size: tuple[int, int], stage: int
+) -> None:
+    tokens = module.bill(size, CONFIG.reduction_ratios).stages[stage - 1]
+    _, (height, width) = module.token_scale(State(size, stage), tokens)
+    *_, mark = module.marker(0, (height, width), (2, 1))
+    assert mark.x + mark.width / 2 == pytest.approx(1.5 * width)
+    assert mark.y + mark.height / 2 - module.TOP == pytest.approx(2.5 * height)
+    if mark.fill == "none":
+        assert (mark.height, mark.width) == pytest.approx((height + 2, width + 2))
+    else:
+        assert max(mark.height, mark.width) < tokens.reduction_ratio * min(height, width) / 2
+
+
 def test_the_attention_panel_covers_what_is_seen() -> None:
     state = State(size=(124, 124))
     shapes = SpatialReduction.picture_of(state).shapes

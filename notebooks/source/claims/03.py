@@ -56,6 +56,11 @@ def saved_by_r_16() -> str:
     return f"{1 - further.encoder_multiply_adds / b0(512).encoder_multiply_adds:.0%}"
 
 
+def added_by_r_16() -> str:
+    further = cost(SegFormerConfig(reduction_ratios=(16, 4, 2, 1)), (512, 512))
+    return f"{further.parameters / b0(512).parameters - 1:.0%}"
+
+
 def stage_1_factor() -> str:
     full = unreduced_stage_1(512, stride=4)
     return f"{full.multiply_adds / b0(512).stages[0].multiply_adds:.0f}"
