@@ -149,7 +149,7 @@ def shift_curves(
     ax = figure.subplots()
     _mark_multiples(ax, shifts, stride)
     for name, values in curves.items():
-        ax.plot(shifts, values, marker="o", label=name)
+        ax.plot(shifts, values, marker="o", linewidth=0.8, label=name)  # the dots are what counts
     label = f"{where} in pixels (a line at each whole token)"
     ax.set(xlabel=label, ylabel=what, xticks=list(shifts))
     ax.set_ylim(bottom=0)

@@ -73,31 +73,43 @@ def pictures(shown: Sequence[np.ndarray], captions: Sequence[str], finding: str 
 
 
 @styled
-def patches(photo: np.ndarray, grids: Sequence[tuple[int, int, int]], finding: str = "") -> Figure:
+def patches(
+    photo: np.ndarray,
+    grids: Sequence[tuple[int, int, int]],
+    captions: Sequence[str] = (),
+    finding: str = "",
+) -> Figure:
     """The patches of one or more grids over a photograph, one panel per grid.
 
-    Thin lines are patches, left out where they would be too close to be told apart. A patch near
-    the middle and its neighbours to the right and below are drawn in colour, and what they share is
-    hatched. The padding is grey, and so are the pixels that no patch sees.
+    Thin lines are patches, left out where they would be too close to be told apart. Where patches
+    overlap, one near the middle and its neighbours to the right and below are drawn in colour, and
+    what they share is hatched. The padding is grey, and so are the pixels that no patch sees.
 
     Args:
         photo: `(H, W, 3)` uint8.
         grids: (patch_size, stride, padding) of each.
+        captions: what stands above each panel; patch_size, stride and padding if none are given.
         finding: the title.
 
     Raises:
-        ValueError: a photograph of the wrong kind, or patches that do not fit on it.
+        ValueError: a photograph of the wrong kind, patches that do not fit on it, or not one
+            caption for each grid.
     """
     check_photo(photo)
+    captions = captions or [f"{k}×{k}, stride {s}, padding {p}" for k, s, p in grids]
+    if len(captions) != len(grids):
+        raise ValueError(f"{len(grids)} grids and {len(captions)} captions: give one for each.")
     height, width = photo.shape[:2]
     widest = WIDTH / max(len(grids), 2)  # inches: one panel alone takes half the page
     tall = widest * height / width + 0.4 + 0.3 * bool(finding)
     figure = new_figure(tall, finding, widest * len(grids))
     margin = max(padding for _, _, padding in grids)  # the photograph has one size in all panels
-    for ax, grid in zip(figure.subplots(1, len(grids), squeeze=False).flat, grids, strict=True):
+    row = figure.subplots(1, len(grids), squeeze=False).flat
+    for ax, grid, caption in zip(row, grids, captions, strict=True):
         ax.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
         points = 72 * widest / (width + 2 * margin)  # that a pixel of the photograph is wide
-        _draw_patches(ax, photo, *grid, gap=grid[1] * points)
+        down, across = _draw_patches(ax, photo, *grid, points=points)
+        ax.set_title(f"{caption}\n{down.count}×{across.count} tokens", fontsize=8)
     return figure
 
 
@@ -107,8 +119,9 @@ def _draw_patches(
     patch_size: int,
     stride: int,
     padding: int,
-    gap: float,  # points from patch to patch; dense lines are thinner, to show the photograph
-) -> None:
+    points: float,  # that a pixel is wide; dense lines are thinner, to show the photograph
+) -> tuple[PatchRow, PatchRow]:
+    """One panel; the patches down and across."""
     height, width = photo.shape[:2]
     down, across = (PatchRow(side, patch_size, stride, padding) for side in (height, width))
     ax.set(xticks=[], yticks=[], aspect="equal")
@@ -119,6 +132,7 @@ def _draw_patches(
     covered = np.minimum(down.coverage[:, None], across.coverage) > 0
     ax.imshow(_veil(covered), extent=(0, width, height, 0))
     ax.autoscale(False)
+    gap = stride * points  # from patch to patch
     if gap >= CLOSEST:
         outlines = [
             Rectangle((left, top), patch_size, patch_size)
@@ -127,15 +141,15 @@ def _draw_patches(
         ]
         thin = min(0.5, gap / 16)
         ax.add_collection(PatchCollection(outlines, fc="none", ec=PAPER, lw=thin, alpha=0.7))
-    _mark_neighbours(ax, down, across)
-    ax.set_title(
-        f"{patch_size}×{patch_size}, stride {stride}, padding {padding}\n"
-        f"{down.count}×{across.count} tokens",
-        fontsize=8,
-    )
+    if down.shared:
+        thick = min(1, patch_size * points / 14)  # the frame of a small patch would fill it
+        _mark_neighbours(ax, down, across, (3.5 * thick, 2 * thick))
+    return down, across
 
 
-def _mark_neighbours(ax: Axes, down: PatchRow, across: PatchRow) -> None:
+def _mark_neighbours(
+    ax: Axes, down: PatchRow, across: PatchRow, widths: tuple[float, float]
+) -> None:
     """A patch near the middle, its neighbours to the right and below, and what they share."""
     row, column = (down.count - 1) // 2, (across.count - 1) // 2
     top, left = down.starts[row], across.starts[column]
@@ -148,7 +162,7 @@ def _mark_neighbours(ax: Axes, down: PatchRow, across: PatchRow) -> None:
         neighbours.append((left, top + stride))
         _hatch(ax, left, top + stride, size, shared, PAPER)
     for corner, color in reversed(list(zip(neighbours, PATCH_AND_NEIGHBOURS, strict=False))):
-        frame(ax, (*corner, size, size), color, around=INK)
+        frame(ax, (*corner, size, size), color, INK, widths)
 
 
 @styled

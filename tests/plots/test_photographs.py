@@ -57,10 +57,7 @@ def test_lines_too_close_to_be_told_apart_are_left_out_and_the_framed_patches_st
     first, second, *_ = plots.patches(photo, [(7, 4, 3), (15, 8, 7), (31, 16, 15), (7, 4, 3)]).axes
     assert not any(isinstance(each, PatchCollection) for each in first.collections)
     assert len(outlines(second)) == 16 * 16
-    framed = {
-        each.get_width() for each in first.patches if each.get_linewidth() and each.fill is False
-    }
-    assert 7 in framed
+    assert {each.get_width() for each in framed(first)} == {7}
 
 
 def hatched(ax):
@@ -72,6 +69,30 @@ def test_what_neighbours_share_is_hatched():
     touching, overlapping = plots.patches(PHOTO, [(4, 4, 0), (7, 4, 3)]).axes
     assert hatched(touching) == []
     assert hatched(overlapping) == [(3, 7), (7, 3)]
+
+
+def framed(ax):
+    return [each for each in ax.patches if not each.get_fill() and not each.get_hatch()]
+
+
+def test_neighbours_are_framed_where_they_overlap_and_thinly_where_they_are_small():
+    touching, overlapping = plots.patches(PHOTO, [(4, 4, 0), (7, 4, 3)]).axes
+    assert framed(touching) == []
+    corners = {each.get_xy() for each in framed(overlapping)}
+    first = min(corners)
+    assert corners == {first, (first[0] + 4, first[1]), (first[0], first[1] + 4)}
+    large = np.zeros((128, 128, 3), dtype=np.uint8)
+    small, *_, wide = plots.patches(large, [(7, 4, 3), (15, 8, 7), (63, 32, 31), (63, 32, 31)]).axes
+    thin, thick = (max(each.get_linewidth() for each in framed(ax)) for ax in (small, wide))
+    assert thin < thick / 1.5
+
+
+def test_captions_stand_above_the_number_of_tokens():
+    figure = plots.patches(PHOTO, [(15, 8, 7), (7, 4, 3)], ["stage 2", "stage 1"])
+    found = [ax.get_title(loc="left") for ax in figure.axes]
+    assert found == ["stage 2\n5×8 tokens", "stage 1\n10×15 tokens"]
+    (alone,) = plots.patches(PHOTO, [(16, 16, 0)]).axes
+    assert alone.get_title(loc="left").startswith("16×16, stride 16, padding 0\n")
 
 
 def test_what_no_patch_sees_is_grey():
@@ -135,6 +156,7 @@ def test_the_query_is_framed_in_the_size_of_its_token():
         (lambda: plots.pictures([PHOTO], ["one", "two"]), "give one for each"),
         (lambda: plots.patches(PHOTO / 255, [(4, 4, 0)]), "uint8"),
         (lambda: plots.patches(PHOTO, [(64, 4, 0)]), "does not fit into 40"),
+        (lambda: plots.patches(PHOTO, [(4, 4, 0)], ["a", "b"]), "1 grids and 2 captions"),
         (lambda: plots.key_grids(PHOTO / 255, [SEEN], [3], [""]), "uint8"),
         (lambda: plots.key_grids(PHOTO, [], [], []), "0 maps"),
         (lambda: plots.key_grids(PHOTO, [SEEN], [3, 2], [""]), "2 ratios"),
