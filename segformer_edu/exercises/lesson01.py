@@ -73,8 +73,8 @@ def examine_token_grid(answer: Callable[..., tuple[int, int]]) -> str | None:
             ),
             "this is right for kernel = stride without padding; in general the kernel counts "
             "too.": by_side(lambda n, k, s, p: n // s),
-            "the stride decides how many patches there are. A larger patch only overlaps "
-            "more.": by_side(lambda n, k, s, p: n // k),
+            "the side is divided by the patch. But patches begin a stride apart, so divide what "
+            "the first patch has left to travel by the stride.": by_side(lambda n, k, s, p: n // k),
             "this is right for odd kernels with half a kernel of padding, but not for "
             "others.": by_side(lambda n, k, s, p: math.ceil(n / s)),
             "this is the total number of tokens. Give rows and columns.": (
@@ -401,7 +401,7 @@ def field_of_a_token(patch_sizes: Sequence[int], strides: Sequence[int]) -> int:
     hints=[
         "Begin with two embeddings: a token of stage 2 sees 3 tokens of stage 1. How far apart "
         "are the outer two, in pixels?",
-        "Keep two numbers: how many pixels a token sees, and how many pixels lie between tokens.",
+        "Keep two numbers: how many pixels a token sees, and how many pixels apart tokens are.",
         "Each embedding adds (K − 1) steps of the map that it reads. Afterwards the step is S "
         "times as long.",
     ],
@@ -434,7 +434,9 @@ def examine_field_of_a_token(answer: Callable[..., int]) -> str | None:
         {
             "this is how far apart the tokens are, the product of the strides. But overlapping "
             "patches see further.": lambda k, s: math.prod(s),
-            "the product of the patches counts what they share twice.": lambda k, s: math.prod(k),
+            "the product of the patches is right where they touch, but these share pixels.": (
+                lambda k, s: math.prod(k)
+            ),
             "the patches are added as if all lay on the same pixels, but those of stage 2 lie on a "
             "map whose tokens are 4 pixels apart.": lambda k, s: sum(k) - len(k) + 1,
             "each embedding is counted with its own stride. The K tokens that it reads lie as far "

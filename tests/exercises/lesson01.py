@@ -177,7 +177,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "right for kernel = stride": size_over_stride,
         "right for odd kernels": size_over_stride_up,
         "rows and columns are swapped": width_first,
-        "the stride decides": lambda h, w, k, s, p: (h // k, w // k),
+        "patches begin a stride apart": lambda h, w, k, s, p: (h // k, w // k),
         "rounded to the nearest": lambda h, w, k, s, p: (
             round((h + 2 * p - k) / s) + 1,
             round((w + 2 * p - k) / s) + 1,
