@@ -9,7 +9,7 @@
 # - cut an image into tokens in three ways that give the same numbers, and say why they do;
 # - compute how many tokens any image makes, and which pixels are lost;
 # - go from a map to tokens and back without scrambling either;
-# - say what overlap buys, what it does not, and how you know;
+# - say what overlap buys, what it costs, and how you know;
 # - build `OverlapPatchEmbedding`, which begins every stage of SegFormer.
 #
 # **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*: the core path does not need it. **You need** lesson 00, and to have met a convolution before. No GPU.
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segformer_edu import SegFormer, SegFormerConfig, plots
+from segformer_edu.analysis.edge import loudest_answer
 from segformer_edu.analysis.patches import PatchRow
 from segformer_edu.analysis.receptive_field import receptive_field
 from segformer_edu.analysis.shift import change_under_shift
@@ -37,10 +38,11 @@ images = normalize(photo)  # (1, 3, 512, 512)
 # %% [markdown]
 # ## 1 · How does ViT cut?
 #
-# The Vision Transformer, ViT, cuts the photograph into squares that touch and do not overlap, for example of 16×16 pixels, and makes each square one token ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929)). Before you run the cell, work out how many squares
+# The Vision Transformer, ViT, cuts the photograph into squares that touch and do not overlap, for example of 16×16 pixels, and makes each square one token ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929)). Before you read the cell, work out how many squares
 # a photograph of 512×512 has, and how many numbers one square holds when there are three colours.
 
 # %%
+# Batch, colour, row of squares, row in a square, column of squares, column in a square:
 squares = images.unflatten(2, (32, 16)).unflatten(4, (32, 16))  # (1, 3, 32, 16, 32, 16)
 squares = squares.permute(0, 2, 4, 1, 3, 5)  # (1, 32, 32, 3, 16, 16): the square comes first
 patches = squares.flatten(3).flatten(1, 2)  # (1, N, 3·16·16)
@@ -49,32 +51,31 @@ print("patches", tuple(patches.shape))
 # %%
 plots.show(
     plots.patches(photo, [(16, 16, 0)], finding="ViT cuts a photograph into squares"),
-    alt="The portrait under a grid of 32 by 32 squares that touch. Three of them, near the middle, "
-    "are framed in colour: a square, the one to its right and the one below.",
+    alt="The portrait under a grid of 32 by 32 squares that touch.",
 )
 
 # %% [markdown]
-# *Look at the face.* An eye is a little wider than a square. (Section 2 explains the coloured frames.) The photograph has become a list of {{vit_tokens}} squares of {{vit_values}} numbers each.
+# *Look at the face.* An eye is a little wider than a square. The photograph has become a list of {{vit_tokens}} squares of {{vit_values}} numbers each.
 #
 # These numbers are still raw pixels. One learned matrix, a `Linear`, turns the {{vit_values}} numbers of each square into as many channels as the model works with. This step is called the *embedding*.
 
 # %%
 torch.manual_seed(0)
-linear = nn.Linear(3 * 16 * 16, 32)
-tokens = linear(patches)  # (1, N, 32)
+linear = nn.Linear(3 * 16 * 16, 48)
+tokens = linear(patches)  # (1, N, 48)
 print("tokens", tuple(tokens.shape))
 
 # %% [markdown]
 # ### The same as a strided convolution
 #
-# Libraries such as transformers leave out the cutting and use a convolution whose *stride*, the step from one patch to the next, is as large as its kernel. The rest of the lesson rests on why that is allowed. So we copy the weights of our Linear, of shape `(32, 768)`,
-# into a convolution, whose weights have the shape `(32, 3, 16, 16)`. Would you use a `view` for that, or do you need a `permute` as well?
+# Libraries such as Hugging Face's `transformers` leave out the cutting and use a convolution whose *stride*, the step from one patch to the next, is as large as its kernel. The rest of the lesson needs the reason why that works. So we copy the weights of our Linear, of shape `(48, 768)`,
+# into a convolution, whose weights have the shape `(48, 3, 16, 16)`. Would you use a `view` for that, or do you need a `permute` as well?
 
 # %%
-conv = nn.Conv2d(3, 32, kernel_size=16, stride=16)
-conv.weight.copy_(linear.weight.view(32, 3, 16, 16))
+conv = nn.Conv2d(3, 48, kernel_size=16, stride=16)
+conv.weight.copy_(linear.weight.view(48, 3, 16, 16))
 conv.bias.copy_(linear.bias)
-by_conv = conv(images).flatten(2).transpose(1, 2)  # (1, 32, 32, 32) → (1, N, 32)
+by_conv = conv(images).flatten(2).transpose(1, 2)  # (1, 48, 32, 32) → (1, N, 48)
 assert torch.allclose(by_conv, tokens, atol=1e-4)
 print("a convolution with stride = kernel is a Linear on patches")
 
@@ -82,7 +83,7 @@ print("a convolution with stride = kernel is a Linear on patches")
 # A `view` is enough, because we flattened each square in the order in which a convolution keeps its weights, which is colour, then row, then column. A convolution lays its kernel on a patch, multiplies
 # number by number, and adds up. A Linear does the same with a flat list.
 #
-# A third way cuts overlapping patches too. `F.unfold` lays each patch out as one column, in the same order: colour, then row, then column.
+# A third way cuts overlapping patches too. `F.unfold` lays each patch out as one column, in the same order.
 
 # %%
 unfolded = F.unfold(images, kernel_size=16, stride=16)  # (1, 3·16·16, N): a column for each patch
@@ -117,24 +118,11 @@ class PatchEmbedding(nn.Module):
 # %%
 prediction = ...  # one place in how many? For example 2, or 0 if every edge is noticed
 
-
 # %%
-def change_filters(patch_size: int) -> Tensor:
-    weight = torch.randn(64, 1, patch_size, patch_size, generator=torch.Generator().manual_seed(0))
-    weight = weight - weight.mean((2, 3), keepdim=True)  # sums to zero: silent where all is flat
-    return weight / weight.square().sum((2, 3), keepdim=True).sqrt()
-
-
-def loudest(patch_size: int, padding: int, column: int) -> float:
-    image = torch.zeros(1, 1, 64, 64)
-    image[..., column:] = 1  # the edge
-    answers = F.conv2d(image, change_filters(patch_size), stride=4, padding=padding)
-    return answers[..., 2:-2, 2:-2].abs().max().item()  # the padding is an edge too: leave it out
-
-
 columns = range(28, 37)  # places near the middle of 64
-touching = [loudest(4, 0, column) for column in columns]
-overlapping = [loudest(7, 3, column) for column in columns]
+# The loudest answer of 64 random filters whose weights sum to zero, one filter every 4 pixels:
+touching = [loudest_answer(4, 0, column) for column in columns]  # 4×4 without padding
+overlapping = [loudest_answer(7, 3, column) for column in columns]  # 7×7, padding 3
 
 # %%
 plots.show(
@@ -149,7 +137,7 @@ plots.show(
     alt="Two curves over the place of the edge. Patches of 4 by 4 answer strongly at most "
     "places, and with zero at 28, 32 and 36. Overlapping patches of 7 by 7 answer at every place.",
 )
-unseen = [column for column in columns if loudest(4, 0, column) < 1e-5]
+unseen = [column for column, answer in zip(columns, touching, strict=True) if answer < 1e-5]
 compare(prediction, unseen[1] - unseen[0])
 
 # %% [markdown]
@@ -179,10 +167,17 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the hatched strips.* The yellow patch shares three columns with the blue one and three rows with the orange one. The grey frame is *padding*, three rings of zeros, which lets the first patch
-# stand with its middle on the first pixel. Because of the padding, both grids have the same number of tokens.
+# *Look at the hatched strips.* The yellow patch shares three columns with the blue one and three rows with the orange one. The grey frame is *padding*, three rings of zeros. It puts the middle of the
+# first patch on the first pixel. Because of the padding, both grids have the same number of tokens.
 #
-# How many patches does a pixel lie in, then? `F.fold` puts the columns of `F.unfold` back, and adds up where patches overlap. So if every patch is made of ones, it counts.
+# Away from the border, one pixel in four along a side lies in one patch only, and the others lie in two. So overlap has a **price**. A patch holds {{values_7}} numbers instead of {{values_4}}, so this convolution takes {{overlap_factor}} times the multiply-adds (multiplications, each with the addition that follows it). In B0, with 32 channels, it has {{parameters_7}} parameters instead of {{parameters_4}}. But the number of tokens, for which all
+# later layers pay, stays the same.
+#
+# So overlap closes the seams, and costs three times the arithmetic of this one convolution.
+#
+# ### In how many patches does a pixel lie? · *further*
+#
+# `F.fold` puts the columns of `F.unfold` back, and adds up where patches overlap. So if every patch is made of ones, it counts.
 
 # %%
 ones = torch.ones(1, 1, 32, 32)
@@ -191,12 +186,7 @@ counts = F.fold(torch.ones_like(cut), (32, 32), kernel_size=7, stride=4, padding
 print(counts[8:16, 8:16].int())
 
 # %% [markdown]
-# Away from the border, one pixel in four along a side lies in one patch only, and the others lie in two. With both directions that makes up to four patches a pixel. Each token there has one pixel for itself, its middle, and the average is (7/4)² = {{overlap_factor}} patches a pixel.
-#
-# That is also the **price** of overlap. A patch holds {{values_7}} numbers instead of {{values_4}}, so this convolution takes {{overlap_factor}} times the multiply-adds (multiplications, each with the addition that follows it). In B0, with 32 channels, it has {{parameters_7}} parameters instead of {{parameters_4}}. But the number of tokens, for which all
-# later layers pay, stays the same.
-#
-# So overlap closes the seams, and costs three times the arithmetic of this one convolution.
+# With both directions that makes up to four patches a pixel. Each token there has one pixel for itself, its middle, and the average is (7/4)² = {{overlap_factor}} patches a pixel.
 #
 # ## 3 · How many tokens does an image make?
 #
@@ -205,7 +195,7 @@ print(counts[8:16, 8:16].int())
 #
 # $$H' = \left\lfloor \frac{H + 2P - K}{S} \right\rfloor + 1$$
 #
-# **Predict.** Neither side of 500 × 300 divides by 16. How many rows and columns of tokens do ViT's patches make of it (kernel 16, stride 16, padding 0)? And how many do SegFormer's (7, 4, 3)?
+# **Predict.** 16 divides neither side of 500 × 300. How many rows and columns of tokens do ViT's patches make of it (kernel 16, stride 16, padding 0)? And how many do SegFormer's (7, 4, 3)?
 
 # %%
 prediction = ...  # ViT's and SegFormer's, for example ((50, 30), (100, 60))
@@ -222,7 +212,24 @@ print("ViT", vit, " SegFormer", segformer)
 compare(prediction, (vit, segformer))
 
 # %% [markdown]
-# We **check** the formula against torch itself, for SegFormer's two kernels and every size up to a hundred, and look for something simpler on the way.
+# SegFormer's kernels, 7 and 3, are odd and padded by half, P = (K − 1)/2. Then 2P − K is −1, so the formula becomes ⌊(H − 1) / S⌋ + 1, which is H/S rounded *up*. Its first stage divides each side by 4 and the later ones divide it by 2. No embedding of SegFormer asks for sides that are multiples of something (lesson 03 has a layer that leaves some tokens out). Nor must a photograph be square, or of one size, because no weight of SegFormer has the image's size in its shape (ViT's table of positions has, as section 8 shows).
+#
+# Patches that touch, without padding, round *down*, and whatever does not fill a patch is thrown away. This is what happens with patches of 32, the largest in ViT's paper:
+
+# %%
+tall = photo[6:506, 106:406]  # 500 × 300
+plots.show(
+    plots.patches(tall, [(32, 32, 0)], finding="What fills no patch is lost"),
+    alt="A portrait of 500 by 300 pixels under 15 by 9 patches of 32 pixels that touch. They leave "
+    "a strip at the right and one at the bottom that no patch sees; both are veiled in grey.",
+)
+
+# %% [markdown]
+# *Look at the veiled strips.* Twenty rows and twelve columns reach no token. Only {{seen_by_32}} of the pixels are seen, and the model cannot know that there was more.
+#
+# ### Which kernels lose no pixel? · *further*
+#
+# First we **check** the formula and the rounding up against torch itself, for SegFormer's two kernels and every size up to a hundred.
 
 # %%
 for length in range(1, 101):
@@ -236,29 +243,12 @@ for length in range(1, 101):
 print("with an odd kernel and half of it as padding: the side over the stride, rounded up")
 
 # %% [markdown]
-# So SegFormer's first stage divides each side by 4 and the later ones divide it by 2, and all of them round *up*. No embedding of SegFormer asks for sides that divide by something (lesson 03 has a layer that leaves some tokens out). Nor must a photograph be square, or of one size, because no weight of SegFormer has the image's size in its shape (ViT's table of positions has, as section 8 shows).
-#
-# Patches that touch, without padding, round *down*, and whatever does not fill a patch is thrown away. This is what happens with patches of 32, the largest in ViT's paper:
-
-# %%
-tall = photo[6:506, 106:406]  # 500 × 300
-plots.show(
-    plots.patches(tall, [(32, 32, 0)], finding="What fills no patch is lost"),
-    alt="A portrait of 500 by 300 pixels under 15 by 9 patches of 32 pixels that touch. They leave "
-    "a grey strip at the right and at the bottom that no patch sees.",
-)
-
-# %% [markdown]
-# *Look at the grey strips.* Twenty rows and twelve columns reach no token. Only {{seen_by_32}} of the pixels are seen, and the model cannot know that there was more.
-#
 # > **A trap.** Padding by `K // 2` centres the patch on its pixel only when K is odd. Patches of 4 with a padding of 2 make one token *more* than H/4 where 4 divides H:
 
 # %%
 print(tokens_along(512, 4, 4, 2), "tokens along 512, with kernel 4, stride 4, padding 2")
 
 # %% [markdown]
-# ### Which kernels lose no pixel? · *further*
-#
 # The number of tokens says how many patches there are, but not how far they reach. So we ask which odd kernels, padded by half, reach every pixel of every size. `PatchRow` knows the patches along one side of an image, and its `coverage` counts, for each pixel, the patches that it lies in.
 
 # %%
@@ -284,7 +274,7 @@ for patch_size, padding in ((4, 0), (5, 2), (7, 3)):
 #
 # ## 4 · How do you get from a map to tokens, and back?
 #
-# A convolution gives a *map*, (B, C, H', W'), and attention wants *tokens*, (B, N, C). Both hold the same numbers in another order. But this step is the easiest to get wrong, because a wrong order raises no error.
+# A convolution gives a *map*, (B, C, H', W'), and attention wants *tokens*, (B, N, C). Both hold the same numbers in another order. But this step is easy to get wrong, because a wrong order raises no error.
 #
 # **Predict.** A map has two rows, three columns and two channels. The first channel counts from 0 to 5, the second from 10 to 15. What is the first token?
 
@@ -321,7 +311,7 @@ plots.show(
 # %% [markdown]
 # *Count the faces on the right.* The red channel comes first in the list, so the first third of the "pixels" is made of red alone, three neighbours at a time. That squeezes three rows of the photograph side by side into one, and so each channel shows three faces.
 #
-# This course avoids the question where it can. Its modules pass **maps with channels last**, (B, H', W', C), because LayerNorm and Linear act on the last axis. So height and width need not travel beside the tensor,
+# This course avoids the question where it can. Inside a stage, its modules pass **maps with channels last**, (B, H', W', C), because LayerNorm and Linear act on the last axis. So height and width need not travel beside the tensor,
 # tokens are one `flatten(1, 2)` away, and `unflatten` is the way back.
 
 # %%
@@ -347,8 +337,11 @@ assert torch.allclose(by_channel, nn.BatchNorm1d(3)(three), atol=1e-4)
 # %% [markdown]
 # LayerNorm keeps the *pattern* of a token's channels and drops their level and their scale. If you multiply all of them by ten, or add a hundred to each, the result is the same. Then each channel is multiplied by a learned *weight* and a learned *bias* is added, which begin at 1 and 0, so we do not see them yet. (Both norms also add a small number, `1e-5`, to the
 # variance, so that equal numbers are not divided by zero.) BatchNorm asks whether a token has more of a channel *than the other tokens*.
+# In training, its means are taken over whatever photographs share the batch. LayerNorm looks at one token only, in training and evaluation alike.
 #
-# **Predict.** Send the astronaut through alone, and then in a batch with a very dark copy of herself. With which norm do *her* tokens change?
+# ### Do a photograph's tokens depend on its batch? · *further*
+#
+# **Predict.** Send the astronaut alone, and then with a very dark copy of herself, in training mode. With which norm do *her* tokens change?
 
 # %%
 prediction = ...  # "LayerNorm", "BatchNorm", "LayerNorm and BatchNorm" or "neither"
@@ -358,7 +351,7 @@ conv = nn.Conv2d(3, 32, kernel_size=7, stride=4, padding=3)
 dark = 0.2 * images - 1.5
 alone = conv(images).flatten(2).transpose(1, 2).flatten(0, 1)  # (N, 32): her tokens
 together = conv(torch.cat([images, dark])).flatten(2).transpose(1, 2).flatten(0, 1)  # (2N, 32)
-changed = []
+changed = []  # both norms are in training mode, as new modules are
 for name, norm in {"LayerNorm": nn.LayerNorm(32), "BatchNorm": nn.BatchNorm1d(32)}.items():
     change = (norm(alone) - norm(together)[: len(alone)]).abs().max()
     print(f"{name}: her tokens change by {change:.1f} at most")
@@ -367,8 +360,8 @@ for name, norm in {"LayerNorm": nn.LayerNorm(32), "BatchNorm": nn.BatchNorm1d(32
 compare(prediction, " and ".join(changed))
 
 # %% [markdown]
-# With BatchNorm, in training, the tokens of a photograph depend on which others were drawn into its batch. In evaluation it uses running averages instead. Where batches are small, its statistics are poor
-# ([Wu and He 2018](https://arxiv.org/abs/1803.08494) measure what that costs). LayerNorm has neither trouble, because it looks at one token only and does the same in training and evaluation. (SegFormer uses one BatchNorm all the same, in its decoder. Lesson 07 folds it away.)
+# With BatchNorm, in training, they depend on it. In evaluation it uses averages collected in training. Where batches are small, its statistics are poor
+# ([Wu and He 2018](https://arxiv.org/abs/1803.08494) measure what that costs). LayerNorm has neither trouble. (SegFormer uses one BatchNorm all the same, in its decoder. Lesson 07 folds it away.)
 #
 # ### A LayerNorm on the wrong axis · *further*
 #
@@ -376,7 +369,8 @@ compare(prediction, " and ".join(changed))
 
 # %%
 small_photo = F.interpolate(images, (128, 128), mode="area")
-channels_second = conv(small_photo)  # (1, 32, 32, 32): which 32 is which?
+embed = nn.Conv2d(3, 32, kernel_size=7, stride=4, padding=3)
+channels_second = embed(small_photo)  # (1, 32, 32, 32): which 32 is which?
 norm = nn.LayerNorm(32)
 silent = norm(channels_second)  # no error
 meant = norm(channels_second.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -387,7 +381,7 @@ print("same shape:", silent.shape == meant.shape, " same numbers:", torch.allclo
 #
 # ## Build it
 #
-# You have all the parts now. The module takes a map, and gives a map with its channels last. `check_positive` and `check_images` say in a sentence what is wrong when somebody hands it something else.
+# The module takes a map with its channels first and gives one with them last. `check_positive` and `check_images` explain the error when sizes or images cannot be right.
 
 # %% tags=["mirror"]
 # segformer_edu.patch_embedding.OverlapPatchEmbedding
@@ -420,7 +414,7 @@ three, four = (
 print([name for name in three if three[name].shape != four[name].shape])
 
 # %% [markdown]
-# Only the kernel of the first patch embedding does. So you can load all other weights of a published file, and begin an added channel's kernel with zeros, which ignore it at first, or that of a lone grey channel with the sum of the three.
+# Only the kernel of the first patch embedding does. So you can load all other weights of a published file. An added channel's kernel can begin with zeros, so that it is ignored at first. A lone grey channel's can begin with the sum of the three.
 
 # %% [markdown]
 # ## 6 · What do four of them make?
@@ -439,7 +433,7 @@ pyramid = [stage.patch_embedding for stage in model.encoder.stages]
 
 def stage_map(stage: int, x: Tensor) -> Tensor:
     for embedding in pyramid[:stage]:
-        x = embedding(x).permute(0, 3, 1, 2)  # (B, C, H', W'), as the next convolution wants it
+        x = embedding(x).permute(0, 3, 1, 2)  # (B, C, H', W'): channels first for the next
     return x
 
 
@@ -464,22 +458,26 @@ compare(prediction, apart_and_wide[1])
 plots.show(
     plots.patches(
         photo[43:171, 188:316],
-        [(7, 4, 3), (15, 8, 7), (31, 16, 15), (63, 32, 31)],
-        finding="Four embeddings in a row: every patch overlaps the next by almost half",
+        [(wide, apart, wide // 2) for apart, wide in apart_and_wide],
+        captions=[
+            f"stage {stage} sees {wide}×{wide}, every {apart}"
+            for stage, (apart, wide) in enumerate(apart_and_wide, start=1)
+        ],
+        finding="Four embeddings in a row: what neighbours see overlaps by almost half",
     ),
     alt="Most of a face, with the hair and the wall to its right, 128 by 128 pixels, four times. "
-    "Patches of 7, 15, 31 and 63 pixels make 32, 16, 8 and 4 tokens a side. In each, three framed "
-    "neighbours overlap in hatched strips. The first panel leaves out the other patches.",
+    "A token sees 7, 15, 31 and 63 pixels, and there are 32, 16, 8 and 4 tokens a side. In each, "
+    "what three neighbours see is framed, and overlaps in hatched strips.",
 )
 
 # %% [markdown]
-# *Follow the yellow frame from left to right.* At each stage it becomes twice as wide, and one pixel more. It grows from a few pixels beside an eye to a quarter of the picture. In stage 1 the overlap is three pixels of seven, in stage 4 it is 31 of 63,
-# because a kernel of 3 with stride 2 makes neighbours share a token, and with it nearly half of their pixels. Attention and Mix-FFN widen this further. Exercise 01.6 asks you for the rule.
+# *Follow the yellow frame, what one token sees, from left to right.* At each stage it becomes twice as wide, and one pixel more. It grows from a few pixels beside an eye to a quarter of the picture. In stage 1 the overlap is three pixels of seven, in stage 4 it is 31 of 63.
+# From stage 2 on, neighbours share a token of the stage before, and with it nearly half of their pixels. (The captions count pixels of the photograph; the kernels of stages 2 to 4 are only 3 wide. Grey lies outside the photograph.) Attention and Mix-FFN widen this further. Exercise 01.6 asks you for the rule.
 #
 # ## 7 · What if the photograph moves by one pixel? · *further*
 #
-# When the camera moves by a pixel, nothing in the world has changed. How much do the tokens change? We compare the tokens of the photograph with those of the photograph moved to the right,
-# and when the content has moved by a whole stride, we compare with the token next door. We take the convolutions alone, because the question is about patches, and the LayerNorm would rescale every token.
+# How much do the tokens change when the camera moves by a pixel? We compare the tokens of the photograph with those of the photograph moved to the right,
+# and when the content has moved by a whole stride, we compare with the token next door. We take the convolutions alone, because the LayerNorm would rescale every token.
 #
 # **Predict.** Which tokens change more under a shift of one pixel, those of 4×4 patches that touch, or those of 7×7 patches that overlap?
 
@@ -548,7 +546,7 @@ plots.show(
 
 # %% [markdown]
 # *Look at 0, 4 and 8.* Away from the border, a shift by a whole stride moves every token to the place next door, unchanged. A convolution promises that with or without overlap, and it promises nothing in between.
-# In between, averages change about half as much as random filters, or less, and the wide average is the steadiest. When a plain average moves by one pixel, it exchanges one of its columns, which is one of seven or one of four. The tent is smoother, but here it is not steadier than the wide average. Which of the two is steadier depends on the photograph. With pure noise, at one pixel, it is the tent.
+# In between, averages change about half as much as random filters, or less, and the wide average is the steadiest. When a plain average moves by one pixel, it exchanges one of its columns, which is one of seven or one of four. The tent is smoother, but not steadier here. Which of the two is steadier depends on the photograph. With pure noise, at one pixel, it is the tent.
 #
 # This is what overlap does, as far as we have measured it:
 #
@@ -561,7 +559,7 @@ plots.show(
 #
 # ## 8 · Is it the patches that keep ViT from other sizes? · *further*
 #
-# A ViT that was trained at one size often loses accuracy at another (arXiv:2105.15203, Section 3.1). Do its patches cause that, because they do not overlap? Or is it something else that ViT has and SegFormer lacks? Besides its patches, ViT has
+# A ViT that was trained at one size often loses accuracy at another (arXiv:2105.15203, Section 3.1). Do its patches cause that, because they do not overlap? ViT also has
 # a learned *position embedding*, a vector that it adds to each token to say where it stands. This is a table with one row for each place, so the training size is built into it. We embed with and without overlap, with and without a table. All four combinations are made for 256×256 and get 512×512. Which of them run?
 
 # %%
@@ -579,7 +577,7 @@ for kind, tokens in (("touching", touching), ("overlapping", overlapping)):
 # %% [markdown]
 # Overlap makes no difference here, but the table does. ViT's authors interpolate it for other sizes (Section 3.2 of [their paper](https://arxiv.org/abs/2010.11929)). SegFormer's authors name the accuracy that this costs as their reason to have no table (arXiv:2105.15203, Section 3.1).
 #
-# There is a second effect of size. In a larger photograph of the same scene, a patch holds *less of the scene*. Would overlap cure that? We take the same photograph at three sizes and measure how much the pixels of a patch differ among themselves:
+# There is a second effect of size. In a larger photograph of the same scene, a patch holds *less of the scene*. Would wider patches cure that? We take the same photograph at three sizes and measure how much the pixels of a patch differ among themselves:
 
 # %%
 for side in (128, 256, 512):
@@ -588,7 +586,7 @@ for side in (128, 256, 512):
     print(f"{side} × {side}: contrast {contrast[0]:.2f} in a 4×4 patch, {contrast[1]:.2f} in 7×7")
 
 # %% [markdown]
-# In this photograph both fall at the same pace, probably because most things in it are larger than a patch and grow under it. (A fine texture can even gain contrast, because the smaller photographs have averaged it away.) So wider patches are no cure here.
+# In this photograph the wider patch starts higher and falls as fast, probably because most things in it are larger than a patch and grow under it. (A fine texture can even gain contrast, because the smaller photographs have averaged it away.)
 #
 # We have *not* measured how much accuracy a trained model loses at another size, with a position table or without, and with either kind of patch, because that takes training. Lesson 04 asks where position comes from when there is no table, and lesson 11
 # is planned to put the claim to the test.
@@ -740,7 +738,7 @@ check("01.5", normalize_tokens)
 # %% [markdown]
 # ### Exercise 01.6 ★★★ 12 minutes · How many pixels reach a token?
 #
-# How many pixels, along one side, reach a token through a chain of patch embeddings? For `(7, 3, 3, 3)` and `(4, 2, 2, 2)` you have seen the answer in section 6.
+# How many pixels, along one side, reach a token through a chain of patch embeddings? For kernels `(7, 3, 3, 3)` with strides `(4, 2, 2, 2)`, section 6 has the answer.
 
 
 # %%
@@ -772,17 +770,17 @@ check("01.6", field_of_a_token)
 # 1. View it as (channels out, channels in, K, K), because each row of it is one flattened filter.
 # 2. 26 × 17, a quarter of each side, rounded up.
 # 3. Where the edge runs between two patches, each patch is flat. A token of a flat patch knows its brightness and nothing of an edge.
-# 4. Compare the tokens with tokens made in another way, by unfold and a Linear with the same weights. (*Break it* has a second way: change one pixel and count the tokens that notice.)
+# 4. Compare the tokens with tokens made in another way, by unfold and a Linear with the same weights. (*Break it*, a *further* section, has a second way: change one pixel and count the tokens that notice.)
 #
 # </details>
 #
-# > **Where paper, code and posts differ**
-# >
-# > - *4×4 or 7×7.* The overview speaks of patches of 4×4 (Section 3). The model that is described and released has patches of 7×7 at stride 4, then 3×3 at stride 2 (Section 3.1). So 4 is the stride: there are 4×4 pixels of the image for each token, but a token sees 7×7.
-# > - *One merging too many.* The drawing of the architecture (Figure 2) shows an overlap patch embedding, and then a patch merging in each of the four blocks, which makes five steps. But the strides 4 · 2 · 2 · 2 make 32 in four, as the released model has them.
-# > - *Embedding or merging.* The drawing calls the first an embedding and the others merging (Figure 2), and the text calls all of them merging (Section 3.1). They are the same layer with other numbers, and so it is in the code.
-# > - *Patches and image size.* [*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches without overlap for the trouble that ViT has with larger images. Section 8 measures contrast, not accuracy.
-# > - *Which epsilon?* The published code adds `1e-5` to the variance in this LayerNorm, as torch does, and `1e-6` in others. Lesson 07 shows what that changes.
+# ## Where paper, code and posts differ · *further*
+#
+# - *4×4 or 7×7.* The overview speaks of patches of 4×4 (Section 3). The model that is described and released has patches of 7×7 at stride 4, then 3×3 at stride 2 (Section 3.1). So 4 is the stride, and a token sees 7×7 pixels.
+# - *One merging too many.* The drawing of the architecture (Figure 2) shows an overlap patch embedding, and then a patch merging in each of the four blocks, which makes five steps. But the strides 4 · 2 · 2 · 2 make 32 in four, as the released model has them.
+# - *Embedding or merging.* The drawing calls the first an embedding and the others merging (Figure 2), and the text calls all of them merging (Section 3.1). They are the same layer with other numbers.
+# - *Patches and image size.* [*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches without overlap for the trouble that ViT has with larger images. Section 8 measures contrast, not accuracy.
+# - *Which epsilon?* The published code adds `1e-5` to the variance in this LayerNorm, as torch does, and `1e-6` in others. Lesson 07 shows what that changes.
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203): Section 3.1, overlapped patch merging, and Table 6. A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929): eq. 1 is the embedding, Section 3.2 the
 # interpolation. J. L. Ba, J. R. Kiros and G. E. Hinton, *Layer Normalization*, [arXiv:1607.06450](https://arxiv.org/abs/1607.06450). R. Zhang, *Making Convolutional Networks Shift-Invariant Again*, [arXiv:1904.11486](https://arxiv.org/abs/1904.11486), takes section 7 further with smooth filters before every stride. Photograph: NASA, public domain.
