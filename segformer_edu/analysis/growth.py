@@ -33,28 +33,34 @@ def measured(
 
 
 def attention_costs(
-    forms: Iterable[tuple[str, tuple[Callable[..., Any], Mapping[int, Tensor]]]],
-) -> tuple[Panels, dict[str, tuple[float, float]]]:
+    forms: Iterable[tuple[str, Callable[..., Any]]],
+    inputs: Mapping[int, Tensor],
+    most: Mapping[str, int],
+) -> tuple[Panels, dict[str, dict[str, float]]]:
     """Processor seconds on one core and peak memory of ways to compute attention, over the tokens.
 
     Args:
-        forms: name, function of q, k and v, and tokens N → what to hand it as all three.
+        forms: name, function of q, k and v.
+        inputs: tokens N → what to hand a form as all three.
+        most: the name of a form → the largest N that it gets. The others get all.
 
     Returns:
         The panels, in which the name of each curve tells the power that is fitted to it; and for
-        each form these powers, of the time and of the memory.
+        each form these powers, by what grows: time and memory.
     """
     seconds, memory, powers = {}, {}, {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so that seconds of the processor are seconds of one core
     try:
-        for name, (form, inputs) in forms:
-            counts: list[float] = list(inputs)
-            took = [processor_seconds(form, x, x, x) for x in inputs.values()]
-            held = [peak_bytes(form, x, x, x) / 2**20 for x in inputs.values()]
-            powers[name] = fitted_exponent(counts, took), fitted_exponent(counts, held)
-            seconds[f"{name}: N to the {powers[name][0]:.1f}"] = counts, took
-            memory[f"{name}: N to the {powers[name][1]:.1f}"] = counts, held
+        for name, form in forms:
+            given = {n: x for n, x in inputs.items() if n <= most.get(name, n)}
+            counts: list[float] = list(given)
+            took = [processor_seconds(form, x, x, x) for x in given.values()]
+            held = [peak_bytes(form, x, x, x) / 2**20 for x in given.values()]
+            time, space = fitted_exponent(counts, took), fitted_exponent(counts, held)
+            seconds[f"{name}: N to the {time:.1f}"] = counts, took
+            memory[f"{name}: N to the {space:.1f}"] = counts, held
+            powers[name] = {"time": time, "memory": space}
     finally:
         torch.set_num_threads(threads)
-    return {"processor seconds": seconds, "peak memory, MiB": memory}, powers
+    return {"seconds on one core": seconds, "peak memory, MiB": memory}, powers

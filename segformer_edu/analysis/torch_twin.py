@@ -1,4 +1,4 @@
-"""torch's own Transformer block with the weights of ours (lesson 06)."""
+"""torch's own attention (lesson 02) and Transformer block (lesson 06) with the weights of ours."""
 
 from __future__ import annotations
 
@@ -9,6 +9,21 @@ from torch import nn
 from torch.nn import functional as F
 
 from segformer_edu.encoder import EncoderBlock
+
+
+@torch.no_grad()
+def copy_attention(
+    theirs: nn.MultiheadAttention,
+    query: nn.Linear,
+    key: nn.Linear,
+    value: nn.Linear,
+    output: nn.Linear,
+) -> None:
+    """Give torch's attention the weights of four Linears."""
+    parts = query, key, value
+    theirs.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
+    theirs.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
+    theirs.out_proj.load_state_dict(output.state_dict())
 
 
 @torch.no_grad()
@@ -37,11 +52,10 @@ def torch_twin(block: EncoderBlock) -> tuple[EncoderBlock, nn.TransformerEncoder
         batch_first=True,
         norm_first=True,
     )
-    parts = attention.query, attention.key, attention.value
-    theirs.self_attn.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
-    theirs.self_attn.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
+    projections = attention.query, attention.key, attention.value, attention.output
+    copy_attention(theirs.self_attn, *projections)
     pairs = {"norm1": ours.norm1, "norm2": ours.norm2, "linear1": ffn.expand}
-    pairs |= {"linear2": ffn.contract, "self_attn.out_proj": attention.output}
+    pairs |= {"linear2": ffn.contract}
     for name, part in pairs.items():
         theirs.get_submodule(name).load_state_dict(part.state_dict())
     return ours, theirs.eval()
