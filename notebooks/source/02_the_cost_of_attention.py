@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from segformer_edu import OverlapPatchEmbedding, plots
 from segformer_edu.analysis.growth import attention_costs, measured
 from segformer_edu.analysis.memory import peak_bytes
+from segformer_edu.analysis.torch_twin import copy_attention
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.exercises import check, compare, hint, solution
 from segformer_edu.widgets import AttentionBill, progress
@@ -34,7 +35,7 @@ from segformer_edu.widgets import AttentionBill, progress
 # %% [markdown]
 # ## 1 · What does one token ask the others?
 #
-# We begin with four tokens of two numbers each. The first number says how *grey* a patch is, the second how *orange*. Two of the tokens come from the wall behind the astronaut,
+# We begin with four tokens of two numbers each. The first number says how much *grey* light comes from a patch, the second how much *orange*. Two of the tokens come from the wall behind the astronaut,
 # and two from her suit.
 
 # %%
@@ -57,18 +58,17 @@ print(scores)
 compare(prediction, scores)
 
 # %% [markdown]
-# Scores can be any numbers, but we want the *share of its attention* that the token gives to each of the others. Shares are positive and add up to one. So we take e to the power of each score and divide by the sum, which is called the **softmax**.
-# (Before that, the scores are divided by √2, the root of the tokens' width. Section 5 says why.)
+# Scores can be any numbers, but we want the *share of its attention* that the token gives to each of the others. Shares are positive and add up to one. One way is to take e to the power of each score and divide by the sum, which is called the **softmax**.
 
 # %%
-powers = [math.exp(score / math.sqrt(2)) for score in scores]
+powers = [math.exp(score / math.sqrt(2)) for score in scores]  # √2: section 5 says why
 weights = [power / sum(powers) for power in powers]
 for name, weight in zip(names, weights, strict=True):
     print(f"{weight:.2f}  {name}")
 print(f"{sum(weights):.2f}  in all")
 
 # %% [markdown]
-# Most of it goes to the token itself, some to its own kind, and very little to the suit. By this formula no share is nothing, because no power of e is zero. (A computer rounds the smallest to zero.)
+# Most of it goes to the token itself, some to its own kind, and very little to the suit. By this formula no share is zero, because no power of e is. (A computer rounds the smallest to zero.)
 #
 # Now the token *takes* as much of every token's numbers as its share says. In this role the numbers are called **values**. Their mixture is what the token becomes.
 
@@ -98,11 +98,11 @@ plots.show(
 # *Look at the sums.* A query has one unit of attention to share out. The columns differ, because many may look at a key, or few. The strong tokens at both ends get more than
 # the shaded ones between them. *Shaded wall* even gives twice as much to *wall* as to itself, because a dot product rewards two things: numbers that are large in the same places, and numbers that are large at all.
 #
-# The axis of the softmax matters. `softmax(dim=-1)` runs along the keys. Along the queries it would make the columns sum to one, with no error and the same shape. In [one report](https://github.com/labmlai/annotated_deep_learning_paper_implementations/issues/146) such a model did as well as a right one, so a falling loss proves nothing. Look at the sums of the rows instead, or compare with numbers from elsewhere.
+# The axis of the softmax matters. `softmax(dim=-1)` runs along the keys. Along the queries it would make the columns sum to one, with no error and the same shape. In [one report](https://github.com/labmlai/annotated_deep_learning_paper_implementations/issues/146) a model with that slip did as well as a right one, so look at the sums of the rows, not at the loss alone.
 #
 # ## 3 · How is it written for any number of tokens?
 #
-# All dot products at once are one matrix product, q times k transposed, and all mixtures at once are another. That is equation 1 of the paper (arXiv:2105.15203, eq. 1), and it takes two lines of code.
+# All dot products at once are one matrix product, q times k transposed, and all mixtures at once are another. That is equation 1 of the paper (arXiv:2105.15203), and it takes two lines of code.
 
 
 # %%
@@ -122,7 +122,7 @@ assert torch.allclose(attention(q, k, v), F.scaled_dot_product_attention(q, k, v
 print("by hand, in matrix form, and in PyTorch: the same")
 
 # %% [markdown]
-# Now we try it on a real photograph, shrunk to 128×128 pixels so that there are 32×32 tokens. The patches are those of lesson 01, with random weights, and each token uses its own numbers as query, key and value. The LayerNorm of the patches has made all tokens equally long, as vectors, so here a large product means likeness.
+# Now we try it on a real photograph, shrunk to 128×128 pixels so that there are 32×32 tokens. The patches are those of lesson 01, with random weights, and each token uses its own numbers as query, key and value. The LayerNorm of the patches has made all tokens equally long, as vectors, so here a large product means that two tokens are alike. (Their patches need not be: white and light grey make nearly the same token.)
 
 # %%
 photo = sample_photo("astronaut")
@@ -144,7 +144,7 @@ print("matrix", tuple(matrix.shape))
 # A row has one weight for each token, and the tokens lie on a grid, so **a row is a picture** of where one query looks. Guess first which parts will light up for a token of the orange suit, and which for one of the black visor.
 
 # %%
-queries = {"suit": (21, 9), "visor": (27, 20), "wall": (7, 21)}
+queries = {"suit": (21, 9), "visor": (27, 20), "wall": (7, 21)}  # row, column
 looks = [matrix[row * 32 + column].reshape(32, 32) for row, column in queries.values()]
 plots.show(
     plots.attention_rows(
@@ -157,17 +157,17 @@ plots.show(
     alt="The photograph with three marked tokens, and for each a heat map of where it looks. The "
     "token on the suit looks at the suit, on both sides; the one on the visor at the visor and "
     "other dark parts; the one on the wall at the bright wall on both sides of her head, "
-    "and at some of her face and hair.",
+    "less at its topmost row, and at some of her face and hair.",
 )
 
 # %% [markdown]
-# *Compare the maps with the photograph* (each has its own scale). Nothing here is trained. Even so, attention between raw tokens finds what looks alike, however far apart it lies. What training adds is a choice. Three learned matrices make a query, a key and a value of each token, so that what a token
+# *Compare the maps with the photograph* (each has its own scale). Nothing here is trained. Even so, here a token finds much of what looks like it, however far apart it lies. (The wall's topmost row gets less, because its patches reach into the padding.) What training adds is a choice. Three learned matrices make a query, a key and a value of each token, so that what a token
 # *looks for* need not be what it *is*.
 #
 # ## 4 · Why several heads?
 #
 # A row has only one unit of attention to give. So a token that wants to look at its own edge *and* at the other side of the picture has to split it. That is why the channels are dealt out to several **heads**. Each head computes an
-# attention of its own, over d = C / heads channels.
+# attention of its own, over C / heads channels. That is now its width d.
 #
 # **Predict.** With 4 heads instead of 1, how many times as many entries do the matrices have in all, and how many times as many multiply-adds (a multiplication and the addition that goes with it) does it take to fill them?
 
@@ -186,7 +186,7 @@ compare(prediction, tuple(four // one for four, one in zip(counts[4], counts[1],
 #
 # ### Build it
 #
-# We need four Linears, one each for query, key and value, and one that mixes the heads' answers. Maps come in as `(B, H, W, C)`, as everywhere in this course.
+# We need four Linears, one each for query, key and value, and one that mixes the heads' answers. Maps come in as `(B, H, W, C)`.
 
 
 # %% tags=["stage"]
@@ -196,11 +196,14 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, dim, num_heads):
         super().__init__()
         self.num_heads = num_heads
-        self.query, self.key, self.value, self.output = (nn.Linear(dim, dim) for _ in range(4))
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, dim)
 
     def forward(self, x):  # (B, H, W, C)
-        q, k, v = map(self.heads, (self.query(x), self.key(x), self.value(x)))
-        mixed = attention(q, k, v)  # (B, heads, H·W, d)
+        q, k, v = self.query(x), self.key(x), self.value(x)
+        mixed = attention(self.heads(q), self.heads(k), self.heads(v))  # (B, heads, H·W, d)
         return self.output(mixed.transpose(1, 2).reshape(x.shape))
 
     def heads(self, x):  # (B, H, W, C) → (B, heads, H·W, d)
@@ -215,17 +218,15 @@ class MultiHeadAttention(nn.Module):
 
 # %%
 ours, theirs = MultiHeadAttention(32, 4), nn.MultiheadAttention(32, 4, batch_first=True)
-with torch.no_grad():
-    projections = ours.query, ours.key, ours.value
-    theirs.in_proj_weight.copy_(torch.cat([each.weight for each in projections]))
-    theirs.in_proj_bias.copy_(torch.cat([each.bias for each in projections]))
-    theirs.out_proj.load_state_dict(ours.output.state_dict())
-    expected, _ = theirs(x, x, x)
-    assert torch.allclose(ours(x.reshape(1, 32, 32, 32)).flatten(1, 2), expected, atol=1e-5)
+copy_attention(theirs, ours.query, ours.key, ours.value, ours.output)
+expected, _ = theirs(x, x, x)
+assert torch.allclose(ours(x.reshape(1, 32, 32, 32)).flatten(1, 2), expected, atol=1e-5)
 print("the same as nn.MultiheadAttention")
 
 # %% [markdown]
-# Do heads see different things, then? Here is one query in four heads. Each head uses the tokens' own numbers, eight channels of the thirty-two. (These pieces are not equally long, so a query may look most at a key that is longer than its own.)
+# ### Do heads see different things? · *further*
+#
+# Here is one query in four heads. Each head uses the tokens' own numbers, eight channels of the thirty-two. (These pieces are not equally long, so a query may look most at a key that is longer than its own.)
 
 # %%
 h = ours.heads(x.reshape(1, 32, 32, 32))[0]  # (4, 1024, 8)
@@ -236,14 +237,15 @@ plots.show(
         looks.reshape(4, 32, 32).numpy(),
         [queries["suit"]] * 4,
         [f"head {number}" for number in (1, 2, 3, 4)],
-        "All four heads look at the suit, and each a little elsewhere",
+        "Three heads look most at the suit, the fourth at the wall",
     ),
-    alt="The photograph with one token marked on the suit, and four heat maps. All four light up "
-    "on the suit. Head 2 adds faint outlines elsewhere, and head 4 much of the bright wall.",
+    alt="The photograph with one token marked on the suit, and four heat maps. Heads 1 to "
+    "3 light up most on the suit, and head 2 also shows faint outlines elsewhere. Head 4 lights up "
+    "on some of the suit and on more of the bright wall.",
 )
 
 # %% [markdown]
-# *Look for what all four maps share, and what only one has.* The filters of lesson 01 are random, so these heads differ by accident. In a trained model each head has learned projections of its own; how much they differ is another question.
+# *Look for what all four maps share, and what only one has.* The filters of lesson 01 are random, so these heads differ by accident. In a trained model each head has learned projections of its own.
 #
 # ## 5 · Why divide by √d?
 #
@@ -277,7 +279,7 @@ measures = {
 }
 plots.show(
     plots.growth(
-        measured(measures, {"q kᵀ": raw, "q kᵀ / √d": divided}),
+        measured(measures, {"q kᵀ": raw, "q kᵀ / √d": divided}),  # a panel for each measure
         "width of a head, d",
         {d: str(d) for d in raw},
         "With variance 1 and no √d, a query of a wide head looks at one key or two",
@@ -289,13 +291,13 @@ plots.show(
 compare(prediction, round(effective_keys(raw[256].softmax(dim=-1)), 1))
 
 # %% [markdown]
-# *Follow the solid lines to the right.* The variance is d, as the argument says. And without the division, a query of a wide head looks at hardly more than one key, so the softmax has become a hard choice. Divided by √d, a head of any width stays undecided.
+# *Follow the solid lines to the right.* The variance is d, as the argument says. And without the division, a query of a wide head looks at one key or two, so the softmax has become a hard choice. Divided by √d, all four widths stay undecided.
 #
-# The argument has a limit. It is about independent numbers of variance 1. Those of a fresh SegFormer are smaller (undivided, B0's scores have variances under one half), and training moves them. So the division does not fix the scale; what it does is to keep d out of it.
+# The argument has a limit. It is about independent numbers of variance 1. Those of a fresh SegFormer are smaller (undivided, B0's scores have variances under one half), and training moves them. So the division fixes no scale, but it keeps d out of it, as long as the numbers are independent. (In section 3, where q = k, they are not, and d comes back.)
 #
 # ### Through how many keys does a gradient come? · *further*
 #
-# Does a hard choice also stop the learning? The derivative of a weight w by its own score is w (1 − w), which is zero when w is 0 and zero when w is 1. The first transformer paper therefore suspects "extremely small gradients" of the softmax (arXiv:1706.03762, Section 3.2.1). We can measure that. As a stand-in for a loss, we multiply the answers of heads with d = 256 by random numbers and add up. Then we ask how long the gradient is that arrives at a query, and through how many keys it has come. Do you expect it to be shorter without the division, or longer?
+# Does a hard choice also stop the learning? The derivative of a weight w by its own score is w (1 − w), which is zero when w is 0 and zero when w is 1. The first transformer paper suspects "extremely small gradients" of the softmax (arXiv:1706.03762, Section 3.2.1). As a stand-in for a loss, we multiply the answers of heads with d = 256 by random numbers and add up. Then we ask how long the gradient is that arrives at a query, and through how many keys it has come.
 
 
 # %%
@@ -353,11 +355,11 @@ for side in (32, 48, 64, 96, 128):
 compare(prediction, (N**2, 4 * N**2 // 2**20))
 
 # %% [markdown]
-# The matrix has {{attention_entries_stage1}} entries and takes a whole GiB (2³⁰ bytes), for *one* head of *one* layer of *one* photograph. Twice the side makes four times the tokens and sixteen times the entries, so **the matrix grows with the fourth power of the side**.
+# The matrix has {{attention_entries_stage1}} entries and takes a whole GiB (2³⁰ bytes), for *one* head of *one* layer of *one* photograph. Twice the side makes four times the tokens and sixteen times the entries, so **the matrix grows with the fourth power of the side**. Nearly all of this layer's multiply-adds go into it, too.
 #
-# ### Is the matrix all there is to pay?
+# ### Is the matrix all there is to pay? · *further*
 #
-# It is not, because the four Linears cost something too. With N tokens of C channels they take 4·N·C² multiply-adds, and the two products with the matrix take 2·N²·C. PyTorch can count for us (it counts a multiplication and an addition as two, while the paper's FLOPs are multiply-adds, as lesson 06 finds).
+# It is not, because the four Linears cost something too. With N tokens of C channels they take 4·N·C² multiply-adds, and the two products with the matrix take 2·N²·C. PyTorch can count for us (it counts a multiply-add as two).
 
 # %%
 N, C = 1024, 32
@@ -367,10 +369,10 @@ assert counter.get_total_flops() == 2 * (4 * N * C**2 + 2 * N**2 * C)
 print(f"Linears {4 * N * C**2:>11,}\nmatrix  {2 * N**2 * C:>11,}")
 
 # %% [markdown]
-# The two are equal when N is twice C. Models with few tokens and wide layers can stay below that, for example language models with short texts. The first stages of SegFormer cannot, because they make many tokens, to know *where* an edge is. In stage 1 of B0 at 512×512, with {{stage_1_tokens}} tokens of 32 channels, it would take {{attention_matrix_over_linears}} times the
+# The two are equal when N is twice C. Models with few tokens and wide layers can stay below that, for example language models with short texts. The first stages of SegFormer cannot, because they make many tokens, to know *where* an edge is. In stage 1 of B0 at 512×512, with {{stage_1_tokens}} tokens of 32 channels, the matrix would take {{attention_matrix_over_linears}} times the
 # arithmetic of the Linears.
 #
-# (Counters can miss all of this. For example, [thop](https://github.com/Lyken17/pytorch-OpCounter) looks at modules and does not see a bare matrix product, and PyTorch's own counts nothing for the fused kernel of section 7 on a CPU. So check a counter against a formula once.)
+# (Counters can miss the matrix. For example, [thop](https://github.com/Lyken17/pytorch-OpCounter) looks at modules and sees no bare matrix product, and PyTorch's own counts nothing for section 7's fused kernel on a CPU. So check them against a formula once.)
 #
 # ### Whose bill is it? · *further*
 #
@@ -378,17 +380,17 @@ print(f"Linears {4 * N * C**2:>11,}\nmatrix  {2 * N**2 * C:>11,}")
 # We count, with every pixel a token, as that sentence has it.
 
 # %%
-for side in (8, 512, 1024):
+for side in (16, 512, 1024):
     N = side**2
-    print(f"{side:>4}²: N = {N:>9,}   N² = {N**2:>17,}   {4 * N**2 / 2**30:>10,.3f} GiB")
-x8 = photo_tokens(8)
-print("the matrix of 8² tokens, counted:", f"{(x8 @ x8.transpose(-2, -1)).numel():,}")
+    print(f"{side:>4}²: N = {N:>9,}   N² = {N**2:>17,}   {4 * N**2 / 2**30:>10,.4f} GiB")
+x16 = photo_tokens(16)
+print("the matrix of 16² tokens, counted:", f"{(x16 @ x16.transpose(-2, -1)).numel():,}")
 
 # %% [markdown]
 # The tutorial's numbers are the numbers of **pixels, N**, but the map has **N²** entries, {{attention_entries_512_pixels}} for 512×512 and {{attention_entries_1024_pixels}} for 1024×1024. So for 512×512 the true bill is {{attention_pixels_512}} times as large. Its conclusion, that full
 # attention does not scale, stands all the more.
 #
-# There is one map for each head of each layer. ViT-Base has 12 layers of 12 heads ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929), Table 1), so 144 maps. (In the same row of that table stands 768, the number of *channels* of a token. The heads share those out, and they do not multiply the maps.) For 512×512 in patches of 16×16, and one more token that ViT adds for the class, the maps come to:
+# There is one map for each head of each layer. ViT-Base has 12 layers of 12 heads ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929), Table 1), so 144 maps. (The 768 in the same row is the number of *channels* of a token, which the heads share out.) For 512×512 in patches of 16×16, and one more token that ViT adds for the class, the maps come to:
 
 # %%
 layers, heads, N = 12, 12, (512 // 16) ** 2 + 1  # ViT-Base
@@ -398,7 +400,7 @@ print(f"{layers * heads} maps of {N:,}² entries: {size:.0f} MiB in float32")
 # %% [markdown]
 # ## 7 · Do we have to store it?
 #
-# Suppose that you have two GiB to spare. How many *copies* of the matrix do the two lines of `attention` make? torch's profiler writes down every allocation and every release. The largest of their running sums is the *peak*, and `peak_bytes` finds it.
+# How many *copies* of the matrix do the two lines of `attention` hold at once? torch's profiler writes down every allocation and every release. The largest of their running sums is the *peak*, and `peak_bytes` finds it.
 #
 # **Predict.** The matrix of 64² tokens takes {{attention_mib_64}} MiB. What is the peak?
 
@@ -413,9 +415,9 @@ print(f"matrix {4 * 64**4 / 2**20:.0f} MiB, peak {peak / (4 * 64**4):.1f} times 
 compare(prediction, round(peak / 2**20))
 
 # %% [markdown]
-# The peak is twice the matrix, and it is reached twice: by the products and their quotients by √d, and then by the scores and their softmax. (That is without gradients. In training every layer keeps its softmax until the way back.) At 128×128 tokens the peak would be two GiB, all that you have.
+# The peak is twice the matrix, and it is reached twice, because old and new numbers lie side by side when the products are divided by √d, and again when the softmax is taken. (That is without gradients. In training every layer keeps its softmax until the way back.) At 128×128 tokens the peak would be two GiB. Suppose that you do not have them.
 #
-# But no row of the matrix needs any other, because a query's softmax runs over its own scores. So we take the queries a band at a time.
+# No row of the matrix needs any other, because a query's softmax runs over its own scores. So we take the queries a band at a time.
 
 
 # %%
@@ -429,7 +431,7 @@ print("in bands of 512 queries: the same answer")
 
 # %% [markdown]
 # Now there are never all N×N scores at a time. A **fused kernel** (no relation to a convolution's), one routine that does all steps of attention together, goes further. It takes the keys in blocks as well, keeps a running sum for the softmax, and makes the blocks so small that they stay in the processor's cache. (How a softmax can be computed in pieces is exercise 02.6. The idea is from
-# [Milakov and Gimelshein 2018](https://arxiv.org/abs/1805.02867), and [FlashAttention](https://arxiv.org/abs/2205.14135) does it on a GPU.) `F.scaled_dot_product_attention`, with which you checked your work, uses it where it can: on a CPU, for inputs of four axes and without dropout. It cannot give you the weights, because it never has them all.
+# [Milakov and Gimelshein 2018](https://arxiv.org/abs/1805.02867), and [FlashAttention](https://arxiv.org/abs/2205.14135) does it on a GPU.) `F.scaled_dot_product_attention`, with which you checked your work, uses it where it can. On a CPU, for example, the inputs need four axes and one width, and dropout has to be off. Otherwise the matrix is stored, and nothing says so. A fused kernel cannot give you the weights, because it never has them all.
 #
 # **Predict.** Which law of growth does the fused kernel change, that of the time or that of the memory?
 
@@ -443,13 +445,9 @@ def fused(q, k, v):  # the kernel wants (B, heads, N, d)
 
 
 assert torch.allclose(fused(x, x, x), exact, atol=1e-5)
-few = {N: tokens for N, tokens in inputs.items() if N < 128**2}  # or it would take two GiB
-forms = {
-    "explicit": (attention, few),
-    "in bands": (attention_in_bands, inputs),
-    "fused": (fused, inputs),
-}
-panels, power = attention_costs(progress(forms.items(), "ways to compute attention"))
+ways = {"explicit": attention, "in bands": attention_in_bands, "fused": fused}
+most = {"explicit": 96**2}  # at 128² tokens it would take two GiB
+panels, powers = attention_costs(progress(ways.items(), "ways to compute attention"), inputs, most)
 
 # %%
 plots.show(
@@ -459,22 +457,20 @@ plots.show(
         {N: f"{math.isqrt(N)}²" for N in inputs},
         "The fused kernel saves the memory; its time still grows about as N²",
     ),
-    alt="Two panels over 32² to 128² tokens, on logarithmic axes. Left, seconds: three steep "
-    "lines, of slopes about two and more, the fused kernel's the lowest. Right, peak memory: the "
+    alt="Two panels over 32² to 128² tokens, on logarithmic axes. Left, seconds on one core: three "
+    "steep lines, of slopes about two and more, the fused kernel's the lowest. Right, peak memory: the "
     "explicit form climbs with slope two, in bands with slope one, and the fused kernel's line "
     "lies far below both, nearly flat at first, and climbs least.",
 )
-laws = zip(("time", "memory"), power["fused"], strict=True)
-compare(prediction, " and ".join(law for law, found in laws if found < 1.5) or "neither")
+changed = [law for law, power in powers["fused"].items() if power < 1.5]
+compare(prediction, " and ".join(changed) or "neither")
 
 # %% [markdown]
-# On such axes a law like N² is a straight line, and its slope is the power. The powers in the legend are fitted to the points.
+# On such axes a law like N² is a straight line, and its slope is the power, here fitted to the points.
 #
-# *Right: memory.* The explicit form holds two N×N matrices, so its memory grows as N². In bands it grows as N. The fused kernel needs its output, which grows as N too, and a workspace that hardly depends on N. While the workspace is the larger part, the line is nearly flat, and then it bends upwards. So its power in the legend is an average, not a law.
+# *Right: memory.* The explicit form holds two N×N matrices, so its memory grows as N². In bands it grows as N. The fused kernel needs its output, which grows as N too, and a workspace (room for its blocks) that hardly depends on N. While the workspace is the larger part, the line is nearly flat, and then it bends upwards. So its power in the legend is an average, not a law.
 #
-# *Left: time.* It was measured where this picture was made, so run the cell to see yours. The fused kernel's line is the lowest, but it climbs as N² all the same. The kernel does all 2·N²·C multiply-adds: it still computes every score, and only avoids storing them. **Twice the side of the image still takes about sixteen times as long.**
-#
-# Time is not arithmetic alone, because seconds also depend on how much is moved. So a model with fewer parameters and multiply-adds can still be slower, and lesson 03 measures how far they lie apart. In a whole model attention is only one part, so there a faster kernel may gain you less than here.
+# *Left: time.* It was measured where this picture was made, so run the cell to see yours. The fused kernel's line is the lowest, but it climbs as N² all the same. The kernel does all multiply-adds of the two products: it still computes every score, and only avoids storing them. **Twice the side of the image still takes about sixteen times as long.**
 #
 # So for the memory, a better kernel pays the bill. For the time, something else has to give, such as tokens or keys.
 #
@@ -492,7 +488,7 @@ for side, times in ((32, 81), (96, 1)):  # the same arithmetic in all
     print(f"{side}²: {system / (system + user):.0%} of it is spent in the operating system")
 
 # %% [markdown]
-# N² is the law of the arithmetic, and what you pay on top is mostly for memory.
+# N² is the law of the arithmetic, and what you pay on top is mostly for memory. So a model with fewer parameters and multiply-adds can still be slower (lesson 03 measures how far they lie apart). In a whole model a faster kernel may gain you less, because attention is only one part.
 #
 # ## Play
 #
@@ -505,7 +501,7 @@ AttentionBill()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# With {{bill_nominal_memory}} GiB, patches of 4 and one head, the largest of these images has a side of {{bill_largest_side}}.
+# With {{bill_nominal_memory}} GiB, patches of 4 and one head, the largest of these images for which all bars end before the line has a side of {{bill_largest_side}}.
 #
 # Twice the side makes four times the tokens and sixteen times the matrix. Twice the patch size brings back the old bill exactly, because only side / patch counts. That is the way ViT went, with patches of 16×16. It is cheap, but coarse where an edge has to be followed. Lesson 03 shows the other way.
 #
@@ -538,7 +534,7 @@ for heads in (1, 2, 4, 8):
 #
 # The scores are divided by √C, the root of the width of the *whole* token, but a head is only d = C / heads wide. So the variance of the scores is 1 / heads instead of 1, and attention gets flatter the more heads there are.
 #
-# With one head there is no difference at all, so a test with one head passes. The learned query can grow by √heads and make up for it, so the model trains, and only starts from a flatter place. But when you load weights that were trained *without* the bug, the answers are
+# With one head there is no difference at all, so a test with one head passes. The learned query can grow by √heads and make up for it, so the model trains, only from a flatter place and in smaller steps. But when you load weights that were trained *without* the bug, the answers are
 # wrong, and nothing says so. So test with more than one head, and against something that you did not write.
 #
 # </details>
@@ -601,7 +597,7 @@ check("02.4", largest_side)
 # %% [markdown]
 # ### Exercise 02.5 ★★ 8 minutes · Leave out the padding
 #
-# To put photographs of different sizes into one batch, the small ones are padded, and some tokens mean nothing. Nobody should look at them. (The hints lead there.) Scores may be large. q, k and v are `(N, d)`. `padded` is `(N,)`, True where a token is padding, as in `key_padding_mask` of `nn.MultiheadAttention` (in `attn_mask` of `F.scaled_dot_product_attention`, True means *look*). Each query still gives out a weight of one, all of it to real tokens. (Nobody will read what the rows of the
+# To put photographs of different sizes into one batch, the small ones are padded, and some tokens mean nothing. Nobody should look at them. Scores may be large. q, k and v are `(N, d)`. `padded` is `(N,)`, True where a token is padding, as in `key_padding_mask` of `nn.MultiheadAttention` (in `attn_mask` of `F.scaled_dot_product_attention`, True means *look*). Each query still gives out a weight of one, all of it to real tokens. (Nobody will read what the rows of the
 # padded queries hold, so let them look at the real tokens as well.)
 
 
@@ -631,9 +627,9 @@ check("02.6", merge)
 #
 # - Attention is compare, share out, mix: softmax(q kᵀ / √d) v. Every row of the softmax sums to one.
 # - Heads share out the channels, not the tokens. Each has an N×N matrix, but the multiply-adds in all stay the same.
-# - A sum of d independent products of variance 1 has variance d. Dividing by √d keeps d out of it, so that width alone makes no hard choices.
+# - A sum of d independent products of variance 1 has variance d. Dividing by √d makes it 1, so that width alone makes no hard choices.
 # - N tokens make N² entries, and N itself grows with the square of the image's side.
-# - The fused kernel gives the same answer without storing the matrix. It does not do less arithmetic.
+# - The fused kernel gives the same answer, up to rounding, without storing the matrix. It does not do less arithmetic.
 #
 # **Can you answer without scrolling up?**
 #
@@ -653,13 +649,13 @@ check("02.6", merge)
 #
 # </details>
 #
-# > **Where paper, code and posts differ**
-# >
-# > - *Which d.* The paper writes √d_head (arXiv:2105.15203, eq. 1), and code has had √C, as you saw. They agree with one head only.
-# > - *How wide is a head?* The sentence before that equation gives q, k and v of each head N × C numbers (arXiv:2105.15203, Section 3.1). In code a head has C / heads channels.
-# > - *"FlashAttention makes attention linear."* That is true of its memory. On the way forward its arithmetic is that of plain attention ([Dao and others 2022](https://arxiv.org/abs/2205.14135), Section 3.1).
-# > - *Which axis is the batch.* `nn.MultiheadAttention` takes `(N, B, C)` unless you say `batch_first=True`. If you hand it `(B, N, C)` without, the images of a batch attend to one another, token by token, and nothing complains.
-# > - *What is N² when people say "attention is O(N²)"?* In papers on language, N is the number of tokens in a text. In SegFormer's it is height times width (arXiv:2105.15203, Section 3.1), so O(N²) is the fourth power of a side.
+# ## Where paper, code and posts differ · *further*
+#
+# - *Which d.* The paper writes √d_head (arXiv:2105.15203, eq. 1), and code has had √C, as you saw.
+# - *How wide is a head?* The sentence before that equation gives q, k and v of each head N × C numbers (arXiv:2105.15203, Section 3.1). In code a head has C / heads channels.
+# - *"FlashAttention makes attention linear."* That is true of its memory. On the way forward its arithmetic is that of plain attention ([Dao and others 2022](https://arxiv.org/abs/2205.14135), Section 3.1).
+# - *Which axis is the batch.* `nn.MultiheadAttention` takes `(N, B, C)` unless you say `batch_first=True`. If you hand it `(B, N, C)` without, the images of a batch attend to one another, token by token, and nothing complains.
+# - *What is N² when people say "attention is O(N²)"?* In papers on language, N is the number of tokens in a text. In SegFormer's it is height times width (arXiv:2105.15203, Section 3.1), so O(N²) is the fourth power of a side.
 #
 # **References.** A. Vaswani and others, *Attention Is All You Need*, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762), Section 3.2. E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1 and eq. 1. A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929).
 # T. Dao and others, *FlashAttention*, [arXiv:2205.14135](https://arxiv.org/abs/2205.14135). M. Milakov and N. Gimelshein, *Online normalizer calculation for softmax*, [arXiv:1805.02867](https://arxiv.org/abs/1805.02867).

@@ -1,6 +1,7 @@
 """Lesson 02: its class agrees with the package's, and what it says of attention's cost holds."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,49 @@ def test_after_layer_norm_every_token_goes_best_with_itself_and_in_a_head_few_do
     assert (in_a_head.diagonal() == in_a_head.amax(1)).double().mean() < 0.5
 
 
+def test_white_and_light_grey_make_nearly_the_same_token_and_orange_another():
+    torch.manual_seed(1)
+    embed = OverlapPatchEmbedding(3, 32, 7, 4)
+
+    def token(*colour):
+        plain = torch.tensor(colour, dtype=torch.uint8).expand(32, 32, 3).numpy()
+        with torch.no_grad():
+            return embed(normalize(plain))[0, 4, 4]
+
+    white, grey, orange = token(255, 255, 255), token(180, 180, 180), token(230, 115, 25)
+    assert F.cosine_similarity(white, grey, dim=0) > 0.95
+    assert F.cosine_similarity(white, orange, dim=0) < 0.7
+
+
+def test_the_padding_keeps_a_query_from_the_topmost_row_of_the_wall():
+    torch.manual_seed(1)
+    embed = OverlapPatchEmbedding(3, 32, 7, 4)
+    pixels = F.interpolate(normalize(sample_photo("astronaut")), (128, 128), mode="area")
+
+    def weights():  # of the first two rows, between her hair and the rocket
+        with torch.no_grad():
+            tokens = embed(pixels).flatten(0, 2)
+        row = (tokens[7 * 32 + 21] @ tokens.T / math.sqrt(32)).softmax(-1).reshape(32, 32)
+        return row[:2, 19:24].mean(1)
+
+    first, second = weights()
+    assert first < 0.7 * second
+    embed.projection.padding_mode = "replicate"
+    first, second = weights()
+    assert first > 0.8 * second
+
+
+def test_divided_scores_of_tokens_with_themselves_spread_the_more_the_wider_they_are():
+    pixels = F.interpolate(normalize(sample_photo("astronaut")), (128, 128), mode="area")
+    variances = []
+    for width in (32, 64, 256):
+        torch.manual_seed(1)  # other weights than the lesson's
+        with torch.no_grad():
+            tokens = OverlapPatchEmbedding(3, width, 7, 4)(pixels).flatten(0, 2)
+        variances.append((tokens @ tokens.T / math.sqrt(width)).var())
+    assert 1.5 * variances[0] < variances[1] < variances[2] / 2
+
+
 def test_memory_grows_with_the_square_in_bands_linearly_and_fused_hardly(lesson):
     def peak(form, tokens):
         q, k, v = torch.randn(3, 1, tokens, 32)
@@ -72,6 +116,39 @@ def test_memory_grows_with_the_square_in_bands_linearly_and_fused_hardly(lesson)
     assert in_bands == pytest.approx(2, rel=0.1)
     output, workspace = 4 * 4096 * 32, 4 * 2**20
     assert peak("fused", 4096) < 2 * output + workspace < peak("attention", 4096) / 20
+
+
+def test_the_fused_kernel_stores_the_matrix_without_four_axes_or_one_width_or_with_dropout():
+    q, k, v = torch.randn(3, 1, 1, 2048, 32)
+    matrix = 4 * 2048**2
+
+    def peak(*inputs, **options):
+        return peak_bytes(partial(F.scaled_dot_product_attention, **options), *inputs)
+
+    assert peak(q, k, v) < 0.1 * matrix
+    assert peak(q[0], k[0], v[0]) > matrix
+    assert peak(q, k, v[..., :16].contiguous()) > matrix
+    assert peak(q, k, v, dropout_p=0.1) > matrix
+
+
+def test_with_the_bug_a_query_that_has_made_up_for_it_moves_in_smaller_steps(lesson):
+    heads, x, start = 4, torch.randn(50, 64), torch.randn(64, 64) / 8
+    targets = torch.randn(1, heads, 50, 16)
+
+    def scores(weight, buggy):
+        q, k = ((x @ w).unflatten(-1, (heads, -1)).transpose(0, 1)[None] for w in (weight, start.T))
+        if buggy:
+            return lesson["scores_with_a_bug"](q, k, heads)
+        return q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+
+    def step(weight, buggy):
+        weight.requires_grad_()
+        answers = scores(weight, buggy).softmax(-1) @ x[:, :16]
+        (answers - targets).square().sum().backward()
+        return weight.grad
+
+    right, buggy = step(start.clone(), False), step(math.sqrt(heads) * start, True)
+    torch.testing.assert_close(buggy / math.sqrt(heads), right / heads)  # in units of the right W
 
 
 def test_the_peak_of_two_matrices_is_reached_twice_and_in_training_every_layer_keeps_one(lesson):
