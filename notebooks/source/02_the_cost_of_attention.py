@@ -458,9 +458,9 @@ plots.show(
         "The fused kernel saves the memory; its time still grows about as N²",
     ),
     alt="Two panels over 32² to 128² tokens, on logarithmic axes. Left, seconds on one core: three "
-    "steep lines, of slopes about two and more, the fused kernel's the lowest. Right, peak memory: the "
-    "explicit form climbs with slope two, in bands with slope one, and the fused kernel's line "
-    "lies far below both, nearly flat at first, and climbs least.",
+    "steep lines, of slopes about two and more, the fused kernel's the lowest. Right, peak "
+    "memory: the explicit form climbs with slope two, in bands with slope one, and the fused "
+    "kernel's line lies far below both, nearly flat at first, and climbs least.",
 )
 changed = [law for law, power in powers["fused"].items() if power < 1.5]
 compare(prediction, " and ".join(changed) or "neither")
