@@ -22,6 +22,20 @@ DIM, HEADS, RATIO = 8, 2, 2  # of the blocks on a flat map: small, so that they 
 MAX_DEPTH = 8  # as many blocks
 
 
+def reordered_tiles(photo: np.ndarray, order: np.ndarray, side: int) -> np.ndarray:
+    """A photograph, its square tiles in another order.
+
+    Args:
+        photo: `(H, W, 3)`.
+        order: `(n,)`, for each place, row by row, the number of the tile that is put there.
+        side: of a tile, in pixels; it divides H and W.
+    """
+    rows, columns = (length // side for length in photo.shape[:2])
+    tiles = photo.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
+    moved = tiles.reshape(-1, side, side, 3)[order].reshape(tiles.shape)
+    return moved.swapaxes(1, 2).reshape(photo.shape)
+
+
 def pad_with(module: nn.Module, mode: PaddingMode) -> None:
     """Switch every padding convolution in a module to this mode.
 
@@ -52,8 +66,12 @@ def parts_that_pad(model: nn.Module) -> list[str]:
 
 
 def zeros_only_in(model: nn.Module, *parts: str) -> None:
-    """Pad with zeros in the parts whose classes have these names, and in a circle elsewhere."""
-    pad_with(model, "circular")
+    """Pad with zeros in the parts whose classes have these names, and by replication elsewhere.
+
+    Neither replication nor a circle adds position to a flat map. But a circle would carry what is
+    known at one border around to the opposite one, which the published model cannot do.
+    """
+    pad_with(model, "replicate")
     for part in model.modules():
         if type(part).__name__ in parts:
             pad_with(part, "zeros")
@@ -234,6 +252,8 @@ def position_scores(encoder: MixTransformer, images: Tensor) -> list[tuple[float
 
 
 def positions(height: int, width: int) -> np.ndarray:
-    """The row and column of each token's centre, from 0 to 1: `(H, W, 2)`."""
+    """The row and column of each token's place in a map, the middle of its cell, from 0 to 1:
+    `(H, W, 2)`.
+    """
     rows, columns = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
     return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)

@@ -120,7 +120,7 @@ def deviations(
 def probed_places(
     believed: Sequence[np.ndarray], captions: Sequence[str], finding: str = ""
 ) -> Figure:
-    """Where a probe places every token: a dot for each, and a ring where the token is.
+    """Where a probe places every token: a dot for each, and a ring at the token's place in the map.
 
     Neighbours are joined, so a probe that is always right draws a square grid. The picture's
     outline stands around it.
@@ -142,7 +142,7 @@ def probed_places(
         for x, y in ((columns, rows), (columns.T, rows.T)):
             ax.plot(x, y, color=GREY, lw=0.6, ls="-")
         ax.plot(columns.ravel(), rows.ravel(), "o", color=BLUE, markersize=2.5)
-        down, right = ((np.indices(rows.shape).T + 0.5) / rows.shape).T  # the tokens' centres
+        down, right = ((np.indices(rows.shape).T + 0.5) / rows.shape).T  # the middles of the cells
         size = 40 / (len(rows) + 4)
         (rings,) = ax.plot(right.ravel(), down.ravel(), "o", markersize=size, zorder=1)
         rings.set(markerfacecolor="none", markeredgecolor=ORANGE, markeredgewidth=size / 12)

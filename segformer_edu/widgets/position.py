@@ -69,7 +69,7 @@ def draw(state: State) -> Picture:
             Text(4, 20, finding(state, tokens), 15, bold=True),
             Text(4, 50, "How far each token of a flat map is from the middle one"),
             *token_panel(4, state, tokens),
-            Text(CHART, 50, "The same along the middle row, from the border to the middle"),
+            Text(CHART, 50, "The same along the middle row, border to middle (logarithmic)"),
             *profile(CHART, state, tokens),
             Text(4, HEIGHT - 8, NOTE, 11),
         ],
@@ -109,7 +109,7 @@ def token_panel(x: float, state: State, tokens: np.ndarray) -> list[Shape]:
 
 
 def profile(x: float, state: State, tokens: np.ndarray) -> list[Shape]:
-    """A bar for each ring, as long as its deviation has powers of ten."""
+    """A bar for each ring; its length counts powers of ten."""
     values = along_middle(tokens)
     step = min(24.0, (SIDE - 60) / len(values))
     shapes: list[Shape] = []

@@ -21,6 +21,7 @@ from segformer_edu.analysis.position import (
     parts_that_pad,
     position_scores,
     positions,
+    reordered_tiles,
     travelled,
     zeros_only_in,
 )
@@ -28,6 +29,17 @@ from segformer_edu.analysis.position import (
 RNG = np.random.default_rng(0)
 # What torch.nn.functional.pad calls the modes of a convolution.
 NAMES = {"zeros": "constant"}
+
+
+def test_reordered_tiles_are_the_tiles_of_the_photograph():
+    photo = RNG.integers(0, 256, (6, 9, 3))
+    order = RNG.permutation(6)
+    moved = reordered_tiles(photo, order, side=3)
+    corners = [(row, column) for row in (0, 3) for column in (0, 3, 6)]
+    for (row, column), number in zip(corners, order, strict=True):
+        y, x = corners[number]
+        tile = photo[y : y + 3, x : x + 3]
+        assert np.array_equal(moved[row : row + 3, column : column + 3], tile)
 
 
 @pytest.mark.parametrize("mode", PADDING_MODES)
@@ -62,7 +74,19 @@ def test_the_parts_that_pad_are_named_and_the_zeros_left_where_they_are_wanted(s
         for part in owner.children()
         if isinstance(part, nn.Conv2d) and any(part.padding)
     }
-    assert modes == {("MixFFN", "zeros"), ("OverlapPatchEmbedding", "circular")}
+    assert modes == {("MixFFN", "zeros"), ("OverlapPatchEmbedding", "replicate")}
+
+
+def test_zeros_in_the_patch_embeddings_alone_tell_nothing_of_the_bottom(small_config, randomized):
+    """No patch embedding reads zeros there, and the rest does not carry the top's around to it."""
+    encoder = randomized(MixTransformer(small_config)).double().eval()
+    flat = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 256, 256)
+    knows = {}
+    for part in ("OverlapPatchEmbedding", "MixFFN"):
+        zeros_only_in(encoder, part)
+        reach = [border_reach(each[0]) for each in encoder_maps(encoder, flat.contiguous())[:3]]
+        knows[part] = [(top > 0, bottom > 0) for top, bottom in reach]
+    assert knows == {"OverlapPatchEmbedding": [(True, False)] * 3, "MixFFN": [(True, True)] * 3}
 
 
 def test_an_unknown_mode_is_refused():
