@@ -17,13 +17,13 @@
 
 # %%
 import math
-from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from segformer_edu import (
+    MixFFN,
     MixTransformer,
     OverlapPatchEmbedding,
     SegFormer,
@@ -32,17 +32,13 @@ from segformer_edu import (
     plots,
     widgets,
 )
-from segformer_edu.analysis import left_neighbour, position
+from segformer_edu.analysis import position
 from segformer_edu.analysis.position import encoder_maps, fit_probe, pad_with, position_scores
-from segformer_edu.checks import check_map, check_positive
 from segformer_edu.data.photos import normalize, sample_photo
-from segformer_edu.data.scenes import Scenes
 from segformer_edu.exercises import check, compare, hint, solution
-from segformer_edu.layers import Linear
-from segformer_edu.strips import in_strips, joined, strips
 
 # %%
-torch.set_grad_enabled(False)  # until section 9, nothing is trained
+torch.set_grad_enabled(False)  # only section 9 (further) switches gradients on
 torch.set_num_threads(1)  # sums in one order, however many cores there are
 photo = sample_photo("astronaut")
 b0 = SegFormerConfig.named("b0")
@@ -62,9 +58,7 @@ def shuffle(x):  # a map of 16×16 tokens, (B, 16, 16, C)
 
 
 # %%
-tiles = torch.tensor(photo).unflatten(0, (16, 32)).unflatten(2, (16, 32)).transpose(1, 2)
-shuffled = shuffle(tiles.flatten(2)[None])[0].view_as(tiles)
-shuffled_photo = shuffled.transpose(1, 2).flatten(2, 3).flatten(0, 1).numpy()
+shuffled_photo = position.reordered_tiles(photo, order.numpy(), side=32)
 plots.show(
     plots.pictures(
         [photo, shuffled_photo],
@@ -76,10 +70,7 @@ plots.show(
 )
 
 # %% [markdown]
-# **Predict.** Both pictures go through the same attention layer. What are the answers for the shuffled one?
-
-# %%
-prediction = ...  # "the same answers, shuffled" or "other answers"
+# Both pictures go through the same attention layer. If it does not know where a tile stands, the answers for the second are those for the first, shuffled.
 
 # %%
 torch.manual_seed(0)
@@ -90,10 +81,9 @@ attention = SpatialReductionAttention(dim=64, num_heads=2, reduction_ratio=1)
 difference = (attention(embed(normalize(shuffled_photo))) - shuffle(attention(x))).abs().max()
 same = bool(difference < 1e-6)
 print(f"answers of size {attention(x).abs().max():.1f} differ by less than a millionth: {same}")
-compare(prediction, "the same answers, shuffled" if same else "other answers")
 
 # %% [markdown]
-# Each tile gets the answer that it got before, wherever it now stands. Attention is **permutation-equivariant**: if the tokens change places, their answers change places with them, and nothing else happens. The proof takes one line. A permutation P of the tokens permutes the rows of Q, K and V. Softmax works row by row, so P passes through it, and PᵀP is the identity. So (without the factor 1/√d)
+# Each tile gets the answer that it got before, wherever it now stands. Attention is **permutation-equivariant**: if the tokens change places, their answers change places with them, and nothing else happens. A permutation P of the tokens permutes the rows of Q, K and V. Softmax treats all rows alike, and all entries of a row alike, so P on its left and Pᵀ on its right pass through it. PᵀP is the identity. So (without the factor 1/√d)
 #
 # $$\mathrm{softmax}\!\left(PQ\,(PK)^\top\right)PV \;=\; P\,\mathrm{softmax}\!\left(QK^\top\right)P^\top P\,V \;=\; P\,\mathrm{softmax}\!\left(QK^\top\right)V .$$
 #
@@ -129,7 +119,7 @@ print("… in float64, kept as float32:", torch.equal(everything.float(), exact[
 #
 # We read it from the inside. The first "MLP" is *one* Linear, which widens a token from C to 4C channels. The convolution combines the token with its eight neighbours. GELU is a smooth relative of ReLU: it keeps large positive numbers, turns very negative ones into nearly zero, and bends smoothly between. The second "MLP" is one Linear again, and narrows the token to C channels. The sum with x_in is the skip connection, which the block adds (lessons 05 and 06).
 #
-# The convolution is **depthwise**: each channel has a 3×3 kernel of its own, and sees no other channel. Mixing the channels can be left to the Linears, and that saves a lot. (Here the token is widest, so there are 4C kernels. The paper compares no other place.) Stage 1 of B0 has C = 32, so 4C is {{stage_1_hidden}}. We compare a plain convolution on so many channels with the depthwise one.
+# The convolution is **depthwise**: each channel has a 3×3 kernel of its own, and sees no other channel. Mixing the channels can be left to the Linears, and that saves a lot. Stage 1 of B0 has C = 32, so 4C is {{stage_1_hidden}}. We compare a plain convolution on so many channels with the depthwise one.
 
 # %%
 for name, groups in {"plain": 1, "depthwise": 128}.items():
@@ -138,6 +128,8 @@ for name, groups in {"plain": 1, "depthwise": 128}.items():
 
 
 # %% [markdown]
+# ### Build it
+#
 # Now we write the equation as a class, in the order in which it is read:
 
 
@@ -158,13 +150,30 @@ class PlainMixFFN(nn.Module):
 
 
 # %% [markdown]
+# **Check it** against equation 3 by hand. The convolution becomes nine shifted copies of the padded map, each times its number of the kernel, and GELU is x·Φ(x), where Φ is the distribution function of the normal distribution. The package's `MixFFN` holds the same three parts under the same names, so it can take the weights of our class.
+
+# %%
+plain = PlainMixFFN(dim=32, hidden_dim=128)
+tokens = torch.randn(1, 30, 40, 32, generator=generator)
+padded = F.pad(plain.expand(tokens), (0, 0, 1, 1, 1, 1))  # a ring of zeros
+hidden = plain.depthwise.bias + sum(
+    padded[:, row : row + 30, column : column + 40] * plain.depthwise.weight[:, 0, row, column]
+    for row in range(3)
+    for column in range(3)
+)
+by_hand = plain.contract(hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2)
+print("eq. 3 by hand agrees:", torch.allclose(plain(tokens), by_hand, atol=1e-5))
+packaged = MixFFN(dim=32, hidden_dim=128)
+packaged.load_state_dict(plain.state_dict())
+print("the package's agrees:", torch.allclose(packaged(tokens), by_hand, atol=1e-5))
+
+# %% [markdown]
 # **Predict.** With C = 32, what share of the parameters of this class is in the convolution?
 
 # %%
 prediction = ...  # percent, for example 50
 
 # %%
-plain = PlainMixFFN(dim=32, hidden_dim=128)
 held = {
     name: sum(each.numel() for each in part.parameters()) for name, part in plain.named_children()
 }
@@ -180,7 +189,7 @@ compare(prediction, round(100 * held["depthwise"] / sum(held.values())))
 # Some implementations have a 1×1 convolution where the paper has an MLP. Is that a mistake ([mmsegmentation, issue 1287](https://github.com/open-mmlab/mmsegmentation/issues/1287))? We give both the same weights, and then ask what two Linears can do that one cannot.
 
 # %%
-linear, narrow = nn.Linear(64, 256), nn.Linear(256, 64)
+linear, narrow = nn.Linear(64, 256), nn.Linear(256, 64)  # x: the tokens of section 1
 one_by_one = nn.Conv2d(64, 256, kernel_size=1)
 one_by_one.weight.copy_(linear.weight[:, :, None, None])  # (256, 64) → (256, 64, 1, 1)
 one_by_one.bias.copy_(linear.bias)
@@ -195,9 +204,17 @@ print("… with GELU between them:", torch.allclose(narrow(F.gelu(linear(x))), m
 #
 # ### A few rows at a time · *further*
 #
-# The widened map is four times as large as the one that comes in. If the layers work on strips of rows, it never exists as a whole, which saves memory. A strip needs one more row above and below (a *halo*), because the convolution looks that far, and the results of those rows are cut off. The package has a function for that, `in_strips`. First we see whether it does it, with a halo and without.
+# The widened map is four times as large as the one that comes in. If the layers work on strips of rows, it never exists as a whole, which saves memory. A strip needs one more row above and below (a *halo*), because the convolution looks that far, and the results of those rows are cut off. The package has a function for that, `in_strips`. First we test it with a halo and without.
 
 # %%
+from collections.abc import Callable
+
+from torch import Tensor
+
+from segformer_edu.checks import check_map, check_positive
+from segformer_edu.layers import Linear
+from segformer_edu.strips import in_strips, joined, strips
+
 tall = torch.randn(1, 300, 40, 32, generator=generator)
 print("strips:", len(list(strips((300, 40), tall))))
 for halo in (0, 1):
@@ -208,32 +225,13 @@ for halo in (0, 1):
 # segformer_edu.strips.in_strips
 
 # %% [markdown]
-# The package works in strips in evaluation only. In training it takes the whole map, because the gradient needs all of it anyway. It also does so where the padding is not zeros, because a convolution that pads in a circle (section 3) needs rows from the other end of the map.
-#
-# ### Build it
-#
-# The package's class holds the same three parts (its `Linear` is `nn.Linear`, faster on maps), and `mix` is equation 3. Read the last line of `forward` as `return self.mix(x)`: in evaluation it works on a few rows at a time, with the same result and less memory, and `halo`, `inward` and `whole` serve that (*further*, above).
+# The package's class is ours, in strips (its `Linear` is `nn.Linear`, faster on maps):
 
 # %% tags=["mirror"]
 # segformer_edu.mix_ffn.MixFFN
 
 # %% [markdown]
-# **Check it** against equation 3 by hand. The convolution becomes nine shifted copies of the padded map, each times its number of the kernel, and GELU is x·Φ(x), where Φ is the distribution function of the normal distribution.
-
-# %%
-ffn = MixFFN(dim=8, hidden_dim=32).eval()
-tokens = torch.randn(1, 30, 40, 8, generator=generator)
-padded = F.pad(
-    tokens @ ffn.expand.weight.T + ffn.expand.bias, (0, 0, 1, 1, 1, 1)
-)  # a ring of zeros
-hidden = ffn.depthwise.bias + sum(
-    padded[:, row : row + 30, column : column + 40] * ffn.depthwise.weight[:, 0, row, column]
-    for row in range(3)
-    for column in range(3)
-)
-gelu = hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2
-by_hand = gelu @ ffn.contract.weight.T + ffn.contract.bias
-print("eq. 3 by hand agrees:", torch.allclose(ffn(tokens), by_hand, atol=1e-5))
+# It works in strips in evaluation only. In training it takes the whole map, because the gradient needs all of it anyway. It also does so where the padding is not zeros, because a convolution that pads in a circle (section 3) needs rows from the other end of the map.
 
 # %% [markdown]
 # ## 3 · Two kinds of position
@@ -243,7 +241,7 @@ print("eq. 3 by hand agrees:", torch.allclose(ffn(tokens), by_hand, atol=1e-5))
 # - **Next to whom?** *My left neighbour is bright.* This is relative position.
 # - **Where?** *I am in the top row.* This is absolute position.
 #
-# There is an instrument for each. If a layer gives the same answers, *shuffled*, for shuffled tokens, it does not know who stands beside whom: it is *blind to a shuffle*. Then we *roll* the map by 4 rows and 6 columns, so that what leaves at one side comes in at the other. A layer that is *blind to a roll* gives the same answers, rolled. It may know who is beside whom, but not where.
+# There is an instrument for each. If a layer gives the same answers, *shuffled*, for shuffled tokens, it does not know who stands beside whom: it is *blind to a shuffle*. The other instrument *rolls* the map by 4 rows and 6 columns, so that what leaves at one side comes in at the other. A layer that is *blind to a roll* gives the same answers, rolled. It may know who is beside whom, but not where.
 #
 # We try four layers: attention with r = 1, attention with r = 2 (lesson 03), Mix-FFN as published, and Mix-FFN whose convolution pads in a circle, so that the map keeps its size and has no border.
 #
@@ -266,7 +264,7 @@ layers = {
 }
 pad_with(layers["Mix-FFN, circular"], "circular")
 blind_to_roll = []
-for name, layer in layers.items():
+for name, layer in layers.items():  # x: the photograph's tokens, section 1
     same = [torch.allclose(layer(f(x)), f(layer(x)), atol=1e-5) for f in (shuffle, roll)]
     print(f"{name:<18} blind to a shuffle: {same[0]!s:<5}  to a roll: {same[1]}")
     blind_to_roll.append("yes" if same[1] else "no")
@@ -297,7 +295,7 @@ for mode in ("zeros", "reflect", "replicate", "circular"):
 compare(prediction, different["zeros"])
 
 # %%
-pad_with(ffn, "zeros")
+ffn = MixFFN(64, 256)
 plots.show(
     plots.token_kinds(
         [position.kinds(each[0]) for each in (flat_map, ffn(flat_map), ffn(ffn(flat_map)))],
@@ -316,7 +314,7 @@ plots.show(
 #
 # ### How far does it travel?
 #
-# We put several whole blocks in a row. With each of them the border should become known one token further inward. But what if there is attention in the blocks, which connects every token with every other?
+# We put several blocks in a row, each with attention and Mix-FFN, their norms and their skip connections. With each of them the border should become known one token further inward. But what if there is attention in the blocks, which connects every token with every other?
 
 # %%
 after = {}
@@ -341,25 +339,25 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the crosses.* These tokens do not differ from the middle one by anything that float64 can hold. They are not *nearly* the same, but the same. Position moves inward by **one token a block**, and attention, which is in the blocks drawn here, does not speed it up. Two tokens inside are alike, so they ask the same question of the same keys, and get the same answer. Attention tells everybody of the
+# *Look at the crosses.* These tokens do not differ from the middle one by anything that float64 can hold. Position moves inward by **one token a block**, and attention, which is in the blocks drawn here, does not speed it up. Two tokens inside are alike, so they ask the same question of the same keys, and get the same answer. Attention tells everybody of the
 # border, but it tells all of them the same. (On a photograph tokens differ to begin with, so attention may pass on what it finds.)
 #
-# Position also *fades* before training: here each ring is, on average, ten to two hundred times fainter than the one outside it. In the last two stages of the trained nano the outer three rings together fall by less than a factor of ten.
+# Position also *fades* before training: here each ring is, on average, ten to two hundred times fainter than the one outside it. In the last two stages of the trained nano the outer three rings together fall by less than a factor of ten, measured along the middle column.
 #
 # ## 5 · Can position be read?
 #
-# Can a network make use of it? We ask a very simple reader: we **fit a linear map from a token to its row and column**. If it can read them, the network's next Linear can learn to do so too.
+# Can a network make use of it? We use a very simple instrument: we **fit a linear map from a token to its row and column**. If it can read them, the network's next Linear can learn to do so too.
 #
-# Such a map is called a *probe*. We fit it by *ridge regression*, which is least squares with a small λ that keeps the weights from growing large to follow noise. With X the tokens, Y their places, and both centred, it has a closed form:
+# Such a map is called a *probe*. We fit it by *ridge regression*, which is least squares with a small λ (here a thousandth of the mean eigenvalue of XᵀX), so that the weights do not grow large to follow noise. With X the tokens, Y their places, and both centred, it has a closed form:
 #
 # $$W = (X^\top X + \lambda I)^{-1} X^\top Y$$
 #
 # The probe is judged by R². It is 1 if every token is placed right, 0 if the probe does no better than answering "the middle" every time, and below 0 if it does worse. The images are flat ones of 128×128 pixels, each of a random colour. The probe is fitted on half of them and judged on the other half.
 #
-# **Predict.** B0 has random weights and was never trained. How well can rows be read at its last stage, with zero padding and with circular padding?
+# **Predict.** B0 has random weights and was never trained. How well can rows be read at its last stage, whose map has 4×4 tokens, with zero padding and with circular padding?
 
 # %%
-prediction = ...  # two R², for example (0.5, 0.5)
+prediction = ...  # two R², for example "0.50 0.50"
 
 # %%
 generator = torch.Generator().manual_seed(4)
@@ -371,10 +369,11 @@ scores = {}
 print("R²         stage 1    stage 2    stage 3    stage 4    (rows, columns)")
 for mode in ("zeros", "replicate", "circular"):
     pad_with(encoder, mode)
-    read = position_scores(encoder, flat_images)
-    scores[mode] = [(round(rows, 2) + 0, round(columns, 2) + 0) for rows, columns in read]
-    print(f"{mode:<10}", "  ".join(f"{rows:.2f} {columns:.2f}" for rows, columns in scores[mode]))
-compare(prediction, (scores["zeros"][-1][0], scores["circular"][-1][0]))
+    scores[mode] = [
+        f"{rows:z.2f} {columns:z.2f}" for rows, columns in position_scores(encoder, flat_images)
+    ]
+    print(f"{mode:<10}", "  ".join(scores[mode]))
+compare(prediction, " ".join(scores[mode][-1].split()[0] for mode in ("zeros", "circular")))
 
 # %%
 pad_with(encoder, "zeros")
@@ -384,25 +383,27 @@ plots.show(
     plots.probed_places(
         believed,
         [f"stage {i}: {len(each)}×{len(each)} tokens" for i, each in enumerate(believed, 1)],
-        "The probe cannot place tokens of stage 1, and in stage 4 it nearly can",
+        "The probe hardly places tokens of stage 1; in stage 4 it nearly can",
     ),
     alt="Four panels, one a stage, each with the outline of the picture as an orange square, and "
-    "in it a ring where each token is and a dot where the probe places it. In stages 1 and 2 "
-    "nearly all dots lie in a heap in the middle. In stage 3 the outer ones are pulled outward. In "
-    "stage 4 the 4 by 4 dots lie in their rings or near them.",
+    "in it a ring for each token's place in the map and a dot where the probe places it. In stages "
+    "1 and 2 nearly all dots lie in a heap in the middle. In stage 3 the outer ones are pulled "
+    "outward. In stage 4 the 4 by 4 dots lie in their rings or near them.",
 )
 
 # %% [markdown]
-# Each dot is a token, drawn where the probe places it (the mean over the images that it was not fitted to), and neighbours are joined. The ring is where the token is, and the orange square the outline of the picture. *Watch the heap unfold from stage to stage.* At this size **zeros** let rows and columns be read nearly perfectly at stage 4, from random weights and images without content. With **circular** or **replicate** padding R² is zero at
+# Each dot is a token, drawn where the probe places it (the mean over the images that it was not fitted to), and neighbours are joined. The ring is its place in the map. *Watch the heap unfold from stage to stage.* At this size **zeros** let rows and columns be read nearly perfectly at stage 4, from random weights and images without content. With **circular** or **replicate** padding R² is zero at
 # every stage, because every token is the same.
 #
-# Why not in stage 1? Its map has 32×32 tokens, and after two blocks only the outermost two or three know of the border. From those a probe reads a little for one colour alone, but here one linear map has to serve all colours. Each later stage halves the sides of the map, so a step of one token covers twice as many pixels, and each stage has two blocks of its own.
+# Why not in stage 1? Its map has 32×32 tokens, and after two blocks only the outermost two or three know of the border. Each later stage has two more blocks, and its steps are twice as wide in pixels.
 #
 # So position can be read. But it means *how far to the border*, and only near enough to it.
 #
 # ### How near is near enough? · *further*
 #
-# To see how far that is in a picture of usual size, we send a flat one of 512×512 pixels through B0, and through nano, a small SegFormer whose trained weights the package brings.
+# In stage 1 a probe reads a little of the border from one colour alone. But above, one linear map has to serve all colours (with a smaller λ it reads a little there, too).
+#
+# To see how far the border is known in a picture of usual size, we send a flat one of 512×512 pixels through B0, and through nano, a small SegFormer whose trained weights the package brings.
 
 # %%
 grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 512, 512).contiguous()
@@ -414,13 +415,13 @@ for name, network in {"B0, untrained": encoder, "nano, trained": trained}.items(
     print("from the bottom", *(bottom for _, bottom in reach))
 
 # %% [markdown]
-# The four numbers are the four stages. At stage 4, where the stride is 32, the border is known {{b0_pixels_from_the_top}} pixels down from the top and {{b0_pixels_from_the_bottom}} up from the bottom (left and right likewise). In the middle of the picture no token of either network knows where it is. Training cannot extend the reach on a flat picture, because it follows from kernels and padding alone. (B5 has 40 blocks in stage 3, whose map is 32×32. So there position reaches the middle, but we have not measured how strong it is there.)
+# The four numbers are the four stages. At stage 4, where the stride is 32, the innermost tokens that know it have their middles on the pixel rows {{b0_row_from_the_top}} and {{b0_row_from_the_bottom}} (left and right likewise). In this picture's middle no token of either network knows where it is. Training cannot extend the reach on a flat picture, because it follows from kernels and padding alone. (B5 has 40 blocks in stage 3, whose map is 32×32. So there position reaches the middle, but we have not measured how strong it is there.)
 #
-# Why less from the bottom? The patches of lesson 01 start *outside* the picture at the top and at the left. Where the side is a multiple of the stride, the last patch ends *inside* it. So no patch embedding ever reads the zeros at the bottom and at the right, and only Mix-FFN does.
+# Why one token fewer from the bottom? The first token has its middle on the first pixel, the last one a whole stride before the end. The patches of lesson 01 start *outside* the picture at the top and at the left. But where the side is a multiple of the stride, the last patch ends *inside* it. So no patch embedding ever reads the zeros at the bottom and at the right, and only Mix-FFN does.
 #
 # ## 6 · Where else does padding come in? · *further*
 #
-# The paper credits Mix-FFN (arXiv:2105.15203, Section 3.1). But is it the only part that pads? We look through the encoder. Then we leave the zeros in one kind of part and make all others circular, to see how much each can tell alone.
+# The paper credits Mix-FFN, in which "a 3×3 convolution is sufficient to provide positional information", names the zero padding, and cites Islam and others for it (arXiv:2105.15203, Section 3.1). Of the patch embeddings' padding it gives only the size. Which parts pad? We look, and then leave the zeros in one kind of part and let all others replicate, to see how much each can tell alone. (If the others padded in a circle, they would carry what is known at the top around to the bottom.)
 
 # %%
 print(position.parts_that_pad(encoder))
@@ -441,31 +442,33 @@ for seed in widgets.progress(range(3), "seeds"):
 # %%
 plots.show(
     plots.score_ranges(
-        seeds, "R², mean of rows and columns", "At stage 4 either padding alone is enough"
+        seeds,
+        "R², mean of rows and columns",
+        "At stage 4 the zeros of Mix-FFN tell more than those of the patch embeddings",
     ),
     alt="R squared of the probe at stages 2, 3 and 4, for zero padding in both parts, in the patch "
     "embeddings alone, and in Mix-FFN alone, a dot for each of three seeds. At stage 2 all are "
     "low, the patch embeddings lowest; at stage 3 all lie between a half and three quarters, "
-    "Mix-FFN alone lowest; at stage 4 all are near one.",
+    "both highest; at stage 4 both are near one, Mix-FFN alone is close below, and the patch "
+    "embeddings alone are at about 0.9.",
 )
 
 # %%
-print("each alone above 0.8 at stage 4:", all(min(r2) > 0.8 for r2 in seeds["stage 4"].values()))
-for stage, r2 in seeds.items():
-    gains = [b - alone for b, alone in zip(r2["both"], r2["patch embeddings"], strict=True)]
-    told = " ".join(f"{gain:.3f}" for gain in gains)
-    print(f"{stage}: both, less the patch embeddings alone, seed by seed: {told}")
+for name, r2 in seeds["stage 4"].items():
+    print(f"stage 4, {name:<16}", *(f"{each:.2f}" for each in r2))
 
 # %% [markdown]
-# *Compare the three colours at stage 4.* The overlapping patch embeddings pad with zeros too, and alone they tell nearly as much as both together. Seed by seed, both together are ahead of them at stages 2 and 3, and hardly at stage 4. Mix-FFN alone tells a little less than both at stages 3 and 4, and about as much at stage 2.
+# *Compare the three colours at stage 4.* The patch embeddings pad with zeros too, and alone they make most of position readable. But they meet zeros at the top and at the left only (section 5). Seed by seed Mix-FFN alone is ahead of them, and both together are ahead of either. (So it is with λ a hundred times smaller, too. At stages 2 and 3 the order depends on λ.)
 #
-# So overlapping patches also bring in position. Touching patches without padding cannot: those of section 1 went through a shuffle unnoticed. An experiment that compares the two kinds changes two things at once.
+# So the padding of overlapping patches also brings in position. Touching patches without padding cannot: those of section 1 went through a shuffle unnoticed. An experiment that compares the two kinds changes two things at once.
 #
 # ## 7 · The trap · *further*
 #
 # Why not probe on real images? Here are street scenes, drawn by the package.
 
 # %%
+from segformer_edu.data.scenes import Scenes
+
 scenes = Scenes(n=64, size=128, seed=2026)
 pictures = [scenes.picture(i)[0] for i in range(len(scenes))]
 plots.show(
@@ -519,7 +522,7 @@ plots.show(
 #
 # ### And after training?
 #
-# Do the features of the trained nano tell the *column*, which untrained ones did not? To tell the border from the content, we also *roll* each scene sideways by a drawn number of tokens. That moves the content, and the border stays.
+# Do the features of the trained nano tell the *column*, which untrained ones did not? To tell the border from the content, we also *roll* each scene sideways by 0 to 3 tokens. That moves the content, and the border stays.
 
 # %%
 torch.manual_seed(0)
@@ -535,14 +538,14 @@ for name, network in networks.items():
         print(f"{name:<9} {mode:<8}", *(f"{rows:>6.2f} {columns:>8.2f}" for rows, columns in read))
 
 # %% [markdown]
-# With zeros the probe reads even the columns of the trained network. (Below 0 it was fitted to too few scenes.) With circular padding {{columns_circular}} is left ({{columns_circular_range}} on five other sets of scenes). It comes from the content, and it is about as high on mirrored scenes, so it may be the slope of roofs and kerbs. Under circular padding the tokens of a rolled scene are the same tokens,
+# With zeros the probe reads even the columns of the trained network. (Below 0 it was fitted to too few scenes.) With circular padding {{columns_circular}} is left ({{columns_circular_range}} on five other sets of scenes). It comes from the content, and it is about as high on mirrored scenes, so part of it may be the slope of roofs and kerbs. Under circular padding the tokens of a rolled scene are the same tokens,
 # rolled, and there the probe can no longer tell the column. With zeros it still can, so what it reads is the border. Rows are read well with either padding, because of sky and road.
 #
 # So this network brings the border to its last stage far more clearly than the untrained one. (It is one model, trained with zeros. To be sure, one would train several with each padding.)
 #
 # ## 8 · What do convolutional projections do? · *further*
 #
-# CvT is another Transformer without a position embedding ([Wu and others 2021](https://arxiv.org/abs/2103.15808)), and explanations of SegFormer quote it ([for example this post](https://danielhoshizaki.com/2022/10/15/vision-transformers.html)): convolutional projections in every block, with a convolutional token embedding, give "the ability to model local spatial relationships through the network", and so allow "dropping the position embedding from the network without hurting performance". What do such projections do?
+# CvT is another Transformer without a position embedding ([Wu and others 2021](https://arxiv.org/abs/2103.15808)), and explanations of SegFormer quote it ([for example this post](https://danielhoshizaki.com/2022/10/15/vision-transformers.html)): convolutional projections in every block, with a convolutional token embedding, give "the ability to model local spatial relationships through the network", and so allow "dropping the position embedding from the network without hurting performance".
 #
 # CvT's *token embedding* is an overlapping strided convolution, as in lesson 01. Its *projections* put a 3×3 depthwise convolution before each of attention's three Linears, for query, key and value. (Between them is a BatchNorm, and keys and values have stride 2; we leave both out.)
 
@@ -628,6 +631,8 @@ def with_mix_ffn(dim=32):
 prediction = ...  # percent with the embedding and with Mix-FFN, for example (80, 80)
 
 # %%
+from segformer_edu.analysis import left_neighbour
+
 asked = {"8×8: neighbour": (8, 1), "16×16: neighbour": (16, 1), "16×16: two to the left": (16, 2)}
 shares = {question: {"embedding": [], "Mix-FFN": []} for question in asked}
 for seed in widgets.progress(range(3), "seeds"):
@@ -664,7 +669,7 @@ print("two to the left, all above 65 %:", min(second["embedding"]) > 0.65)
 compare(prediction, tuple(round(100 * sum(each) / len(each)) for each in neighbour.values()))
 
 # %% [markdown]
-# The embedding does not fail at random: mostly it names the token **two** to the left. To see why, we look at where one query looks, before and after.
+# The embedding does not fail at random: more often than any other token it names the one **two** to the left. To see why, we look at where one query looks, before and after.
 
 # %%
 looks, embedded = [], models["embedding"]
@@ -684,13 +689,13 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the brightest token of each map.* The network learned "one place to the left" as a step of an eighth of the picture. On 16×16 an eighth of the picture is two tokens. **A resized embedding measures in fractions of the picture, a convolution in tokens.**
+# *Look at the brightest token of each map* (the scales differ). The network learned "one place to the left" as a step of an eighth of the picture. On 16×16 an eighth of the picture is two tokens. **A resized embedding measures in fractions of the picture, a convolution in tokens.**
 #
 # Which of the two is right? That depends on *why* there are more tokens. If the picture shows *more*, as when a network trained on crops is given the whole photograph, things keep their size in pixels, and tokens are the right measure. If it shows the same scene *finer*, things grow with it, and a fraction of the picture would be right (but convolutions then meet things of another size). So say which of the two you test.
 #
-# The paper tests the first, and agrees: on Cityscapes, seen through windows of 768×768 and then whole at 1024×2048, mIoU falls from 77.3 to 74.0 with a position embedding, and from 80.5 to 79.8 with Mix-FFN (arXiv:2105.15203, Table 1c).
+# The paper's numbers fit the first, though size and procedure change together: on Cityscapes, seen through windows of 768×768 and then whole at 1024×2048, mIoU falls from 77.3 to 74.0 with a position embedding, and from 80.5 to 79.8 with Mix-FFN (arXiv:2105.15203, Table 1c).
 #
-# A token here is one colour, so patches play no part, and the map of attention shows the *table* at fault.
+# [The post of section 8](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches that do not overlap. But a token here is one colour, so patches play no part, and the map of attention shows the *table* at fault.
 #
 # ## Play
 #
@@ -719,13 +724,17 @@ def mixed_by_a_library(tokens, depthwise):  # (B, N, C)
     return depthwise(as_map).permute(0, 2, 3, 1).reshape(B, -1, C)
 
 
+def mixed_on_the_map(x, depthwise):  # (B, H, W, C)
+    return depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
 torch.manual_seed(0)
 depthwise = nn.Conv2d(16, 16, 3, padding=1, groups=16)
-for size in ((16, 16), (8, 32)):
-    tokens = torch.randn(1, *size, 16)
-    expected = depthwise(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1, 2)
-    same = torch.allclose(mixed_by_a_library(tokens.flatten(1, 2), depthwise), expected, atol=1e-6)
-    print(f"{size[0]}×{size[1]} tokens: as it should be: {same}")
+for height, width in ((16, 16), (8, 32)):
+    tokens = torch.randn(1, height, width, 16)
+    library = mixed_by_a_library(tokens.flatten(1, 2), depthwise).view_as(tokens)
+    same = torch.allclose(library, mixed_on_the_map(tokens, depthwise), atol=1e-6)
+    print(f"{height}×{width} tokens: as it should be: {same}")
 
 # %% [markdown]
 # On 8×32 tokens, a panorama four times as wide as high, it runs, gives a list of the right length, and is wrong. To find out how, take lesson 03's instrument: **change one token, and see which others notice.** How many should it be, and where are they?
@@ -733,13 +742,15 @@ for size in ((16, 16), (8, 32)):
 # %%
 touched = tokens.clone()
 touched[0, 4, 20] += 1
-notice = []
-for mixed in (mixed_by_a_library, lambda t, d: d(t.mT.unflatten(2, (8, 32))).flatten(2).mT):
-    change = mixed(touched.flatten(1, 2), depthwise) - mixed(tokens.flatten(1, 2), depthwise)
-    notice.append((change.abs().amax(-1) > 1e-6).float().view(8, 32))
+changes = [
+    mixed_by_a_library(touched.flatten(1, 2), depthwise)
+    - mixed_by_a_library(tokens.flatten(1, 2), depthwise),
+    mixed_on_the_map(touched, depthwise) - mixed_on_the_map(tokens, depthwise),
+]
+notice = [(each.abs().amax(-1) > 1e-6).double().view(8, 32).numpy() for each in changes]
 plots.show(
     plots.token_maps(
-        [each.numpy() for each in notice],
+        notice,
         ["the library's", "as it should be"],
         "When the framed token changes, six wrong ones notice in the library",
         mark=[(4, 20)] * 2,
@@ -754,9 +765,15 @@ plots.show(
 #
 # The function is given no height and no width, so it takes the square root of N for both. On 8×32 tokens that is 16 and 16, and the reshape lays each row of 32 as two rows of 16. A token's left and right neighbours are still the right ones, except where a row is cut in two. But what should be above and below is half a row away. And the padding tells of a border in the middle of the picture, where there is none.
 #
-# Where N is no square, the reshape fails, so one is told. The silent case is a map whose sides are as two squares: 9 to 16 (as of a picture of 2560×1440), or 1 to 4, or 4 to 9. A square test image never shows it, and shapes do not either. One test does: *a map that is not square, against a convolution on the map itself*.
+# A square test image never shows it, and shapes do not either. One test does: *a map that is not square, against a convolution on the map itself*. The mend is to pass the height and the width along, or better, the map. That is why maps travel as `(B, H, W, C)` through this package: there is no loose H and W to lose or to swap.
 #
-# The mend is to pass the height and the width along, or better, the map. That is why maps travel as `(B, H, W, C)` through this package: there is no loose H and W to lose or to swap. Swapping them hides in the same way: torchtitan's resizing of a position embedding did it in two places, and on square maps one hid the other ([pull request 4244](https://github.com/pytorch/torchtitan/pull/4244)).
+# </details>
+#
+# ### When is it silent? · *further*
+#
+# <details><summary>The ratios, and a relative of this bug</summary>
+#
+# Where N is no square, the reshape fails, so one is told. It is silent where height is to width as one square to another: 9 to 16 (as in a picture of 2560×1440), or 1 to 4, or 4 to 9. Swapping H and W hides in the same way: torchtitan's resizing of a position embedding did it in two places, and on square maps one hid the other ([pull request 4244](https://github.com/pytorch/torchtitan/pull/4244)).
 #
 # </details>
 #
@@ -831,7 +848,7 @@ check("04.5", resize_table)
 # %% [markdown]
 # ### Exercise 04.6 ★★★ 15 minutes · Build the probe
 #
-# Fit a ridge regression in closed form. features is `(n, C)`, places is `(n, 2)`, and strength is λ itself. Center both, and return the predictions for `others`, `(m, C)` → `(m, 2)`, in the units of places.
+# Fit a ridge regression in closed form. features is `(n, C)`, places is `(n, 2)`, and strength is λ itself, not a share of an eigenvalue. Centre both, and return the predictions for `others`, `(m, C)` → `(m, 2)`, in the units of places.
 
 
 # %%
@@ -857,38 +874,38 @@ check("04.7", mix_ffn)
 # %% [markdown]
 # ## Recap
 #
-# - Attention, and all that acts on tokens one by one, is equivariant to permutations: exactly, except that floating-point sums depend on their order.
+# - Attention with r = 1, and all that acts on single tokens, is equivariant to permutations, exactly but for the order of floating-point sums.
 # - Mix-FFN is Linear, 3×3 depthwise convolution, GELU, Linear. The convolution is a small share of its parameters.
 # - The convolution says *next to whom*. Its zero padding says *where*, and other paddings say nothing on a flat map.
 # - Position comes in from the border, one token a block for a 3×3 kernel, and before training it fades fast. Attention does not carry it further on a flat map.
 # - A linear probe reads it, from untrained features of small flat images.
-# - *Further:* the patch embeddings pad too (section 6). On scenes the content gives the row away, so compare with circular padding, and with no network (7). CvT's projections work for the same reasons (8). A resized embedding measures in fractions of the picture, a convolution in tokens (9).
+# - *Further:* the patch embeddings pad too, but see zeros at two sides only (section 6). On scenes the content gives the row away, so compare with circular padding, and with no network (7). CvT's projections work for the same reasons (8). A resized embedding measures in fractions of the picture, a convolution in tokens (9).
 #
-# **Can you answer without scrolling up?** (1, 4 and 5 ask about *further* sections.)
+# **Can you answer without scrolling up?**
 #
-# 1. Which bits of attention's answers may change under a shuffle of all tokens, and why?
-# 2. Mix-FFN with circular padding: is it blind to a shuffle, and to a roll?
-# 3. A flat map of 20×20 tokens goes through three blocks with 3×3 kernels and zeros. How many tokens are still like the middle one?
+# 1. Mix-FFN with circular padding: is it blind to a shuffle, and to a roll?
+# 2. A flat map of 20×20 tokens goes through three blocks with 3×3 kernels and zeros. How many tokens are still like the middle one?
+#
+# *Further:*
+#
+# 3. Which bits of attention's answers may change under a shuffle of all tokens, and why?
 # 4. A probe on photographs reads rows with an R² well above zero. What would you compare with before you say "zero padding"?
 # 5. A network with a learned embedding was trained at 224×224 and is used at 448×448. What has changed for "my left neighbour"?
 #
 # <details><summary>Answers</summary>
 #
-# 1. The last ones, because the sums over the keys run in another order, and each addition rounds.
-# 2. To a roll, yes; to a shuffle, no. It knows its neighbours, and has no border.
-# 3. `(20 − 2·3)² = 196`.
+# 1. To a roll, yes; to a shuffle, no. It knows its neighbours, and has no border.
+# 2. `(20 − 2·3)² = 196`.
+# 3. The last ones, because the sums over the keys run in another order, and each addition rounds.
 # 4. With circular padding and the same weights, and with the colours alone, because content gives rows away. And judge it on images that it was not fitted to.
 # 5. In units of the embedding it is half as far away as before. Attention that learned "one step of the table" now looks two tokens to the left.
 #
 # </details>
 #
-# > **Where paper, code and posts differ**
-# >
-# > - *Equation 3* (arXiv:2105.15203, eq. 3) writes MLP twice, where code has one Linear each. It includes the skip connection, which code keeps outside, and leaves out the norm that comes before.
-# > - *The expansion ratio.* Table 6 of the paper says 8, 8, 4, 4 for B0 to B4, but the released models have 4 in every stage (arXiv:2105.15203, Table 6).
-# > - *"A 3×3 convolution is sufficient to provide positional information"* (arXiv:2105.15203, Section 3.1). The text names the zero padding, and cites Islam and others for it. The patch embeddings' padding it gives as a size only; alone it tells nearly as much as both at stage 4 (section 6).
-# > - *Table 1c* compares crops of 768×768, seen through a sliding window, with whole pictures of 1024×2048, so size and procedure change together (arXiv:2105.15203, Section 4.2).
-# > - *Why ViT transfers badly to other sizes.* [The post of section 8](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches that do not overlap. In section 9 a token is one colour, so patches play no part, and the table fails all the same.
+# ## Where paper, code and posts differ · *further*
+#
+# - *Equation 3* (arXiv:2105.15203, eq. 3) writes MLP twice, where code has one Linear each. It includes the skip connection, which code keeps outside, and leaves out the norm that comes before.
+# - *The expansion ratio.* Table 6 of the paper says 8, 8, 4, 4 for B0 to B4, but the released models have 4 in every stage (arXiv:2105.15203, Table 6).
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, eq. 3, Tables 1c and 6. M. A. Islam, S. Jia, N. Bruce, *How much position information do convolutional neural networks encode?*, [arXiv:2001.08248](https://arxiv.org/abs/2001.08248). X. Chu and others, *Conditional positional encodings* (CPVT),
 # [arXiv:2102.10882](https://arxiv.org/abs/2102.10882). H. Wu and others, *CvT*, [arXiv:2103.15808](https://arxiv.org/abs/2103.15808). A. Dosovitskiy and others, *An image is worth 16×16 words* (ViT), [arXiv:2010.11929](https://arxiv.org/abs/2010.11929).

@@ -156,6 +156,18 @@ def test_patch_embeddings_read_zeros_at_the_bottom_and_right_only_where_strides_
             assert not differs[1:-1, 1:-1].any()
 
 
+def test_a_token_of_stage_4_has_its_middle_on_the_pixel_of_its_number_times_32():
+    image = torch.rand(1, 3, 512, 512, requires_grad=True)
+    x = image
+    for stage in encoder_with(0).stages:
+        tokens = stage.patch_embedding(x)
+        x = tokens.permute(0, 3, 1, 2)
+    for row in (4, 12):
+        (read,) = torch.autograd.grad(tokens[0, row, 8, 0], image, retain_graph=True)
+        rows = read[0].abs().sum((0, 2)).nonzero()
+        assert (rows.min() + rows.max()) / 2 == 32 * row
+
+
 def test_in_an_untrained_encoder_the_top_reaches_one_token_further_than_the_bottom():
     grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 256, 256)
     for each in encoder_maps(encoder_with(0).double(), grey.contiguous())[:3]:
@@ -169,6 +181,7 @@ def test_in_an_untrained_encoder_the_top_reaches_one_token_further_than_the_bott
 def test_at_stage_1_the_border_can_be_read_for_one_colour_and_not_for_many(flat_images):
     first = encoder_maps(encoder_with(0), flat_images)[0]
     assert max(fit_probe(first[:24]).score(first[24:])) < 0.05
+    assert 0.02 < sum(fit_probe(first[:24], 1e-6).score(first[24:])) / 2 < 0.2  # a smaller λ
     for one in first[:5, None]:
         assert all(0.2 < score < 0.3 for score in fit_probe(one).score(one))
 
@@ -234,10 +247,11 @@ def test_only_the_trained_network_reads_columns_of_scenes_and_from_zeros_only():
     assert 0.1 < from_content < 0.3 and none < 0.01
 
 
-def test_either_padding_alone_tells_position(flat_images):
-    encoder = encoder_with(0)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_at_stage_4_each_padding_alone_tells_position_and_that_of_mix_ffn_more(seed, flat_images):
+    encoder = encoder_with(seed)
     pad_with(encoder, "zeros")
-    r2 = {"both": [sum(pair) / 2 for pair in position_scores(encoder, flat_images)]}
+    read = {"both": encoder_maps(encoder, flat_images)[3]}
     for part in (OverlapPatchEmbedding, MixFFN):
         zeros_only_in(encoder, part.__name__)
         kept = {
@@ -247,12 +261,12 @@ def test_either_padding_alone_tells_position(flat_images):
             if isinstance(part, nn.Conv2d) and any(part.padding) and part.padding_mode == "zeros"
         }
         assert kept == {part}
-        read = position_scores(encoder, flat_images)
-        assert min(read[3]) > 0.8
-        r2[part] = [sum(pair) / 2 for pair in read]
-    both, patches, ffn = (np.array(each[1:]) for each in r2.values())
-    assert (both - patches)[:2].min() > 0.015 and abs(both - patches)[2] < 0.01
-    assert patches[0] < ffn[0] and ffn[2] < patches[2]
+        read[part] = encoder_maps(encoder, flat_images)[3]
+    for strength in (1e-3, 1e-5):
+        both, patches, ffn = (
+            sum(fit_probe(each[:24], strength).score(each[24:])) / 2 for each in read.values()
+        )
+        assert both > ffn > patches + 0.02 and patches > 0.7
 
 
 def test_on_scenes_the_row_is_read_without_padding_and_without_a_network():

@@ -33,11 +33,11 @@ def depthwise_share() -> str:
     return f"{_b0_depthwise() / sum(weight.numel() for weight in encoder.parameters()):.1%}"
 
 
-def b0_pixels_from_the_top() -> str:
+def b0_row_from_the_top() -> str:
     return str(_b0_knows_of_the_border()[0])
 
 
-def b0_pixels_from_the_bottom() -> str:
+def b0_row_from_the_bottom() -> str:
     return str(_b0_knows_of_the_border()[1])
 
 
@@ -60,14 +60,17 @@ def _columns_read_with_circular_padding(seed: int) -> float:
 
 
 def _b0_knows_of_the_border() -> tuple[int, int]:
-    """How many pixels from the top, and from the bottom, stage 4 of an untrained B0 knows of it."""
+    """The pixel rows of the innermost tokens of an untrained B0's stage 4 that know of the top, and
+    of the bottom; token i has its middle on pixel i · stride.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encoder = MixTransformer(SegFormerConfig.named("b0")).double().eval()
     grey = torch.tensor([0.9, -0.4, 0.3]).double().view(1, 3, 1, 1).expand(1, 3, 512, 512)
     tokens = encoder_maps(encoder, grey.contiguous())[-1][0]
+    stride = 512 // len(tokens)
     top, bottom = border_reach(tokens)
-    return top * 512 // len(tokens), bottom * 512 // len(tokens)
+    return (top - 1) * stride, (len(tokens) - bottom) * stride
 
 
 def _b0_depthwise() -> int:
