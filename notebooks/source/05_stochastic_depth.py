@@ -3,16 +3,15 @@
 #
 # While SegFormer is trained, parts of it go missing: whole branches of its blocks, at random, now for this image and now for that one. The network that comes out has all of them, and is said to be the better for it.
 #
-# The idea is from 2016 and was made for very deep ResNets ([Huang and others 2016](https://arxiv.org/abs/1603.09382)). On its way to SegFormer it changed in four places, but people still say of SegFormer's form what was true only of the original. So we build both, and measure what each does.
+# The idea was made for very deep ResNets ([Huang and others 2016](https://arxiv.org/abs/1603.09382)). On its way to SegFormer it changed, but people still say of SegFormer's form what was true only of the original. So we build both, and measure what each does.
 #
 # **After this lesson you will be able to**
 #
 # - say what dropout does to a number in training and in evaluation, and what else can be dropped in its place;
 # - write stochastic depth as its paper has it, and say how deep the network was;
 # - tell drop from survival probabilities, and say why what is kept is divided by its probability;
-# - say which form saves time;
-# - find a block that has a DropPath and never calls it;
-# - cut blocks out of a trained network, and say which training it survives (*further*).
+# - say which form saves time; and
+# - find a block that has a DropPath and never calls it.
 #
 # **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*, its cells too, because no other section needs them. **You need** lesson 04, and to have seen a ResNet once.
 
@@ -47,7 +46,7 @@ generator = torch.Generator().manual_seed(6)
 # %% [markdown]
 # ## 1 · What does dropout drop?
 #
-# We begin with ordinary dropout ([Hinton and others 2012](https://arxiv.org/abs/1207.0580)). In training it sets numbers to zero, each with probability p, for itself, and anew in every pass. A network that cannot rely on any one number has to spread what it knows.
+# We begin with ordinary dropout ([Hinton and others 2012](https://arxiv.org/abs/1207.0580)). In training it sets each number to zero with probability p, independently of all the others, and draws anew in every pass. A network that cannot rely on any one number has to spread what it knows.
 #
 # **Predict.** Many ones go through `nn.Dropout(p=0.25)` in training. Which values come out, and what is their mean?
 
@@ -74,7 +73,7 @@ print(f"eval():      {(dropout.eval()(ones) == 0).double().mean():.2f} are zero"
 print(f"F.dropout(): {(F.dropout(ones, 0.25) == 0).double().mean():.2f} are zero")
 
 # %% [markdown]
-# It is `eval()`, alone. `no_grad()` only stops the bookkeeping for the gradient, so without `eval()` your predictions change from pass to pass. And a *function* does not know in which mode the model is: `F.dropout` drops in evaluation too, unless it is told `training=self.training`. The `dropout_p` of `F.scaled_dot_product_attention` needs the same care.
+# It is `eval()`, alone. `no_grad()` only stops the bookkeeping for the gradient, so without `eval()` your predictions change from pass to pass. And a *function* does not know in which mode the model is: `F.dropout` drops in evaluation too, unless it is told `training=self.training`.
 #
 # ### What else can be dropped?
 #
@@ -83,7 +82,7 @@ print(f"F.dropout(): {(F.dropout(ones, 0.25) == 0).double().mean():.2f} are zero
 # %%
 drawn = {  # samples, channels, tokens: here a channel is a row, and a token a column
     "a number each: dropout": (4, 5, 20),
-    "a number a channel": (4, 5, 1),
+    "a number for a sample's channel": (4, 5, 1),
     "a number a sample: DropPath": (4, 1, 1),
 }
 kept = {
@@ -131,7 +130,7 @@ print("p_1 …", [round(p, 3) for p in survival[:3]], "… p_L", survival[-1])
 compare(prediction, round(survival[0], 3))
 
 # %% [markdown]
-# l = 0 is the *input*, $H_0$. The first block has l = 1, and goes missing in about one mini-batch of {{first_block_missing}}, the last one in half of them. (SegFormer's rule, under which the first block never goes missing, is another one: section 5.)
+# l = 0 is the *input*, $H_0$. The first block has l = 1, and goes missing in about one mini-batch of {{first_block_missing}}, the last one in half of them.
 #
 # ### Build it
 
@@ -143,18 +142,19 @@ compare(prediction, round(survival[0], 3))
 #
 # $$H_l^{\text{Test}} = \mathrm{ReLU}\left(p_l\, f_l(H_{l-1}^{\text{Test}}) + H_{l-1}^{\text{Test}}\right)$$
 #
-# **Check it.** A closed gate should be as good as a missing block. So we take the blocks out and compare, bit for bit.
+# ### Is a closed gate as good as no block? · *further*
+#
+# By eq. 3 it should be. So we take the blocks out, and compare bit for bit.
 
 # %%
 torch.manual_seed(0)
 network = StochasticDepthResNet(survival).eval()
-images = torch.randn(5, 1, 8, 8, generator=generator)
-gates = (torch.rand(L, generator=generator) < torch.tensor(survival)).float()
+some_images, gates = torch.randn(5, 1, 8, 8), torch.bernoulli(network.survival)
 
 shorter = copy.deepcopy(network)
 shorter.blocks = nn.ModuleList(f for f, b in zip(network.blocks, gates, strict=True) if b)
 open_gates = torch.ones(len(shorter.blocks))
-assert torch.equal(network(images, gates), shorter(images, open_gates))
+assert torch.equal(network(some_images, gates), shorter(some_images, open_gates))
 print(f"{int(L - gates.sum())} gates closed: the same as a network of {len(shorter.blocks)} blocks")
 
 # %% [markdown]
@@ -168,7 +168,7 @@ print(f"expected: {sum(survival_54):.2f} of 54, and (3L - 1) / 4 = {(3 * 54 - 1)
 print(f"standard deviation: {sum(p * (1 - p) for p in survival_54) ** 0.5:.1f}")
 
 # %% [markdown]
-# The mean is {{expected_54}}, which the paper rounds to 40 (Section 3), so a quarter of the blocks is saved. A single mini-batch strays from that by about three blocks. There are $2^{54}$ choices, {{networks_54}} networks that share their weights.
+# The mean is {{expected_54}}, which the paper rounds to 40 (Section 3), so on average a quarter of the blocks is saved. A single mini-batch strays from that by about three blocks.
 #
 # ### How likely is each depth? · *further*
 #
@@ -195,17 +195,17 @@ law = surviving_blocks(survival_54)
 plots.show(
     plots.survivors(law, draws.sum(dim=1).numpy(), "54 blocks: nearly always between 31 and 49"),
     alt="Bars of the share of 20,000 mini-batches in which so many blocks survive, a bell around "
-    "40 from 28 to 52, and dots of the computed law, which sit on the bars' tops. A line marks "
+    "40 from 28 to 51, and dots of the computed law, which sit on the bars' tops. A line marks "
     "the expected 40.25.",
 )
 print(f"31 to 49 blocks: {law[31:50].sum():.3f}, 27 or fewer: {law[:28].sum():.6f}")
 
 # %% [markdown]
-# *See how narrow the bell is.* That only half of the blocks survive, 27 or fewer, almost never happens. The paper trains for 500 epochs of 45,000 images in mini-batches of 128 (arXiv:1603.09382, Section 4), so nearly all of the $2^{54}$ networks were never trained even once. That training should do them good all the same is what sharing weights is for. Section 8 asks whether it does.
+# *See how narrow the bell is.* That only half of the blocks survive, 27 or fewer, almost never happens. The paper trains for 500 epochs of 45,000 images in mini-batches of 128 (arXiv:1603.09382, Section 4), but there are $2^{54}$ choices of gates, {{networks_54}} networks that share their weights. So nearly all of them were never trained even once. That training should do them good all the same is what sharing weights is for. Section 8 asks whether it does.
 #
 # ## 4 · Does it help?
 #
-# Three things are promised ([a summary that many begin with](https://github.com/aleju/papers/blob/master/neural-nets/Deep_Networks_with_Stochastic_Depth.md) lists them): a better network, less time, and larger gradients in the early blocks. All three can be measured. We trained the network above on {{digits_trained}} handwritten digits, with every gate open ("constant depth") and with gates drawn ("stochastic depth"). Because another seed gives another number, `python -m experiments.stochastic_depth` ran it from eight seeds each (the repository's README says how), and here is what it wrote.
+# Three things are promised ([a summary that many begin with](https://github.com/aleju/papers/blob/master/neural-nets/Deep_Networks_with_Stochastic_Depth.md) lists them): a better network, less time, and larger gradients in the early blocks. All three can be measured. We trained the network above on {{digits_trained}} handwritten digits, with every gate open ("constant depth") and with gates drawn ("stochastic depth"). Because another seed gives another number, `python -m experiments.stochastic_depth` trained each of the two from eight seeds. Here is what it wrote.
 
 # %%
 results = json.loads((experiments / "stochastic_depth.json").read_text(encoding="utf-8"))
@@ -217,10 +217,8 @@ def measured(network, what):  # one row a seed
 
 
 kinds = "constant depth", "stochastic depth"
-panels = {
-    "test error, %": {name: measured(name, "error") for name in kinds},
-    "training, processor seconds": {name: measured(name, "seconds") for name in kinds},
-}
+axes = {"error": "test error, %", "seconds": "training, processor seconds"}
+panels = {axis: {name: measured(name, what) for name in kinds} for what, axis in axes.items()}
 plots.show(
     plots.seeds(panels, "Eight seeds: no better here, and less time"),
     alt="Eight dots for constant and eight for stochastic depth, joined seed by seed. Test error: "
@@ -228,13 +226,13 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the lines, each of which is a seed.* (The bar beside the dots is their mean ± standard deviation, which is also what ± means below.) Is it **a better network**? Not here. {{constant_error}} % of the test images are wrong with constant depth, {{stochastic_error}} % with stochastic depth. Seed by seed the difference is {{error_difference}} points, {{error_difference_images}} of the {{digits_tested}} images, with a standard error of {{error_difference_se}}, and six of the eight seeds are worse. That is suggestive, and no more. If the gap is real, a possible reason is that these digits leave little to overfit, that is, to learn by heart, so holding the network back costs more than it brings.
+# *Follow the lines, each of which is a seed.* (The bar beside the dots is their mean ± standard deviation, which is also what ± means below.) Is it **a better network**? Not here. {{constant_error}} % of the test images are wrong with constant depth, {{stochastic_error}} % with stochastic depth. Seed by seed the difference is {{error_difference}} points, {{error_difference_images}} of the {{digits_tested}} images, with a standard error of {{error_difference_se}}, and six of the eight seeds are worse. That is suggestive, and no more.
 #
 # The paper's own numbers are no contradiction, because its network is three times as deep and is trained for 500 epochs. There error fell from 6.41 to 5.25 % on CIFAR-10 (arXiv:1603.09382, Table 1).
 #
-# Is it **less time**? Yes. A closed gate saves the whole block, forward and backward. The $p_l$ leave {{blocks_computed}} of the blocks to be computed, and the runs took {{time_share}} of the time. The paper found the same: 15 hours 7 minutes instead of 20 hours 42 minutes (Table 2). Remember how it comes about, by *one gate for the whole mini-batch*, because the next section takes it away.
+# Is it **less time**? Yes. A closed gate saves the whole block, forward and backward. The $p_l$ leave {{blocks_computed}} of the blocks to be computed, and the runs took {{time_share}} of the time. The paper found the same: 15 hours 7 minutes instead of 20 hours 42 minutes (Table 2). The time is saved because *one gate decides for the whole mini-batch*, and the next section takes that away.
 #
-# The third promise, **larger gradients**, holds here epoch for epoch, but not at equal loss (second *further* part below).
+# The third promise, **larger gradients**, holds here on average from the second epoch on, but not at equal loss (second *further* part below).
 #
 # ### How was it trained? · *further*
 #
@@ -288,7 +286,7 @@ plots.show(
         range(1, 16),
         curves,
         ("epoch", "training loss"),
-        "What is dropped at random is harder to fit",
+        "While blocks are dropped, the loss stays higher",
         log=True,
     ),
     alt="Training loss over 15 epochs on a logarithmic axis, for eight seeds each, as curves with "
@@ -298,7 +296,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Find the two short curves among the long ones.* On the machine that wrote the file they are the beginnings of two of the sixteen runs, number for number. A network that changes for every mini-batch fits the training images less well: its loss, that of the networks drawn, ends {{loss_factor}} times as high (a geometric mean; the eight seeds: {{loss_factors}}). That is what a *regulariser*, which holds a network back, is supposed to do, and it pays if the network had been fitting *too* well. Whether more epochs would turn our result round we have not tried; it is one number in the script.
+# *Find the two short curves among the long ones.* On the machine that wrote the file they are the beginnings of two of the sixteen runs, number for number. A network that changes for every mini-batch fits the training images less well. Its loss ends {{loss_factor}} times as high while blocks are dropped (a geometric mean; the eight seeds: {{loss_factors}}), and about three to seven times with every block at work (four seeds, which we trained with the script). That is what a *regulariser*, which holds a network back, is supposed to do, and it pays if the network had been fitting *too* well. If our gap in test error is real, a possible reason is that these digits leave little to overfit, that is, to learn by heart. Whether more epochs would turn our result round we have not tried; it is one number in the script.
 #
 # ### Are the gradients of the early blocks larger? · *further*
 #
@@ -365,20 +363,20 @@ for name in kinds:  # each run's points near that loss, read off a straight line
     print(f"{name:<16}  {mean(at_a_tenth):.1f} ± {stdev(at_a_tenth):.1f} thousandths (8 seeds)")
 
 # %% [markdown]
-# *Pick a loss, for example `0.1`, and go straight up.* At the same loss and learning rate the gradient of stochastic depth is there about a tenth *smaller*. So in *this* network the larger gradients go with the higher loss, and that the way is shorter adds nothing to them that we can see. Whether that holds for the paper's training cannot be told from its figure, which has epochs on its axis. The same plot over the loss, for one learning rate, would tell.
+# *Pick a loss, for example `0.1`, and go straight up.* At the same loss and learning rate the gradient of stochastic depth is about a tenth *smaller*. So in *this* network the larger gradients go with the higher loss, and that the way is shorter adds nothing to them that we can see. Whether that holds for the paper's training cannot be told from its figure, which has epochs on its axis. The same plot over the loss, for one learning rate, would tell.
 #
 # ## 5 · What does SegFormer do differently?
 #
-# Swin, ConvNeXt, the ViT of timm and SegFormer all have a layer called **DropPath**, for stochastic depth. Four things have changed.
+# SegFormer, the vision models Swin and ConvNeXt, and the ViT of timm, a library of image models, all have a layer called **DropPath**, for stochastic depth. Four things have changed.
 #
 # | | stochastic depth, as its paper has it | DropPath |
 # |---|---|---|
 # | a gate is drawn | once for the mini-batch | for **each sample** |
 # | the scaling | multiply by $p_l$ at **test** time | divide by $p_l$ in **training** |
-# | the rate of block l of L | r · l / L | r · (l − 1) / (L − 1), which is `torch.linspace(0, r, L)` |
+# | the rate of block l of L (r: that of the last, $1 - p_L$) | r · l / L | r · (l − 1) / (L − 1), which is `torch.linspace(0, r, L)` |
 # | a gate closes | a whole block | one *branch*, and a transformer's block has two |
 #
-# (r is the drop rate of the last block, $1 - p_L$.) The first change has the largest consequence:
+# The first change decides whether time is saved:
 
 # %%
 survival_12 = torch.linspace(1, 0.5, 12)
@@ -418,7 +416,17 @@ class MaskedDropPath(nn.Module):
 
 
 # %% [markdown]
-# From here on we use the package's `DropPath`, which does the same. (Its `mode="batch"` draws one gate for all, as the paper does.) **Check it**: from the same random numbers, the two must agree.
+# From here on we use the package's `DropPath`, which does the same. (Its `mode="batch"` draws one gate for all, as the paper does.)
+#
+# ### What does the package's DropPath do better? · *further*
+#
+# The plain form is right until somebody asks for something unusual. At rate 1 it computes 0/0; a branch that has overflowed to infinity is not dropped, since 0 · ∞ is no number; and the rates `1.5` and `-0.1` pass without a word. In the package's form `check_rate` and `check_choice` raise a ValueError that says what is allowed, and `torch.where` puts zeros in the forward pass, whatever the branch holds (backwards, 0 · ∞ comes back; the way out is not to compute the branch, section 7):
+
+# %% tags=["mirror"]
+# segformer_edu.stochastic_depth.DropPath
+
+# %% [markdown]
+# `kept` draws on the CPU, so that the gates are the same on every device. **Check it**: from the same random numbers, the plain form and the package's must agree.
 
 # %%
 x = torch.rand(40_000, 3, 5) + 1  # nowhere zero
@@ -429,16 +437,6 @@ assert torch.allclose(DropPath(0.3).train()(x), masked)
 print("the same draws, the same answer")
 
 # %% [markdown]
-# ### What does the package's DropPath do better? · *further*
-#
-# The plain form is right until somebody asks for something unusual. At rate 1 it computes 0/0; a branch that has overflowed to infinity is not dropped, since 0 · ∞ is no number; and the rates `1.5` and `-0.1` pass without a word. In the package's form `check_rate` and `check_choice` raise a ValueError that says what is allowed, and `torch.where` puts zeros in the forward pass, whatever the branch holds (backwards, 0 · ∞ comes back; the way out is not to compute the branch, section 7):
-
-# %% tags=["mirror"]
-# segformer_edu.stochastic_depth.DropPath
-
-# %% [markdown]
-# `kept` draws on the CPU, so that the gates are the same on every device.
-#
 # ### What can go wrong with the draw? · *further*
 #
 # Some libraries, transformers among them, make the mask with `floor(rand + keep)`, in the precision of x. Our `kept` draws in 32 bits, whatever x has, and here is why. In bfloat16, with a drop rate of `0.001`, how many of a million samples are dropped?
@@ -495,11 +493,9 @@ compare(prediction, round(sum(linspace), 1))
 #
 # The ramp runs through the whole network, over the borders of its stages. A block of SegFormer has *two* branches, attention and Mix-FFN (lesson 06 reads it line by line), and each has a gate of its own, of the same rate (one DropPath, which draws anew at each call). So B0 has sixteen gates for a sample, two of which never close, and {{b0_complete}} of the samples find all of them open (the product of all $(1 - r_l)^2$).
 #
-# Which rate should you take? SegFormer takes `0.1` for all six sizes. ConvNeXt's authors tried 0.3 to 0.5 for ADE20K, and say that it depends on model and data ([ConvNeXt, issue 100](https://github.com/facebookresearch/ConvNeXt/issues/100)). Section 4 hints that a small model may want less, but we have not tried.
+# ### Which rule, and which rate? · *further*
 #
-# ### What do the two rules look like? · *further*
-#
-# They differ most at block 1, and end together:
+# SegFormer takes `0.1` for all six sizes. ConvNeXt's authors tried 0.3 to 0.5 for ADE20K, and say that it depends on model and data ([ConvNeXt, issue 100](https://github.com/facebookresearch/ConvNeXt/issues/100)). Section 4 hints that a small model may want less, but we have not tried. The two rules differ most at block 1, and end together:
 
 # %%
 plots.show(
@@ -515,7 +511,7 @@ plots.show(
 # %% [markdown]
 # ## 6 · Why divide by the probability of being kept?
 #
-# Dropping one sample should not touch another, so why change those that are kept ([timm, issue 887](https://github.com/huggingface/pytorch-image-models/issues/887))? It is not about the other samples. It is about *this* sample in *evaluation*, where no gate is closed. The next layer has to get numbers there like those that it learned from.
+# Dropping one sample should not touch another, so why change those that are kept ([timm, issue 887](https://github.com/huggingface/pytorch-image-models/issues/887))? Because in *evaluation* no gate is closed, and the next layer has to get numbers there like those that it learned from.
 #
 # **Predict.** A branch always gives 1. It is kept with probability $q = 0.1$, and divided by q. What are the mean and the variance of what the next layer sees in training?
 
@@ -547,7 +543,7 @@ for what in ("error", "error without p_l"):
     print(f"{what:<17}  {mean(wrong):.2f} ± {stdev(wrong):.2f} %   (8 seeds)")
 
 # %% [markdown]
-# All that was left out is the factor of eq. 5. There is no error message, and the network still works, but on average it is {{without_p_l_factor}} times as often wrong (the eight seeds: {{without_p_l_factors}} times).
+# All that was left out is the factor of eq. 5. There is no error message, but the mean error is {{without_p_l_factor}} times as high (the eight seeds: {{without_p_l_factors}} times). The reason is BatchNorm, which stores means and variances in training, here those of networks with fewer branches. With these taken anew, every gate at 1, the mean error was about that with $p_l$ again (four seeds). A network of LayerNorms, which store nothing, may suffer less.
 #
 # ### Divide now, or multiply later? · *further*
 #
@@ -579,18 +575,15 @@ print("same numbers, gate open or closed, in training and in evaluation")
 #
 # ## 7 · Does it save time?
 #
-# Section 4 promised less time, and the paper's gate kept the promise. Does DropPath? In `x + drop_path(mix_ffn(x))`, `mix_ffn(x)` is computed before anything is dropped, so a mask throws away work that is done. To save it, we have to drop *first*: gather the samples that are kept, compute the branch for them alone, and add it where they stand.
+# Section 4 promised less time, and the paper's gate kept the promise. Does DropPath? In `x + drop_path(mix_ffn(x))`, `mix_ffn(x)` is computed before anything is dropped, so a mask throws away work that is done. To save it, we have to drop *first*: gather the samples that are kept, compute the branch for them alone, and add it where they stand. A DropPath has three parts that we need for this: `active` says whether anything is dropped at all, `kept` draws the gates, and `scale` is 1 / (1 − rate).
 
 # %% tags=["mirror"]
 # segformer_edu.stochastic_depth.residual
 
 # %% [markdown]
-# `active` says whether anything is dropped at all, `kept` draws the gates, and `scale` is 1 / (1 − rate). `x[rows]` gathers the kept samples. `index_add` adds `alpha` times what the branch makes of them to x, the skip path, each in its own row. **Check it** against the masked form with the same draws, values and all gradients, and count the samples that the branch is handed.
+# `x[rows]` gathers the kept samples. `index_add` adds `alpha` times what the branch makes of them to x, the skip path, each in its own row.
 #
-# **Predict.** Ten samples meet a drop rate of one half. For how many of them is the branch computed, with the mask and with `residual`?
-
-# %%
-prediction = ...  # two numbers of samples, such as (3, 3)
+# Ten samples meet a drop rate of one half. For how many of them is the branch computed, with the mask and with `residual`? We count the samples that it is handed.
 
 # %%
 mix_ffn, half = MixFFN(16, 64), DropPath(0.5).train()
@@ -603,19 +596,29 @@ def counting(rows):
     return mix_ffn(rows)
 
 
+torch.manual_seed(3)
+residual(x, counting, half)  # drop, then compute
+half(counting(x))  # compute, then drop
+print(f"samples computed: skip {handed[0]}, mask {handed[1]}")
+
+# %% [markdown]
+# (Five would be kept on average; these gates kept four.) So "blocks are removed, and training gets faster" is true of the paper's gate, and not of a DropPath that masks. If only the kept samples are computed, it is true again at high rates. But gathering costs time as well. A comment in the code of DINOv2, a vision transformer, says that it pays only above a rate of 0.1 ([timm, issue 1836](https://github.com/huggingface/pytorch-image-models/issues/1836)). SegFormer's ramp ends at that rate, so at 512×512 pixels {{least_saved}} (B0) to {{most_saved}} (B4) of the blocks' work could be saved at best.
+#
+# ### Does skipping change the answer? · *further*
+#
+# From the same draws, the mask and `residual` must give the same values, and the same gradients of x and of all parameters.
+
+# %%
 outcomes = []
-for form in (lambda: x + half(counting(x)), lambda: residual(x, counting, half)):
+for form in (lambda: x + half(mix_ffn(x)), lambda: residual(x, mix_ffn, half)):
     torch.manual_seed(3)
     y = form()
     outcomes.append([y, *torch.autograd.grad(y.square().sum(), [x, *mix_ffn.parameters()])])
 for masked, skipped in zip(*outcomes, strict=True):
     assert torch.allclose(masked, skipped, rtol=1e-4, atol=1e-4)
-print(f"same values and gradients; samples computed: mask {handed[0]}, skip {handed[1]}")
-compare(prediction, tuple(handed))
+print("the same values and gradients")
 
 # %% [markdown]
-# (Five would be kept on average; these gates kept four.) So "blocks are removed, and training gets faster" is true of the paper's gate, and not of the layer that nearly everyone ships under its name. Skipped by sample it is true again, at high rates. But gathering costs time as well. A comment in the code of DINOv2, a vision transformer, says that it pays only above a rate of 0.1 ([timm, issue 1836](https://github.com/huggingface/pytorch-image-models/issues/1836)). SegFormer's ramp ends there, so at 512×512 pixels {{least_saved}} (B0) to {{most_saved}} (B4) of the blocks' work could be saved at best.
-#
 # ### What does the clock say? · *further*
 #
 # We time forward and backward through a Mix-FFN: 16 samples of 16×16 tokens, one thread, processor seconds.
@@ -654,7 +657,7 @@ plots.show(
         rates,
         {name: 1000 * each for name, each in took.items()},
         ("drop rate", "milliseconds for a step"),
-        f"At 0.8 the mask takes {mask_time / skip_time:.1f} times as long as skipping",
+        f"Measured here: at 0.8 the mask takes {mask_time / skip_time:.1f} times as long as skipping",
     ),
     alt="Milliseconds of a training step through a Mix-FFN over the drop rate from 0 to 0.8. The "
     "mask's curve stays level. The curves of skipping, by sample and by batch, lie well below it "
@@ -744,7 +747,7 @@ for n in counts:
     print(f"{n:>2} networks averaged: distance {distance[n].mean():.4f}, {wrong:.0%} wrong")
 
 # %% [markdown]
-# It falls, and then it all but stops. One pass through the whole network is *nearly* the average over all the networks in it, and not quite. For one block with nothing but linear layers after it, it would be exact, for that is what dividing by q is for. But softmax, GELU and LayerNorm are not linear, and the mean of a function is not the function of the mean. As to the errors, the single pass is as good here as the average of 64, at a 64th of the price.
+# It falls, and then it all but stops. So one pass through the whole network is not quite the average over all the networks in it. It comes about as near to that as the mean of four that are drawn, compared with many others. For one block with nothing but linear layers after it, it would be exact, for that is what dividing by q is for. But softmax, GELU and LayerNorm are not linear, and the mean of a function is not the function of the mean. As to the errors, the single pass is as good here as the average of 64, at a 64th of the price.
 #
 # ### Are the smaller networks any good?
 #
@@ -790,7 +793,7 @@ plots.show(
             for name, (d, e) in found.items()
         },
         ("blocks left", "test error, %"),
-        "All 64 networks inside each: a shorter one works if training has practised it",
+        "The 64 networks in each (seed 0): shorter ones work if training practised it",
     ),
     alt="Three panels, one a training; in each 64 points, test error over the number of blocks "
     "left, 0 to 6. All three are near 3 percent with 6 blocks and above 70 with none. Between, "
@@ -832,7 +835,7 @@ plots.show(
         range(6),
         cuts,
         ("blocks removed, of 6", "test error, %"),
-        "Five seeds: block 1 kept, half of the blocks can go where training has practised it",
+        "Five seeds: every other block can go where training has practised it",
         log=True,
     ),
     alt="Test error, on a logarithmic axis, over the number of blocks removed, 0 to 5, with bands "
@@ -842,7 +845,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at 3 removed.* (The curves are geometric means over the seeds.) Half of the network is gone, though not block 1, and nothing was trained again. Where training has practised it, the network errs on average less than twice as often as with all its blocks; where it has not, about {{unpractised_factor}} times. In each of the five seeds the network that had not practised is the worst.
+# *Look at 3 removed.* (The curves are geometric means over the seeds.) Half of the network is gone (blocks 2, 4 and 6), and nothing was trained again. Where training has practised it, the network errs on average less than twice as often as with all its blocks; where it has not, about {{unpractised_factor}} times (the five seeds: {{unpractised_factors}}). In each of the five seeds the network that had not practised is the worst.
 #
 # LayerDrop errs a little more than DropPath there, in each of the five seeds. But to compare the two would not be fair: DropPath's rates are {{drop_path_mean}} on average here, LayerDrop's 0.2, as in the runs of its paper, which recommends 0.5 if very little is to be kept (arXiv:1909.11556, Section 3.2), and a DropPath drops half of a block at a time. At full depth LayerDrop costs {{layerdrop_cost}} points of error in this short training, with a standard error of {{layerdrop_cost_se}} over the five pairs, and these are too few seeds to say.
 #
@@ -862,7 +865,7 @@ widgets.StochasticDepth()
 #
 # ## Break it
 #
-# Here are two faults that a published library had, put into a few lines by us. Both were in transformers: one in DINOv2 ([issue 29140](https://github.com/huggingface/transformers/issues/29140)), one in Swin ([issue 33974](https://github.com/huggingface/transformers/issues/33974)). Read the code before you run it: what is wrong?
+# Here are two faults of a published library, transformers, put into a few lines by us: one in DINOv2 ([issue 29140](https://github.com/huggingface/transformers/issues/29140)), one in Swin ([issue 33974](https://github.com/huggingface/transformers/issues/33974)). Read the code before you run it: what is wrong?
 
 
 # %%
@@ -876,20 +879,14 @@ class Block(nn.Module):
         return x + self.mlp(self.norm(x))
 
 
-class Stage(nn.Module):
-    def __init__(self, dim, depth, drop_path, config_rate):
-        super().__init__()
-        self.blocks = nn.ModuleList(Block(dim, config_rate) for _ in range(depth))
-
-    def forward(self, x):
-        for block in self.blocks:
-            x = block(x)
-        return x
+class Stage(nn.Sequential):
+    def __init__(self, dim, depth, rates, config_rate):
+        super().__init__(*(Block(dim, config_rate) for _ in range(depth)))
 
 
 asked = [0.0, 0.2, 0.4, 0.6]
-stage = Stage(8, depth=4, drop_path=asked, config_rate=0.6).train()
-print(stage(torch.randn(2, 5, 8)).shape, stage.blocks[3].drop_path)
+stage = Stage(8, depth=4, rates=asked, config_rate=0.6).train()
+print(stage(torch.randn(2, 5, 8)).shape, stage[3].drop_path)
 
 # %% [markdown]
 # The shape is right, `print` shows the last block's DropPath with the right rate, and the loss will fall, because dropping too little is no error. So we need an instrument: send many samples through each block, and count for how many it is the identity.
@@ -911,7 +908,7 @@ def measured_rates(blocks):
 
 
 torch.manual_seed(0)
-found = measured_rates(stage.blocks)
+found = measured_rates(stage)
 print(f"asked    {asked}\nmeasured {found}")
 compare(prediction, found)
 
@@ -925,22 +922,22 @@ def forward(self, x):
 
 
 Block.forward = forward  # mended: the DropPath is used
-print(f"asked    {asked}\nmeasured {measured_rates(stage.blocks)}")
+print(f"asked    {asked}\nmeasured {measured_rates(stage)}")
 
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# There were two faults, and the first one hid the second. `forward` never called `self.drop_path`: that is DINOv2's, and the first measurement. And `Stage` never looked at its `drop_path`, but handed every block the rate from the configuration, which is meant for the *last* one: that is Swin's, and the second measurement.
+# There were two faults, and the first one hid the second. `forward` never called `self.drop_path`: that is DINOv2's, and the first measurement. And `Stage` never looked at its `rates`, but handed every block the rate from the configuration, which is meant for the *last* one: that is Swin's, and the second measurement.
 #
-# The mend is `Block(dim, rate) for rate in drop_path`.
+# The mend is `Block(dim, rate) for rate in rates`.
 #
 # What would have caught the first? Not the shape, the loss, or `assert block.drop_path.rate == rate`, which finds the second. But at the rates 0 and 1 nothing is random: **a block of rate 1 must give back its input, bit for bit**. Exercise 05.5 makes a test of it.
 #
 # </details>
 
 # %%
-stage.blocks = nn.ModuleList(Block(8, rate) for rate in asked).train()
-print(f"asked    {asked}\nmeasured {measured_rates(stage.blocks)}")
+stage = nn.Sequential(*(Block(8, rate) for rate in asked)).train()
+print(f"asked    {asked}\nmeasured {measured_rates(stage)}")
 
 # %% [markdown]
 # ## Exercises
@@ -1001,7 +998,7 @@ check("05.4", chance_of)
 # %% [markdown]
 # ### Exercise 05.5 ★★ 15 minutes · The test that finds it
 #
-# `make(rate)` builds a residual block with that drop rate, and all blocks that it builds have the same weights. Return True if such blocks drop as they should, and False if not. In training they should drop the whole branch of a sample and nothing else, each sample by itself, at the rate that was asked for, and divide what is kept by 1 − rate. In evaluation they should drop nothing. x may be `torch.randn(64, 4, 6)`.
+# `make(rate)` builds a residual block with that drop rate, and all blocks that it builds have the same weights. Return True if such blocks drop as they should, and False if not. In training they should drop the whole branch of a sample and nothing else, each sample by itself, at the rate that was asked for, and divide what is kept by 1 − rate. In evaluation they should drop nothing. x may be `torch.randn(1000, 4, 6)`.
 
 
 # %%
@@ -1027,7 +1024,7 @@ check("05.6", skip)
 # %% [markdown]
 # ### Exercise 05.7 ★★ 10 minutes · On in training, off in evaluation
 #
-# Write a module with the parts of a perceptron: `first`, a ReLU, dropout of single numbers with this `rate` (between 0 and 1), and `second`. The two Linears are given. The dropout should act after `.train()` and do nothing after `.eval()`, however often the mode changes.
+# Write a module with the parts of a perceptron: `first`, a ReLU, dropout of single numbers with this `rate` (between 0 and 1), and `second`. The two Linears are given. The dropout should act after `.train()` and do nothing after `.eval()`, however often the mode changes. (The `dropout_p` of `F.scaled_dot_product_attention` needs the same care.)
 
 
 # %%
@@ -1048,14 +1045,14 @@ check("05.7", Perceptron)
 # - Dropout, channel dropout and DropPath differ in what shares one random number: nothing, a channel, or all of a sample's branch. `eval()` switches them off, `no_grad()` does not.
 # - Stochastic depth, as its paper has it, draws one gate a block and mini-batch. A closed block is not computed, and at test time branches are multiplied by $p_l$. The depth is a random number around the sum of the $p_l$.
 # - DropPath draws a gate a sample, and divides kept branches by the probability of being kept. `linspace` holds *drop* probabilities, and block 1 has 0.
-# - A mask saves no time. Computing the kept samples only does, at high rates; at SegFormer's `0.1` there is little to save.
-# - In our trainings stochastic depth saved time, but the test error was no better. What dropping did bring, in every seed: a network that goes on working when half of its blocks, though not block 1, are cut out (*further*, section 8).
+# - A mask saves no time. Computing only the kept samples saves time at high rates; at SegFormer's `0.1` there is little to save.
+# - Our ResNets saved time with stochastic depth, but their test error was no better. What dropping did bring, in all five seeds, is a transformer that goes on working with every other block cut out (*further*, section 8).
 # - Rates 0 and 1 leave nothing to chance, so test there.
 #
 # **Can you answer without scrolling up?**
 #
 # 1. In the paper, why is a block with a closed gate exactly the identity, although there is a ReLU after the sum?
-# 2. `[0, 0.02, 0.04, 0.06, 0.08]` comes out of somebody's model. Which rule made it, and what are the survival probabilities?
+# 2. `[0, 0.02, 0.04, 0.06, 0.08]` comes out of somebody's model. Which of the two rules made it, and what are the survival probabilities?
 # 3. Why are the samples that are *kept* changed?
 # 4. A colleague sets the drop-path rate to `0.4` to train faster, with a masking DropPath. What happens?
 # 5. Under `no_grad()` your predictions change from pass to pass. What did you forget?
@@ -1064,7 +1061,7 @@ check("05.7", Perceptron)
 #
 # 1. What comes in is itself the result of a ReLU, so it has no negative numbers for the next ReLU to change.
 # 2. linspace, because it begins with 0 and rises in equal steps to the rate of the last block, `0.08`. Survival: `1, 0.98, 0.96, 0.94, 0.92`.
-# 3. In evaluation the branch is always there. Dividing by the probability of being kept makes its mean in training the same as then.
+# 3. In evaluation the branch is always there. Dividing by the probability of being kept makes its mean in training the same as in evaluation.
 # 4. The step takes as long as before, because what is dropped has been computed. The network is held back more, wanted or not.
 # 5. `eval()`: dropout and DropPath go on dropping.
 #
@@ -1074,14 +1071,11 @@ check("05.7", Perceptron)
 #
 # - *Per mini-batch or per sample.* The paper says "for each mini-batch we randomly select sets of layers" (arXiv:1603.09382, Section 3). Asked which of the two stochastic depth is, the author of timm answered that it is per sample ([timm, issue 2118](https://github.com/huggingface/pytorch-image-models/issues/2118)); Swin and SegFormer do as timm does. torchvision has both, as `mode="batch"` and `mode="row"`.
 # - *The schedule.* The paper has r·l/L, so block 1 is dropped with r/L. Code has r·(l − 1)/(L − 1), so block 1 is never dropped. Whoever takes l = 0 for the first layer finds that the paper never skips it either; but l = 0 is the input (Section 3, Figure 2). DeiT III has one rate for all blocks, with "not much difference in terms of performance", says its author ([deit, issue 184](https://github.com/facebookresearch/deit/issues/184)).
-# - *Superfluous layers.* That stochastic depth works does not show that many layers learn nothing: when nothing is dropped in training, each of our transformer's six blocks is missed.
 # - *A better network.* On ImageNet the paper's was slightly *worse*: 23.38 against 23.06 % after 90 epochs, and 21.98 against 21.78 after 120 (arXiv:1603.09382, Section 4).
-# - *Faster training* is true of the paper's gate, not of a mask.
-# - *Larger gradients* appear epoch for epoch, in the paper (Figure 7), and here from the second on. Here, at equal loss, they do not.
 # - *Who.* Stochastic depth is by Huang, Sun, Liu, Sedra and Weinberger, and not by ResNet's authors, [He, Zhang, Ren and Sun](https://arxiv.org/abs/1512.03385).
 # - *The names.* "DropPath" is from FractalNet ([Larsson and others 2016](https://arxiv.org/abs/1605.07648)), whose paths meet in joins: there the inputs of a join are dropped. EfficientNet's code calls DropPath "drop connect", which is the name of something else: single *weights* that are dropped ([EfficientNet-PyTorch, issue 104](https://github.com/lukemelas/EfficientNet-PyTorch/issues/104)).
 #
-# **References.** G. Huang and others, *Deep Networks with Stochastic Depth*, [arXiv:1603.09382](https://arxiv.org/abs/1603.09382), Section 3, eq. 1 to 5, Figure 7, Tables 1 and 2. A. Fan and others, *Reducing Transformer Depth on Demand with Structured Dropout*, [arXiv:1909.11556](https://arxiv.org/abs/1909.11556), Section 3.2. G. Hinton and others, *Improving neural networks by
+# **References.** G. Huang and others, *Deep Networks with Stochastic Depth*, [arXiv:1603.09382](https://arxiv.org/abs/1603.09382), Sections 3 and 4, eq. 1 to 5, Figures 2 and 7, Tables 1 and 2. A. Fan and others, *Reducing Transformer Depth on Demand with Structured Dropout*, [arXiv:1909.11556](https://arxiv.org/abs/1909.11556), Section 3.2. G. Hinton and others, *Improving neural networks by
 # preventing co-adaptation of feature detectors*, [arXiv:1207.0580](https://arxiv.org/abs/1207.0580). G. Larsson and others, *FractalNet*, [arXiv:1605.07648](https://arxiv.org/abs/1605.07648). E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203).
 #
 # **Next:** lesson 06. All parts of a block are built. How do blocks make stages, and stages an encoder?
