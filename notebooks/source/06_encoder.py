@@ -16,7 +16,6 @@
 # **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*, because no other section builds on it. **You need** lessons 01 to 05.
 
 # %%
-import json
 import math
 from functools import partial
 from pathlib import Path
@@ -83,7 +82,7 @@ gone = {
 compare(prediction, gone)
 
 # %% [markdown]
-# *Follow the lamp post from left to right, then the border of the road.* The largest come back from all four grids. What is much thinner than a token is outvoted by its neighbours.
+# *Follow the lamp post from left to right, then the border of the road.* The largest areas come back from all four grids. What is much thinner than a token is outvoted by its neighbours.
 #
 # But a network need not hand on shares, and other scores may do better. So we also *fit* a score for each token and class to the true labels, through the same enlarging, by 30 steps of gradient descent. Because one picture proves little, we take twenty scenes, and judge them by the intersection over union (IoU): of all pixels that have a class in truth or in the answer, the share that has it in both. The mean IoU is its mean over the eight classes (lesson 08).
 
@@ -96,7 +95,7 @@ for spacing in spacings:
         print(f"road {iou['road']:.0%}, pole {iou['pole']:.0%}")
 
 # %% [markdown]
-# Fitted scores bring back more than shares on every grid, and at 1/4 they lose only a few points of the poles. (They are no upper limit, because better scores may exist.) But on each coarser grid they lose more as well, and far more of the poles than of the road. So **tokens have to be small where things are small**. (Shares at 1/32 lose every pole in {{poles_gone}} of the {{scenes_with_poles}} scenes with poles.)
+# Fitted scores bring back more than shares on every grid, and at 1/4 they lose only a few points of the poles. (They are no upper limit, because better scores may exist, and the channels of a token could also say *where* in its square a class lies.) But on each coarser grid they lose more as well, and far more of the poles than of the road. So **with one score a class for each token, tokens have to be small where things are small**.
 #
 # ## 2 · What does a fine map cost?
 #
@@ -109,25 +108,19 @@ prediction = ...  # a number of channels, such as 100
 
 # %%
 budget = cost(b0, (512, 512)).encoder_multiply_adds
-one_channel = columns.column(stride=4, reduction_ratio=1, width=1)
+one_channel = cost(columns.column(4, 1, width=1), (512, 512)).encoder_multiply_adds  # r = 1
 print(f"the budget:  {budget / 1e9:.2f} G multiply-adds")
-print(
-    f"one channel:  {cost(one_channel, (512, 512)).encoder_multiply_adds / 1e9:.2f} G multiply-adds"
-)
+print(f"one channel:  {one_channel / 1e9:.2f} G multiply-adds")
 compare(prediction, columns.widest_column(budget, stride=4, reduction_ratio=1))
 
 # %% [markdown]
 # Not even one. Eight blocks of attention over {{stage_1_tokens}} tokens cost more than all of B0's encoder, even if each token is a *single number*.
 #
-# So a column has to reduce its keys, as lesson 03 taught, or to have fewer tokens. Here is the widest column that the budget pays for, at each stride, always with the same number of keys:
+# So a column has to reduce its keys (lesson 03), or to have fewer tokens. Here is the widest column that the budget pays for at each stride. The second number is r, so there are always {{column_keys}} keys.
 
 # %%
-widths = {}
-for stride, r in [(4, 8), (8, 4), (16, 2), (32, 1)]:
-    widths[stride] = columns.widest_column(budget, stride, r)
-    print(f"1/{stride:<2} r = {r}: {(512 // stride) ** 2:>6,} tokens, {widths[stride]:>3} channels")
-
-# %%
+pairs = [(4, 8), (8, 4), (16, 2), (32, 1)]
+widths = {stride: columns.widest_column(budget, stride, r) for stride, r in pairs}
 plots.show(
     plots.equal_budgets(
         {
@@ -135,19 +128,19 @@ plots.show(
             "B0: all four, two blocks each": (list(widths), b0.embed_dims),
         },
         ("pixels between tokens", "channels of a token"),
-        f"Each column costs as much as B0's whole encoder: {budget / 1e9:.1f} G multiply-adds",
+        f"Each column costs at most what B0's whole encoder does: {budget / 1e9:.1f} G multiply-adds",
     ),
-    alt="Channels over the pixels between tokens, both logarithmic. Four columns of equal cost lie "
-    "on a rising line: 27 channels at 4 pixels, 71 at 8, 158 at 16 and 323 at 32. The four stages "
+    alt="Channels over the pixels between tokens, both logarithmic. Four columns within one budget "
+    "lie on a rising line: 27 channels at 4 pixels, 71 at 8, 158 at 16 and 323 at 32. The four stages "
     "of B0 lie close to it up to 16 pixels, and below it at 32: 32, 64, 160 and 256.",
 )
 
 # %% [markdown]
-# *Compare the two lines.* They are nearly the same up to 1/16. For what a column spends on one point, B0's encoder has **all four**: a map about as fine and as wide as that of the finest column, *and* one with eight times as many channels, where each token stands for a window of 32×32 pixels.
+# *Compare the two lines.* They are nearly the same up to 1/16. For the price of one dot of the column's line, B0's encoder has **all four** of its own: a map about as fine and as wide as that of the finest column, *and* one with eight times as many channels, where each token stands for a window of 32×32 pixels.
 #
 # The bargain is: **few channels where there are many tokens, many channels where there are few.** Each step of the pyramid halves the sides, so the next map has a quarter of the tokens. Doubling the channels makes a Linear four times as dear for each token, so the two factors cancel.
 #
-# The pyramid pays with depth: it has two blocks at each point instead of eight. Section 8 tries out whether that is worth it.
+# The pyramid pays with depth: it has two blocks at each dot instead of eight. Section 8 tries out whether that is worth it.
 #
 # ## 3 · What happens in a block?
 #
@@ -159,8 +152,8 @@ plots.show(
 # %% [markdown]
 # Read `forward` line by line.
 #
-# - `check_map` refuses what is no map of tokens, or has another precision than the weights, of which it is given one.
-# - `residual(x, branch, drop_path)` is `x + branch(x)`, except that training may leave the branch out for some samples (lesson 05). A branch never replaces the map, it only adds to it. So **x runs from the first block of a stage to the last, and every branch leaves a note on it**.
+# - `check_map` refuses what this block cannot work on.
+# - `residual(x, branch, drop_path)` is `x + branch(x)`, except that training may leave the branch out for some samples and scale it for the others (lesson 05). A branch never replaces the map, it only adds to it. So **x runs from the first block of a stage to the last, and every branch leaves a note on it**.
 # - `self.norm1(kept)` stands *inside* the branch, before attention (`kept` holds the samples whose branch is not left out). So attention reads a normalised copy, and x itself stays as it is. This order is called pre-norm.
 # - `self.mix_ffn(self.norm2(kept))` reads the x to which attention has already added. So the two branches run one after the other, and each has a norm of its own.
 #
@@ -179,7 +172,7 @@ assert torch.allclose(plain(x).flatten(1, 2), theirs(x.flatten(1, 2)), atol=1e-5
 print("with a plain feed-forward layer: the same as torch's Transformer block")
 
 # %% [markdown]
-# So what SegFormer adds to a Transformer block is inside the branches: the reduced keys and the 3×3 convolution.
+# So SegFormer's block differs from a plain one only inside the branches: in the reduced keys and the 3×3 convolution.
 #
 # ## 4 · Build the encoder
 #
@@ -207,13 +200,15 @@ class SimpleStage(nn.Module):
 
 
 # %% [markdown]
-# Why is there a norm at the end? Every branch reads a normalised copy, but x itself is only added to. To see what that does, we follow the spread (the standard deviation) of its numbers through `nano`, the small trained model of the package.
+# Why is there a norm at the end? Inside a stage x is only added to: in `nano`, the small trained model of the package, the spread (the standard deviation) of its numbers grows up to {{nano_growth}} times. The norm brings it back to about one scale.
+#
+# ### How does the spread grow? · *further*
+#
+# We follow the spread of x through `nano`.
 
 # %%
-nano = SegFormer.from_pretrained("nano")
-large = Scenes(40, 256, seed=6).picture(3)[0]  # the lamp post again, seen more finely
-x = normalize(large)
-for stage in nano.encoder.stages:
+x = normalize(Scenes(40, 256, seed=6).picture(3)[0])  # the lamp post, seen more finely
+for stage in SegFormer.from_pretrained("nano").encoder.stages:
     x = stage.patch_embedding(x)
     spreads = [x.std().item()]
     for block in stage.blocks:
@@ -223,7 +218,7 @@ for stage in nano.encoder.stages:
     print(np.round(spreads, 1), f"after the norm {x.std():.1f}")
 
 # %% [markdown]
-# The spread grows in every stage of nano, and in the last one by a factor of {{nano_growth}}, because training has made the branches loud, and no norm on the way scales the sum back. (With fresh weights it hardly grows.) The norm at the end brings every stage back to about the same scale, so that the decoder need not know how loud a stage has become. (The next patch embedding has a norm of its own.)
+# The spread grows in every stage of nano, because training has made the branches loud, and no norm on the way scales the sum back. (With fresh weights it hardly grows.) Thanks to the norm at the end, the decoder need not know how loud a stage has become. (The next patch embedding has a norm of its own.)
 #
 # ### Four stages in a loop
 #
@@ -259,9 +254,9 @@ for spacing, channels, each in zip(spacings, b0.embed_dims, maps, strict=True):
     print(f"1/{spacing:<2}", tuple(each.shape))
 
 # %% [markdown]
-# The four maps are all that the encoder gives, so it can serve other heads than SegFormer's. For a classifier, take the mean of the fourth map over its tokens and add a Linear.
-#
 # ### How does the package write it? · *further*
+#
+# The four maps are all that the encoder gives, so it can serve other heads than SegFormer's. For a classifier, take the mean of the fourth map over its tokens and add a Linear.
 #
 # The package's stage adds two things: drop rates, and a way to save memory in training.
 
@@ -324,7 +319,7 @@ for name in names:
     print(f"{name}  {lists}  {c.decoder_dim}")
 
 # %% [markdown]
-# From B0 to B1 every map gets twice as wide. From B1 on the widths stay, and what grows is **depth, nearly all of it in stage 3**: B1 has 2 blocks there, B5 has 40. (From B4 to B5 stage 2 shrinks, from 8 blocks to 6.) B2 and its larger siblings also have a decoder three times as wide.
+# From B0 to B1 every map gets twice as wide. From B1 on the widths stay, and what grows is **depth, most of it in stage 3**: B1 has 2 blocks there, B5 has 40. (From B4 to B5 stage 2 shrinks, from 8 blocks to 6.) B2 and its larger siblings also have a decoder three times as wide.
 #
 # Why five heads? Divide the dims by the heads: in every stage a head has 32 channels in B0, and 64 in the others. Within one model, more channels mean more heads, not wider ones.
 #
@@ -387,26 +382,19 @@ for name, printed in imagenet.items():
 #
 # ## 6 · Where are the parameters, and where is the work?
 #
-# Parameters and work need not be in the same place.
-#
-# **Predict.** Stage 1 of B0 has 64 times as many tokens as stage 4, and stage 4 has eight times as many channels. Which stage holds the most parameters? Which takes the most multiply-adds?
-
-# %%
-prediction = ...  # two stage numbers, such as (2, 3)
+# Stage 1 of B0 has 64 times as many tokens as stage 4, and stage 4 has eight times as many channels. Which stage holds the most parameters, and which takes the most multiply-adds?
 
 # %%
 bill = cost(b0, (512, 512))
-held, work = [], []
 for number, stage in enumerate(bill.stages, start=1):
-    held.append(stage.parameters / bill.encoder_parameters)
-    work.append(stage.multiply_adds / bill.encoder_multiply_adds)
-    print(f"stage {number}: {held[-1]:>4.0%} of the parameters, {work[-1]:>4.0%} of the work")
-compare(prediction, tuple(shares.index(max(shares)) + 1 for shares in (held, work)))
+    held = stage.parameters / bill.encoder_parameters
+    work = stage.multiply_adds / bill.encoder_multiply_adds
+    print(f"stage {number}: {held:>4.0%} of the parameters, {work:>4.0%} of the work")
 
 # %% [markdown]
 # Parameters sit where the channels are, so most are in stage 4. Work is spread far more evenly, because a weight is used once for every token: one of Mix-FFN in stage 1 is used 64 times as often as one in stage 4.
 #
-# The decoder is the extreme case. It has {{decoder_parameters_share}} of B0's parameters and takes {{decoder_work_share}} of its work, if it is computed as the paper writes it, because it works on the finest grid. (Lesson 07 finds a cheaper order.)
+# The decoder is the extreme case. With {{b0_classes}} classes it has {{decoder_parameters_share}} of B0's parameters and takes {{decoder_work_share}} of its work, if it is computed as the paper writes it, because one of its Linears, from {{joined_channels}} channels to {{decoder_channels}}, works on the finest grid. (Lesson 07 finds a cheaper order.)
 #
 # ### Which part takes most? · *further*
 #
@@ -415,7 +403,9 @@ compare(prediction, tuple(shares.index(max(shares)) + 1 for shares in (held, wor
 # %%
 bars = {name.upper(): parts.parameters_by_part(SegFormerConfig.named(name)) for name in names}
 plots.show(
-    plots.stacked_shares(bars, "M", "In every size, about half of an encoder is Mix-FFN"),
+    plots.stacked_shares(
+        bars, "parameters", "M", "In every size, about half of an encoder is Mix-FFN"
+    ),
     alt="Six bars, B0 to B5, of what an encoder holds, in percent, with totals from 3.3 to 81.4 M. "
     "Mix-FFN takes about half of each, q, k, v and output a quarter. From B0 to B5 the "
     "reduction grows from 14 to 23 percent, and patches and norms shrink from 15 to 2.",
@@ -428,6 +418,7 @@ work = {
 plots.show(
     plots.stacked_shares(
         work,
+        "multiply-adds",
         "G",
         f"At 512×512, {b0.num_classes} classes, the paper's decoder is the longest part",
     ),
@@ -444,6 +435,8 @@ plots.show(
 # Here are the maps that `nano` makes of our scene. It was trained on street scenes, but has never seen this one. Each row shows the four channels of a stage that vary most.
 
 # %%
+nano = SegFormer.from_pretrained("nano")
+large = Scenes(40, 256, seed=6).picture(3)[0]  # the lamp post again, seen more finely
 maps = nano.encoder(normalize(large))
 plots.show(
     plots.maps_beside(
@@ -457,9 +450,9 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look for the lamp post, left of the middle.* It is a line in stages 1 and 2 (dark in channels 7 and 1). From stage 3 on these four channels do not show it, although one Linear still finds many of its pixels in all channels of stage 3. In the picture, whole regions go together: channel 1 of stage 3 is bright on the sky and the road, and dark on the buildings.
+# *Look for the lamp post, left of the middle.* It is a line in stages 1 and 2 (dark in channels 7 and 1). From stage 3 on no clear line is left of it in these four channels. Whole regions go together: channel 1 of stage 3 is bright on the sky and the road, and dark on the buildings.
 #
-# So the maps hold different things. The second of the two further sections measures it: a Linear finds the classes better in three or four maps together than in any one. That speaks for a decoder that gets several (lesson 07).
+# So the maps hold different things. The second of the two further sections measures it: a Linear finds the classes better in three or four maps together than in the best single one. That speaks for a decoder that gets several (lesson 07).
 #
 # ### Does a channel follow what is there, or where it is? · *further*
 #
@@ -532,7 +525,7 @@ plots.show(
     plots.grouped_bars(
         {name.replace(" at", "\nat"): bars for name, bars in known.items()},
         "pixels labelled rightly, %",
-        "Three or four maps are read better than one, most of all near borders",
+        "Three or four maps are read better than the best single one",
     ),
     alt="Pairs of bars, means of six draws: the share of pixels labelled rightly far from borders "
     "and close to them, for readers of stages 1, 2, 3 and 4, of 1 to 3 and of all four, and for "
@@ -547,13 +540,13 @@ for one, other in (("all four", "1 to 3"), ("stage 3", "stage 2")):
     print(f"{one} less {other}: far from borders {far}, close to them {near} points")
 
 # %% [markdown]
-# *Go from bar to bar.* (We trust a difference that is larger than twice its standard error.) Of the single maps, stage 3 is read best far from borders; close to them stages 2 and 3 are level, as far as six draws can tell. Stage 4 comes close to stage 2 far from borders, and not near them. Its grid is not all that holds it back, because true shares on {{stage_4_side}}×{{stage_4_side}} tokens give a good deal more. (With a penalty a thousand times as large, stage 4 falls to {{strongly_penalised}} % far from borders and a little near them, and no other stage's bar moves by a point.)
+# *Go from bar to bar.* (We trust a difference that is larger than twice its standard error.) Of the single maps, stage 3 is read best far from borders; close to them stages 2 and 3 are level, as far as six draws can tell. Stage 4 comes close to stage 2 far from borders, and not near them. Its grid is not all that holds it back, because true shares on {{stage_4_side}}×{{stage_4_side}} tokens give a good deal more. (With a penalty a thousand times as large, stage 4 falls to {{strongly_penalised}} % far from borders and to {{strongly_penalised_near}} % near them, and no other stage's bar moves by a point.)
 #
-# Side by side, however, **three or four maps are read better than any one, and most of all at borders: they hold different things.** What the fourth map adds to the other three is little: about a point far from borders, and close to them nothing that we can tell.
+# Side by side, however, **three or four maps are read better than the best single one, by about 3 points far from borders and 10 near them: they hold different things.** What the fourth map adds to the other three is little: about a point far from borders, and close to them nothing that we can tell.
 #
 # ## 8 · Does the pyramid pay?
 #
-# Now for a trial: four networks, each of four blocks of the same kind and with a decoder of one width, none dearer than the pyramid in multiply-adds. (In parameters the pyramid has eight times those of the column at 1/4.) They were trained on the same scenes of 64×64 pixels for {{trial_steps}} steps, from three seeds, and judged by new ones. `python -m experiments.hierarchy` runs it again (see the README); the next cell reads what it wrote.
+# Now for a trial: four networks, each of four blocks of the same kind and with a decoder of one width, none dearer than the pyramid in multiply-adds. They were trained on the same scenes of 64×64 pixels for {{trial_steps}} steps, from three seeds, and judged by new ones. `python -m experiments.hierarchy` runs it again (see the README), and the next cell reads what it wrote.
 #
 # **Predict.** Put them in order: the pyramid, and columns at 1/4, 1/8 and 1/16, which have 18, 40 and 78 channels and r = 4, 2 and 1.
 
@@ -561,58 +554,48 @@ for one, other in (("all four", "1 to 3"), ("stage 3", "stage 2")):
 prediction = ...  # the best first, such as ["1/16", "1/8", "1/4", "pyramid"]
 
 # %%
-written = Path(plots.__file__).parents[2] / "experiments" / "hierarchy.json"
-results = json.loads(written.read_text(encoding="utf-8"))
-networks = {"pyramid": "pyramid", **{s: f"column at {s}" for s in ("1/4", "1/8", "1/16")}}
-
-
-def measured(score):  # in percent, for each network one number a seed
-    return {
-        short: [100 * score(run) for run in results["runs"] if run["network"] == name]
-        for short, name in networks.items()
-    }
-
-
-mean_iou = measured(lambda run: run["miou"])
-poles = measured(lambda run: run["iou"]["pole"])
-for name, values in mean_iou.items():
-    print(f"{name:<8} mean IoU {np.mean(values):.1f} %, poles {np.mean(poles[name]):>4.1f} %")
-print(results["machine"]["processor"], "·", results["machine"]["date"])
+trial = columns.read_trial(Path(plots.__file__).parents[2] / "experiments" / "hierarchy.json")
+for name, mean_iou in trial.mean_iou.items():
+    print(f"{name:<8} mean IoU {np.mean(mean_iou):.1f} %, ", end="")
+    print(f"poles {np.mean(trial.poles[name]):>4.1f} %")
+print(trial.machine)
 
 # %%
 plots.show(
     plots.seeds(
-        {"mean IoU, %": mean_iou, "IoU of poles, %": poles},
+        {"mean IoU, %": trial.mean_iou, "IoU of poles, %": trial.poles},
         "At 64×64 pixels, and after few steps, the finest column leads",
     ),
     alt="Two panels, mean IoU and the IoU of poles, with a dot a seed for four networks, beside "
     "them mean and standard deviation. In both the column at 1/4 is highest and that at 1/16 last; "
     "the pyramid is second in mean IoU, and level with the column at 1/8 on poles.",
 )
-compare(prediction, sorted(mean_iou, key=lambda name: -np.mean(mean_iou[name])))
+compare(prediction, trial.best_first())
 
 # %% [markdown]
-# *Compare the pyramid with the column at 1/4.* The pyramid does not win. The column that stays fine is ahead of it in every seed, most of all on poles, and by far more than the seeds differ. The other end is as clear: the column at 1/16, the shape of a plain Vision Transformer, is last. Section 1 has the same order, but such a grid alone allows a mean IoU of at least {{fitted_at_1_16}}, so the short training counts as well.
+# *Compare the pyramid with the column at 1/4.* The pyramid does not win. The column that stays fine is ahead of it in every seed, most of all on poles, and by more than the seeds differ. The other end is as clear: the column at 1/16, the shape of a plain Vision Transformer, is last.
 #
-# But the pictures are tiny and the training is short. The learning rate is the one that lesson 08 uses for pyramids, and it was tuned for none of the columns. And a map at 1/4 of *such* a picture has only 16×16 tokens, so the products of attention are a tenth of the column's bill, and it can afford four blocks where the pyramid has one. What do the same two networks cost when the picture grows?
+# But the pictures are tiny and the training is short. And a map at 1/4 of *such* a picture has only 16×16 tokens, so the products of attention are a tenth of the column's bill, and it can afford four blocks where the pyramid has one. What do the same two networks cost when the picture grows?
 
 # %%
-small_pyramid = SegFormerConfig.named("nano", depths=(1, 1, 1, 1))
-fine_column = columns.column(stride=4, reduction_ratio=4, width=18, depth=4)
-fine_column = fine_column.replace(num_classes=8, decoder_dim=64, num_heads=(2,))
 for side in (64, 256, 1024):
-    pyramid, fine = (cost(c, (side, side)).multiply_adds for c in (small_pyramid, fine_column))
+    pyramid = cost(columns.PYRAMID, (side, side)).multiply_adds
+    fine = cost(columns.FINE_COLUMN, (side, side)).multiply_adds
     print(f"{side:>4}²: pyramid {pyramid / 1e6:>6,.0f} M, column {fine / 1e6:>6,.0f} M, ", end="")
     print(f"{fine / pyramid:.1f} times")
 
 # %% [markdown]
-# They cost about the same at 64×64. At 1024×1024 the column is {{column_factor}} times as dear ({{column_factor_at_8}} times with B0's r in the pyramid and r = 8 in the column), because all its blocks work on the fine map, and only one of the pyramid's. So what the pyramid buys in this trial is not accuracy as such. It buys **fine maps and many channels on large pictures, for less**.
+# At 64×64 they cost about the same. At 1024×1024 the column is {{column_factor}} times as dear, because the products of attention grow with N², and all its blocks pay them on the fine map, only one of the pyramid's. So what the pyramid buys in this trial is not accuracy as such. It buys **fine maps and many channels on large pictures, for less**.
 #
-# Whether it is the better network at 512×512, after a long training and with weights from ImageNet, the same experiment could tell, with other constants and a GPU.
+# Whether it is the better network at 512×512, after a long training, we do not know. One would have to pretrain and train all four alike.
+#
+# ### What else counts in this trial? · *further*
+#
+# The learning rate is the one that lesson 08 uses for pyramids, and it was tuned for none of the columns. In parameters the pyramid has eight times those of the column at 1/4. And r counts: the column has 4, and the pyramid 4, 2, 1, 1. With 8, and B0's 8, 4, 2, 1, the column is {{column_factor_at_8}} times as dear at 1024×1024, and with twice those {{column_factor_at_16}} times.
 #
 # ## Play
 #
-# Design an encoder of your own, and begin with B0. Which three sliders change parameters and multiply-adds, and leave the memory as it is? Which one changes only multiply-adds and memory, and which none of the three? Then build the network with the most blocks that is not larger or dearer than B1 at 512×512.
+# Begin with B0. Which three sliders change parameters and multiply-adds, and leave the memory as it is? Which one changes only multiply-adds and memory, and which none of the three?
 
 # %%
 widgets.Pyramid()
@@ -623,7 +606,15 @@ widgets.Pyramid()
 # Depths, ratios and expansion leave the memory as it is. The peak of B0 stands in the decoder, where the scores of {{b0_classes}} classes are put together. Depth would not matter in the encoder either, because what one block used is free for the next. (In *training* what every block has computed waits for the gradient, so memory grows with depth. A block of stage 1 keeps the most, because its map is the largest.)
 # The size of the photograph changes multiply-adds and memory alone, because no weight knows it. The number of heads changes none of the three.
 #
-# Most blocks within B1: {{play_blocks}}, with B5's depths. They fit only with dims `16, 32, 64, 128` and heads that divide them, and never with r = `1, 1, 1, 1` or one of the two widest decoders. You paid with width: {{play_width}} channels in the last stage, where B1 has {{b1_last_channels}}.
+# </details>
+#
+# ### The most blocks within B1 · *further*
+#
+# Build the network with the most blocks that is not larger or dearer than B1 at 512×512.
+#
+# <details><summary>What you should have found</summary>
+#
+# It has {{play_blocks}} blocks, with B5's depths. They fit only with dims `16, 32, 64, 128` and heads that divide them, and never with r = `1, 1, 1, 1` or one of the two widest decoders. You paid with width: {{play_width}} channels in the last stage, where B1 has {{b1_last_channels}}.
 #
 # </details>
 #
@@ -680,7 +671,7 @@ compare(prediction, tuple(noticed))
 #
 # `nn.InstanceNorm2d` is no LayerNorm. It takes each *channel*, and makes its mean over the *map* zero and its spread one. LayerNorm takes each *token*, and does so over its *channels*.
 #
-# With the bug, the norm of every token depends on every other token of the photograph, so if one changes, all notice. A crop gives other features than the whole, even far from its edges. And what all tokens have in common is subtracted with each channel's mean, so a map that is the same everywhere becomes zero. The skip path still carries what the norm takes away, so training need not fail, and nothing gives the fault away.
+# With the bug, the norm of every token depends on every other token of the photograph, so if one changes, all notice. Even Mix-FFN alone then gives a crop other features than the whole, far from its edges. And what all tokens have in common is subtracted with each channel's mean, so a map that is the same everywhere becomes zero. The skip path still carries what the norm takes away, so training need not fail, and nothing gives the fault away.
 #
 # The mend is `nn.LayerNorm(dim)` on maps with channels last, or, with channels first, mean and variance over `dim=1`.
 #
@@ -733,7 +724,7 @@ check("06.3", rates_of_stage)
 # %% [markdown]
 # ### Exercise 06.4 ★★ 10 minutes · What does a block hold?
 #
-# Count the learned numbers of one block: two norms, attention with its reduction (none at r = 1), Mix-FFN with expansion e. Every layer and every norm has biases.
+# Count the learned numbers of one block: two norms, attention with its reduction and the norm after it (none at r = 1), Mix-FFN with expansion e. Every layer and every norm has biases.
 
 
 # %%
@@ -776,8 +767,8 @@ check("06.6", encode)
 # - A block adds two notes to x, attention's and then Mix-FFN's, and each branch reads a normalised copy. x itself is normalised only where a stage begins, in the patch embedding, and where it ends.
 # - Each step of the pyramid halves the sides, rounding up, and makes the channels about twice as many. A head has the same width in all stages.
 # - The encoders of B1 to B5 differ in depth alone, above all in stage 3. In B0, most parameters sit in stage 4, and the work is spread over all.
-# - A parameter count is a checksum of an architecture (the further part of section 5).
-# - The four maps hold different things, and are read best together (the last further part of section 7).
+# - The four maps hold different things, and are read better together (the last further part of section 7).
+# - In our short trial on tiny pictures a fine column beat the pyramid. What the pyramid saves is work on large pictures, in the products of attention.
 #
 # **Can you answer without scrolling up?**
 #
@@ -785,7 +776,6 @@ check("06.6", encode)
 # 2. In a block, which tensor does `norm2` read: the input of the block, or something else?
 # 3. What is the shape of the third map of B1 for a photograph of 500×300?
 # 4. B4 has 41 blocks and B2 has 16. Does B4 need more memory for one forward pass in evaluation?
-# 5. Two models have the same number of parameters in every tensor, and load each other's weights. Are they the same model?
 #
 # <details><summary>Answers</summary>
 #
@@ -793,7 +783,6 @@ check("06.6", encode)
 # 2. The input plus what attention's branch has added.
 # 3. `(B, 320, 32, 19)`: a sixteenth of each side, rounded up.
 # 4. For its maps, no: blocks run one after the other, and each frees what it used, so at 512×512 both need {{b2_maps}} MB. For its weights, yes: {{b4_weights}} MB, and B2 only {{b2_weights}}.
-# 5. No. A model with InstanceNorm for LayerNorm has the same weights and is another model.
 #
 # </details>
 #

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
 from segformer_edu.analysis.cost import cost
 from segformer_edu.config import SegFormerConfig
 
@@ -43,3 +48,43 @@ def widest_column(budget: int, stride: int, reduction_ratio: int, side: int = 51
 def encoder_work(config: SegFormerConfig, side: int) -> int:
     """Multiply-adds of the encoder for a square photograph."""
     return cost(config, (side, side)).encoder_multiply_adds
+
+
+# Two networks of the trial, experiments/hierarchy.py: four blocks each, of about the same cost at
+# 64×64 pixels.
+PYRAMID = SegFormerConfig.named("nano", depths=(1, 1, 1, 1))
+FINE_COLUMN = column(stride=4, reduction_ratio=4, width=18, depth=4).replace(
+    num_heads=(2,), num_classes=PYRAMID.num_classes, decoder_dim=PYRAMID.decoder_dim
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the networks of the trial reached.
+
+    Args:
+        mean_iou: in percent, for each network one number a seed.
+        poles: the IoU of poles, likewise.
+        machine: on which it ran, and when.
+    """
+
+    mean_iou: dict[str, list[float]]
+    poles: dict[str, list[float]]
+    machine: str
+
+    def best_first(self) -> list[str]:
+        """The networks by their mean IoU over the seeds."""
+        return sorted(self.mean_iou, key=lambda name: -mean(self.mean_iou[name]))
+
+
+def read_trial(path: Path) -> Trial:
+    """The results that experiments/hierarchy.py has written; a column goes by its spacing alone."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    mean_iou: dict[str, list[float]] = {}
+    poles: dict[str, list[float]] = {}
+    for run in results["runs"]:
+        name = run["network"].removeprefix("column at ")
+        mean_iou.setdefault(name, []).append(100 * run["miou"])
+        poles.setdefault(name, []).append(100 * run["iou"]["pole"])
+    machine = results["machine"]
+    return Trial(mean_iou, poles, f"{machine['processor']} · {machine['date']}")

@@ -361,7 +361,7 @@ def block_parameters(channels: int, reduction_ratio: int, expansion: int) -> int
         "The reduction is a convolution with r·r·C·C weights and C biases, and a norm with 2C. At "
         "r = 1 there is none.",
     ],
-    takeaway="Mix-FFN holds 2eC², attention 4C², and the reduction r²C².",
+    takeaway="in the main, Mix-FFN holds 2eC², attention 4C², and the reduction r²C².",
 )
 def examine_block_parameters(answer: Callable[..., int]) -> str | None:
     right = block_parameters
@@ -450,7 +450,8 @@ def widest_column(budget: int, tokens: int, depth: int) -> int:
         "The four Linears cost 4·N·C², the two products 2·N²·C. In Mix-FFN there is a Linear "
         "C → 4C and one back, and 9 multiply-adds for each of the convolution's 4C channels, at "
         "every token.",
-        "Add the three up, and multiply by the depth. The sum has a term in C² and one in N·C.",
+        "Add the three up, and multiply by the depth. For each token the sum has terms in C², N·C "
+        "and C.",
     ],
     takeaway="with many tokens the products take most of it, with few tokens the Linears do.",
 )

@@ -112,13 +112,16 @@ def stacked_bars(
 
 
 @styled
-def stacked_shares(bars: Mapping[str, Mapping[str, float]], unit: str, finding: str = "") -> Figure:
+def stacked_shares(
+    bars: Mapping[str, Mapping[str, float]], quantity: str, unit: str, finding: str = ""
+) -> Figure:
     """What each of a few choices consists of, in percent, as horizontal bars of equal length; its
     total stands at the end.
 
     Args:
         bars: for each bar its parts, the same ones and in the same order in every bar.
-        unit: of the parts.
+        quantity: of which these are shares.
+        unit: of the totals.
         finding: the title.
 
     Raises:
@@ -130,7 +133,7 @@ def stacked_shares(bars: Mapping[str, Mapping[str, float]], unit: str, finding: 
         for name, parts in bars.items()
     }
     ends = {name: f"{total:.1f} {unit}" for name, total in totals.items()}
-    return _end_to_end(shares, ends, "share, %", finding)
+    return _end_to_end(shares, ends, f"share of the {quantity}, %", finding)
 
 
 def _end_to_end(

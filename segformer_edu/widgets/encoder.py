@@ -20,8 +20,8 @@ PARAMETERS, MULTIPLY_ADDS = (3e5, 3e8), (1e8, 1e13)  # what its axes span: every
 TASK = (
     "Begin with B0 and watch parameters, multiply-adds and memory. Which three sliders change the "
     "first two and leave the memory as it is? Which one changes only the last two? Which one "
-    "changes none of the three? Then build the network with the most blocks that has no more "
-    "parameters and no more multiply-adds than B1 at 512 × 512. What did the depth cost you?"
+    "changes none of the three? To go further, build the network with the most blocks that has no "
+    "more parameters and no more multiply-adds than B1 at 512 × 512. What did the depth cost you?"
 )
 
 Four = tuple[int, int, int, int]

@@ -39,10 +39,11 @@ def test_bars_of_a_single_part_need_no_legend():
 
 def test_stacked_shares_are_equally_long_and_tell_their_totals():
     bars = {"B0": {"products": 3.0, "rest": 1.0}, "B5": {"products": 5.0, "rest": 15.0}}
-    ax = plots.stacked_shares(bars, "G").axes[0]
+    ax = plots.stacked_shares(bars, "multiply-adds", "G").axes[0]
     spans = [(each.get_x(), each.get_width()) for each in ax.patches]
     assert spans == [(0, 75.0), (0, 25.0), (75.0, 25.0), (25.0, 75.0)]
     assert [text.get_text() for text in ax.texts] == [" 4.0 G", " 20.0 G"]
+    assert ax.get_xlabel() == "share of the multiply-adds, %"
 
 
 def test_the_law_stands_over_what_was_drawn():
@@ -63,7 +64,7 @@ def test_the_law_stands_over_what_was_drawn():
         (lambda: plots.grouped_bars({"a": {"x": 1}, "b": {"y": 1}}, ""), "same names"),
         (lambda: plots.stacked_bars({}, ""), "same names"),
         (lambda: plots.stacked_bars({"a": {"x": 1}, "b": {"y": 1}}, ""), "same names"),
-        (lambda: plots.stacked_shares({"a": {"x": 1}, "b": {"y": 1}}, ""), "same names"),
+        (lambda: plots.stacked_shares({"a": {"x": 1}, "b": {"y": 1}}, "", ""), "same names"),
     ],
 )
 def test_bars_that_do_not_fit_together_are_refused(draw, words):
