@@ -128,11 +128,11 @@ plots.show(
             "B0: all four, two blocks each": (list(widths), b0.embed_dims),
         },
         ("pixels between tokens", "channels of a token"),
-        f"Each column costs at most what B0's whole encoder does: {budget / 1e9:.1f} G multiply-adds",
+        f"No column costs more than B0's whole encoder: {budget / 1e9:.1f} G multiply-adds",
     ),
     alt="Channels over the pixels between tokens, both logarithmic. Four columns within one budget "
-    "lie on a rising line: 27 channels at 4 pixels, 71 at 8, 158 at 16 and 323 at 32. The four stages "
-    "of B0 lie close to it up to 16 pixels, and below it at 32: 32, 64, 160 and 256.",
+    "lie on a rising line: 27 channels at 4 pixels, 71 at 8, 158 at 16 and 323 at 32. The four "
+    "stages of B0 lie close to it up to 16 pixels, and below it at 32: 32, 64, 160 and 256.",
 )
 
 # %% [markdown]
