@@ -16,14 +16,24 @@ def side_by_side(maps: Sequence[Tensor]) -> Tensor:
 
 
 def linear_head(channels: int, num_classes: int) -> nn.Conv2d:
-    """A Linear at every position, whose weights start at zero."""
+    """A Linear at every position, whose weights and biases start at zero."""
     head = nn.Conv2d(channels, num_classes, 1)
-    nn.init.zeros_(head.weight)
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
     return head
 
 
 def fit(head: nn.Module, inputs: Tensor, targets: Tensor, iterations: int = 40) -> None:
-    """Fit a head to maps and the classes of their tokens, by L-BFGS, with a little weight decay."""
+    """Fit a head to maps and classes, by L-BFGS, with a little weight decay.
+
+    The loss is the mean cross-entropy of the logits, resized to the size of the targets.
+
+    Args:
+        head: maps → logits `(B, K, h, w)`.
+        inputs: the maps.
+        targets: `(B, H, W)`, a class at each position.
+        iterations: of L-BFGS.
+    """
     optimizer = torch.optim.LBFGS(
         head.parameters(), max_iter=iterations, line_search_fn="strong_wolfe"
     )
@@ -31,7 +41,8 @@ def fit(head: nn.Module, inputs: Tensor, targets: Tensor, iterations: int = 40) 
     def objective() -> Tensor:
         optimizer.zero_grad()
         penalty = sum(weight.square().sum() for weight in head.parameters() if weight.ndim > 1)
-        loss = F.cross_entropy(head(inputs), targets) + 1e-5 * penalty
+        logits = F.interpolate(head(inputs), targets.shape[1:], mode="bilinear")
+        loss = F.cross_entropy(logits, targets) + 1e-5 * penalty
         loss.backward()
         return loss
 
