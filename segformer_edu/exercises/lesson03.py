@@ -295,6 +295,10 @@ def examine_share_seen(answer: Callable[..., float]) -> str | None:
             "patch makes a token as well.": (
                 lambda h, w, s, r: (h // (s * r)) * (w // (s * r)) * (s * r) ** 2 / (h * w)
             ),
+            "the windows are right, but this divides by pixels, where a partial patch counts in "
+            "part. It makes a whole token, so count tokens in both places.": (
+                lambda h, w, s, r: keys_left(h, w, s, r) * (r * s) ** 2 / (h * w)
+            ),
         },
     )
 

@@ -246,6 +246,10 @@ def in_pixels(height, width, stride, r):
     return (height - height % window) * (width - width % window) / (height * width)
 
 
+def windows_over_pixels(height, width, stride, r):
+    return counted_in_the_model(height, width, stride, r) * (stride * r) ** 2 / (height * width)
+
+
 def whole_patches_only(height, width, stride, r):
     seen = math.prod(side // stride - side // stride % r for side in (height, width))
     return seen / queries(height, width, stride, r)
@@ -488,6 +492,7 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
         "not averaged": mean_of_both,
         "the total N is divided": remainder_of_the_total,
         "counts pixels": in_pixels,
+        "divides by pixels": windows_over_pixels,
         "in percent": lambda *given: 100 * share_by_gradient(*given),
         "counted in whole patches": whole_patches_only,
     },
