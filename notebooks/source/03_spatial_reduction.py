@@ -24,6 +24,8 @@ from torch.nn import functional as F
 
 from segformer_edu import OverlapPatchEmbedding, SegFormerConfig, plots, widgets
 from segformer_edu.analysis import cost
+from segformer_edu.analysis.seen_tokens import tokens_seen_by_keys
+from segformer_edu.analysis.torch_twin import copy_attention
 from segformer_edu.attention import SpatialReductionAttention
 from segformer_edu.checks import check_heads, check_map, check_positive
 from segformer_edu.data.photos import normalize, sample_photo
@@ -72,7 +74,7 @@ plots.show(
         eyes,
         [np.ones((32, 32), dtype=bool)] * 3,
         ratios,
-        [f"r = {r}: {32 // r}×{32 // r} of {128 // r}×{128 // r} keys" for r in ratios],
+        [f"r = {r}: {32 // r}×{32 // r} keys here, {128 // r}×{128 // r} in all" for r in ratios],
         query=(0.3, 0.42),
         finding="There is one key for each window; the query stays a single token",
     ),
@@ -82,7 +84,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the blue frame with the windows.* The frame is one query, drawn as the 4×4 pixels that it stands for. There are {{stage_1_tokens}} of them in stage 1, whatever r is, but what they can look at gets coarser: on the right both eyes share one window.
+# *Compare the blue frame with the windows.* The frame is one query, drawn as the 4×4 pixels that it stands for. There are {{stage_1_tokens}} of them in stage 1 of the whole photograph, whatever r is, but what they can look at gets coarser: on the right both eyes share one window.
 #
 # ## 2 · Which tokens are merged, and how?
 #
@@ -99,7 +101,7 @@ prediction = ...  # two lists, for example ([0, 5, 10, 15], [12, 13, 14, 15])
 
 # %%
 numbers = torch.arange(16).view(4, 4)
-by_reshape = numbers.reshape(4, 4).tolist()  # N/R groups of R
+by_reshape = numbers.flatten().reshape(-1, 4).tolist()  # N/R groups of R
 by_windows = F.unfold(numbers[None, None].float(), kernel_size=2, stride=2)[0].T.int().tolist()
 print("reshape:", by_reshape)
 print("windows:", by_windows)
@@ -132,21 +134,13 @@ print(f"{tuple(rows.shape)} → {tuple(linear(rows).shape)}, and the convolution
 # %% [markdown]
 # So `unfold` reshapes by windows, channel after channel, and the Linear then does what the convolution does. (Exercise 03.6 does it without `unfold`.)
 #
-# How large is this matrix? Attention's own four Linears, for query, key, value and output, are 32 → 32 each. We count the parameters of both.
-
-# %%
-learned = sum(weight.numel() for weight in linear.parameters())
-attention_itself = 4 * sum(weight.numel() for weight in nn.Linear(32, 32).parameters())
-print(f"reduction {learned:,}, the four Linears of attention {attention_itself:,}")
-
-# %% [markdown]
-# So the matrix that *saves* the work is about {{reduction_over_linears}} times as large as the four others together. In all of B0 the reductions hold {{reduction_parameters}} of {{b0_millions}} million parameters.
+# How large is this matrix? It has {{matrix_parameters}} parameters, with its bias, and attention's own four Linears have {{linears_parameters}} together. So the matrix that *saves* the work is about {{reduction_over_linears}} times as large as the four others. In all of B0 the reductions hold {{reduction_parameters}} of {{b0_millions}} million parameters.
 #
 # To *run* it is cheap. It has r²·C² weights and is applied N/r² times. So the r² cancels, and it takes **N·C² multiply-adds, whatever r is**. That is as much as the one Linear that makes the queries.
 #
 # ## 3 · Is it R or r, and how many keys are left?
 #
-# The paper's text sets R to 64, 16, 4, 1 for the four stages, but its Table 6, and the released code, say 8, 4, 2, 1 (arXiv:2105.15203, Section 3.1 and Table 6). This is no contradiction, because one name stands for two things: R says how many times *fewer keys* there are, and r how many times *shorter a side* is. In this course, `reduction_ratio` is r.
+# The paper's text sets R to 64, 16, 4, 1 for the four stages, but its Table 6, and the released code, say 8, 4, 2, 1 (arXiv:2105.15203, Section 3.1 and Table 6). The numbers agree, because one name stands for two things: R says how many times *fewer keys* there are, and r how many times *shorter a side* is. In this course, `reduction_ratio` is r.
 #
 # **Predict.** A photograph has 512×512 pixels. The maps of the four stages are 4, 8, 16 and 32 times smaller per side, and r is 8, 4, 2, 1. How many keys are left in each stage? (`cost` counts for a config and a size what each stage has: tokens, keys, multiply-adds.)
 
@@ -185,7 +179,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the blue frame.* A token of stage 1 and one of stage 4 have equally many keys to look at. What changes is who asks.
+# *Follow the blue frame.* A token of stage 1 and one of stage 4 have equally many keys to look at. What grows is the token that asks.
 #
 # A token is drawn where it stands in the map, but its patch is centred at the upper left corner of that square. So a key of stage 4 is centred at the corner of its window, and one of stage 1 near the middle. They are equally far apart, but not in the same places.
 #
@@ -208,7 +202,7 @@ for side in (512, 1024, 2048):
 compare(prediction, round(work[1024] / work[512]))
 
 # %% [markdown]
-# They grow sixteen times, as without a reduction. A constant R divides the bill, but it leaves the law as it is: **N²/64 is still N²**. At 512×512 the two products are a third of the encoder's work, and at 2048×2048 {{products_at_2048}}.
+# They grow sixteen times, as without a reduction. A constant R divides their bill, but it leaves the law as it is: **N²/64 is still N²**. At 512×512 the two products are a third of the encoder's work, and at 2048×2048 {{products_at_2048}}.
 #
 # ### What if somebody writes R for r? · *further*
 #
@@ -242,13 +236,17 @@ class ReducedAttention(nn.Module):
     def __init__(self, dim, num_heads, reduction_ratio):
         super().__init__()
         self.num_heads = num_heads
-        self.query, self.key, self.value, self.output = (nn.Linear(dim, dim) for _ in range(4))
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, dim)
         self.reduce = SpatialReduction(dim, reduction_ratio)  # new
 
     def forward(self, x):  # (B, H, W, C)
         reduced = self.reduce(x)  # new: (B, H/r, W/r, C)
-        q, k, v = map(self.heads, (self.query(x), self.key(reduced), self.value(reduced)))  # new
-        return self.output(attention(q, k, v).transpose(1, 2).reshape(x.shape))
+        q, k, v = self.query(x), self.key(reduced), self.value(reduced)  # new
+        mixed = attention(self.heads(q), self.heads(k), self.heads(v))  # (B, heads, H·W, d)
+        return self.output(mixed.transpose(1, 2).reshape(x.shape))
 
     def heads(self, x):  # (B, H, W, C) → (B, heads, H·W, d)
         return x.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
@@ -265,7 +263,7 @@ assert torch.allclose(ours(x), theirs(x), atol=1e-5)
 print(f"{tuple(x.shape)} → {tuple(ours(x).shape)}, and the package's class agrees")
 
 # %% [markdown]
-# Every token has its answer, from {{keys_per_stage}} keys. Only at **r = 1**, as in the last stage, would the answers differ: there SegFormer has no reduction, so no convolution and no norm.
+# Every token has its answer, from {{keys_per_stage}} keys. At **r = 1**, as in the last stage, the two would not agree, because there SegFormer has no reduction, so no convolution and no norm.
 #
 # ### The package's class · *further*
 #
@@ -277,25 +275,15 @@ print(f"{tuple(x.shape)} → {tuple(ours(x).shape)}, and the package's class agr
 # %% [markdown]
 # We check it, answers *and* weights, against a class that nobody here wrote. `nn.MultiheadAttention` takes queries, keys and values separately, so we can give it our parameters, and for keys and values the tokens that our class has reduced.
 
-
-# %%
-def torch_attention(ours):
-    """nn.MultiheadAttention with the weights of ours."""
-    theirs = nn.MultiheadAttention(ours.dim, ours.num_heads, batch_first=True)
-    parts = ours.query, ours.key, ours.value
-    theirs.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
-    theirs.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
-    theirs.out_proj.load_state_dict(ours.output.state_dict())
-    return theirs
-
-
 # %%
 small = torch.randn(2, 24, 16, 64, generator=generator)  # four sizes, all different
 many = small.flatten(1, 2)
 for r in (1, 2, 4, 8):
     ours = SpatialReductionAttention(dim=64, num_heads=2, reduction_ratio=r)
     keys = ours.reduce(small).flatten(1, 2)
-    expected, weights = torch_attention(ours)(many, keys, keys, average_attn_weights=False)
+    theirs = nn.MultiheadAttention(64, num_heads=2, batch_first=True)
+    copy_attention(theirs, ours.query, ours.key, ours.value, ours.output)
+    expected, weights = theirs(many, keys, keys, average_attn_weights=False)
     assert torch.allclose(ours(small).flatten(1, 2), expected, atol=1e-5)
     assert torch.allclose(ours.weights(small).flatten(4).flatten(2, 3), weights, atol=1e-6)
     print(
@@ -305,7 +293,7 @@ for r in (1, 2, 4, 8):
 # %% [markdown]
 # ## 5 · What does a ratio cost, and what does it save?
 #
-# A stage is a patch embedding and a few *blocks*, each of them attention followed by Mix-FFN, which lesson 04 builds. A ratio above 1 touches three of its parts: the two products of attention cost r² times less, the Linears for key and value have fewer tokens, and the reduction is new. How much cheaper does r = 8 make stage 1, and what would r = 16 bring?
+# A stage is a patch embedding and a few *blocks*, each of them attention followed by Mix-FFN, which lesson 04 builds. A ratio above 1 touches three of its parts: the two products of attention cost r² times less, the Linears for key and value have fewer tokens, and the reduction is new. How much cheaper does r = 8 make stage 1 of B0 at 512×512, and what would r = 16 bring?
 
 # %%
 names = "patch embedding", "Linears", "reduction", "the two products", "Mix-FFN"
@@ -320,22 +308,22 @@ for r in (1, 2, 4, 8, 16, 32):
 plots.show(
     plots.stacked_bars(
         {name: bars[name] for name in ("r = 4", "r = 8", "r = 16", "r = 32")},
-        "multiply-adds of stage 1, G",
+        "multiply-adds of stage 1, B0 at 512×512, G",
         "At r = 8 half of the stage is attention's products; at r = 16 a fifth",
     ),
     alt="Four stacked bars, for r = 4, 8, 16 and 32. At r = 4 the two products of attention make "
-    "up four fifths of the stage, at r = 8 half, at r = 32 nearly nothing. The other parts, of "
-    "which Mix-FFN is the largest, hardly change.",
+    "up four fifths of the stage, at r = 8 half, at r = 32 a fifteenth. The other parts, of which "
+    "Mix-FFN is the largest, hardly change.",
 )
 
 # %% [markdown]
-# *Look at the two products, and then at everything else.* The products become 64 times cheaper at r = 8, and the stage {{stage_1_factor}} times. At r = 8 the products are half of the stage, so all further steps together can save hardly more than that. For example, r = 16 would save {{saved_by_r_16}} of the encoder's work, for three keys in four, and for {{added_by_r_16}} more parameters in all of B0. The paper gives no reason for its 8, and only training could tell whether 16 is as good.
+# *Look at the two products, and then at everything else.* The products become 64 times cheaper at r = 8 than at r = 1 (too long to draw), and the stage {{stage_1_factor}} times. At r = 8 the products are half of the stage, so all further steps together can save hardly more than that. For example, r = 16 would save {{saved_by_r_16}} of the encoder's work, at the price of three keys in four and of {{added_by_r_16}} more parameters in all of B0. The paper gives no reason for its 8, and only training could tell whether 16 is as good.
 #
-# Of all that the published ratios save, {{saved_in_stage_1}} is saved in stage 1, where most of the tokens are. The encoder becomes {{encoder_factor}} times cheaper than with r = 1 throughout.
+# Of all that the published ratios save here, {{saved_in_stage_1}} is saved in stage 1, where most of the tokens are, and the encoder becomes {{encoder_factor}} times cheaper than with r = 1 throughout.
 #
 # ### And in seconds? · *further*
 #
-# Multiply-adds are not seconds, so we measure. Here is one attention layer on the tokens of the photograph, on one thread, the best of three runs, in processor seconds. By multiply-adds, r = 8 is {{layer_factor}} times less work than r = 1.
+# Multiply-adds are not seconds, so we measure. Here is one attention layer on the tokens of the photograph, on one thread, the best of three runs, in processor seconds. By multiply-adds, r = 1 is {{layer_factor}} times the work of r = 8.
 
 # %%
 import time
@@ -385,7 +373,7 @@ plots.show(
 # %% [markdown]
 # *Compare the two curves.* Both axes are logarithmic, and the first number in the title was measured where this picture was made, so run the cells for yours. Here the curves lie close together with many keys, and part with few. A multiply-add does not always take the same time, because convolution, Linear and fused kernel each have a speed of their own. And calls and copies, which the multiply-adds leave out, weigh more the less there is to compute.
 #
-# And **memory**? Where they are stored, the attention weights of one block of stage 1 shrink from {{stored_full}} to {{stored_reduced}} MiB. The fused kernel stores none of them, so with it the reduction is about time. Where they are kept, to look at them or because a device has no fused kernel, it is about both.
+# And **memory**? Where they are stored, the attention weights of one block of stage 1 shrink from {{stored_full}} to {{stored_reduced}} MiB (float32, 512×512). The fused kernel stores none of them, so with it the reduction is about time. Where they are kept, to look at them or because a device has no fused kernel, it is about both.
 #
 # ## 6 · What is lost inside a window?
 #
@@ -403,7 +391,7 @@ print(f"numbers of spread {x.std():.2f} change by {(changed - x)[0, 80:88, 32:40
 print(f"its key changes by {(reduction(changed) - reduction(x)).abs().max():.3f}")
 
 # %% [markdown]
-# The window is another one, and its key is the same. Such changes exist for any weights, trained or not. A window can change in {{window_numbers}} independent ways, and {{blind_directions}} of them are invisible to its key. The matrix lets 32 through, which training chooses, and the LayerNorm after it hides two of those, the level and the scale of the 32 numbers.
+# The window is another one, and its key is the same. Such changes exist for any weights, trained or not. A window can change in {{window_numbers}} independent ways, and at least {{blind_directions}} of them are invisible to its key. The matrix lets 32 through at most, which training chooses, and the LayerNorm after it hides two of those, the level and the scale of the 32 numbers. So at most 30 are left.
 #
 # (Neighbouring tokens resemble each other, so it need not be as bad as it sounds.) The detail is not lost to the *network* either. Each of the 64 tokens still asks its own question, and its numbers travel on beside attention (lesson 06). It is lost to *all others*: from this attention they learn about the window only what its merged token holds, since key and value are both made of that. (A reader asks whether small things get lost here: [SegFormer, issue 132](https://github.com/NVlabs/SegFormer/issues/132).)
 #
@@ -453,27 +441,14 @@ print("the map of one query:", tuple(weights[0, 0, row, column].shape))
 # ## 7 · What do a stage's keys not see?
 #
 # The reduction has no padding, and windows begin at the top left. So what does not fill one at the right and at the bottom is left out. To see which tokens those are, we ask torch on which tokens the keys *depend*, by their gradient.
-
-
-# %%
-def seen_by_keys(height, width, reduction_ratio):
-    """Which tokens reach some key: those for which the keys have a gradient."""
-    tokens = torch.randn(1, height, width, 4, generator=generator, requires_grad=True)
-    with torch.enable_grad():
-        keys = SpatialReduction(4, reduction_ratio)(tokens)
-        # Weighted at random, because LayerNorm makes the plain sum of each key a constant.
-        (keys * torch.randn(keys.shape, generator=generator)).sum().backward()
-    return (tokens.grad[0] != 0).any(dim=-1)  # (H, W)
-
-
-# %% [markdown]
+#
 # **Predict.** A photograph of 124×124 makes 31×31 tokens in stage 1, and r is 8. What share of them does some key of stage 1 see?
 
 # %%
 prediction = ...  # percent, for example 97
 
 # %%
-masks = [seen_by_keys(side, side, 8) for side in (31, 25, 17)]
+masks = [tokens_seen_by_keys(reduction, side, side, generator) for side in (31, 25, 17)]
 for pixels, mask in zip((124, 100, 68), masks, strict=True):
     print(f"{pixels:>3}² pixels, {len(mask)}² tokens: {mask.double().mean():.1%} are seen")
 compare(prediction, round(100 * masks[0].double().mean().item()))
@@ -528,7 +503,7 @@ plots.show(
 #
 # ## 8 · What else could one do? · *further*
 #
-# Other ways to shorten the bill have been tried, and each pays with something else. First we compute what the two products cost, for stage 1 of B0 (C = 32, one head, so d = 32), at 512×512 and at 1024×1024.
+# Other ways to shorten the bill have been tried, and each pays with something else. First we compute what the two products cost, in one block of stage 1 of B0 (C = 32, one head, so d = 32), at 512×512 and at 1024×1024.
 
 
 # %%
@@ -553,7 +528,7 @@ for name, count in products(128**2).items():
 # | windows of M×M ([*Swin*, Liu and others 2021](https://arxiv.org/abs/2103.14030)) | 2·N·M²·C | its own window, sharply | all the rest, in this layer; shifting the windows from layer to layer passes it on step by step |
 # | linear attention ([*Transformers are RNNs*, Katharopoulos and others 2020](https://arxiv.org/abs/2006.16236)) | 2·N·d·C | everything, as one sum | the softmax: the weights form a matrix of rank d at most |
 #
-# What does the last entry mean? The *rank* of a matrix is how many patterns its rows are mixed from. Linear attention replaces exp(q·k) with φ(q)·φ(k). Then φ(q) (φ(k)ᵀ v) can be computed from the right, and the N×N matrix is never needed. But we can make it, and compare its rank with that of softmax.
+# What does the last entry mean? The *rank* of a matrix is the smallest number of patterns from which all its rows can be mixed. Linear attention replaces exp(q·k) with φ(q)·φ(k). Then φ(q) (φ(k)ᵀ v) can be computed from the right, and the N×N matrix is never needed. But we can make it, and compare its rank with that of softmax.
 
 # %%
 q, k = torch.randn(2, 256, 8, generator=generator, dtype=torch.float64)  # 256 tokens, d = 8
@@ -570,7 +545,7 @@ print("softmax: rank above 100:", torch.linalg.matrix_rank(softmax_weights).item
 #
 # ## Play
 #
-# You choose each stage's ratio, the size of the photograph, and the query. On the right is the bill, each time against r = 1. Your task: find the cheapest ratios with which each token of every stage is in some key, and every query has at least a hundred keys. Do it for 384 × 512, and then for 500 × 300.
+# You choose each stage's ratio, the size of the photograph, and the query. On the right is the bill, mostly against r = 1. Your task: find the cheapest ratios with which each token of every stage is in some key, and every query has at least a hundred keys. Do it for 384 × 512.
 
 # %%
 widgets.SpatialReduction()
@@ -580,10 +555,18 @@ widgets.SpatialReduction()
 #
 # For 384 × 512 it is the published ratios, 8, 4, 2, 1, with {{task_keys}} keys in every stage, from 12 × 16 windows. Both sides are multiples of 32, so nothing is lost.
 #
+# No ratio moves the peak memory, because it is reached in the decoder when a fused kernel stores no weights.
+#
+# </details>
+#
+# ### And for 500 × 300? · *further*
+#
+# Do the same for this size, if you have time.
+#
+# <details><summary>What you should have found</summary>
+#
 # For 500 × 300 the sliders leave only r = 1 in every stage, which costs {{task_factor}} times as much as the published ratios. Three of its maps have an odd side (125 × 75, 63 × 38, 32 × 19), and on the last, 16 × 10, windows of 2×2 would leave 40 keys. So change the photograph. Padded to 512 × 320 it loses nothing with 8, 4, 2, 1, keeps {{task_padded_keys}} keys a stage, and
 # costs {{task_padded}} of the r = 1 bill, although it has more pixels.
-#
-# No ratio moves the peak memory, because it is reached in the decoder when a fused kernel stores no weights.
 #
 # </details>
 #
@@ -765,7 +748,7 @@ check("03.8", reduced_attention)
 # ## Recap
 #
 # - The queries fix how many answers there are. Keys and values may be fewer, and are shortened together.
-# - A key is made of a window of r×r tokens, by a Linear over all its numbers, which is the same as a convolution with kernel and stride r. Then comes a LayerNorm.
+# - Each window of r×r tokens is merged by a Linear over all its numbers, the same as a convolution with kernel and stride r, and a LayerNorm. Two more Linears make its key and its value.
 # - R of the paper's text is r² of the code. Stride times r is 32 in all four stages, so where 32 divides the sides all have equally many keys.
 # - The two products fall by a factor of r², and remain quadratic in N. The reduction costs N·C², whatever r above 1 is, but its weights grow with r².
 # - All that an attention lets other tokens learn about a window is its key and its value.
@@ -780,10 +763,10 @@ check("03.8", reduced_attention)
 #
 # <details><summary>Answers</summary>
 #
-# 1. Each query makes one row of weights and gets one answer, however many keys there are. Each key has one weight, which multiplies a value.
+# 1. Each query makes one row of weights and gets one answer, however many keys there are. For each query a key has one weight, which multiplies a value.
 # 2. Both are 4, since r = √R, and there are 16 times fewer keys.
 # 3. r = 1, because its tokens are {{stride_times_r}} pixels apart already, as far as the other stages' keys.
-# 4. `500 / 4 = 125` and `125 = 15·8 + 5`, so five. Pad or resize the side to `512`.
+# 4. `500 / 4 = 125` and `125 = 15·8 + 5`, so five. Pad or resize the photograph to `512 × 320`.
 #
 # </details>
 #

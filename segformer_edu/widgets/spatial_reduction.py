@@ -41,8 +41,8 @@ PERCENTS = tuple(range(0, 101, 5))
 SIDE, TOP, HEIGHT = 272, 62, 400  # of a photograph's panel, where it begins, of the whole picture
 TASK = (
     "Find the cheapest ratios with which every token of every stage is seen by some key and every "
-    "query still has 100 keys to look at, for a photograph of 384 × 512. Then do it for 500 × 300: "
-    "what does it cost there, and what would you do to the photograph instead?"
+    "query still has 100 keys to look at, for a photograph of 384 × 512. If you have time, do it "
+    "for 500 × 300: what does it cost there, and what would you do to the photograph instead?"
 )
 HONESTY = (
     "Hatched: seen by no key of this stage. Untrained B0 (seed 0): first block of the stage, mean "

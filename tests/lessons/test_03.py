@@ -43,17 +43,6 @@ def test_the_earlier_class_gives_the_packages_answers(lesson, randomized, heads,
     torch.testing.assert_close(early(x), final(x))
 
 
-@pytest.mark.parametrize("side", [31, 25, 17, 32])
-def test_the_tokens_that_reach_no_key_are_those_past_the_last_window(lesson, side):
-    seen = lesson["seen_by_keys"](side, side, 8)
-    whole = side // 8 * 8
-    expected = torch.zeros(side, side, dtype=torch.bool)
-    expected[:whole, :whole] = True
-    assert torch.equal(seen, expected)
-    counted = cost(B0, (4 * side, 4 * side)).stages[0].share_of_tokens_seen
-    assert seen.double().mean().item() == pytest.approx(counted)
-
-
 def test_nothing_is_lost_at_multiples_of_32_and_up_to_three_pixels_below():
     for side in range(29, 300):
         complete = all(s.share_of_tokens_seen == 1 for s in cost(B0, (side, side)).stages)

@@ -4,7 +4,7 @@ from itertools import accumulate
 from operator import mul
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from notebooks.source.claims.shared import b0, unreduced_stage_1
@@ -30,11 +30,17 @@ def stride_times_r() -> str:
     return str(pixels)
 
 
+def matrix_parameters() -> str:
+    return f"{_parameters(SpatialReductionAttention(32, 1, 8).reduce.projection):,}"
+
+
+def linears_parameters() -> str:
+    return f"{_parameters(SpatialReductionAttention(32, 1, 1)):,}"
+
+
 def reduction_over_linears() -> str:
-    attention = SpatialReductionAttention(32, 1, 8)
-    reduction = sum(weight.numel() for weight in attention.reduce.projection.parameters())
-    linears = sum(weight.numel() for weight in SpatialReductionAttention(32, 1, 1).parameters())
-    return f"{reduction / linears:.0f}"
+    reduction = SpatialReductionAttention(32, 1, 8).reduce.projection
+    return f"{_parameters(reduction) / _parameters(SpatialReductionAttention(32, 1, 1)):.0f}"
 
 
 def reduction_parameters() -> str:
@@ -138,6 +144,10 @@ def task_factor() -> str:
 def task_padded() -> str:
     padded = cost(SegFormerConfig.named("b0"), (512, 320))
     return f"{padded.encoder_multiply_adds / _unreduced(500, 300).encoder_multiply_adds:.0%}"
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
 
 
 def _windows() -> Tensor:
