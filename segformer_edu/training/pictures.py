@@ -107,9 +107,9 @@ def _pets(settings: Settings) -> Datasets:
 def balanced_weights(dataset: SegmentationDataset, pictures: int = 500) -> Tensor:
     """Weights 1 / √frequency of the classes, their mean 1, from the first pictures of a data set.
 
-    A pole covers one pixel in a hundred, so without weights the loss hardly notices that the model
-    misses it. With weights 1 / frequency, a pixel of a pole would count as much as a hundred of
-    sky, and the model would see poles everywhere. The root lies between. A class that these
+    Without weights, the few pixels of a rare class hardly move the loss. With 1 / frequency all
+    classes would weigh the same in sum, so a model would pay little for inventing a rare one. The
+    root lies between. A class that these
     pictures do not show gets the weight of the rarest one that they do.
 
     Shape: → `(K,)` float32.

@@ -77,7 +77,7 @@ class Settings:
         "optimizer",
     )
     learning_rate: float = setting(
-        8e-3, "the highest learning rate, reached after the warm-up", "optimizer"
+        8e-3, "the learning rate, of which the schedule gives each step a share", "optimizer"
     )
     head_lr_factor: float = setting(
         1.0, "how many times the encoder's learning rate the decoder has", "optimizer"
@@ -87,7 +87,7 @@ class Settings:
     )
     warmup_steps: int = setting(50, "steps in which the learning rate rises", "optimizer")
     power: float = setting(
-        1.0, "power of the poly schedule, which follows the warm-up", "optimizer"
+        1.0, "power of the poly schedule, by which the warm-up is multiplied", "optimizer"
     )
     clip_norm: float = setting(
         1.0, "a longer gradient is scaled to this length; 0: never", "optimizer"
