@@ -139,8 +139,8 @@ def examine_iou_of_classes(answer: Callable[..., Tensor]) -> str | None:
             "that is the precision. Pixels of the class that were missed are not in the union.": (
                 lambda m: m.diagonal() / m.sum(0)
             ),
-            "that is the Dice score, twice the intersection over the sum of both. It is larger "
-            "than IoU, and ranks classes the same.": (
+            "that is the Dice score, twice the intersection over the sum of both. It is never "
+            "smaller than IoU, and ranks classes the same.": (
                 lambda m: 2 * m.diagonal() / (m.sum(0) + m.sum(1))
             ),
             "that is each class's part of the pixel accuracy. Divide by the class's own union, not "
@@ -478,7 +478,8 @@ def decayed(model: nn.Module) -> list[str]:
         "A LayerNorm's scale is called `weight`, as a Linear's matrix is. So look at the shapes.",
         "Biases and norms have one axis, matrices have two, and kernels four.",
     ],
-    takeaway="names mislead, but shapes do not: one axis, no decay.",
+    takeaway="names mislead. Where a norm has one scale for each channel, shapes tell: one axis, "
+    "no decay.",
 )
 def examine_decayed(answer: Callable[..., list[str]]) -> str | None:
     small = SegFormerConfig(
@@ -632,7 +633,7 @@ def examine_weights_of(answer: Callable[..., Tensor]) -> str | None:
         ],
         {
             "this is 1/frequency, without the root. Then every class gets the same sum, and a "
-            "pixel of a pole weighs dozens of times one of a road.": (
+            "pixel of a pole weighs more than six times one of a road.": (
                 lambda x, k: mean_one(1 / counts(x, k))
             ),
             "frequent classes weigh more here. It should be the other way round.": (
