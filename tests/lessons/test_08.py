@@ -97,6 +97,18 @@ def test_most_early_gradients_are_cut_and_a_third_of_the_later_ones():
         assert first / 50 > 0.7 and 0.2 < later / 150 < 0.5
 
 
+@pytest.mark.parametrize("size", [100.0, 0.01])
+def test_adam_moves_a_weight_by_the_rate_unless_its_gradient_keeps_changing_sign(size):
+    weights = torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.AdamW([weights], lr=0.01, weight_decay=0.0)
+    for step in range(100):
+        before = weights.detach().clone()
+        weights.grad = torch.tensor([size, size * (-1) ** step])
+        optimizer.step()
+    steady, changing = (weights.detach() - before).abs().tolist()
+    assert steady == pytest.approx(0.01, rel=1e-3) and changing < 0.1 * steady
+
+
 @pytest.mark.parametrize("early", [20.0, 1.0])
 def test_after_long_early_gradients_adams_later_steps_are_longer_where_those_are_cut(early):
     def length_of_later_steps(cut):
@@ -206,15 +218,18 @@ def test_small_weights_of_the_classifier_begin_close_to_ln_8(unseen):
         assert abs(segmentation_loss(model(images[:16]), labels[:16]) - math.log(8)) < 0.05
 
 
-def test_where_no_pixel_counts_a_loss_by_hand_has_no_gradient():
+def test_where_no_pixel_counts_a_loss_that_multiplies_by_a_mask_has_no_gradient():
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
     nothing = torch.full((2, 4, 4), 255)
     (theirs,) = torch.autograd.grad(F.cross_entropy(logits, nothing, ignore_index=255), logits)
     assert (theirs == 0).all()
     valid = (nothing != 255).float()
     losses = F.cross_entropy(logits, nothing.where(valid > 0, 0), reduction="none")
-    (by_hand,) = torch.autograd.grad((losses * valid).sum() / valid.sum(), logits)
-    assert by_hand.isnan().all()
+    (masked,) = torch.autograd.grad((losses * valid).sum() / valid.sum(), logits)
+    assert masked.isnan().all()
+    losses = F.cross_entropy(logits, nothing.where(valid > 0, 0), reduction="none")
+    (chosen,) = torch.autograd.grad(losses[valid > 0].mean(), logits)
+    assert (chosen == 0).all()
 
 
 def test_ignored_pixels_make_recall_of_iou():
@@ -246,6 +261,10 @@ def test_what_is_said_of_the_curves_and_the_confusions_holds_in_the_saved_run():
     assert 0.62 < gains[smallest].sum() / gains.sum() < 0.78
     assert pixels[smallest].sum() / pixels.sum() == pytest.approx(0.2, abs=0.03)
     assert CLASSES[np.argmax(found[25].iou)] == "sky" and np.argmin(found[100].iou) == POLE
+    assert all(np.argmin(found[step].iou) == PERSON for step in training_run.STEPS if step >= 250)
+    vehicle = CLASSES.index("vehicle")
+    early = training_run.saved().confusions[training_run.STEPS.index(25)]
+    assert early[:, vehicle].sum() == pytest.approx(2 * early[vehicle].sum(), rel=0.3)
     assert found[50].pixel_accuracy < 0.6 and found[100].pixel_accuracy == pytest.approx(
         0.7, abs=0.02
     )
@@ -256,6 +275,12 @@ def test_what_is_said_of_the_curves_and_the_confusions_holds_in_the_saved_run():
     np.fill_diagonal(wrong, 0)
     called = [[CLASSES[k] for k in row.argsort()[::-1][:2]] for row in wrong]
     assert set(called[PERSON]) == {"road", "sidewalk"} and called[POLE][0] == "building"
+    missed, invented = wrong.sum(axis=1), wrong.sum(axis=0)
+    assert all(invented[k] > 1.2 * missed[k] for k in (PERSON, POLE))
+    assert CLASSES[wrong[:, PERSON].argmax()] == "road"
+    for name in ("sky", "building", "road"):
+        k = CLASSES.index(name)
+        assert missed[k] < 0.2 * pixels[k]
 
 
 def test_adams_first_step_is_as_long_for_every_weight(unseen):
