@@ -57,7 +57,7 @@ plots.show(
 # %% [markdown]
 # *Look at the face.* An eye is a little wider than a square. The photograph has become a list of {{vit_tokens}} squares of {{vit_values}} numbers each.
 #
-# These numbers are still raw pixels. One learned matrix, a `Linear`, turns the {{vit_values}} numbers of each square into as many channels as the model works with. This step is called the *embedding*.
+# These numbers are still pixels. One learned matrix, a `Linear`, turns the {{vit_values}} numbers of each square into as many channels as the model works with. This step is called the *embedding*.
 
 # %%
 torch.manual_seed(0)
@@ -91,36 +91,21 @@ assert torch.equal(unfolded.transpose(1, 2), patches)
 print("unfold cuts the same patches")
 
 # %% [markdown]
-# So this is ViT's patch embedding, whole:
-
-
-# %% tags=["stage"]
-class PatchEmbedding(nn.Module):
-    """Patches that touch, as ViT cuts them: (B, 3, H, W) → (B, N, C)."""
-
-    def __init__(self, in_channels: int, embed_dim: int, patch_size: int) -> None:
-        super().__init__()
-        self.projection = nn.Conv2d(in_channels, embed_dim, patch_size, stride=patch_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.projection(x).flatten(2).transpose(1, 2)  # (B, C, H', W') → (B, N, C)
-
-
-# %% [markdown]
 # ## 2 · Why should patches overlap?
 #
 # SegFormer has to name every pixel, so it cuts much finer than ViT and makes a token every four pixels. It also lets the patches overlap, because cutting without overlap
 # "fails to preserve the local continuity around those patches" (arXiv:2105.15203, Section 3.1). To see what that means in numbers,
-# we take the simplest thing there is to see, an edge that is dark on the left and bright on the right, and filters that look for change. The weights of such a filter sum to zero, so it answers zero wherever the image is flat.
+# we take an edge that is dark on the left and bright on the right, and filters that look for change. The weights of such a filter sum to zero for each colour (here there is only grey), so it answers zero wherever the image is flat.
 #
-# **Predict.** Patches of 4×4 touch, and the edge moves to the right one pixel at a time. At how many of the places does *no* token notice it?
+# **Predict.** Patches of 4×4 touch, and the edge moves to the right one pixel at a time. At one place in how many does *no* token notice it?
 
 # %%
-prediction = ...  # one place in how many? For example 2, or 0 if every edge is noticed
+prediction = ...  # for example 2, or 0 if every edge is noticed
 
 # %%
 columns = range(28, 37)  # places near the middle of 64
-# The loudest answer of 64 random filters whose weights sum to zero, one filter every 4 pixels:
+# 64 random filters whose weights sum to zero look at a patch every 4 pixels, all at each patch.
+# The loudest of their answers, of either sign:
 touching = [loudest_answer(4, 0, column) for column in columns]  # 4×4 without padding
 overlapping = [loudest_answer(7, 3, column) for column in columns]  # 7×7, padding 3
 
@@ -142,15 +127,15 @@ compare(prediction, unseen[1] - unseen[0])
 
 # %% [markdown]
 # *Look at the vertical lines, which stand a whole token apart.* There the edge runs exactly between two patches, along what we call a *seam*. The patch on its left is all dark and the one on its right all bright, so both are flat, and all 64 random filters are silent.
-# No training can mend that. A filter whose weights sum to zero answers zero on a flat patch, whatever its weights are. A filter whose weights do not sum to zero tells how bright a flat patch is, but nothing else.
+# No training can mend that. A filter whose weights sum to zero for each colour answers zero on a flat patch, whatever they are. A filter whose weights do not sum to zero tells how bright a flat patch is, but nothing else.
 #
 # The edge is not lost to the *network*, because one token says dark, the next says bright, and a later layer can compare the two. But whether a single token knows of so sharp an edge depends on where the edge falls.
 #
-# That is how we read "local continuity"; the paper does not define it. It states its sizes, K = 7, S = 4 and P = 3 (Section 3.1), but compares them with no others. The *further* part of section 3 finds something that speaks for 7. Whether a model *learns* better with 7, only training could say.
+# That is how we read "local continuity"; the paper does not define it. It states its sizes, K = 7, S = 4 and P = 3 (Section 3.1), but compares them with no others. Training speaks for overlap. *PVT*, a similar model, names the subject of 81.1% of ImageNet's photographs with SegFormer's sizes, and of 79.8% with patches that touch (arXiv:2106.13797, Table 6). But the overlapping ones are padded, and zeros tell of position too (lesson 04).
 #
 # ### See it on the photograph
 #
-# Patches are seven pixels wide and one begins every four pixels, so neighbours share 7 − 4 = 3 columns. Here are both kinds of patches on an eye.
+# SegFormer's patches are seven pixels wide, and one begins every four, so neighbours share 7 − 4 = 3 columns. Here are both kinds of patches on an eye.
 
 # %%
 eye = photo[84:116, 186:218]  # 32 × 32 pixels
@@ -167,7 +152,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the hatched strips.* The yellow patch shares three columns with the blue one and three rows with the orange one. The grey frame is *padding*, three rings of zeros. It puts the middle of the
+# *Look at the hatched strips.* (Thin lines are beginnings and ends of patches.) The yellow patch shares three columns with the blue one and three rows with the orange one. The grey frame is *padding*, three rings of zeros. It puts the middle of the
 # first patch on the first pixel. Because of the padding, both grids have the same number of tokens.
 #
 # Away from the border, one pixel in four along a side lies in one patch only, and the others lie in two. So overlap has a **price**. A patch holds {{values_7}} numbers instead of {{values_4}}, so this convolution takes {{overlap_factor}} times the multiply-adds (multiplications, each with the addition that follows it). In B0, with 32 channels, it has {{parameters_7}} parameters instead of {{parameters_4}}. But the number of tokens, for which all
@@ -260,7 +245,7 @@ for stride in (2, 4):
 
 # %% [markdown]
 # The smallest odd ones are 3 for stride 2 and 7 for stride 4, and these are the kernels of SegFormer. A kernel of 5 at stride 4 overlaps too, but it loses the last row and column whenever 4
-# divides the side. The rule is K ≥ 2S − 1, for the following reason. Patches have their middles at pixels 0, S, 2S and so on, and up to S − 1 more pixels follow the last middle, so half a kernel, (K − 1)/2, must reach over them. The paper does not give this as its reason.
+# divides the side. The rule is K ≥ 2S − 1, for the following reason. Patches have their middles at pixels 0, S, 2S and so on, and up to S − 1 more pixels follow the last middle, so half a kernel, (K − 1)/2, must reach over them. The paper does not give this as its reason. PVT v2 sets K = 2S − 1.
 #
 # The same gap shows when we count how many pairs of neighbouring pixels lie together in some patch:
 
@@ -335,7 +320,7 @@ assert torch.allclose(by_token, nn.LayerNorm(3)(three), atol=1e-4)
 assert torch.allclose(by_channel, nn.BatchNorm1d(3)(three), atol=1e-4)
 
 # %% [markdown]
-# LayerNorm keeps the *pattern* of a token's channels and drops their level and their scale. If you multiply all of them by ten, or add a hundred to each, the result is the same. Then each channel is multiplied by a learned *weight* and a learned *bias* is added, which begin at 1 and 0, so we do not see them yet. (Both norms also add a small number, `1e-5`, to the
+# LayerNorm keeps the *pattern* of a token's channels and drops their level and their scale. If you multiply all of them by ten, or add a hundred to each, the result is the same. (A flat patch's brightness can pass, because the projection's bias does not grow with it.) Then each channel is multiplied by a learned *weight* and a learned *bias* is added, which begin at 1 and 0, so we do not see them yet. (Both norms also add a small number, `1e-5`, to the
 # variance, so that equal numbers are not divided by zero.) BatchNorm asks whether a token has more of a channel *than the other tokens*.
 # In training, its means are taken over whatever photographs share the batch. LayerNorm looks at one token only, in training and evaluation alike.
 #
@@ -463,7 +448,7 @@ plots.show(
             f"stage {stage} sees {wide}×{wide}, every {apart}"
             for stage, (apart, wide) in enumerate(apart_and_wide, start=1)
         ],
-        finding="Four embeddings in a row: what neighbours see overlaps by almost half",
+        finding="Four embeddings: neighbours share almost half of the pixels they see",
     ),
     alt="Most of a face, with the hair and the wall to its right, 128 by 128 pixels, four times. "
     "A token sees 7, 15, 31 and 63 pixels, and there are 32, 16, 8 and 4 tokens a side. In each, "
@@ -472,7 +457,7 @@ plots.show(
 
 # %% [markdown]
 # *Follow the yellow frame, what one token sees, from left to right.* At each stage it becomes twice as wide, and one pixel more. It grows from a few pixels beside an eye to a quarter of the picture. In stage 1 the overlap is three pixels of seven, in stage 4 it is 31 of 63.
-# From stage 2 on, neighbours share a token of the stage before, and with it nearly half of their pixels. (The captions count pixels of the photograph; the kernels of stages 2 to 4 are only 3 wide. Grey lies outside the photograph.) Attention and Mix-FFN widen this further. Exercise 01.6 asks you for the rule.
+# From stage 2 on, neighbours share a token of the stage before, and with it nearly half of their pixels. Attention and Mix-FFN widen this further. Exercise 01.6 asks you for the rule.
 #
 # ## 7 · What if the photograph moves by one pixel? · *further*
 #
@@ -560,7 +545,25 @@ plots.show(
 # ## 8 · Is it the patches that keep ViT from other sizes? · *further*
 #
 # A ViT that was trained at one size often loses accuracy at another (arXiv:2105.15203, Section 3.1). Do its patches cause that, because they do not overlap? ViT also has
-# a learned *position embedding*, a vector that it adds to each token to say where it stands. This is a table with one row for each place, so the training size is built into it. We embed with and without overlap, with and without a table. All four combinations are made for 256×256 and get 512×512. Which of them run?
+# a learned *position embedding*, a vector that it adds to each token to say where it stands. This is a table with one row for each place, so the training size is built into it.
+#
+# This is ViT's patch embedding, as a module:
+
+
+# %% tags=["stage"]
+class PatchEmbedding(nn.Module):
+    """Patches that touch, as ViT cuts them: (B, 3, H, W) → (B, N, C)."""
+
+    def __init__(self, in_channels: int, embed_dim: int, patch_size: int) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(in_channels, embed_dim, patch_size, stride=patch_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.projection(x).flatten(2).transpose(1, 2)  # (B, C, H', W') → (B, N, C)
+
+
+# %% [markdown]
+# We embed with and without overlap, with and without a table. All four combinations are made for 256×256 and get 512×512. Which of them run?
 
 # %%
 touching = PatchEmbedding(3, 32, 4)(images)
@@ -586,14 +589,14 @@ for side in (128, 256, 512):
     print(f"{side} × {side}: contrast {contrast[0]:.2f} in a 4×4 patch, {contrast[1]:.2f} in 7×7")
 
 # %% [markdown]
-# In this photograph the wider patch starts higher and falls as fast, probably because most things in it are larger than a patch and grow under it. (A fine texture can even gain contrast, because the smaller photographs have averaged it away.)
+# Not here. In this photograph the wider patch starts higher and falls as fast, probably because most things in it are larger than a patch and grow under it. (A fine texture can even gain contrast, because the smaller photographs have averaged it away.)
 #
 # We have *not* measured how much accuracy a trained model loses at another size, with a position table or without, and with either kind of patch, because that takes training. Lesson 04 asks where position comes from when there is no table, and lesson 11
 # is planned to put the claim to the test.
 #
 # ## Play
 #
-# **Task.** Cut 32 × 32 pixels into 8 × 8 tokens whose neighbours share three columns. Then take 33 × 47 and lower the padding until a pixel is lost. Last, at 32 × 32 and stride 4, find the smallest kernel that puts every pixel into two patches along each side.
+# **Task.** Cut 32 × 32 pixels into 8 × 8 tokens whose neighbours share three columns. Then take 33 × 47 and lower the padding until a pixel is lost.
 
 # %%
 Patches()
@@ -603,8 +606,7 @@ Patches()
 #
 # <details><summary>What you may have found</summary>
 #
-# Kernel 7, stride 4 and padding 3 (or 2) solve the task. At 33 × 47 a padding of 1 loses the last column on the right, because the patches end one pixel short of it. At 32 × 32 and stride 4, the smallest kernel that puts every pixel into two patches along each side, so into four in all, is 8, with padding 4,
-# because a kernel of 7 leaves one column in four to a single token. But 8 is even, and makes 9 × 9 tokens.
+# Kernel 7, stride 4 and padding 3 (or 2) solve the task. At 33 × 47 a padding of 1 loses the last column on the right, because the patches end one pixel short of it.
 #
 # </details>
 #
@@ -738,7 +740,7 @@ check("01.5", normalize_tokens)
 # %% [markdown]
 # ### Exercise 01.6 ★★★ 12 minutes · How many pixels reach a token?
 #
-# How many pixels, along one side, reach a token through a chain of patch embeddings? For kernels `(7, 3, 3, 3)` with strides `(4, 2, 2, 2)`, section 6 has the answer.
+# How many pixels, along one side, reach a token through a chain of patch embeddings? For kernels `(7, 3, 3, 3)` with strides `(4, 2, 2, 2)`, section 6 has the answer. No stride is larger than its kernel.
 
 
 # %%
@@ -756,6 +758,7 @@ check("01.6", field_of_a_token)
 # - Patches that touch have seams. At every fourth place no token of 4×4 pixels sees a sharp upright edge. Patches of 7 at stride 4 share three columns and have no seams.
 # - Tokens are a map, flattened. A `reshape` in place of a `transpose` keeps the shape and scrambles the numbers.
 # - LayerNorm looks at one token, and BatchNorm, in training, at one channel of all of them.
+# - Four embeddings make a pyramid, from H/4 to H/32 a side. What neighbours see overlaps by almost half.
 # - From the *further* sections: an odd kernel padded by half loses no pixel if K ≥ 2S − 1. Overlap leaves room for steadiness under a shift, but the filters must use it. What stops ViT at another size, unless it is interpolated, is its table of positions, and not its patches.
 #
 # **Can you answer without scrolling up?**
@@ -778,11 +781,11 @@ check("01.6", field_of_a_token)
 #
 # - *4×4 or 7×7.* The overview speaks of patches of 4×4 (Section 3). The model that is described and released has patches of 7×7 at stride 4, then 3×3 at stride 2 (Section 3.1). So 4 is the stride, and a token sees 7×7 pixels.
 # - *One merging too many.* The drawing of the architecture (Figure 2) shows an overlap patch embedding, and then a patch merging in each of the four blocks, which makes five steps. But the strides 4 · 2 · 2 · 2 make 32 in four, as the released model has them.
-# - *Embedding or merging.* The drawing calls the first an embedding and the others merging (Figure 2), and the text calls all of them merging (Section 3.1). They are the same layer with other numbers.
+# - *Embedding or merging.* The drawing calls the first an embedding and the others merging (Figure 2). Section 3.1 calls all of them merging, and Appendix A all of them embedding. They are the same layer with other numbers.
 # - *Patches and image size.* [*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) blames patches without overlap for the trouble that ViT has with larger images. Section 8 measures contrast, not accuracy.
 # - *Which epsilon?* The published code adds `1e-5` to the variance in this LayerNorm, as torch does, and `1e-6` in others. Lesson 07 shows what that changes.
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203): Section 3.1, overlapped patch merging, and Table 6. A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929): eq. 1 is the embedding, Section 3.2 the
-# interpolation. J. L. Ba, J. R. Kiros and G. E. Hinton, *Layer Normalization*, [arXiv:1607.06450](https://arxiv.org/abs/1607.06450). R. Zhang, *Making Convolutional Networks Shift-Invariant Again*, [arXiv:1904.11486](https://arxiv.org/abs/1904.11486), takes section 7 further with smooth filters before every stride. Photograph: NASA, public domain.
+# interpolation. J. L. Ba, J. R. Kiros and G. E. Hinton, *Layer Normalization*, [arXiv:1607.06450](https://arxiv.org/abs/1607.06450). R. Zhang, *Making Convolutional Networks Shift-Invariant Again*, [arXiv:1904.11486](https://arxiv.org/abs/1904.11486), takes section 7 further with smooth filters before every stride. W. Wang and others, *PVT v2*, [arXiv:2106.13797](https://arxiv.org/abs/2106.13797). Photograph: NASA, public domain.
 #
 # **Next:** lesson 02. You have {{stage_1_tokens}} tokens. What does it cost to let each of them look at every other?

@@ -42,9 +42,8 @@ SIDE, TOP, HEIGHT = 280, 62, 400  # of a photograph's panel, where it begins, of
 CLOSEST = 5  # units between the outlines of two patches; closer ones would blur
 TASK = (
     "Cut 32 × 32 pixels into 8 × 8 tokens so that neighbours share exactly 3 pixels. Then keep the "
-    "kernel and the stride, take 33 × 47, and lower the padding until some pixel is lost. Where "
-    "is it? Last, take 32 × 32 again and stride 4. Find the smallest kernel that puts every pixel "
-    "into two patches along each side, and see how many tokens it makes."
+    "kernel and the stride, take 33 × 47, and lower the padding until some pixel is lost. "
+    "Where is it?"
 )
 
 
@@ -82,12 +81,13 @@ def draw(state: State) -> Picture:
         ValueError: patches that do not fit, or that could hold nothing but padding.
     """
     counts = coverage(state)
+    hatched = "Hatched: what neighbouring patches share" if state.kernel > state.stride else ""
     left, right, words = 4, SIDE + 20, 2 * SIDE + 42
     return Picture(
         HEIGHT,
         [
             Text(left, 20, finding(state), 15, bold=True),
-            Text(left, 50, "Hatched: what neighbouring patches share", 11),
+            Text(left, 50, hatched or "The patches on the photograph", 11),
             *photograph_with_patches(left, state),
             Text(right, 50, "In how many patches each pixel lies", 11),
             *coverage_panel(right, state, counts),
