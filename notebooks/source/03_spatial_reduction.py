@@ -393,7 +393,7 @@ print(f"its key changes by {(reduction(changed) - reduction(x)).abs().max():.3f}
 # %% [markdown]
 # The window is another one, and its key is the same. Such changes exist for any weights, trained or not. A window can change in {{window_numbers}} independent ways, and at least {{blind_directions}} of them are invisible to its key. The matrix lets 32 through at most, which training chooses, and the LayerNorm after it hides two of those, the level and the scale of the 32 numbers. So at most 30 are left.
 #
-# (Neighbouring tokens resemble each other, so it need not be as bad as it sounds.) The detail is not lost to the *network* either. Each of the 64 tokens still asks its own question, and its numbers travel on beside attention (lesson 06). It is lost to *all others*: from this attention they learn about the window only what its merged token holds, since key and value are both made of that. (A reader asks whether small things get lost here: [SegFormer, issue 132](https://github.com/NVlabs/SegFormer/issues/132).)
+# The detail is not lost to the *network*. Each of the 64 tokens still asks its own question, and its numbers travel on beside attention (lesson 06). It is lost to *all others*: from this attention they learn about the window only what its merged token holds, since key and value are both made of that. (A reader asks whether small things get lost here: [SegFormer, issue 132](https://github.com/NVlabs/SegFormer/issues/132).)
 #
 # ### How much of a window can a key hold? · *further*
 #
@@ -470,7 +470,7 @@ plots.show(
 # %% [markdown]
 # *Look at the grey strips.* At 31 tokens a side only 24 lie in whole windows, and (24/31)² is {{seen_31}}. So two fifths of the tokens are in no key of stage 1. With one pixel more a side, every token would be in one.
 #
-# Three things soften this. The grey tokens still *ask*, and get answers. The convolution in Mix-FFN lets a token hear its neighbours (lesson 04). And later stages, whose maps have other sizes, may see what this one did not: at 124×124 they see everything. How much accuracy is lost, we have not measured. (One could crop photographs by a few pixels, and compare a trained model's answers at the right edge.)
+# Three things soften this. The grey tokens still *ask*, and get answers. The convolution in Mix-FFN lets a token hear its neighbours (lesson 04). And later stages, whose maps have other sizes, may see what this one did not: at 124×124 they see everything. How much accuracy is lost, we have not measured. (One could crop photographs by a few pixels, and compare answers at the right edge.)
 #
 # The remedy is to **resize or pad the photograph to a multiple of 32**, because then every stage sees everything. No error warns you of a side that does not fit: the model runs, and leaves tokens out. (Below {{smallest_side}} pixels stage 1 has no key at all, and the model refuses the photograph.)
 #
@@ -541,8 +541,6 @@ print("softmax: rank above 100:", torch.linalg.matrix_rank(softmax_weights).item
 # %% [markdown]
 # With linear attention all rows are mixtures of 8 patterns, where softmax can give many queries a look of their own. Spatial reduction has a limit of this kind too, since there are no more patterns than keys. In stage 1 of B0 at 512×512 it is the more generous one: {{keys_per_stage}} against a d of 32.
 #
-# Which of these losses a task forgives, only training can tell.
-#
 # ## Play
 #
 # You choose each stage's ratio, the size of the photograph, and the query. On the right is the bill, mostly against r = 1. Your task: find the cheapest ratios with which each token of every stage is in some key, and every query has at least a hundred keys. Do it for 384 × 512.
@@ -561,7 +559,7 @@ widgets.SpatialReduction()
 #
 # ### And for 500 × 300? · *further*
 #
-# Do the same for this size, if you have time.
+# Do the same for this size.
 #
 # <details><summary>What you should have found</summary>
 #
@@ -624,7 +622,7 @@ plots.show(
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# `transpose(1, 2)` brings the channels to the front, (B, C, N), which is the order that a convolution with *channels first* wants. The next line then calls it (B, H, W, C), *channels last*. But a reshape swaps nothing, it cuts the list anew. So what is now called a token with 32 channels is one channel of 32 neighbouring tokens. (Lesson 01, section 4, showed nine astronauts for the same reason.) The way back makes the same slip, so the token that you touched shows in a whole block of keys, none of them its own.
+# `transpose(1, 2)` brings the channels to the front, (B, C, N), which is the order that a convolution with *channels first* wants. The next line then calls it (B, H, W, C), *channels last*. But a reshape swaps nothing, it cuts the list anew. So what is now called a token with 32 channels is one channel of 32 neighbouring tokens. The way back makes the same slip, so the token that you touched shows in a whole block of keys, none of them its own.
 #
 # The mend is to transpose, and then to `unflatten` the last axis, as in `reduced_keys`.
 #
