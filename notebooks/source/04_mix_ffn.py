@@ -3,7 +3,7 @@
 #
 # Cut a photograph into tiles, shuffle them, and show them to attention. It gives the same answers, shuffled, because it does not know where a tile stands. ViT mends this by adding to each token a vector that says where it stands. SegFormer adds none, and yet its tokens know something about their place. This lesson finds out how.
 #
-# Much of the answer is in **Mix-FFN**. SegFormer is a chain of *blocks*, each of them attention followed by a Mix-FFN. Inside Mix-FFN is a 3×3 convolution, and its padding, the zeros around the map, tells a token where it is.
+# Much of the answer is in **Mix-FFN**. SegFormer's stages hold chains of *blocks*, each of them attention followed by a Mix-FFN. Inside Mix-FFN is a 3×3 convolution, and its padding, the zeros around the map, tells a token where it is.
 #
 # **After this lesson you will be able to**
 #
@@ -150,22 +150,14 @@ class PlainMixFFN(nn.Module):
 
 
 # %% [markdown]
-# **Check it** against equation 3 by hand. The convolution becomes nine shifted copies of the padded map, each times its number of the kernel, and GELU is x·Φ(x), where Φ is the distribution function of the normal distribution. The package's `MixFFN` holds the same three parts under the same names, so it can take the weights of our class.
+# The package's `MixFFN` holds the same three parts under the same names, so it can take the weights of our class.
 
 # %%
 plain = PlainMixFFN(dim=32, hidden_dim=128)
 tokens = torch.randn(1, 30, 40, 32, generator=generator)
-padded = F.pad(plain.expand(tokens), (0, 0, 1, 1, 1, 1))  # a ring of zeros
-hidden = plain.depthwise.bias + sum(
-    padded[:, row : row + 30, column : column + 40] * plain.depthwise.weight[:, 0, row, column]
-    for row in range(3)
-    for column in range(3)
-)
-by_hand = plain.contract(hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2)
-print("eq. 3 by hand agrees:", torch.allclose(plain(tokens), by_hand, atol=1e-5))
 packaged = MixFFN(dim=32, hidden_dim=128)
 packaged.load_state_dict(plain.state_dict())
-print("the package's agrees:", torch.allclose(packaged(tokens), by_hand, atol=1e-5))
+print("the package's agrees:", torch.allclose(packaged(tokens), plain(tokens), atol=1e-5))
 
 # %% [markdown]
 # **Predict.** With C = 32, what share of the parameters of this class is in the convolution?
@@ -184,6 +176,21 @@ compare(prediction, round(100 * held["depthwise"] / sum(held.values())))
 # %% [markdown]
 # The two Linears have C · 4C weights each, and the kernels have 9 · 4C. That makes **8C² + 36C** weights, and 9C biases. The Linears grow with C² and the kernels only with C, so the convolution's share shrinks as the stages get wider. In stage 4 of B0, with C = {{b0_last_channels}}, it is {{depthwise_share_stage_4}}. All depthwise convolutions of B0 hold {{depthwise_parameters}} parameters, {{depthwise_share}} of the encoder's. For this price every token sees its neighbours in every block.
 #
+# ### Is that equation 3? · *further*
+#
+# By hand, the convolution becomes nine shifted copies of the padded map, each times its number of the kernel, and GELU is x·Φ(x), where Φ is the distribution function of the standard normal distribution.
+
+# %%
+padded = F.pad(plain.expand(tokens), (0, 0, 1, 1, 1, 1))  # a ring of zeros
+hidden = plain.depthwise.bias + sum(
+    padded[:, row : row + 30, column : column + 40] * plain.depthwise.weight[:, 0, row, column]
+    for row in range(3)
+    for column in range(3)
+)
+by_hand = plain.contract(hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2)
+print("eq. 3 by hand agrees:", torch.allclose(plain(tokens), by_hand, atol=1e-5))
+
+# %% [markdown]
 # ### Is a 1×1 convolution a Linear, and is it an MLP? · *further*
 #
 # Some implementations have a 1×1 convolution where the paper has an MLP. Is that a mistake ([mmsegmentation, issue 1287](https://github.com/open-mmlab/mmsegmentation/issues/1287))? We give both the same weights, and then ask what two Linears can do that one cannot.
@@ -273,7 +280,7 @@ compare(prediction, " ".join(blind_to_roll))
 # %% [markdown]
 # Compare the two lines of Mix-FFN. The *convolution* tells a token who its neighbours are, with either padding. Of the two only the *zeros* tell it where it is. A convolution (of stride 1) treats every place alike, but only as long as there is no border.
 #
-# Attention with r = 2 notices a shuffle, because its keys are made of windows of 2×2 neighbours, and a shuffle makes other windows. So in three of SegFormer's four stages attention knows a little about who is beside whom, though no query knows its own neighbours. (Our roll moves whole windows. By odd numbers it would be noticed.)
+# Attention with r = 2 notices a shuffle, because its keys are made of windows of 2×2 neighbours, and a shuffle makes other windows. So in three of SegFormer's four stages attention knows something about who is beside whom, though nothing marks a query's own window. (Our roll moves whole windows. By odd numbers it would be noticed.)
 #
 # ## 4 · Who tells a token where the border is?
 #
@@ -339,10 +346,8 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the crosses.* These tokens do not differ from the middle one by anything that float64 can hold. Position moves inward by **one token a block**, and attention, which is in the blocks drawn here, does not speed it up. Two tokens inside are alike, so they ask the same question of the same keys, and get the same answer. Attention tells everybody of the
+# *Look at the crosses.* These tokens do not differ from the middle one by anything that float64 can hold. Position moves inward by **one token a block**, and attention, which is in the blocks drawn here, does not speed it up. Two tokens inside are alike, so they ask the same question of the same keys, and get the same answer. Attention tells every inner token of the
 # border, but it tells all of them the same. (On a photograph tokens differ to begin with, so attention may pass on what it finds.)
-#
-# Position also *fades* before training: here each ring is, on average, ten to two hundred times fainter than the one outside it. In the last two stages of the trained nano the outer three rings together fall by less than a factor of ten, measured along the middle column.
 #
 # ## 5 · Can position be read?
 #
@@ -354,7 +359,7 @@ plots.show(
 #
 # The probe is judged by R². It is 1 if every token is placed right, 0 if the probe does no better than answering "the middle" every time, and below 0 if it does worse. The images are flat ones of 128×128 pixels, each of a random colour. The probe is fitted on half of them and judged on the other half.
 #
-# **Predict.** B0 has random weights and was never trained. How well can rows be read at its last stage, whose map has 4×4 tokens, with zero padding and with circular padding?
+# **Predict.** B0 has random weights. How well can rows be read at its last stage, whose map has 4×4 tokens, with zero padding and with circular padding?
 
 # %%
 prediction = ...  # two R², for example "0.50 0.50"
@@ -383,7 +388,7 @@ plots.show(
     plots.probed_places(
         believed,
         [f"stage {i}: {len(each)}×{len(each)} tokens" for i, each in enumerate(believed, 1)],
-        "The probe hardly places tokens of stage 1; in stage 4 it nearly can",
+        "Tokens of stage 1 are hardly placed, those of stage 4 nearly right",
     ),
     alt="Four panels, one a stage, each with the outline of the picture as an orange square, and "
     "in it a ring for each token's place in the map and a dot where the probe places it. In stages "
@@ -392,16 +397,16 @@ plots.show(
 )
 
 # %% [markdown]
-# Each dot is a token, drawn where the probe places it (the mean over the images that it was not fitted to), and neighbours are joined. The ring is its place in the map. *Watch the heap unfold from stage to stage.* At this size **zeros** let rows and columns be read nearly perfectly at stage 4, from random weights and images without content. With **circular** or **replicate** padding R² is zero at
+# Each dot is a token, drawn where the probe places it (the mean over the images that it was not fitted to), and neighbours are joined. The ring is its place in the map. *Watch the heap unfold from stage to stage.* At this size **zeros** let rows and columns be read nearly perfectly at stage 4, from random weights and flat images. With **circular** or **replicate** padding R² is zero at
 # every stage, because every token is the same.
 #
-# Why not in stage 1? Its map has 32×32 tokens, and after two blocks only the outermost two or three know of the border. Each later stage has two more blocks, and its steps are twice as wide in pixels.
+# Why not in stage 1? Its map has 32×32 tokens, and after two blocks only the outermost two or three know of the border. One linear map has to find their faint trace in all colours. Each later stage has two more blocks, and its steps are twice as wide in pixels.
 #
 # So position can be read. But it means *how far to the border*, and only near enough to it.
 #
 # ### How near is near enough? · *further*
 #
-# In stage 1 a probe reads a little of the border from one colour alone. But above, one linear map has to serve all colours (with a smaller λ it reads a little there, too).
+# In stage 1 a probe reads a little of the border from one colour alone, and in this network, with a smaller λ, also from all.
 #
 # To see how far the border is known in a picture of usual size, we send a flat one of 512×512 pixels through B0, and through nano, a small SegFormer whose trained weights the package brings.
 
@@ -416,6 +421,8 @@ for name, network in {"B0, untrained": encoder, "nano, trained": trained}.items(
 
 # %% [markdown]
 # The four numbers are the four stages. At stage 4, where the stride is 32, the innermost tokens that know it have their middles on the pixel rows {{b0_row_from_the_top}} and {{b0_row_from_the_bottom}} (left and right likewise). In this picture's middle no token of either network knows where it is. Training cannot extend the reach on a flat picture, because it follows from kernels and padding alone. (B5 has 40 blocks in stage 3, whose map is 32×32. So there position reaches the middle, but we have not measured how strong it is there.)
+#
+# Position also *fades* before training: in the blocks of section 4 each ring is, on average, ten to two hundred times fainter than the one outside it. In the last two stages of the trained nano the third ring is less than ten times fainter than the outermost, measured along the middle column.
 #
 # Why one token fewer from the bottom? The first token has its middle on the first pixel, the last one a whole stride before the end. The patches of lesson 01 start *outside* the picture at the top and at the left. But where the side is a multiple of the stride, the last patch ends *inside* it. So no patch embedding ever reads the zeros at the bottom and at the right, and only Mix-FFN does.
 #
@@ -458,7 +465,7 @@ for name, r2 in seeds["stage 4"].items():
     print(f"stage 4, {name:<16}", *(f"{each:.2f}" for each in r2))
 
 # %% [markdown]
-# *Compare the three colours at stage 4.* The patch embeddings pad with zeros too, and alone they make most of position readable. But they meet zeros at the top and at the left only (section 5). Seed by seed Mix-FFN alone is ahead of them, and both together are ahead of either. (So it is with λ a hundred times smaller, too. At stages 2 and 3 the order depends on λ.)
+# *Compare the three colours at stage 4.* The patch embeddings pad with zeros too, and alone they make most of position readable. But they meet zeros at the top and at the left only (section 5). Seed by seed Mix-FFN alone is ahead of them, and both together are ahead of either. (So it is with λ a hundred times smaller, too. Which is ahead at stages 2 and 3 depends on λ and the seed.)
 #
 # So the padding of overlapping patches also brings in position. Touching patches without padding cannot: those of section 1 went through a shuffle unnoticed. An experiment that compares the two kinds changes two things at once.
 #
@@ -516,7 +523,7 @@ plots.show(
 # %% [markdown]
 # *Look at "rows" first.* Under circular padding nothing but content can tell a token where it is, and yet it scores about as much as zeros. Colours without any network reach more than half of that. The sky is above and the road is below, so **the content gives position away**. Whoever probes with zero padding alone credits the padding with what the sky said.
 #
-# *Columns* are the control. A street's left is the mirror image of its right, and here neither padding lets the probe read them. With zeros the border is there, but 32 scenes are too few to fit its faint trace. Fitted to eight times as many, the probe finds a little of it, and with circular padding still nothing.
+# *Columns* are the control. On average a street's left mirrors its right, and here neither padding lets the probe read them. With zeros the border is there, but 32 scenes are too few to fit its faint trace. Fitted to eight times as many, the probe finds a little of it, and with circular padding still nothing.
 #
 # *The last group* is a second trap. A probe with {{stage_3_channels}} numbers a token looks better than it is when it is judged on the scenes that it was fitted to. So split by **image**, and not by token, because neighbours from one image resemble each other.
 #
@@ -538,14 +545,14 @@ for name, network in networks.items():
         print(f"{name:<9} {mode:<8}", *(f"{rows:>6.2f} {columns:>8.2f}" for rows, columns in read))
 
 # %% [markdown]
-# With zeros the probe reads even the columns of the trained network. (Below 0 it was fitted to too few scenes.) With circular padding {{columns_circular}} is left ({{columns_circular_range}} on five other sets of scenes). It comes from the content, and it is about as high on mirrored scenes, so part of it may be the slope of roofs and kerbs. Under circular padding the tokens of a rolled scene are the same tokens,
-# rolled, and there the probe can no longer tell the column. With zeros it still can, so what it reads is the border. Rows are read well with either padding, because of sky and road.
+# With zeros the probe reads even the columns of the trained network. (Below 0 a probe was fitted to too few scenes.) With circular padding {{columns_circular}} is left ({{columns_circular_range}} on five other sets of scenes). It comes from the content, and it is about as high on mirrored scenes, so part of it may be the slope of roofs and kerbs. Under circular padding the tokens of a rolled scene are the same tokens,
+# rolled, and there the probe can no longer tell the column. With zeros it still can, so what it reads is the border. With circular padding rows are read too, because of sky and road.
 #
 # So this network brings the border to its last stage far more clearly than the untrained one. (It is one model, trained with zeros. To be sure, one would train several with each padding.)
 #
 # ## 8 · What do convolutional projections do? · *further*
 #
-# CvT is another Transformer without a position embedding ([Wu and others 2021](https://arxiv.org/abs/2103.15808)), and explanations of SegFormer quote it ([for example this post](https://danielhoshizaki.com/2022/10/15/vision-transformers.html)): convolutional projections in every block, with a convolutional token embedding, give "the ability to model local spatial relationships through the network", and so allow "dropping the position embedding from the network without hurting performance".
+# CvT is another Transformer without a position embedding ([Wu and others 2021](https://arxiv.org/abs/2103.15808)), and [a post on SegFormer](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) quotes it: convolutional projections in every block, with a convolutional token embedding, give "the ability to model local spatial relationships through the network", and so allow "dropping the position embedding from the network without hurting performance".
 #
 # CvT's *token embedding* is an overlapping strided convolution, as in lesson 01. Its *projections* put a 3×3 depthwise convolution before each of attention's three Linears, for query, key and value. (Between them is a BatchNorm, and keys and values have stride 2; we leave both out.)
 
@@ -685,7 +692,8 @@ plots.show(
     ),
     alt="Two maps of attention with the query framed. On 8 by 8, as trained, the token to its left "
     "has nearly all the weight. On 16 by 16, with the embedding resized, the brightest is two to "
-    "the left and has less than a quarter; the direct neighbour has about half of that.",
+    "the left and has less than a quarter; the direct neighbour and the tokens above these two "
+    "have about half as much each.",
 )
 
 # %% [markdown]
@@ -763,7 +771,7 @@ plots.show(
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# The function is given no height and no width, so it takes the square root of N for both. On 8×32 tokens that is 16 and 16, and the reshape lays each row of 32 as two rows of 16. A token's left and right neighbours are still the right ones, except where a row is cut in two. But what should be above and below is half a row away. And the padding tells of a border in the middle of the picture, where there is none.
+# The function is given no height and no width, so it takes the square root of N for both. On 8×32 tokens that is 16 and 16, and the reshape lays each row of 32 as two rows of 16. A token's left and right neighbours are still the right ones, except where a row is cut in two. But what it takes for above and below is half a row away in the list. And the padding tells of a border in the middle of the picture, where there is none.
 #
 # A square test image never shows it, and shapes do not either. One test does: *a map that is not square, against a convolution on the map itself*. The mend is to pass the height and the width along, or better, the map. That is why maps travel as `(B, H, W, C)` through this package: there is no loose H and W to lose or to swap.
 #
@@ -874,11 +882,11 @@ check("04.7", mix_ffn)
 # %% [markdown]
 # ## Recap
 #
-# - Attention with r = 1, and all that acts on single tokens, is equivariant to permutations, exactly but for the order of floating-point sums.
+# - Attention with r = 1, and all that acts on single tokens, is equivariant to permutations.
 # - Mix-FFN is Linear, 3×3 depthwise convolution, GELU, Linear. The convolution is a small share of its parameters.
 # - The convolution says *next to whom*. Its zero padding says *where*, and other paddings say nothing on a flat map.
-# - Position comes in from the border, one token a block for a 3×3 kernel, and before training it fades fast. Attention does not carry it further on a flat map.
-# - A linear probe reads it, from untrained features of small flat images.
+# - Position comes in from the border, one token a block for a 3×3 kernel. Attention does not carry it further on a flat map.
+# - A linear probe reads it in the last stages, from untrained features of small flat images.
 # - *Further:* the patch embeddings pad too, but see zeros at two sides only (section 6). On scenes the content gives the row away, so compare with circular padding, and with no network (7). CvT's projections work for the same reasons (8). A resized embedding measures in fractions of the picture, a convolution in tokens (9).
 #
 # **Can you answer without scrolling up?**
@@ -905,7 +913,7 @@ check("04.7", mix_ffn)
 # ## Where paper, code and posts differ · *further*
 #
 # - *Equation 3* (arXiv:2105.15203, eq. 3) writes MLP twice, where code has one Linear each. It includes the skip connection, which code keeps outside, and leaves out the norm that comes before.
-# - *The expansion ratio.* Table 6 of the paper says 8, 8, 4, 4 for B0 to B4, but the released models have 4 in every stage (arXiv:2105.15203, Table 6).
+# - *The expansion ratio.* Table 6 of the paper (arXiv:2105.15203) says 8, 8, 4, 4 for B0 to B4, but the released models have 4 in every stage (lesson 06).
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, eq. 3, Tables 1c and 6. M. A. Islam, S. Jia, N. Bruce, *How much position information do convolutional neural networks encode?*, [arXiv:2001.08248](https://arxiv.org/abs/2001.08248). X. Chu and others, *Conditional positional encodings* (CPVT),
 # [arXiv:2102.10882](https://arxiv.org/abs/2102.10882). H. Wu and others, *CvT*, [arXiv:2103.15808](https://arxiv.org/abs/2103.15808). A. Dosovitskiy and others, *An image is worth 16×16 words* (ViT), [arXiv:2010.11929](https://arxiv.org/abs/2010.11929).
