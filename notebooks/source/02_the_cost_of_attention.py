@@ -167,7 +167,7 @@ plots.show(
 # ## 4 · Why several heads?
 #
 # A row has only one unit of attention to give. So a token that wants to look at its own edge *and* at the other side of the picture has to split it. That is why the channels are dealt out to several **heads**. Each head computes an
-# attention of its own, over C / heads channels. That is now its width d.
+# attention of its own, of width d = C / heads.
 #
 # **Predict.** With 4 heads instead of 1, how many times as many entries do the matrices have in all, and how many times as many multiply-adds (a multiplication and the addition that goes with it) does it take to fill them?
 
@@ -176,13 +176,14 @@ prediction = ...  # (entries, multiply-adds), for example (2, 2)
 
 # %%
 N, C = 1024, 32
-counts = {heads: (heads * N**2, heads * N**2 * (C // heads)) for heads in (1, 2, 4, 8)}
-for heads, (entries, products) in counts.items():
-    print(f"heads {heads}: {entries:>9,} entries, {products:,} multiply-adds")
-compare(prediction, tuple(four // one for four, one in zip(counts[4], counts[1], strict=True)))
+entries = {heads: heads * N**2 for heads in (1, 2, 4, 8)}
+products = {heads: entries[heads] * (C // heads) for heads in entries}
+for heads in entries:
+    print(f"heads {heads}: {entries[heads]:>9,} entries, {products[heads]:,} multiply-adds")
+compare(prediction, (entries[4] // entries[1], products[4] // products[1]))
 
 # %% [markdown]
-# The memory grows with the heads, because every head has a full N×N matrix. The multiply-adds do not grow, because each entry is a sum of fewer products. (But each entry also takes a division and a power of e, so more heads do take more time.)
+# The memory grows with the heads, because every head has a full N×N matrix. The multiply-adds do not grow, because each entry is a sum of fewer products. (More heads still take more time, for example for more divisions and powers of e.)
 #
 # ### Build it
 #
@@ -211,8 +212,8 @@ class MultiHeadAttention(nn.Module):
 
 
 # %% [markdown]
-# In the last line, `unflatten` splits C into (heads, d), and `transpose` moves the heads to the front. A single `reshape(B, heads, N, d)` would give the same shape and other
-# numbers, because it would cut the list of *tokens* into pieces, where we want to cut the *channels*.
+# In `heads`, `unflatten` splits C into (heads, d), and `transpose` moves the heads to the front. A single `reshape(B, heads, N, d)` would give the same shape and other
+# numbers, because it would cut the list of *tokens* into pieces, where we want to cut the *channels*. The last line of `forward` goes back: `transpose`, then `reshape`.
 #
 # **Check it** against PyTorch's own class, with the weights copied over.
 
@@ -240,12 +241,12 @@ plots.show(
         "Three heads look most at the suit, the fourth at the wall",
     ),
     alt="The photograph with one token marked on the suit, and four heat maps. Heads 1 to "
-    "3 light up most on the suit, and head 2 also shows faint outlines elsewhere. Head 4 lights up "
-    "on some of the suit and on more of the bright wall.",
+    "3 light up most on the suit, and head 2 also shows much of the bright wall, faintly. Head 4 "
+    "lights up on some of the suit and on more of the bright wall.",
 )
 
 # %% [markdown]
-# *Look for what all four maps share, and what only one has.* The filters of lesson 01 are random, so these heads differ by accident. In a trained model each head has learned projections of its own.
+# *Look for what all four maps share, and where they differ.* The filters of lesson 01 are random, so these heads differ by accident. In a trained model each head has learned projections of its own.
 #
 # ## 5 · Why divide by √d?
 #
@@ -282,7 +283,7 @@ plots.show(
         measured(measures, {"q kᵀ": raw, "q kᵀ / √d": divided}),  # a panel for each measure
         "width of a head, d",
         {d: str(d) for d in raw},
-        "With variance 1 and no √d, a query of a wide head looks at one key or two",
+        "With q, k of variance 1 and no √d, a query at d = 256 looks at one key or two",
     ),
     alt="Two panels over the width of a head, 4 to 256. Without the division the variance of "
     "the scores climbs as d does, and the number of keys that a query looks at falls from about "
@@ -291,7 +292,7 @@ plots.show(
 compare(prediction, round(effective_keys(raw[256].softmax(dim=-1)), 1))
 
 # %% [markdown]
-# *Follow the solid lines to the right.* The variance is d, as the argument says. And without the division, a query of a wide head looks at one key or two, so the softmax has become a hard choice. Divided by √d, all four widths stay undecided.
+# *Follow the solid lines to the right.* The variance is d, as the argument says. And without the division, a query of the widest head looks at one key or two, so the softmax has become a hard choice. Divided by √d, queries of all four widths look at over half the keys.
 #
 # The argument has a limit. It is about independent numbers of variance 1. Those of a fresh SegFormer are smaller (undivided, B0's scores have variances under one half), and training moves them. So the division fixes no scale, but it keeps d out of it, as long as the numbers are independent. (In section 3, where q = k, they are not, and d comes back.)
 #
@@ -320,7 +321,7 @@ for name, root in (("q kᵀ", 1), ("q kᵀ / √d", math.sqrt(256))):
     print(f"length {lengths.mean():>4.1f}, shortest tenth up to {lengths.quantile(0.1):.1f}")
 
 # %% [markdown]
-# The weights do give way less. On average the gradient at a query is still *longer*, because an undivided score is √d times as steep in q. But over a third of the queries get a shorter one, and a tenth next to none. And without the division the gradient comes through a few keys only, those that the query looks at already. With it, it comes through nearly half of them.
+# The weights do give way less. On average the gradient at a query is still *longer*, because an undivided score is √d times as steep in q. But here over a third of the queries get a shorter one, and a tenth next to none. And without the division the gradient comes through a few keys only, those that the query looks at already. With it, it comes through nearly half of them.
 # So **what a query does not look at, it hardly hears of**, and the division lets it hear from all sides.
 #
 # ### Attention in half precision · *further*
@@ -355,7 +356,7 @@ for side in (32, 48, 64, 96, 128):
 compare(prediction, (N**2, 4 * N**2 // 2**20))
 
 # %% [markdown]
-# The matrix has {{attention_entries_stage1}} entries and takes a whole GiB (2³⁰ bytes), for *one* head of *one* layer of *one* photograph. Twice the side makes four times the tokens and sixteen times the entries, so **the matrix grows with the fourth power of the side**. Nearly all of this layer's multiply-adds go into it, too.
+# The matrix has {{attention_entries_stage1}} entries and takes a whole GiB (2³⁰ bytes), for *one* head of *one* layer of *one* photograph. Twice the side makes four times the tokens and sixteen times the entries, so **the matrix grows with the fourth power of the side**. Nearly all of this layer's multiply-adds go into it, too. ViT takes patches of 16×16, which is cheap, but coarse where an edge has to be followed.
 #
 # ### Is the matrix all there is to pay? · *further*
 #
@@ -415,7 +416,7 @@ print(f"matrix {4 * 64**4 / 2**20:.0f} MiB, peak {peak / (4 * 64**4):.1f} times 
 compare(prediction, round(peak / 2**20))
 
 # %% [markdown]
-# The peak is twice the matrix, and it is reached twice, because old and new numbers lie side by side when the products are divided by √d, and again when the softmax is taken. (That is without gradients. In training every layer keeps its softmax until the way back.) At 128×128 tokens the peak would be two GiB. Suppose that you do not have them.
+# The peak is twice the matrix, and it is reached twice, because the matrices before and after lie side by side when the products are divided by √d, and again when the softmax is taken. (That is without gradients. In training every layer keeps its softmax until the way back.) At 128×128 tokens the peak would be two GiB. Suppose that you do not have them.
 #
 # No row of the matrix needs any other, because a query's softmax runs over its own scores. So we take the queries a band at a time.
 
@@ -430,8 +431,7 @@ assert torch.allclose(attention_in_bands(x, x, x), exact, atol=1e-5)
 print("in bands of 512 queries: the same answer")
 
 # %% [markdown]
-# Now there are never all N×N scores at a time. A **fused kernel** (no relation to a convolution's), one routine that does all steps of attention together, goes further. It takes the keys in blocks as well, keeps a running sum for the softmax, and makes the blocks so small that they stay in the processor's cache. (How a softmax can be computed in pieces is exercise 02.6. The idea is from
-# [Milakov and Gimelshein 2018](https://arxiv.org/abs/1805.02867), and [FlashAttention](https://arxiv.org/abs/2205.14135) does it on a GPU.) `F.scaled_dot_product_attention`, with which you checked your work, uses it where it can. On a CPU, for example, the inputs need four axes and one width, and dropout has to be off. Otherwise the matrix is stored, and nothing says so. A fused kernel cannot give you the weights, because it never has them all.
+# Now we never hold all N×N scores at a time. A **fused kernel** (no relation to a convolution's), one routine that does all steps of attention together, goes further. It takes the keys in blocks as well, keeps a running sum for the softmax, and makes the blocks so small that they stay in the processor's cache. `F.scaled_dot_product_attention`, with which you checked your work, uses it where it can. A fused kernel cannot give you the weights, because it never has them all.
 #
 # **Predict.** Which law of growth does the fused kernel change, that of the time or that of the memory?
 
@@ -470,13 +470,13 @@ compare(prediction, " and ".join(changed) or "neither")
 #
 # *Right: memory.* The explicit form holds two N×N matrices, so its memory grows as N². In bands it grows as N. The fused kernel needs its output, which grows as N too, and a workspace (room for its blocks) that hardly depends on N. While the workspace is the larger part, the line is nearly flat, and then it bends upwards. So its power in the legend is an average, not a law.
 #
-# *Left: time.* It was measured where this picture was made, so run the cell to see yours. The fused kernel's line is the lowest, but it climbs as N² all the same. The kernel does all multiply-adds of the two products: it still computes every score, and only avoids storing them. **Twice the side of the image still takes about sixteen times as long.**
+# *Left: time.* It was measured where this picture was made, so run the cell to see yours. The fused kernel's line is the lowest, but it climbs as N² all the same. (The other two climb faster here; a *further* section asks why.) The kernel does all multiply-adds of the two products: it still computes every score, and only avoids storing them. **Twice the side of the image still takes about sixteen times as long.**
 #
 # So for the memory, a better kernel pays the bill. For the time, something else has to give, such as tokens or keys.
 #
 # ### Why can the time grow faster than N²? · *further*
 #
-# The arithmetic says 2, and in our picture the explicit form comes out above. A small matrix fits into the processor's cache and into memory that the program has at hand. A large one has to be asked of the operating system afresh, page by page. How much of the time is that?
+# The arithmetic says 2, and in our picture the other two forms come out above. A small matrix fits into the processor's cache and into memory that the program has at hand. A large one has to be asked of the operating system afresh, page by page. How much of the time is that?
 
 # %% tags=["nbval-ignore-output"]
 for side, times in ((32, 81), (96, 1)):  # the same arithmetic in all
@@ -488,11 +488,16 @@ for side, times in ((32, 81), (96, 1)):  # the same arithmetic in all
     print(f"{side}²: {system / (system + user):.0%} of it is spent in the operating system")
 
 # %% [markdown]
-# N² is the law of the arithmetic, and what you pay on top is mostly for memory. So a model with fewer parameters and multiply-adds can still be slower (lesson 03 measures how far they lie apart). In a whole model a faster kernel may gain you less, because attention is only one part.
+# N² is the law of the arithmetic, and what you pay on top is mostly for memory. So multiply-adds alone do not tell the time (lesson 03 measures how far the two lie apart). In a whole model a faster kernel may gain you less, because attention is only one part.
 #
-# ## Play
+# ### When is the matrix stored after all? · *further*
 #
-# The image, the patch size and the heads make the bill, and the black line is the memory. When you run the cell, its slider starts at the memory of *your* machine (before that, at {{bill_nominal_memory}} GiB). Heads are 64 channels wide
+# On a CPU, for example, it is stored unless q, k and v have four axes and the same width d, and dropout is off. Nothing says so. (Exercise 02.6 computes a softmax in pieces. The idea is from
+# [Milakov and Gimelshein 2018](https://arxiv.org/abs/1805.02867), and [FlashAttention](https://arxiv.org/abs/2205.14135) does it on a GPU.)
+#
+# ## Play · *further*
+#
+# The image, the patch size and the heads make the bill, and the black line is the memory. When you run the cell, its slider starts near the memory of *your* machine (before that, at {{bill_nominal_memory}} GiB). Heads are 64 channels wide
 # here, as in ViT-Base and in SegFormer B1 to B5. The ruler is logarithmic, each grey line 2¹⁰ times the one before. All sliders answer to the arrow keys.
 
 # %%
@@ -503,13 +508,13 @@ AttentionBill()
 #
 # With {{bill_nominal_memory}} GiB, patches of 4 and one head, the largest of these images for which all bars end before the line has a side of {{bill_largest_side}}.
 #
-# Twice the side makes four times the tokens and sixteen times the matrix. Twice the patch size brings back the old bill exactly, because only side / patch counts. That is the way ViT went, with patches of 16×16. It is cheap, but coarse where an edge has to be followed. Lesson 03 shows the other way.
+# Twice the side makes four times the tokens and sixteen times the matrix. Twice the patch size brings back the old bill exactly, because only side / patch counts.
 #
 # </details>
 #
 # ## Break it
 #
-# Here is a bug that real libraries had. In one that many people used, it stood until a reader asked ([vit-pytorch, issue 65](https://github.com/lucidrains/vit-pytorch/issues/65)). The same slip was in the code of a well-known teaching video ([ng-video-lecture, pull request 6](https://github.com/karpathy/ng-video-lecture/pull/6)).
+# Here is a bug that real code had. In a library that many people used, it stood until a reader asked ([vit-pytorch, issue 65](https://github.com/lucidrains/vit-pytorch/issues/65)). The same slip was in the code of a well-known teaching video ([ng-video-lecture, pull request 6](https://github.com/karpathy/ng-video-lecture/pull/6)).
 # All shapes are right, every row sums to one, and the model trains. Can you see it?
 
 
@@ -520,7 +525,7 @@ def scores_with_a_bug(q, k, num_heads):  # (B, heads, N, d)
 
 
 # %% [markdown]
-# Look for it with the instruments of section 5. Queries and keys have variance 1, and we ask for the variance of the scores and the number of keys that a query looks at.
+# Look for it with the instruments of section 5, on queries and keys of variance 1.
 
 # %%
 for heads in (1, 2, 4, 8):
@@ -584,7 +589,7 @@ check("02.3", multi_head)
 # %% [markdown]
 # ### Exercise 02.4 ★★ 8 minutes · The largest image that fits
 #
-# So many GiB are free, and the matrices of one layer have to fit, in float32, counted once. How many pixels may a square image have on a side? The answer is a whole number of patches.
+# So many GiB are free, and the matrices of one layer have to fit, in float32, counted once. How many pixels may a square image have on a side? The side is a whole number of patches.
 
 
 # %%
@@ -611,8 +616,8 @@ check("02.5", attend_masked)
 # %% [markdown]
 # ### Exercise 02.6 ★★★ 15 minutes · Softmax, half by half
 #
-# The keys come in two halves. For each you are given what attention over *that half alone* gives, `(N, d)`, and the logarithm of the sum of its powers, `scores.logsumexp(dim=-1, keepdim=True)`, `(N, 1)`. Put them together to attention over *all* keys. Scores may be large, in the
-# hundreds.
+# The keys come in two halves. For each you are given what attention over *that half alone* gives, `(N, d)`, and the logarithm of the sum of its powers, `scores.logsumexp(dim=-1, keepdim=True)`, `(N, 1)`. Put them together to attention over *all* keys. Scores may be large, some over a
+# thousand.
 
 
 # %%
@@ -644,7 +649,7 @@ check("02.6", merge)
 # 1. The sums of the rows. Each query shares out a weight of one among the keys, so the softmax runs over the keys, the last axis.
 # 2. Four times the tokens, sixteen times the matrix, and about sixteen times the time.
 # 3. There are eight times the entries, and as many multiply-adds as before (but more divisions and powers of e).
-# 4. Nearly a hard choice, because their variance is d.
+# 4. With independent numbers of variance 1, nearly a hard choice: the scores' variance is d.
 # 5. It saves the memory of the matrix. Every score is still computed.
 #
 # </details>
@@ -653,7 +658,7 @@ check("02.6", merge)
 #
 # - *Which d.* The paper writes √d_head (arXiv:2105.15203, eq. 1), and code has had √C, as you saw.
 # - *How wide is a head?* The sentence before that equation gives q, k and v of each head N × C numbers (arXiv:2105.15203, Section 3.1). In code a head has C / heads channels.
-# - *"FlashAttention makes attention linear."* That is true of its memory. On the way forward its arithmetic is that of plain attention ([Dao and others 2022](https://arxiv.org/abs/2205.14135), Section 3.1).
+# - *"FlashAttention makes attention linear."* That is true of its memory. On the way forward its arithmetic grows as that of plain attention does ([Dao and others 2022](https://arxiv.org/abs/2205.14135), Section 3.1).
 # - *Which axis is the batch.* `nn.MultiheadAttention` takes `(N, B, C)` unless you say `batch_first=True`. If you hand it `(B, N, C)` without, the images of a batch attend to one another, token by token, and nothing complains.
 # - *What is N² when people say "attention is O(N²)"?* In papers on language, N is the number of tokens in a text. In SegFormer's it is height times width (arXiv:2105.15203, Section 3.1), so O(N²) is the fourth power of a side.
 #

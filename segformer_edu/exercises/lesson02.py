@@ -166,7 +166,7 @@ def examine_attend(answer: Callable[..., Tensor]) -> str | None:
     if diagnosis is None and uses(answer, cases[0], "attention"):
         return (
             "the numbers are right, but PyTorch's own attention has computed them. The exercise "
-            "asks you to write it out, in three lines."
+            "asks you to write it out."
         )
     return diagnosis
 
