@@ -13,7 +13,7 @@
 # - say which form saves time; and
 # - find a block that has a DropPath and never calls it.
 #
-# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*, its cells too, because no other section needs them. **You need** lesson 04, and to have seen a ResNet once.
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*, its cells too, because only later *further* parts need them. **You need** lesson 04, and to have seen a ResNet once.
 
 # %%
 import copy
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import segformer_edu
-from segformer_edu import DropPath, MixFFN, OverlapPatchEmbedding, plots, widgets
+from segformer_edu import MixFFN, OverlapPatchEmbedding, plots, widgets
 from segformer_edu.analysis.depth import first_gradients, gradient_at
 from segformer_edu.checks import check_choice, check_positive, check_rate
 from segformer_edu.encoder import EncoderBlock
@@ -41,7 +41,7 @@ from segformer_edu.stochastic_depth import MODES, RULES
 # %%
 torch.set_num_threads(1)
 experiments = Path(segformer_edu.__file__).parents[1] / "experiments"
-generator = torch.Generator().manual_seed(6)
+generator = torch.Generator().manual_seed(5)
 
 # %% [markdown]
 # ## 1 · What does dropout drop?
@@ -112,7 +112,7 @@ plots.show(
 #
 # Where the gate is closed, $H_l = \mathrm{ReLU}(H_{l-1})$. This is $H_{l-1}$ itself, because it is the result of a ReLU already, and has no negative numbers. So a block with a closed gate is the identity (eq. 3), and it need not be computed at all, neither forward nor backward. Dropout makes a network thinner; this makes it *shorter*, for one mini-batch.
 #
-# How likely should each block be to survive? The first blocks find what all the others build upon, so they should be there most of the time. The paper lets survival fall along a line (eq. 4):
+# How likely should each block be to survive? The paper argues that the first blocks find what all the others build upon, so they should be there most of the time. It lets survival fall along a line (eq. 4):
 #
 # $$p_l = 1 - \frac{l}{L}\,(1 - p_L), \qquad l = 1 \dots L$$
 #
@@ -201,11 +201,11 @@ plots.show(
 print(f"31 to 49 blocks: {law[31:50].sum():.3f}, 27 or fewer: {law[:28].sum():.6f}")
 
 # %% [markdown]
-# *See how narrow the bell is.* That only half of the blocks survive, 27 or fewer, almost never happens. The paper trains for 500 epochs of 45,000 images in mini-batches of 128 (arXiv:1603.09382, Section 4), but there are $2^{54}$ choices of gates, {{networks_54}} networks that share their weights. So nearly all of them were never trained even once. That training should do them good all the same is what sharing weights is for. Section 8 asks whether it does.
+# *See how narrow the bell is.* That only half of the blocks survive, 27 or fewer, is very rare. The paper trains for 500 epochs of 45,000 images in mini-batches of 128 (arXiv:1603.09382, Section 4), but there are $2^{54}$ choices of gates, {{networks_54}} networks that share their weights. So nearly all of them were never trained even once. That training should do them good all the same is what sharing weights is for. Section 8 asks whether it does.
 #
 # ## 4 · Does it help?
 #
-# Three things are promised ([a summary that many begin with](https://github.com/aleju/papers/blob/master/neural-nets/Deep_Networks_with_Stochastic_Depth.md) lists them): a better network, less time, and larger gradients in the early blocks. All three can be measured. We trained the network above on {{digits_trained}} handwritten digits, with every gate open ("constant depth") and with gates drawn ("stochastic depth"). Because another seed gives another number, `python -m experiments.stochastic_depth` trained each of the two from eight seeds. Here is what it wrote.
+# Three things are promised ([one summary](https://github.com/aleju/papers/blob/master/neural-nets/Deep_Networks_with_Stochastic_Depth.md) lists them): a better network, less time, and larger gradients in the early blocks. All three can be measured. We trained the network above on {{digits_trained}} handwritten digits, with every gate open ("constant depth") and with gates drawn ("stochastic depth"). Because another seed gives another number, `python -m experiments.stochastic_depth` trained each of the two from eight seeds. Here is what it wrote.
 
 # %%
 results = json.loads((experiments / "stochastic_depth.json").read_text(encoding="utf-8"))
@@ -228,9 +228,9 @@ plots.show(
 # %% [markdown]
 # *Follow the lines, each of which is a seed.* (The bar beside the dots is their mean ± standard deviation, which is also what ± means below.) Is it **a better network**? Not here. {{constant_error}} % of the test images are wrong with constant depth, {{stochastic_error}} % with stochastic depth. Seed by seed the difference is {{error_difference}} points, {{error_difference_images}} of the {{digits_tested}} images, with a standard error of {{error_difference_se}}, and six of the eight seeds are worse. That is suggestive, and no more.
 #
-# The paper's own numbers are no contradiction, because its network is three times as deep and is trained for 500 epochs. There error fell from 6.41 to 5.25 % on CIFAR-10 (arXiv:1603.09382, Table 1).
+# Is it **less time**? Yes. A closed gate saves the whole block, forward and backward. The $p_l$ leave {{blocks_computed}} of the blocks to be computed, and the runs took {{time_share}} of the time. The time is saved because *one gate decides for the whole mini-batch*, and the next section takes that away.
 #
-# Is it **less time**? Yes. A closed gate saves the whole block, forward and backward. The $p_l$ leave {{blocks_computed}} of the blocks to be computed, and the runs took {{time_share}} of the time. The paper found the same: 15 hours 7 minutes instead of 20 hours 42 minutes (Table 2). The time is saved because *one gate decides for the whole mini-batch*, and the next section takes that away.
+# In the paper, whose network is three times as deep and trained for 500 epochs, error fell from 6.41 to 5.25 % on CIFAR-10, and time to 73 % (arXiv:1603.09382, Tables 1 and 2).
 #
 # The third promise, **larger gradients**, holds here on average from the second epoch on, but not at equal loss (second *further* part below).
 #
@@ -313,19 +313,20 @@ plots.show(
     plots.bands(
         range(1, 55),
         {"all 54 blocks": full[None].numpy(), "mean of 8 draws": drawn[None].numpy()},
-        ("block", "norm of the gradient"),
+        ("block", "gradient norm, first convolution"),
         "At the start the gradient does not vanish: it grows towards block 1",
         log=True,
     ),
-    alt="The norm of the gradient of each of 54 blocks of an untrained ResNet, on a logarithmic "
-    "axis. It is smallest near the last block and rises towards the first. The curve for drawn "
-    "gates has the same form, lies below it and meets it towards the end.",
+    alt="The norm of the gradient of the first convolution of each of 54 blocks of an untrained "
+    "ResNet, on a logarithmic axis. It is smallest near the last block and rises towards the "
+    "first. The curve for drawn gates has the same form, lies below it and meets it towards the "
+    "end.",
 )
 
 # %% [markdown]
-# *Read it from right to left*, as the gradient travels. It grows, because every skip connection hands it back and every branch adds to it. And with gates drawn (over the draws in which a block takes part) it is *smaller* in the early blocks, not larger.
+# *Read it from right to left*, as the gradient travels. It grows, because every skip connection hands most of it back and every branch adds to it. And with gates drawn (over the draws in which a block takes part) it is *smaller* in the early blocks, not larger.
 #
-# The paper measured something else, the gradient of the first convolution of the first block *during* training, and there stochastic depth had the larger one throughout (Figure 7). So it has here, on average over the seeds and but for the first epoch:
+# The paper looked *during* training, at the first convolution of block 1, and there stochastic depth had the larger gradient throughout (Figure 7). So it has here, on average over the seeds and but for the first epoch:
 
 # %%
 plots.show(
@@ -363,7 +364,7 @@ for name in kinds:  # each run's points near that loss, read off a straight line
     print(f"{name:<16}  {mean(at_a_tenth):.1f} ± {stdev(at_a_tenth):.1f} thousandths (8 seeds)")
 
 # %% [markdown]
-# *Pick a loss, for example `0.1`, and go straight up.* At the same loss and learning rate the gradient of stochastic depth is about a tenth *smaller*. So in *this* network the larger gradients go with the higher loss, and that the way is shorter adds nothing to them that we can see. Whether that holds for the paper's training cannot be told from its figure, which has epochs on its axis. The same plot over the loss, for one learning rate, would tell.
+# *Pick a loss, for example `0.1`, and go straight up.* Near that loss, at the same learning rate, the gradient of stochastic depth is about a tenth *smaller*. So in *this* network the larger gradients go with the higher loss, and that the way is shorter adds nothing to them that we can see. Whether that holds for the paper's training cannot be told from its figure, which has epochs on its axis. The same plot over the loss, for one learning rate, would tell.
 #
 # ## 5 · What does SegFormer do differently?
 #
@@ -392,7 +393,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look for a column that is crossed from top to bottom.* On the left every closed gate makes one, and that block need not be computed. On the right a block is hardly ever dropped by all samples at once.
+# *Look for a column that is crossed from top to bottom.* On the left every closed gate makes one, and that block need not be computed. On the right a block is hardly ever dropped by all samples at once, so to save time we have to gather those that keep it (section 7).
 #
 # ### Build it
 #
@@ -482,22 +483,22 @@ for result in (theirs, ours):
 prediction = ...  # a number of blocks, such as 5
 
 # %%
-linspace, paper = drop_rates(0.1, 8), drop_rates(0.1, 8, rule="paper")
+linspace = drop_rates(0.1, 8)
 print("linspace:", [f"{rate:.4f}" for rate in linspace], f"{8 - sum(linspace):.1f} blocks survive")
-print("paper:   ", [f"{rate:.4f}" for rate in paper], f"{8 - sum(paper):.1f} blocks survive")
 print(f"linspace taken for survival probabilities: {sum(linspace):.1f} blocks survive")
 compare(prediction, round(sum(linspace), 1))
 
 # %% [markdown]
 # Less than half a block would be left, and never block 1, so the list holds **drop** probabilities. Look at the first entry of any such list: a 0 for the first block can only be a drop probability.
 #
-# The ramp runs through the whole network, over the borders of its stages. A block of SegFormer has *two* branches, attention and Mix-FFN (lesson 06 reads it line by line), and each has a gate of its own, of the same rate (one DropPath, which draws anew at each call). So B0 has sixteen gates for a sample, two of which never close, and {{b0_complete}} of the samples find all of them open (the product of all $(1 - r_l)^2$).
+# The ramp runs through the whole network, over the borders of its stages. A block of SegFormer has *two* branches, attention and Mix-FFN (lesson 06 reads it line by line), and each has a gate of its own, of the same rate (one DropPath, which draws anew at each call). So B0 has sixteen gates for a sample, two of which never close.
 #
 # ### Which rule, and which rate? · *further*
 #
-# SegFormer takes `0.1` for all six sizes. ConvNeXt's authors tried 0.3 to 0.5 for ADE20K, and say that it depends on model and data ([ConvNeXt, issue 100](https://github.com/facebookresearch/ConvNeXt/issues/100)). Section 4 hints that a small model may want less, but we have not tried. The two rules differ most at block 1, and end together:
+# SegFormer takes `0.1` for all six sizes. In B0 {{b0_complete}} of the samples then find all gates open (the product of all $(1 - r_l)^2$). ConvNeXt's authors tried 0.3 to 0.5 for ADE20K, and say that it depends on model and data ([ConvNeXt, issue 100](https://github.com/facebookresearch/ConvNeXt/issues/100)). Section 4 hints that a small model may want less, but we have not tried. The two rules differ most at block 1, and end together:
 
 # %%
+paper = drop_rates(0.1, 8, rule="paper")
 plots.show(
     plots.schedules(
         {"linspace: SegFormer, Swin, timm": linspace, "paper: Huang and others": paper},
@@ -519,6 +520,8 @@ plots.show(
 prediction = ...  # mean and variance, such as (0.5, 1)
 
 # %%
+from segformer_edu import DropPath
+
 torch.manual_seed(0)
 branch = torch.ones(400_000, 1)
 for q in (0.9, 0.5, 0.1):
@@ -533,7 +536,7 @@ compare(prediction, (round(divided.mean().item(), 1), round(divided.var().item()
 # %% [markdown]
 # Divided, the mean is 1 for every q, the same as in evaluation. Not divided, it is q, and in evaluation the branch is suddenly 1/q times as large.
 #
-# The variance is the price: $(1-q)/q$ for a branch of 1. At $q = 0.9$ it is a ninth. At $q = 0.1$ it is 9, because one sample in ten gets a branch ten times too large, and the others none.
+# The variance is the price of dropping: $(1-q)/q$ for a branch of 1. At $q = 0.9$ it is a ninth. At $q = 0.1$ it is 9, because one sample in ten gets a branch ten times too large, and the others none.
 #
 # What if the correction is *forgotten*? The eight ResNets of section 4 were also tested with every gate at 1 instead of $p_l$:
 
@@ -543,7 +546,7 @@ for what in ("error", "error without p_l"):
     print(f"{what:<17}  {mean(wrong):.2f} ± {stdev(wrong):.2f} %   (8 seeds)")
 
 # %% [markdown]
-# All that was left out is the factor of eq. 5. There is no error message, but the mean error is {{without_p_l_factor}} times as high (the eight seeds: {{without_p_l_factors}} times). The reason is BatchNorm, which stores means and variances in training, here those of networks with fewer branches. With these taken anew, every gate at 1, the mean error was about that with $p_l$ again (four seeds). A network of LayerNorms, which store nothing, may suffer less.
+# All that was left out is the factor of eq. 5. There is no error message, but the mean error is {{without_p_l_factor}} times as high (the eight seeds: {{without_p_l_factors}} times).
 #
 # ### Divide now, or multiply later? · *further*
 #
@@ -572,6 +575,8 @@ print("same numbers, gate open or closed, in training and in evaluation")
 
 # %% [markdown]
 # Multiply the last layer of the branch by q, weight and bias (all our branches end in a layer that has both), and the two agree everywhere. So it is **one method in two conventions**: any network of the one is a network of the other. (They start from other weights, and a step of the optimiser is not the same in both, so a training run need not end in the same place.) The practical difference is that DropPath leaves nothing to do in evaluation, and so nothing to forget.
+#
+# That forgetting cost the ResNets so much is due to BatchNorm, which stores means and variances in training, here those of networks with fewer branches. With these taken anew, every gate at 1, the mean error was about that with $p_l$ again (four seeds). A network of LayerNorms, which store nothing, may suffer less.
 #
 # ## 7 · Does it save time?
 #
@@ -651,13 +656,13 @@ for turn, (name, (step, mode)), column in widgets.progress(runs, "measurements")
     took[name][turn, column] = seconds(step, DropPath(rates[column], mode), times=4)
 
 # %%
-mask_time, skip_time = (took[name][:, -1].mean() for name in ("mask", "skip, a gate a sample"))
+factor = took["mask"][:, -1].mean() / took["skip, a gate a sample"][:, -1].mean()
 plots.show(
     plots.bands(
         rates,
         {name: 1000 * each for name, each in took.items()},
         ("drop rate", "milliseconds for a step"),
-        f"Measured here: at 0.8 the mask takes {mask_time / skip_time:.1f} times as long as skipping",
+        f"Measured here: at 0.8 the mask takes {factor:.1f} times as long as skipping",
     ),
     alt="Milliseconds of a training step through a Mix-FFN over the drop rate from 0 to 0.8. The "
     "mask's curve stays level. The curves of skipping, by sample and by batch, lie well below it "
@@ -684,7 +689,7 @@ print("gradients that are zero:", sum(not weight.grad.any() for weight in mix_ff
 #
 # ## 8 · What is left of a network when blocks go? · *further*
 #
-# A network trained with dropped blocks is $2^L$ networks in one (more, where each branch has its own gate). Two questions follow. At test time all blocks run: is that like asking all those networks, and averaging? And are the smaller ones any good by themselves?
+# A network trained with dropped blocks is $2^L$ networks in one (half as many where block 1 is never dropped, more where each branch has its own gate). Two questions follow. At test time all blocks run: is that like asking all those networks, and averaging? And are the smaller ones any good by themselves?
 #
 # For this we take a small transformer of six blocks. They are SegFormer's own: attention and then Mix-FFN, each added to x (lesson 06 reads them line by line). Their LayerNorms compute their means anew for each token. That matters here, because a BatchNorm, such as those in the ResNets above, keeps running means over *all* the networks that it was part of, and they fit none of them in particular.
 
@@ -692,7 +697,7 @@ print("gradients that are zero:", sum(not weight.grad.any() for weight in mix_ff
 # experiments.stochastic_depth.DigitTransformer
 
 # %% [markdown]
-# The script has trained it five times in each of three ways: with nothing dropped; with DropPath, rate `0.5` at the last block; and with LayerDrop, of which more below. The weights of seed 0 are in the repository.
+# The script has trained it five times in each of three ways: with nothing dropped; with DropPath, rate `0.5` at the last block; and with LayerDrop, of which more below. The weights of seed 0 are in the repository. The test images are those of *How was it trained?* (section 4), so run its cells first.
 
 # %%
 from safetensors.torch import load_file
@@ -747,7 +752,7 @@ for n in counts:
     print(f"{n:>2} networks averaged: distance {distance[n].mean():.4f}, {wrong:.0%} wrong")
 
 # %% [markdown]
-# It falls, and then it all but stops. So one pass through the whole network is not quite the average over all the networks in it. It comes about as near to that as the mean of four that are drawn, compared with many others. For one block with nothing but linear layers after it, it would be exact, for that is what dividing by q is for. But softmax, GELU and LayerNorm are not linear, and the mean of a function is not the function of the mean. As to the errors, the single pass is as good here as the average of 64, at a 64th of the price.
+# It falls, and then it all but stops. So one pass through the whole network is not quite the average over all the networks in it. It is about as near to that average as the mean of four drawn networks. For one branch with nothing but linear layers after it, it would be exact, for that is what dividing by q is for. But softmax, GELU and LayerNorm are not linear, and the mean of a function is not the function of the mean. As to the errors, the single pass is as good here as the average of 64, at a 64th of the price.
 #
 # ### Are the smaller networks any good?
 #
@@ -806,16 +811,16 @@ plots.show(
 # *Compare the columns at 3 blocks.* Where nothing was dropped in training, each block relies on the others being there: on average three of its blocks are wrong in a third of the cases or more, but three of LayerDrop's in less than a tenth. With DropPath there are two groups, with block 1 and without. Does any other block matter as much? We take out one at a time:
 
 # %%
-for name in ("nothing dropped", "DropPath"):
+for name, network in networks.items():
     answers = [
-        networks[name](test_images, [block != missing for block in range(6)]).argmax(dim=-1)
+        network(test_images, [block != missing for block in range(6)]).argmax(dim=-1)
         for missing in range(6)
     ]
     wrong = [100 * (each != test_labels).double().mean().item() for each in answers]
     print(f"{name:<16} without block 1, 2, … 6: {[round(each) for each in wrong]} % wrong")
 
 # %% [markdown]
-# Under the linspace rule block 1 is never dropped, so the others never had to do without it. Any one of *them* can be spared. Where nothing was dropped, every block is missed. So none of these six blocks was superfluous until training had gone without it. (Three more seeds, which we trained with the script, look alike.)
+# Under the linspace rule block 1 is never dropped, so the others never had to do without it. Any one of *them* can be spared. With LayerDrop, which drops block 1 too, losing it costs far less. Where nothing was dropped, every block is missed. So none of these six blocks was superfluous until training had gone without it. (Three more seeds, which we trained with the script, look alike.)
 #
 # Which blocks should one cut out, then? LayerDrop's answer needs no search: at even distances, so every other one for half (Section 3.2.2). Our version of it never takes block 1, unless all go.
 
@@ -840,8 +845,8 @@ plots.show(
     ),
     alt="Test error, on a logarithmic axis, over the number of blocks removed, 0 to 5, with bands "
     "over five seeds. All begin near 3 percent. With nothing dropped in training the error climbs "
-    "at once, to about 25 percent at 3 removed. DropPath and LayerDrop stay under 7 percent up to "
-    "there, LayerDrop a little above DropPath.",
+    "at once, to about 25 percent at 3 removed. The curves of DropPath and LayerDrop stay under 7 "
+    "percent up to there, LayerDrop a little above DropPath.",
 )
 
 # %% [markdown]
@@ -1011,7 +1016,7 @@ check("05.5", drops_as_it_should)
 # %% [markdown]
 # ### Exercise 05.6 ★★★ 15 minutes · Do not compute what is dropped
 #
-# Write the whole residual step: x plus the scaled branch for the samples that are kept, x alone for the others. It is a step of training, so gradients have to get through. The branch may be handed kept samples only. `kept` is `(B,)` of True and False, some of each.
+# Write the whole residual step: x plus the scaled branch for the samples that are kept, x alone for the others. It is a step of training, so gradients have to get through. Hand the branch kept samples only. `kept` is `(B,)` of True and False, some of each.
 
 
 # %%
@@ -1075,7 +1080,6 @@ check("05.7", Perceptron)
 # - *Who.* Stochastic depth is by Huang, Sun, Liu, Sedra and Weinberger, and not by ResNet's authors, [He, Zhang, Ren and Sun](https://arxiv.org/abs/1512.03385).
 # - *The names.* "DropPath" is from FractalNet ([Larsson and others 2016](https://arxiv.org/abs/1605.07648)), whose paths meet in joins: there the inputs of a join are dropped. EfficientNet's code calls DropPath "drop connect", which is the name of something else: single *weights* that are dropped ([EfficientNet-PyTorch, issue 104](https://github.com/lukemelas/EfficientNet-PyTorch/issues/104)).
 #
-# **References.** G. Huang and others, *Deep Networks with Stochastic Depth*, [arXiv:1603.09382](https://arxiv.org/abs/1603.09382), Sections 3 and 4, eq. 1 to 5, Figures 2 and 7, Tables 1 and 2. A. Fan and others, *Reducing Transformer Depth on Demand with Structured Dropout*, [arXiv:1909.11556](https://arxiv.org/abs/1909.11556), Section 3.2. G. Hinton and others, *Improving neural networks by
-# preventing co-adaptation of feature detectors*, [arXiv:1207.0580](https://arxiv.org/abs/1207.0580). G. Larsson and others, *FractalNet*, [arXiv:1605.07648](https://arxiv.org/abs/1605.07648). E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203).
+# **References.** G. Huang and others, *Deep Networks with Stochastic Depth*, [arXiv:1603.09382](https://arxiv.org/abs/1603.09382), Sections 3 and 4, eq. 1 to 5, Figures 2 and 7, Tables 1 and 2. A. Fan and others, *Reducing Transformer Depth on Demand with Structured Dropout*, [arXiv:1909.11556](https://arxiv.org/abs/1909.11556), Section 3.2. G. Hinton and others, *Improving neural networks by preventing co-adaptation of feature detectors*, [arXiv:1207.0580](https://arxiv.org/abs/1207.0580). G. Larsson and others, *FractalNet*, [arXiv:1605.07648](https://arxiv.org/abs/1605.07648). E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203).
 #
 # **Next:** lesson 06. All parts of a block are built. How do blocks make stages, and stages an encoder?

@@ -29,7 +29,7 @@ TASK = (
 )
 NOTE = (
     "One gate per block, as in the paper; a block of SegFormer has two. 100 % is the time of all "
-    "blocks, which a further part of section 7 measures."
+    "blocks; a further part of section 7 times one branch."
 )
 
 
