@@ -14,7 +14,9 @@
 # - tell what random weights know (nothing) from what the architecture brings with it (more than you may expect);
 # - load published weights, where there is a network.
 #
-# **Time** {{core_minutes}} minutes for the core path, and {{further_minutes}} for the section marked *further*. **You need** Python, and to have met a PyTorch tensor before. No GPU.
+# **Time** {{core_minutes}} minutes for the core path, and {{further_minutes}} for the sections marked *further*. **You need** Python, and to have met a PyTorch tensor before. No GPU.
+#
+# If the next cell fails, choose the kernel of `.venv`, or start with `make lab`.
 
 # %%
 import numpy as np
@@ -35,7 +37,7 @@ from segformer_edu.exercises import compare
 # %% [markdown]
 # ## Is everything here?
 #
-# The doctor looks at what is installed, and times a model on your machine. If something is missing, the report says what to type. (With `print(report)` you see all of it.)
+# The doctor looks at what is installed, and times a model on your machine. If something is missing, the report says what to type.
 
 # %% tags=["nbval-ignore-output"]
 report, healthy = examine()
@@ -49,7 +51,7 @@ print(f"{speed}\n{verdict}" if healthy else report)
 #
 # - **Predict.** Where you see this word, write what you expect in place of the `...` below it. The cell that gives the answer ends with `compare`, which prints your prediction above what came out (and nothing if you left the `...`). Even a wrong prediction helps, because people who try to
 #   answer first remember the right answer better ([Richland, Kornell and Kao 2009](https://doi.org/10.1037/a0016496)).
-# - **Core path.** A heading that ends in *further* marks a part that you can skip, and its cells need not be run. The rest is the core path, at most 45 minutes a lesson.
+# - **Core path.** A heading that ends in *further* marks a part that you can skip, and its cells need not be run. The rest, without the exercises, is the core path, at most 45 minutes a lesson.
 #
 # ## What is semantic segmentation?
 #
@@ -78,9 +80,11 @@ plots.show(
 )
 
 # %% [markdown]
+# Here are six, and the person has the largest share.
+#
 # *Look at the borders.* The strip of wall between shoulder and table narrows to a single pixel.
-# No model drew this. It is the answer that we would like to get, the *ground truth*. Such answers are expensive, because people have to draw them. A single street scene of the Cityscapes data set took its
-# annotators more than 1.5 hours on average ([Cordts and others 2016](https://arxiv.org/abs/1604.01685)).
+# No model drew this. It is the answer that we would like to get, the *ground truth*. Such answers are expensive, because people have to draw them. Annotating and checking a single street scene of the Cityscapes data set took
+# more than 1.5 hours on average ([Cordts and others 2016](https://arxiv.org/abs/1604.01685)).
 #
 # In memory there are no colours. A label map is an array of whole numbers, as tall and as wide as the photograph, and these are the numbers that the picture shows. Here is the small piece where the hair meets the wall.
 
@@ -93,8 +97,6 @@ print("4 is", names[4], "and 0 is", names[0])
 # %% [markdown]
 # So the task is **image in, one whole number a pixel out**. The astronaut is not counted, and two astronauts side by side would share one
 # number. (Telling them apart is *instance* segmentation, another task.)
-#
-# A mask *file* often holds such numbers and a palette, which lists a colour for each number. So read it with `np.array(Image.open(file))`, because converting it to grey would replace each number by the brightness of its colour.
 #
 # ## What does a model make of it?
 #
@@ -109,7 +111,7 @@ print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters")
 # %% [markdown]
 # These are about {{b0_millions}} million numbers, nearly all of them drawn at random a moment ago. The {{b0_classes}} classes are those of the benchmark of ADE20K, a collection of everyday scenes in which everything is labelled ([Zhou and others 2016](https://arxiv.org/abs/1608.05442)).
 #
-# A network does not want bytes. So `normalize` turns the photograph into a batch of one, with colour first, on a scale where the average photograph is
+# A network does not want bytes. So `normalize` turns the photograph into a batch of one, with the colour axis first, on a scale where the average photograph is
 # near zero.
 
 # %%
@@ -118,9 +120,9 @@ print("pixels", photo.min(), "to", photo.max())
 print("images", tuple(images.shape), f"{images.min():.1f} to {images.max():.1f}")
 
 # %% [markdown]
-# The encoder works in four stages, and each hands on a map, a grid of *tokens*. Each token is a list of numbers, its *channels*, that describes one patch of the photograph.
+# The encoder works in four stages, and each hands on a map, a grid of *tokens*. Each token is a list of numbers, its *channels*, that stands for one patch of the photograph.
 #
-# **Predict.** The first stage has a grid of 128×128 tokens for this 512×512 photograph. Guess how many tokens a side the fourth has, and whether it has more channels or fewer. (`no_grad()` changes no number, and only omits the notes for a gradient.)
+# **Predict.** The first stage has a grid of 128×128 tokens for this 512×512 photograph. Guess how many tokens a side the fourth has, and whether it has more channels or fewer. (`no_grad()` changes no number; it skips records that training needs.)
 
 # %%
 prediction = ...  # for example (64, "fewer")
@@ -137,29 +139,29 @@ compare(prediction, (height, "more" if channels > maps[0].shape[1] else "fewer")
 # From stage to stage the sides of the grid halve and the channels widen, so there are **fewer places, and more is said about each**. Each side of the last map is 1/32 of the photograph's, and
 # each of its tokens has {{b0_last_channels}} numbers to say what is there.
 #
-# Below are the five channels of each stage that vary most over the picture.
+# Below are the five channels of each stage that vary most over the picture, each on its own scale.
 
 # %%
 plots.show(
     plots.feature_maps(
         [stage_map[0].numpy() for stage_map in maps],
-        finding="From stage to stage the maps get coarser, and there are more channels",
+        finding="From stage to stage the maps get coarser",
     ),
     alt="Four rows of five heat maps. The astronaut has fine outlines in stage 1, is easy to "
     "recognise in stage 2, a blocky shape in stage 3, and a mosaic of large squares in stage 4.",
 )
 
 # %% [markdown]
-# *Look at the helmet, row by row.* Its rim is a fine line in stage 1 and a few squares in stage 4.
+# *Look at the helmet, row by row.* Its rim is a sharp crescent in stage 1 and a few squares in stage 4.
 #
-# These weights are random, and still you recognise her, because the first layers of a network are small filters slid over the picture, and a
+# These weights are random, and still you recognise her, because the first layers of this network are small filters slid over the picture, and a
 # random filter is still a filter. It answers differently to dark and bright, to edges and to plain areas. So what you see is the *architecture*. Knowledge is yet to come.
 #
 # ## So what does it answer?
 #
 # The decoder takes the four maps, brings them to the size of the first, and gives each token a score for every class. These scores are called *logits*.
 #
-# **Predict.** The photograph has 512×512 pixels, and the model tells {{b0_classes}} classes apart. What is the shape of the logits?
+# **Predict.** The photograph has 512×512 pixels, and the model has {{b0_classes}} classes. What is the shape of the logits?
 
 # %%
 prediction = ...  # four numbers, for example (1, 3, 512, 512)
@@ -190,17 +192,15 @@ plots.show(
 # %% [markdown]
 # *Compare it with the picture you began with.* Some patches follow the helmet or the wall, because places that look alike often get the same answer. But which answer is an accident.
 #
-# **This model knows nothing.** To see that, we ask how sure it is of its answers, and whether a second model agrees that differs only in its random seed.
+# **This model knows nothing.** To see that, we ask whether a second model, which differs only in its random seed, agrees.
 
 # %%
 torch.manual_seed(1)
 other = SegFormer(config).eval().predict(images)
-confidence = logits.softmax(dim=1).amax(dim=1).mean()  # softmax: scores → probabilities
-print(f"probability that it gives its own answer, on average: {confidence:.0%}")
 print(f"pixels on which another random model agrees: {(predicted == other).float().mean():.0%}")
 
 # %% [markdown]
-# It is hardly sure at all. And two dice with {{b0_classes}} faces would agree about as often, in {{two_dice_agree}} of throws.
+# Two dice with {{b0_classes}} faces would agree about as often, in {{two_dice_agree}} of throws.
 #
 # So whenever a picture of a network's output looks meaningful, ask first *what random weights would have drawn*.
 #
@@ -227,7 +227,7 @@ else:
 
 # %%
 try:
-    model(torch.as_tensor(photo))
+    print(tuple(model(torch.as_tensor(photo)).shape))
 except ValueError as error:
     print(error)
 
@@ -258,6 +258,8 @@ for way, prepare in ways.items():
 # %% [markdown]
 # None of these slips raises an error, and even the last gets most pixels right, so you could take it for a poor model. Prepare photographs as they were prepared in training, and once.
 #
+# A mask *file* often holds class numbers and a palette, which lists a colour for each. So read it with `np.array(Image.open(file))`, because converting it to grey raises no error, but replaces each number by its colour's brightness.
+#
 # ## Where does each lesson fit?
 #
 # Here is the whole machine once more, with the lesson in which you build each part. Attention and Mix-FFN, each with a skip connection that adds its input back, make one *block*. The picture shows one, and every stage of B0 has {{b0_blocks_per_stage}} in a row. (Each branch also normalises its input, which the picture leaves out.)
@@ -277,14 +279,14 @@ plots.show(
 # are the ground truth, at which training aims.)
 #
 # The lessons follow the data, from patches (01) and attention (02, 03) by way of position (04) and depth (05) to the encoder (06) and the full model (07).
-# After that the model is yours, and you train it (08). Three more lessons are planned, but not written yet, and nothing before needs them: look inside (09), make it fast (10), and test the paper's claims (11).
+# After that the model is yours, and you train it (08). Three more lessons are planned: look inside (09), make it fast (10), and test the paper's claims (11). Nothing before needs them.
 #
 # ## Recap
 #
 # - Semantic segmentation gives each pixel one class: an image in, an array of whole numbers of the same height and width out.
 # - The encoder makes four maps, from fine and narrow to coarse and wide. The decoder uses all four.
 # - Logits come at a quarter of each side. Enlarge them first, then take the largest.
-# - A network with random weights still draws pictures in which you recognise things. That says something about convolutions, and nothing about knowledge.
+# - A network with random weights still draws pictures in which you recognise things. That says something about filters, and nothing about knowledge.
 #
 # **Can you answer without scrolling up?**
 #
@@ -304,13 +306,13 @@ plots.show(
 #
 # </details>
 #
-# > **Where paper, code and posts differ**
-# >
-# > - *Patches of 4×4.* The paper's overview says that the image is cut into patches of 4×4 (Section 3). The model it describes later, and the released weights, use patches of 7×7 that stand four pixels apart (Section 3.1). Lesson 01 shows
-# >   what the overlap does.
-# > - *The size of the answer.* The paper's mask is H/4 × W/4 (eq. 4), and transformers returns those logits as they are. So what it returns is not yet a segmentation: the resize and the choice are missing.
-# > - *Which class is zero.* ADE20K's files use 0 for "none of these" and begin its classes at 1, and the published weights begin at 0. So labels go down by one, and 0 becomes `255`, which is no class (unlike "background", which a model learns like any other) and which training ignores ([`do_reduce_labels`](https://huggingface.co/docs/transformers/model_doc/segformer) in transformers).
-# >   Done to labels that begin at 0, it deletes a class and renames all others.
+# ## Where paper, code and posts differ · *further*
+#
+# - *Patches of 4×4.* The paper's overview says that the image is cut into patches of 4×4 (Section 3). The model it describes later, and the released weights, use patches of 7×7 that stand four pixels apart (Section 3.1). Lesson 01 shows
+#   what the overlap does.
+# - *The size of the answer.* The paper's mask is H/4 × W/4 (eq. 4), and transformers returns those logits as they are. So what it returns is not yet a segmentation: the resize and the choice are missing.
+# - *Which class is zero.* The files of ADE20K's benchmark use 0 for "none of these" and begin its classes at 1, and the published weights begin at 0. So labels go down by one ([`do_reduce_labels`](https://huggingface.co/docs/transformers/model_doc/segformer) in transformers). 0 becomes `255`, which is no class, and which training ignores. (A model learns "background" like any other class.)
+#   Done to labels that begin at 0, lowering deletes a class and renames all others.
 #
 # **References.** E. Xie, W. Wang, Z. Yu, A. Anandkumar, J. M. Alvarez and P. Luo, *SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203): Figure 2
 # is the architecture, Section 3.1 the encoder, Section 3.2 the decoder, Table 6 the six sizes. Photograph: NASA, public domain, by way of [scikit-image](https://scikit-image.org/docs/stable/api/skimage.data.html).

@@ -51,7 +51,7 @@ def course_map(photo: np.ndarray, maps: Sequence[np.ndarray], labels: np.ndarray
         raise ValueError(f"The map shows {len(CENTRES)} stages; got {len(maps)} feature maps.")
     check_labels(photo, labels)
     check_stages(maps)
-    figure = new_figure(5.8, "What you will build, and the lesson that builds it", width=9.5)
+    figure = new_figure(5.8, "What you will build, and in which lesson", width=9.5)
     ax = figure.subplots()
     ax.set(xlim=(0, 100), ylim=(0, HEIGHT), aspect="equal")
     ax.axis("off")
@@ -120,7 +120,7 @@ def _draw_block(ax: Axes) -> None:
         _arrow(ax, (plus + 1.2, 15.4), (following, 15.4))
         ax.plot([start, start, plus], [15.4, 20.8, 20.8], color=INK, ls="-", lw=1)
         _arrow(ax, (plus, 20.8), (plus, 16.6))
-    _lesson(ax, 41, 22.4, "05", "skip connections, and blocks that training drops", ENCODER)
+    _lesson(ax, 41, 22.4, "05", "skip connections, and branches that training drops", ENCODER)
 
 
 def _draw_skills(ax: Axes) -> None:

@@ -1,6 +1,7 @@
-"""Lesson 00: what it says of masks, of numbers that are ignored, and of labels moved by one."""
+"""Lesson 00: what it says of masks, of what the model refuses, and of labels moved by one."""
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -37,6 +38,22 @@ def test_the_wall_between_shoulder_and_table_narrows_to_a_single_pixel():
 def test_labels_from_zero_that_go_down_by_one_lose_a_class_and_rename_the_others():
     labels = np.arange(4, dtype=np.uint8)
     assert (labels - np.uint8(1)).tolist() == [255, 0, 1, 2]
+
+
+def test_three_messages_lead_from_a_photograph_as_it_is_to_an_answer():
+    advice = {
+        "x[None]": lambda x: x[None],
+        "x.float() / 255": lambda x: x.float() / 255,
+        "x.permute(0, 3, 1, 2)": lambda x: x.permute(0, 3, 1, 2),
+    }
+    model = SegFormer(SegFormerConfig.named("nano")).eval()
+    photo = torch.randint(256, (64, 96, 3), dtype=torch.uint8)
+    while advice:
+        with pytest.raises(ValueError) as caught:
+            model(photo)
+        (said,) = [words for words in advice if words in str(caught.value)]
+        photo = advice.pop(said)(photo)
+    assert model(photo).shape[-2:] == (16, 24)
 
 
 def test_eval_changes_what_layers_do_and_no_grad_only_keeps_no_notes():
