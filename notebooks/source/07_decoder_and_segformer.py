@@ -147,7 +147,7 @@ for name, encoder in encoders.items():
     print(f"{name:<15} moves {moved} of the gap, stages 1 and 2")
 
 # %% [markdown]
-# The twin's tokens cannot move. Nano's do: by a tenth to nearly a half of the gap, though hardly towards that other token, in eight draws of scenes. So such a token knows of more than its neighbourhood. The paper takes this for the reason why the head may be small: on large pictures, even stage 4 of a conv net, DeepLabv3+, covers a small part, and SegFormer's covers much (arXiv:2105.15203, Figure 3). Our pictures are too small to test that, because in them stage 4 of the twin sees everything, too.
+# The twin's tokens cannot move. Nano's do: on average, by a tenth to nearly a half of the gap, though hardly towards that other token, in eight draws of scenes. So such a token depends on more than its neighbourhood. The paper explains by a wide field why the head may be small: on large pictures, even stage 4 of a conv net, DeepLabv3+, covers a small part, and SegFormer's covers much (arXiv:2105.15203, Figure 3). We cannot test that: our pictures are small, and our twin is untrained.
 #
 # ### One token's response, by hand · *further*
 #
@@ -293,20 +293,14 @@ print("the sum of resized products gives the logits of the published form")
 # What does it save? The step that took 4·D·D multiply-adds at each position is gone.
 
 # %%
-for name in ("b0", "b2", "b5"):
+for name in ("b0", "b5"):
     head = cost(SegFormerConfig.named(name), (512, 512)).decoder
     published_form, commuted_form = head.reference_multiply_adds, head.multiply_adds
     print(f"{name}: published {published_form / 1e9:.2f} G, commuted {commuted_form / 1e9:.2f} G")
 
 # %% [markdown]
-# The proof needs that all between A_i and W_i is linear. With a ReLU there, the order matters:
-
-# %%
-row = torch.tensor([[[-1.0, 1.0]]])
-print("ReLU after the resize ", F.relu(F.interpolate(row, 4, mode="linear")).flatten().tolist())
-print("ReLU before the resize", F.interpolate(F.relu(row), 4, mode="linear").flatten().tolist())
-
-# %% [markdown]
+# The proof needs that all between A_i and W_i is linear. With a ReLU there, the order matters: midway between −1 and 1, it gives 0 after the resize, and ½ before.
+#
 # ### How the package computes it · *further*
 #
 # In evaluation, scale and shift of the BatchNorm join the product (Exercise 07.3):
@@ -455,7 +449,7 @@ compare(prediction, round(linear_answer.miou, 2))
 # | {{more_scenes}} scenes | {{short_fit}} | {{linear_more_short}} | {{relu_more_short}} |
 # | {{more_scenes}} scenes | {{long_fit}} | {{linear_more_long}} | {{relu_more_long}} |
 #
-# The longer fit makes both heads worse on new scenes, and more so the one with a ReLU: in every draw of fitting scenes it falls from the first place to the second (as a mean of its starts). So this experiment cannot say what the ReLU is worth, but part of the gap is a matter of data. (Asked about predicting from the concatenated maps at once, an author of the paper had not tried, and expected much the same: [issue 35](https://github.com/NVlabs/SegFormer/issues/35).)
+# The longer fit makes the linear head slightly worse on new scenes, and the one with a ReLU more: in every draw of fitting scenes it falls from the first place to the second (as a mean of its starts). So this experiment cannot say what the ReLU is worth, but part of the gap is a matter of data. (Asked about predicting from the concatenated maps at once, an author of the paper had not tried, and expected much the same: [issue 35](https://github.com/NVlabs/SegFormer/issues/35).)
 #
 # ## 6 · How are maps enlarged?
 #
@@ -541,7 +535,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the edges of the van and of the road* (colours as in section 1). Resized logits can place a border *between* two tokens, because the amounts by which both speak for a class say where the balance tips. A label has thrown that away. (What is narrower than a token gains nothing here.)
+# *Look at the edges of the van (light blue) and of the road (pink).* Resized logits can place a border *between* two tokens, because the amounts by which both speak for a class say where the balance tips. A label has thrown that away.
 #
 # ### How much does the size alone cost? · *further*
 #
@@ -712,20 +706,20 @@ described = {
     "vehicle, stage 3 in broader ones on and around it, stage 4 against it in the sky and for it "
     "on the ground, and the constants next to nothing.",
     "pole": "stages 1 and 2 most strongly on the pole, in fine lines and in patches, stage 3 in "
-    "patches beside it, stage 4 for it in the sky, and the constants slightly against it "
+    "patches on and beside it, stage 4 for it in the sky, and the constants slightly against it "
     "everywhere.",
 }
 for name, description in described.items():
     label = CLASSES.index(name)
     summands = leads[shown, :, label]  # (5, H/4, W/4)
     means = summands[:4, quarter[shown] == label].mean(dim=1)
-    most, next_to_it = sorted((means.topk(2).indices + 1).tolist())
+    most = means.argmax().item() + 1
     plots.show(
         plots.contribution_maps(
             photo,
             summands.numpy(),
             voices,
-            f"Where “{name}” is true, stages {most} and {next_to_it} add most to its lead",
+            f"Where “{name}” is true, stage {most} adds most to its lead",
         ),
         alt="The scene, and five maps of what stages 1 to 4 and the constants add to the lead of "
         f"{name}: {description}",
@@ -745,7 +739,7 @@ for label, name in enumerate(CLASSES):
 # %% [markdown]
 # Stage 4 adds most for the sky, and stage 1 for vegetation. For vehicles, persons and poles it is stages 2 and 3, in an order that can change. All this holds in five other draws of scenes, and with means that count all classes alike. So does the first place of stage 3 for roads, but buildings and sidewalks change.
 #
-# Does the answer need them all? We silence stages, by putting their mean in their place, and the ReLU decides anew:
+# Does the decoder need every map? We put a map's mean in its place (later stages still get the map), and the ReLU decides anew:
 
 # %%
 parts = centred(fused_parts(decoder, maps))  # (B, 5, D, H/4, W/4)
@@ -762,7 +756,7 @@ for i in range(4):
     print(f"stage {i + 1}: {right([i, 4]):.0%} by it alone, {right(others):.1%} without it")
 
 # %% [markdown]
-# Stages 2 and 3 get furthest alone. Stage 1 gets less far than either, and yet its loss costs most. So "which stage says most" has no single answer: it depends on whether one asks what nano makes of it alone, or loses without it.
+# Stages 2 and 3 get furthest alone. Stage 1 gets less far than either, and yet its loss costs most. So "which stage says most" has no single answer: it depends on whether one asks what nano's decoder makes of its map alone, or loses without it.
 #
 # But the sum explains *this* picture only, because another has other decisions in its ReLU.
 #
@@ -776,13 +770,13 @@ widgets.Contributions()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# Quarrels are common. In a quarter of the pixels of our scenes, at least one stage speaks against the class that wins. On most pixels of a pole, stage 2 or stage 3 adds most. A step beside it, what stages 1 and 2 add is another number.
+# Quarrels are common. In a quarter of the pixels of our scenes, at least one stage speaks against the class that wins. On most pixels of a pole, stage 2 or stage 3 adds most. A step beside it, stages 1 and 2 often add less than half.
 #
 # </details>
 #
 # ## Break it · *further*
 #
-# segmentation_models_pytorch, a well-known library, has a SegFormer, and converts published weights for it ([pull request 1017](https://github.com/qubvel-org/segmentation_models.pytorch/pull/1017)). Its decoder resizes with `align_corners=False`, as it should. Then the logits are enlarged, as in this function of ours ([heads.py](https://github.com/qubvel-org/segmentation_models.pytorch/blob/118542056dad6155bf26f5c802184ace839189fb/segmentation_models_pytorch/base/heads.py)):
+# segmentation_models_pytorch, a well-known library, has a SegFormer, and loads published weights into it ([pull request 944](https://github.com/qubvel-org/segmentation_models.pytorch/pull/944)). Its decoder resizes with `align_corners=False`, as it should. Then the logits are enlarged, up to version 0.5.0 by this call ([now](https://github.com/qubvel-org/segmentation_models.pytorch/pull/1262) with the same effect):
 
 
 # %%
@@ -817,7 +811,7 @@ compare(prediction, (round(error[0].item(), 1), abs(round(error[61].item(), 1)))
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# `nn.UpsamplingBilinear2d` is the old name of a resize with `align_corners=True`, as its documentation says ([PyTorch](https://pytorch.org/docs/stable/generated/torch.nn.UpsamplingBilinear2d.html)). So the picture is stretched about the centre, by up to one and a half pixels at the borders. That is hard to see, but you can look it up:
+# `nn.UpsamplingBilinear2d` is the old name of a resize with `align_corners=True`, as its documentation says ([PyTorch](https://pytorch.org/docs/stable/generated/torch.nn.UpsamplingBilinear2d.html)). So the picture is stretched about the centre, by up to one and a half pixels at the borders. A picture hides that, but the class does not:
 #
 #     nn.UpsamplingBilinear2d(scale_factor=4).align_corners      # True
 #
