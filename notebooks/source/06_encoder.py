@@ -48,7 +48,7 @@ b0 = SegFormerConfig.named("b0")
 #
 # The package draws street scenes, with the true class of every pixel; you will train on them in lesson 08. (The class "pole" holds all that stands on one leg: posts, lamps, signs.) Because we know the true labels, we can ask what a coarse map loses even if the network makes no mistake.
 #
-# Suppose that every token knew **which classes lie under it, and in what shares**. To label each pixel, we enlarge the map of shares to the size of the picture, and take the class with the largest share. What is wrong afterwards was lost because tokens are large, or because shares are all that they know.
+# Suppose that every token knew **which classes lie under it, and in what shares**. To label each pixel, we enlarge the map of shares to the size of the picture, and take the class with the largest share. What is then wrong was lost for one of two reasons: tokens are large, or they know only shares.
 
 # %% tags=["mirror"]
 # segformer_edu.analysis.grids.through_a_grid
@@ -116,7 +116,7 @@ compare(prediction, columns.widest_column(budget, stride=4, reduction_ratio=1))
 # %% [markdown]
 # Not even one. Eight blocks of attention over {{stage_1_tokens}} tokens cost more than all of B0's encoder, even if each token is a *single number*.
 #
-# So a column has to reduce its keys (lesson 03), or to have fewer tokens. Here is the widest column that the budget pays for at each stride. The second number is r, so there are always {{column_keys}} keys.
+# So a column has to reduce its keys (lesson 03), or to have fewer tokens. Here is the widest column that the budget pays for at each stride. The second number is r, chosen so that there are always {{column_keys}} keys, as in B0.
 
 # %%
 pairs = [(4, 8), (8, 4), (16, 2), (32, 1)]
@@ -136,7 +136,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the two lines.* They are nearly the same up to 1/16. For the price of one dot of the column's line, B0's encoder has **all four** of its own: a map about as fine and as wide as that of the finest column, *and* one with eight times as many channels, where each token stands for a window of 32×32 pixels.
+# *Compare the two lines.* They are nearly the same up to 1/16. For the price of one dot of the column's line, B0's encoder has **all four** of its own: a map as fine as that of the finest column and a little wider, *and* one with eight times as many channels, where each token stands for a window of 32×32 pixels.
 #
 # The bargain is: **few channels where there are many tokens, many channels where there are few.** Each step of the pyramid halves the sides, so the next map has a quarter of the tokens. Doubling the channels makes a Linear four times as dear for each token, so the two factors cancel.
 #
@@ -144,7 +144,7 @@ plots.show(
 #
 # ## 3 · What happens in a block?
 #
-# A block has two branches: in attention, tokens hear from all the map; in Mix-FFN, each works on what it has heard, and hears its neighbours.
+# A block has two branches: in attention, tokens hear from all over the map; in Mix-FFN, each works on what it has heard, and hears its neighbours.
 
 # %% tags=["mirror"]
 # segformer_edu.encoder.EncoderBlock
@@ -200,7 +200,7 @@ class SimpleStage(nn.Module):
 
 
 # %% [markdown]
-# Why is there a norm at the end? Inside a stage x is only added to: in `nano`, the small trained model of the package, the spread (the standard deviation) of its numbers grows up to {{nano_growth}} times. The norm brings it back to about one scale.
+# Why is there a norm at the end? Inside a stage x is only added to: in `nano`, the small trained model of the package, the spread (the standard deviation) of its numbers grows {{nano_growth}} times in the last stage, in one scene. The norm brings it back to about one scale.
 #
 # ### How does the spread grow? · *further*
 #
@@ -394,8 +394,6 @@ for number, stage in enumerate(bill.stages, start=1):
 # %% [markdown]
 # Parameters sit where the channels are, so most are in stage 4. Work is spread far more evenly, because a weight is used once for every token: one of Mix-FFN in stage 1 is used 64 times as often as one in stage 4.
 #
-# The decoder is the extreme case. With {{b0_classes}} classes it has {{decoder_parameters_share}} of B0's parameters and takes {{decoder_work_share}} of its work, if it is computed as the paper writes it, because one of its Linears, from {{joined_channels}} channels to {{decoder_channels}}, works on the finest grid. (Lesson 07 finds a cheaper order.)
-#
 # ### Which part takes most? · *further*
 #
 # The same bill can be written by part instead of by stage.
@@ -428,7 +426,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look for the decoder, from B0 to B5.* As the paper writes it, at this size and for this many classes, it is the longest part of each, if narrowly in B1 and B5. In the encoder, Mix-FFN leads in parameters and in work. The two products of attention took nearly all of the work in lesson 02. At 512×512 they are one part among others, and that is thanks to lesson 03.
+# *Look for the decoder, from B0 to B5.* As the paper writes it, at this size and for this many classes, it is the longest part of each, if narrowly in B1 and B5. In B0 it has {{decoder_parameters_share}} of the parameters and takes {{decoder_work_share}} of the work, because one of its Linears, from {{joined_channels}} channels to {{decoder_channels}}, works on the finest grid. (Lesson 07 finds a cheaper order.) In the encoder, Mix-FFN leads in parameters and in work. The two products of attention took nearly all of the work in lesson 02. At 512×512 they are one part among others, and that is thanks to lesson 03.
 #
 # ## 7 · What do the four maps hold?
 #
@@ -479,7 +477,7 @@ plots.show(
         "A photograph through weights that know only drawn streets",
     ),
     alt="The same for the portrait of an astronaut. Her outline is sharp in stage 1 and can be "
-    "recognised in stage 2; two channels of stage 3 show her head, and stage 4 is coarse patches.",
+    "recognised in stage 2; three channels of stage 3 show her head, and stage 4 is coarse patches.",
 )
 
 # %% [markdown]
@@ -509,7 +507,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Most large areas come out right, in rounded shapes, because a token of stage 3 covers 16×16 pixels. But the sidewalk is mostly taken for road, and so is a tree. (The scene is dim; most are read better.) Now we do the same for each stage, for the first three side by side, and for all four. Each reader is fitted to twenty scenes and judged on ten others, and pixels within two pixels of a border are counted apart. To see how much depends on the scenes, we repeat it with six draws of them. "True shares" are those of section 1, through a grid of 1/32.
+# Sky, road and most of the buildings come out right, in rounded shapes, because a token of stage 3 covers 16×16 pixels. But the sidewalk is mostly taken for road, and so is a tree. (The scene is dim; most are read better.) Now we do the same for each stage, for the first three side by side, and for all four. Each reader is fitted to twenty scenes and judged on ten others, and pixels within two pixels of a border are counted apart. To see how much depends on the scenes, we repeat it with six draws of them. "True shares" are those of section 1, through a grid of 1/32.
 
 # %%
 draws = widgets.progress(range(606, 612), "draws")
@@ -540,13 +538,13 @@ for one, other in (("all four", "1 to 3"), ("stage 3", "stage 2")):
     print(f"{one} less {other}: far from borders {far}, close to them {near} points")
 
 # %% [markdown]
-# *Go from bar to bar.* (We trust a difference that is larger than twice its standard error.) Of the single maps, stage 3 is read best far from borders; close to them stages 2 and 3 are level, as far as six draws can tell. Stage 4 comes close to stage 2 far from borders, and not near them. Its grid is not all that holds it back, because true shares on {{stage_4_side}}×{{stage_4_side}} tokens give a good deal more. (With a penalty a thousand times as large, stage 4 falls to {{strongly_penalised}} % far from borders and to {{strongly_penalised_near}} % near them, and no other stage's bar moves by a point.)
+# *Go from bar to bar.* (We trust a difference that is larger than twice its standard error.) Of the single maps, stage 3 is read best far from borders, and stage 4 comes close to stage 2 there; near borders stages 2 and 3 are level, as far as six draws can tell, and stage 4 is behind. (Scenes have 256×256 pixels here. At 128×128, the size of nano's training, stage 2 leads near borders, and is far ahead of stage 4 everywhere.) The grid of stage 4 is not all that holds it back, because true shares on {{stage_4_side}}×{{stage_4_side}} tokens give a good deal more. (With a penalty a thousand times as large, stage 4 falls to {{strongly_penalised}} % far from borders and to {{strongly_penalised_near}} % near them, and no other stage's bar moves by a point.)
 #
-# Side by side, however, **three or four maps are read better than the best single one, by about 3 points far from borders and 10 near them: they hold different things.** What the fourth map adds to the other three is little: about a point far from borders, and close to them nothing that we can tell.
+# Side by side, however, **three or four maps are read better than the best single one, by about 3 to 4 points far from borders and 10 near them: they hold different things.** What the fourth map adds to the other three is little: about a point far from borders (more columns alone may bring as much), and close to them nothing that we can tell.
 #
 # ## 8 · Does the pyramid pay?
 #
-# Now for a trial: four networks, each of four blocks of the same kind and with a decoder of one width, none dearer than the pyramid in multiply-adds. They were trained on the same scenes of 64×64 pixels for {{trial_steps}} steps, from three seeds, and judged by new ones. `python -m experiments.hierarchy` runs it again (see the README), and the next cell reads what it wrote.
+# Now for a trial: four networks, each of four blocks of the same kind and with a decoder of one width, none dearer than the pyramid in multiply-adds. They were trained on the same scenes of 64×64 pixels for {{trial_steps}} steps, from three seeds each, and judged on scenes that none had seen. `python -m experiments.hierarchy` runs it again (see the README), and the next cell reads what it wrote.
 #
 # **Predict.** Put them in order: the pyramid, and columns at 1/4, 1/8 and 1/16, which have 18, 40 and 78 channels and r = 4, 2 and 1.
 
@@ -585,13 +583,13 @@ for side in (64, 256, 1024):
     print(f"{fine / pyramid:.1f} times")
 
 # %% [markdown]
-# At 64×64 they cost about the same. At 1024×1024 the column is {{column_factor}} times as dear, because the products of attention grow with N², and all its blocks pay them on the fine map, only one of the pyramid's. So what the pyramid buys in this trial is not accuracy as such. It buys **fine maps and many channels on large pictures, for less**.
+# At 64×64 they cost about the same. At 1024×1024, with as many keys for each query as in the pyramid's first three stages, the column is {{column_factor}} times as dear, because the products of attention grow with N². All four of its blocks pay them on the fine map; of the pyramid's blocks only one does. So what the pyramid buys in this trial is not accuracy as such. It buys **fine maps and many channels on large pictures, for less**.
 #
 # Whether it is the better network at 512×512, after a long training, we do not know. One would have to pretrain and train all four alike.
 #
 # ### What else counts in this trial? · *further*
 #
-# The learning rate is the one that lesson 08 uses for pyramids, and it was tuned for none of the columns. In parameters the pyramid has eight times those of the column at 1/4. And r counts: the column has 4, and the pyramid 4, 2, 1, 1. With 8, and B0's 8, 4, 2, 1, the column is {{column_factor_at_8}} times as dear at 1024×1024, and with twice those {{column_factor_at_16}} times.
+# The learning rate is the one that lesson 08 uses for pyramids, and it was tuned for none of the columns. In parameters the pyramid has eight times those of the column at 1/4. And r counts: the column has 4, and the pyramid 4, 2, 1, 1. With 8, and B0's 8, 4, 2, 1, the column is {{column_factor_at_8}} times as dear at 1024×1024, and with twice those {{column_factor_at_16}} times. But with 8 in the column alone it costs only {{column_alone_at_8}} times what the pyramid does, because each query then has a quarter of the keys.
 #
 # ## Play
 #
@@ -603,24 +601,26 @@ widgets.Pyramid()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# Depths, ratios and expansion leave the memory as it is. The peak of B0 stands in the decoder, where the scores of {{b0_classes}} classes are put together. Depth would not matter in the encoder either, because what one block used is free for the next. (In *training* what every block has computed waits for the gradient, so memory grows with depth. A block of stage 1 keeps the most, because its map is the largest.)
+# Depths, ratios and expansion leave the memory as it is. (Attention is fused here, lesson 02.) The peak of B0 stands in the decoder, where the scores of {{b0_classes}} classes are put together. Depth would not matter in the encoder either, because what one block used is free for the next. (In *training* what every block has computed waits for the gradient, so memory grows with depth. A block of stage 1 keeps the most, because its map is the largest.)
 # The size of the photograph changes multiply-adds and memory alone, because no weight knows it. The number of heads changes none of the three.
 #
 # </details>
 #
-# ### The most blocks within B1 · *further*
+# ### More blocks · *further*
 #
-# Build the network with the most blocks that is not larger or dearer than B1 at 512×512.
+# Build the network with the most blocks that is not larger or dearer than B1 at 512×512. And does B4, with 41 blocks, need more memory for one forward pass in evaluation than B2 with 16?
 #
 # <details><summary>What you should have found</summary>
 #
 # It has {{play_blocks}} blocks, with B5's depths. They fit only with dims `16, 32, 64, 128` and heads that divide them, and never with r = `1, 1, 1, 1` or one of the two widest decoders. You paid with width: {{play_width}} channels in the last stage, where B1 has {{b1_last_channels}}.
 #
+# B4 needs no more for its maps: the peak of both is in the decoder, {{b2_maps}} MB. For its weights it does: {{b4_weights}} MB, and B2 only {{b2_weights}}.
+#
 # </details>
 #
 # ## Break it
 #
-# A widely copied SegFormer for PyTorch defined its norm by the line below. The fault was reported ([segformer-pytorch, issue 7](https://github.com/lucidrains/segformer-pytorch/issues/7)) and mended a month later, but copies of the line live on. Maps have their channels first there, `(B, C, H, W)`. `PreNorm`, which applies the norm before each branch, is written by us.
+# A widely copied SegFormer for PyTorch defined its norm by the line below ([segformer-pytorch, issue 7](https://github.com/lucidrains/segformer-pytorch/issues/7), mended since), and copies of the line live on. Maps have their channels first there, `(B, C, H, W)`. `PreNorm` is ours.
 
 # %%
 LayerNorm = partial(nn.InstanceNorm2d, affine=True)
@@ -671,7 +671,7 @@ compare(prediction, tuple(noticed))
 #
 # `nn.InstanceNorm2d` is no LayerNorm. It takes each *channel*, and makes its mean over the *map* zero and its spread one. LayerNorm takes each *token*, and does so over its *channels*.
 #
-# With the bug, the norm of every token depends on every other token of the photograph, so if one changes, all notice. Even Mix-FFN alone then gives a crop other features than the whole, far from its edges. And what all tokens have in common is subtracted with each channel's mean, so a map that is the same everywhere becomes zero. The skip path still carries what the norm takes away, so training need not fail, and nothing gives the fault away.
+# With the bug, the norm of every token depends on every other token of the photograph, so if one changes, all notice. Even Mix-FFN alone then gives a crop other features than the whole, far from its edges. And what all tokens have in common is subtracted with each channel's mean, so a map that is the same everywhere loses all that it held. The skip path still carries what the norm takes away, so training need not fail, and nothing gives the fault away.
 #
 # The mend is `nn.LayerNorm(dim)` on maps with channels last, or, with channels first, mean and variance over `dim=1`.
 #
@@ -763,26 +763,24 @@ check("06.6", encode)
 # %% [markdown]
 # ## Recap
 #
-# - The coarser a map, the less of thin things it gives back, even from the best scores that we found; but a fine map affords few channels. At the cost of B0's encoder a column can have one point on that line, and the pyramid has four.
+# - The coarser a map, the less of thin things it gives back, even from the best scores that we found; but a fine map affords few channels. At the cost of B0's encoder a column has one map, fine or wide, and the pyramid has four.
 # - A block adds two notes to x, attention's and then Mix-FFN's, and each branch reads a normalised copy. x itself is normalised only where a stage begins, in the patch embedding, and where it ends.
 # - Each step of the pyramid halves the sides, rounding up, and makes the channels about twice as many. A head has the same width in all stages.
 # - The encoders of B1 to B5 differ in depth alone, above all in stage 3. In B0, most parameters sit in stage 4, and the work is spread over all.
 # - The four maps hold different things, and are read better together (the last further part of section 7).
-# - In our short trial on tiny pictures a fine column beat the pyramid. What the pyramid saves is work on large pictures, in the products of attention.
+# - In our short trial on tiny pictures a fine column beat the pyramid. What the pyramid saves is work on large pictures, in the products of attention, if each query has as many keys.
 #
 # **Can you answer without scrolling up?**
 #
 # 1. Why can B0's budget not pay for eight blocks of full attention at 1/4, however narrow?
 # 2. In a block, which tensor does `norm2` read: the input of the block, or something else?
 # 3. What is the shape of the third map of B1 for a photograph of 500×300?
-# 4. B4 has 41 blocks and B2 has 16. Does B4 need more memory for one forward pass in evaluation?
 #
 # <details><summary>Answers</summary>
 #
 # 1. The two products of attention take 2·N²·C multiply-adds a block. With N = {{stage_1_tokens}} and C = 1, eight times, that is {{one_channel_products}} G already.
 # 2. The input plus what attention's branch has added.
 # 3. `(B, 320, 32, 19)`: a sixteenth of each side, rounded up.
-# 4. For its maps, no: blocks run one after the other, and each frees what it used, so at 512×512 both need {{b2_maps}} MB. For its weights, yes: {{b4_weights}} MB, and B2 only {{b2_weights}}.
 #
 # </details>
 #

@@ -78,7 +78,7 @@ def near_a_border(labels: Tensor) -> Tensor:
 
 
 def rightly_labelled(
-    encoder: MixTransformer, seed: int, strength: float = PENALTY
+    encoder: MixTransformer, seed: int, strength: float = PENALTY, side: int = 256
 ) -> dict[str, tuple[float, float]]:
     """What readers of one map or several reach on ten scenes, fitted to twenty others.
 
@@ -86,12 +86,13 @@ def rightly_labelled(
         encoder: in evaluation.
         seed: of the thirty scenes.
         strength: of the penalty on large weights.
+        side: of a scene, in pixels.
 
     Returns:
         For each reader, and for the true shares at 1/32, the percentage of pixels that are labelled
         rightly: far from borders, and within two pixels of one.
     """
-    scenes = Scenes(30, 256, seed)
+    scenes = Scenes(30, side, seed)
     pictures = [scenes.picture(index) for index in range(30)]
     (seen, seen_labels), (maps, labels) = (
         maps_of(encoder, some) for some in (pictures[:20], pictures[20:])

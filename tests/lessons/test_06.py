@@ -21,6 +21,7 @@ from segformer_edu import (
 )
 from segformer_edu.analysis import cost
 from segformer_edu.analysis.columns import FINE_COLUMN, PYRAMID
+from segformer_edu.analysis.cost import decoder_peak
 from segformer_edu.analysis.grids import through_a_grid
 from segformer_edu.analysis.parts import multiply_adds_by_part
 from segformer_edu.data.photos import normalize
@@ -141,6 +142,28 @@ def test_one_linear_on_the_finest_grid_makes_the_decoder_dear():
     assert 0.8 * decoder.reference_multiply_adds < 1024 * 256 * 128**2
 
 
+def test_the_column_has_as_many_keys_as_the_first_three_stages_and_four_blocks_on_the_fine_map():
+    pyramid, (fine,) = (cost(each, (1024, 1024)).stages for each in (PYRAMID, FINE_COLUMN))
+    assert [stage.keys for stage in pyramid[:3]] == [fine.keys] * 3
+    assert (fine.tokens, FINE_COLUMN.depths) == (pyramid[0].tokens, (4,))
+    assert PYRAMID.depths == (1, 1, 1, 1)
+
+
+def test_the_column_becomes_the_cheaper_one_if_its_keys_alone_are_reduced_more():
+    pyramid, fewer = (
+        cost(each, (1024, 1024)) for each in (PYRAMID, FINE_COLUMN.replace(reduction_ratios=(8,)))
+    )
+    assert fewer.multiply_adds < 0.7 * pyramid.multiply_adds
+    assert 4 * fewer.stages[0].keys == pyramid.stages[0].keys
+
+
+def test_the_memory_of_b2_and_b4_is_that_of_the_decoder():
+    for name in ("b2", "b4"):
+        config = SegFormerConfig.named(name)
+        bill = cost(config, (512, 512))
+        assert bill.peak_activation_bytes == 4 * decoder_peak(config, bill.stages)
+
+
 def test_without_the_products_of_attention_column_and_pyramid_cost_the_same_at_1024():
     bills = [cost(each, (1024, 1024)) for each in (PYRAMID, FINE_COLUMN)]
     products = [sum(s.multiply_adds_of.attention_matmuls for s in b.stages) for b in bills]
@@ -180,11 +203,13 @@ def test_with_the_bug_mix_ffn_gives_a_crop_other_features_far_from_its_edges(les
 
 
 @pytest.mark.parametrize("grey", [0.1, 0.9])
-def test_with_the_bug_a_plain_map_becomes_zero(lesson, grey):
+def test_with_the_bug_a_plain_map_becomes_the_learned_shift(lesson, grey):
     norm = partial(nn.InstanceNorm2d, affine=True)
     plain = (grey * torch.randn(1, 8, 1, 1, dtype=torch.double)).expand(1, 8, 6, 6)
+    wrong = lesson["PreNorm"](8, nn.Identity(), norm).double()
     with torch.no_grad():
-        assert lesson["PreNorm"](8, nn.Identity(), norm).double()(plain).abs().max() < 1e-9
+        shift = wrong.norm.bias.normal_()
+        assert (wrong(plain) - shift[:, None, None]).abs().max() < 1e-9
     assert F.layer_norm(plain.permute(0, 2, 3, 1), (8,)).abs().max() > 0.5
 
 

@@ -65,6 +65,10 @@ def column_factor_at_16() -> str:
     return _column_over_pyramid(16, (16, 8, 4, 2))
 
 
+def column_alone_at_8() -> str:
+    return _column_over_pyramid(8, (4, 2, 1, 1))
+
+
 def strongly_penalised() -> str:
     """Stage 4 far from borders, over the lesson's draws, with a penalty of 1e-3."""
     return f"{_stage_4(1e-3)[0]:.0f}"
