@@ -477,7 +477,7 @@ plots.show(
         "A photograph through weights that know only drawn streets",
     ),
     alt="The same for the portrait of an astronaut. Her outline is sharp in stage 1 and can be "
-    "recognised in stage 2; three channels of stage 3 show her head, and stage 4 is coarse patches.",
+    "recognised in stage 2; three channels of stage 3 show her head; stage 4 is coarse patches.",
 )
 
 # %% [markdown]
