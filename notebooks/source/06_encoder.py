@@ -218,7 +218,7 @@ for stage in SegFormer.from_pretrained("nano").encoder.stages:
     print(np.round(spreads, 1), f"after the norm {x.std():.1f}")
 
 # %% [markdown]
-# The spread grows in every stage of nano, because training has made the branches loud, and no norm on the way scales the sum back. (With fresh weights it hardly grows.) Thanks to the norm at the end, the decoder need not know how loud a stage has become. (The next patch embedding has a norm of its own.)
+# The spread grows in every stage of nano, because training has made the branches loud, and no norm on the way scales the sum back. (With fresh weights it hardly grows.) Thanks to the norm at the end, the decoder need not know how loud a stage has become.
 #
 # ### Four stages in a loop
 #
@@ -319,7 +319,7 @@ for name in names:
     print(f"{name}  {lists}  {c.decoder_dim}")
 
 # %% [markdown]
-# From B0 to B1 every map gets twice as wide. From B1 on the widths stay, and what grows is **depth, most of it in stage 3**: B1 has 2 blocks there, B5 has 40. (From B4 to B5 stage 2 shrinks, from 8 blocks to 6.) B2 and its larger siblings also have a decoder three times as wide.
+# From B0 to B1 every map gets twice as wide. From B1 on the widths stay, and what grows is **depth, most of it in stage 3**: B1 has 2 blocks there, B5 has 40. B2 and its larger siblings also have a decoder three times as wide.
 #
 # Why five heads? Divide the dims by the heads: in every stage a head has 32 channels in B0, and 64 in the others. Within one model, more channels mean more heads, not wider ones.
 #
@@ -395,8 +395,6 @@ for number, stage in enumerate(bill.stages, start=1):
 # Parameters sit where the channels are, so most are in stage 4. Work is spread far more evenly, because a weight is used once for every token: one of Mix-FFN in stage 1 is used 64 times as often as one in stage 4.
 #
 # ### Which part takes most? · *further*
-#
-# The same bill can be written by part instead of by stage.
 
 # %%
 bars = {name.upper(): parts.parameters_by_part(SegFormerConfig.named(name)) for name in names}
@@ -507,7 +505,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Sky, road and most of the buildings come out right, in rounded shapes, because a token of stage 3 covers 16×16 pixels. But the sidewalk is mostly taken for road, and so is a tree. (The scene is dim; most are read better.) Now we do the same for each stage, for the first three side by side, and for all four. Each reader is fitted to twenty scenes and judged on ten others, and pixels within two pixels of a border are counted apart. To see how much depends on the scenes, we repeat it with six draws of them. "True shares" are those of section 1, through a grid of 1/32.
+# Sky, road and most of the buildings come out right, in rounded shapes, because a token of stage 3 covers 16×16 pixels. But the sidewalk is mostly taken for road, and so is a tree. Now we do the same for each stage, for the first three side by side, and for all four. Each reader is fitted to twenty scenes and judged on ten others, and pixels within two pixels of a border are counted apart. To see how much depends on the scenes, we repeat it with six draws of them. "True shares" are those of section 1, through a grid of 1/32.
 
 # %%
 draws = widgets.progress(range(606, 612), "draws")
@@ -544,7 +542,7 @@ for one, other in (("all four", "1 to 3"), ("stage 3", "stage 2")):
 #
 # ## 8 · Does the pyramid pay?
 #
-# Now for a trial: four networks, each of four blocks of the same kind and with a decoder of one width, none dearer than the pyramid in multiply-adds. They were trained on the same scenes of 64×64 pixels for {{trial_steps}} steps, from three seeds each, and judged on scenes that none had seen. `python -m experiments.hierarchy` runs it again (see the README), and the next cell reads what it wrote.
+# Now for a trial: four networks, each of four blocks of the same kind and with a decoder of one width, none dearer than the pyramid in multiply-adds. They were trained on the same scenes of 64×64 pixels for {{trial_steps}} steps, from three seeds each, and judged on scenes that none had seen. `python -m experiments.hierarchy` runs it again, and the next cell reads what it wrote.
 #
 # **Predict.** Put them in order: the pyramid, and columns at 1/4, 1/8 and 1/16, which have 18, 40 and 78 channels and r = 4, 2 and 1.
 
@@ -787,11 +785,11 @@ check("06.6", encode)
 # ## Where paper, code and posts differ · *further*
 #
 # - *Expansion and depths.* Table 6 prints 8, 8, 4, 4 for B0 to B4, and a depth of 3 in stage 2 of B2 and B3; released code and weights have an expansion of 4, and 4 blocks there. The ImageNet column fits Table 6's expansion with the code's depths (section 5).
-# - *The norm at the end of a stage.* Figure 2 of the paper does not draw it, nor the norms in the blocks; the code has both. The *normalised* map goes on to the next stage, not only to the decoder. (Swin's backbones have such norms only on the way out, [mmdetection, issue 7202](https://github.com/open-mmlab/mmdetection/issues/7202). In the code that it links, the next stage reads the map without them.)
+# - *The norm at the end of a stage.* Figure 2 of the paper does not draw it, nor the norms in the blocks; the code has both. The *normalised* map goes on to the next stage, not only to the decoder.
 # - *Figure 2* also draws one step of patch merging too many: the first stage already begins with one (arXiv:2105.15203, Figure 2).
 # - *Epsilon of the norms.* Released code: `1e-6` in blocks and stage ends, `1e-5` in patch embeddings and reductions (torch's default). transformers uses `1e-5` throughout, whatever `layer_norm_eps` in its config.json says. Our config has `block_norm_eps`.
 #
-# **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, Figure 2, Tables 1 and 6. W. Wang and others, *Pyramid Vision Transformer*, [arXiv:2102.12122](https://arxiv.org/abs/2102.12122), whose pyramid this is. A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929).
+# **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, Figure 2, Tables 1 and 6. W. Wang and others, *Pyramid Vision Transformer*, [arXiv:2102.12122](https://arxiv.org/abs/2102.12122). A. Dosovitskiy and others, *An Image is Worth 16×16 Words*, [arXiv:2010.11929](https://arxiv.org/abs/2010.11929).
 # R. Xiong and others, *On Layer Normalization in the Transformer Architecture*, [arXiv:2002.04745](https://arxiv.org/abs/2002.04745). A. Vaswani and others, *Attention Is All You Need*, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762).
 #
 # **Next:** lesson 07. Four maps, and one label for each pixel: is a linear decoder enough?
