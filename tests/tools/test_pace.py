@@ -47,9 +47,9 @@ def test_code_pictures_widgets_and_predictions_take_time(source, seconds):
     assert pace([lead, new_code_cell(source), new_code_cell("x = 1")]).core == 20
 
 
-def test_a_core_path_above_45_minutes_is_refused():
-    assert list(pace_problems([section("1 · Why?", 45)])) == []
-    assert "core path takes 50 minutes" in next(pace_problems([section("1 · Why?", 46)]))
+def test_a_core_path_above_40_minutes_is_refused():
+    assert list(pace_problems([section("1 · Why?", 40)])) == []
+    assert "core path takes 45 minutes" in next(pace_problems([section("1 · Why?", 41)]))
 
 
 ASK, ANSWER = new_code_cell("prediction = ...  # a number"), new_code_cell("compare(prediction, 3)")
