@@ -129,6 +129,24 @@ def test_after_long_early_gradients_adams_later_steps_are_longer_where_those_are
     assert longer > 3 if early > 1 else longer == pytest.approx(1)
 
 
+def test_the_step_of_one_bad_batch_is_shorter_where_its_gradient_is_cut():
+    def longest_step(cut):
+        """After a gradient of 100 among a thousand of 1, which change their sign."""
+        weight = torch.zeros(1, requires_grad=True)
+        optimizer = torch.optim.AdamW([weight], lr=0.01, weight_decay=0.0)
+        lengths = []
+        for step in range(1020):
+            before = weight.item()
+            weight.grad = torch.tensor([100.0 if step == 1000 else (-1.0) ** step])
+            if cut:
+                torch.nn.utils.clip_grad_norm_([weight], 1.0)
+            optimizer.step()
+            lengths.append(abs(weight.item() - before))
+        return max(lengths[1000:])
+
+    assert longest_step(cut=True) < longest_step(cut=False) / 3
+
+
 def test_what_is_said_of_the_weights_of_classes_is_what_was_measured():
     table = {(r["class weights"], r["steps"], r["seed"]): r for r in RESULTS["weights"]["rows"]}
     for seed in (0, 1, 2):
