@@ -83,7 +83,7 @@ plots.show(
 # Here are six, and the person has the largest share.
 #
 # *Look at the borders.* The strip of wall between shoulder and table narrows to a single pixel.
-# No model drew this. It is the answer that we would like to get, the *ground truth*. Such answers are expensive, because people have to draw them. Annotating and checking a single street scene of the Cityscapes data set took
+# This is the answer that we would like to get, the *ground truth*. Such answers are expensive, because people have to draw them. Annotating and checking a single street scene of the Cityscapes data set took
 # more than 1.5 hours on average ([Cordts and others 2016](https://arxiv.org/abs/1604.01685)).
 #
 # In memory there are no colours. A label map is an array of whole numbers, as tall and as wide as the photograph, and these are the numbers that the picture shows. Here is the small piece where the hair meets the wall.
@@ -136,7 +136,7 @@ for stage, stage_map in enumerate(maps, start=1):
 compare(prediction, (height, "more" if channels > maps[0].shape[1] else "fewer"))
 
 # %% [markdown]
-# From stage to stage the sides of the grid halve and the channels widen, so there are **fewer places, and more is said about each**. Each side of the last map is 1/32 of the photograph's, and
+# From stage to stage the sides of the grid halve and the channels grow in number, so there are **fewer places, and more is said about each**. Each side of the last map is 1/32 of the photograph's, and
 # each of its tokens has {{b0_last_channels}} numbers to say what is there.
 #
 # Below are the five channels of each stage that vary most over the picture, each on its own scale.
@@ -192,7 +192,7 @@ plots.show(
 # %% [markdown]
 # *Compare it with the picture you began with.* Some patches follow the helmet or the wall, because places that look alike often get the same answer. But which answer is an accident.
 #
-# **This model knows nothing.** To see that, we ask whether a second model, which differs only in its random seed, agrees.
+# **The seed chooses it.** To see that, we ask whether a second model, which differs only in its random seed, agrees.
 
 # %%
 torch.manual_seed(1)
@@ -286,7 +286,7 @@ plots.show(
 # - Semantic segmentation gives each pixel one class: an image in, an array of whole numbers of the same height and width out.
 # - The encoder makes four maps, from fine and narrow to coarse and wide. The decoder uses all four.
 # - Logits come at a quarter of each side. Enlarge them first, then take the largest.
-# - A network with random weights still draws pictures in which you recognise things. That says something about filters, and nothing about knowledge.
+# - With random weights this network still draws pictures that you recognise. That says something about filters, and nothing about knowledge.
 #
 # **Can you answer without scrolling up?**
 #

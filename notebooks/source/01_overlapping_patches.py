@@ -457,7 +457,7 @@ plots.show(
 
 # %% [markdown]
 # *Follow the yellow frame, what one token sees, from left to right.* At each stage it becomes twice as wide, and one pixel more. It grows from a few pixels beside an eye to a quarter of the picture. In stage 1 the overlap is three pixels of seven, in stage 4 it is 31 of 63.
-# From stage 2 on, neighbours share a token of the stage before, and with it nearly half of their pixels. Attention and Mix-FFN widen this further. Exercise 01.6 asks you for the rule.
+# From stage 2 on, neighbours share a column of tokens of the stage before, and with it nearly half of their pixels. Attention and Mix-FFN widen this further. Exercise 01.6 asks you for the rule.
 #
 # ## 7 · What if the photograph moves by one pixel? · *further*
 #
@@ -537,7 +537,7 @@ plots.show(
 #
 # | question | touching 4×4 | overlapping 7×7 |
 # |---|---|---|
-# | where does no token see a sharp upright edge? | every fourth | none |
+# | where does no token see a sharp upright edge? | at every fourth place | nowhere |
 # | how much do tokens change when this photograph moves by a pixel, with random weights? | as much | as much |
 # | and with filters that average? | more | less |
 # | and with *learned* filters? | not measured | not measured: it takes a training run |
@@ -591,7 +591,7 @@ for side in (128, 256, 512):
 # %% [markdown]
 # Not here. In this photograph the wider patch starts higher and falls as fast, probably because most things in it are larger than a patch and grow under it. (A fine texture can even gain contrast, because the smaller photographs have averaged it away.)
 #
-# We have *not* measured how much accuracy a trained model loses at another size, with a position table or without, and with either kind of patch, because that takes training. Lesson 04 asks where position comes from when there is no table, and lesson 11
+# Here we have *not* measured how much accuracy a trained model loses at another size, with either kind of patch. Lesson 04 (section 9) measures it for two toy networks, one with a table and one without, and lesson 11
 # is planned to put the claim to the test.
 #
 # ## Play

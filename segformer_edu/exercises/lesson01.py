@@ -441,7 +441,7 @@ def examine_field_of_a_token(answer: Callable[..., int]) -> str | None:
             "map whose tokens are 4 pixels apart.": lambda k, s: sum(k) - len(k) + 1,
             "each embedding is counted with its own stride. The K tokens that it reads lie as far "
             "apart as the strides before it say.": with_own_strides,
-            "doubling and one more is right for kernel 3 and stride 2. What does an embedding of "
+            "doubling and one more is right for SegFormer's sizes. What does an embedding of "
             "kernel K add, in pixels?": doubled,
             "this is one step too many for each embedding: from the first of K tokens to the last "
             "there are K − 1.": (lambda k, s: field_of_a_token(k, s) + sum(steps(s)[1:-1])),
