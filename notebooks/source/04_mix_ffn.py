@@ -11,7 +11,7 @@
 # - build Mix-FFN, and count its parameters;
 # - tell two kinds of position apart, *next to whom* and *where*, and say which comes from the convolution and which from its padding;
 # - read position out of features with a linear probe;
-# - and (*further*) avoid the trap that photographs set for a probe, and say what happens to a learned position embedding at another size, and what CvT does instead.
+# - and (*further*) avoid the trap that scenes set for a probe, and say what happens to a learned position embedding at another size, and what CvT does instead.
 #
 # **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. What is *further* can be skipped or kept for a second sitting: no core section needs it, and only Exercise 04.5 does. **You need** lessons 01 to 03. No GPU.
 
@@ -420,7 +420,7 @@ for name, network in {"B0, untrained": encoder, "nano, trained": trained}.items(
     print("from the bottom", *(bottom for _, bottom in reach))
 
 # %% [markdown]
-# The four numbers are the four stages. At stage 4, where the stride is 32, the innermost tokens that know it have their middles on the pixel rows {{b0_row_from_the_top}} and {{b0_row_from_the_bottom}} (left and right likewise). In this picture's middle no token of either network knows where it is. Training cannot extend the reach on a flat picture, because it follows from kernels and padding alone. (B5 has 40 blocks in stage 3, whose map is 32×32. So there position reaches the middle, but we have not measured how strong it is there.)
+# The four numbers are the four stages. At stage 4, where the stride is 32, the innermost tokens that know it have their middles on the pixel rows {{b0_row_from_the_top}} and {{b0_row_from_the_bottom}} (left and right likewise). In this picture's middle no token of either network knows where it is. Training cannot extend the reach on a flat picture, because it follows from the architecture alone. (B5 has 40 blocks in stage 3, whose map is 32×32. So there position reaches the middle, but we have not measured how strong it is there.)
 #
 # Position also *fades* before training: in the blocks of section 4 each ring is, on average, ten to two hundred times fainter than the one outside it. In the last two stages of the trained nano the third ring is less than ten times fainter than the outermost, measured along the middle column.
 #
@@ -843,7 +843,7 @@ check("04.4", mix_tokens)
 # %% [markdown]
 # ### Exercise 04.5 ★★ 10 minutes · Resize a learned embedding
 #
-# This one needs section 9. A ViT keeps its table as a list, `(1, h·w, C)`, row by row. Resize it to `(1, H·W, C)`, where `old` is (h, w) and `new` is (H, W). Use bilinear interpolation with `align_corners=False`.
+# This one needs section 9. A table is kept as a list, `(1, h·w, C)`, row by row. Resize it to `(1, H·W, C)`, where `old` is (h, w) and `new` is (H, W). Use bilinear interpolation with `align_corners=False`.
 
 
 # %%

@@ -392,7 +392,7 @@ for number, stage in enumerate(bill.stages, start=1):
     print(f"stage {number}: {held:>4.0%} of the parameters, {work:>4.0%} of the work")
 
 # %% [markdown]
-# Parameters sit where the channels are, so most are in stage 4. Work is spread far more evenly, because a weight is used once for every token: one of Mix-FFN in stage 1 is used 64 times as often as one in stage 4.
+# Parameters sit where the channels are, in B0 most in stage 4. Its work is spread far more evenly, because a weight of Mix-FFN is used once for every token, in stage 1 64 times as often as in stage 4.
 #
 # ### Which part takes most? · *further*
 

@@ -35,7 +35,7 @@ def decoder_parameters(embed_dims: Sequence[int], decoder_dim: int, num_classes:
         "A BatchNorm learns a scale and a shift per channel. Its running statistics are measured, "
         "not learned.",
     ],
-    takeaway="the fusion's 4·D² is most of it, and does not depend on the encoder's width.",
+    takeaway="the fusion's 4·D² is most of B0's, and the encoder's width does not enter.",
 )
 def examine_decoder_parameters(answer: Callable[..., int]) -> str | None:
     def draw(rng: random.Random) -> tuple[tuple[int, ...], int, int]:

@@ -133,7 +133,7 @@ def test_one_mix_ffn_makes_nine_kinds_of_token_with_zeros_and_one_without(mode, 
 
 
 def test_untrained_features_of_flat_images_tell_position_with_zeros_and_not_otherwise(flat_images):
-    """R² from 0.84 up at stage 4 with zeros, 0.00 with circular padding."""
+    """R² above 0.84 at stage 4 with zeros, 0.00 with circular padding."""
     for seed in range(2):
         encoder = encoder_with(seed)
         zeros = position_scores(encoder, flat_images)
