@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import operator
-
 import numpy as np
 
 from segformer_edu.data.augment import height_and_width
-from segformer_edu.data.dataset import SegmentationDataset
+from segformer_edu.data.dataset import DrawnDataset, whole_number
 from segformer_edu.data.street.classes import CLASSES
 from segformer_edu.data.street.layout import draw_street_scene
 from segformer_edu.data.street.shading import photograph
@@ -16,7 +14,6 @@ from segformer_edu.data.street.weather import draw_weather
 __all__ = ["CLASSES", "Scenes", "scene"]
 
 MIN_SIZE = 16  # pixels: in a smaller picture there is nothing left to recognise
-LIMIT = 2**32  # of seeds and scenes: below it, no two of them start the same random numbers
 
 
 def scene(
@@ -37,7 +34,7 @@ def scene(
     Raises:
         ValueError: a seed, index or size that is not such a number.
     """
-    seed, index = _whole("seed", seed), _whole("index", index)
+    seed, index = whole_number("seed", seed), whole_number("index", index)
     height, width = height_and_width(size, MIN_SIZE)
     rng = np.random.default_rng([seed, index])
     weather = draw_weather(rng)
@@ -45,7 +42,7 @@ def scene(
     return photograph(canvas, weather, height, width, np.random.default_rng([seed, index, 1]))
 
 
-class Scenes(SegmentationDataset):
+class Scenes(DrawnDataset):
     """A number of street scenes; each is drawn when it is asked for, the same one every time.
 
     Args:
@@ -60,35 +57,9 @@ class Scenes(SegmentationDataset):
     class_names = CLASSES
 
     def __init__(self, n: int, size: int | tuple[int, int] = 96, seed: int = 0) -> None:
-        self.n, self.seed = _whole("n", n), _whole("seed", seed)
+        super().__init__(n, seed)
         self.size = height_and_width(size, MIN_SIZE)
 
-    def __len__(self) -> int:
-        return self.n
-
-    def picture(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scene number `index` and its labels; −1 is the last.
-
-        Shape: → `(H, W, 3)` uint8, `(H, W)` uint8.
-
-        Raises:
-            IndexError: there is no such scene.
-        """
-        try:
-            number = operator.index(index)
-        except TypeError:
-            raise ValueError(f"index = {index!r}: a scene's number is a whole number.") from None
-        if not -self.n <= number < self.n:
-            raise IndexError(f"index = {number}: there are {self.n} scenes, 0 to {self.n - 1}.")
-        return scene(self.seed, self.size, number % self.n)
-
-
-def _whole(name: str, value: int) -> int:
-    """The value, if it is a whole number from 0 and below LIMIT; a refusal otherwise."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = -1
-    if not 0 <= number < LIMIT or isinstance(value, bool):
-        raise ValueError(f"{name} = {value!r}: give a whole number from 0 to {LIMIT - 1}.")
-    return number
+    def draw(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scene number `index` and its labels: `(H, W, 3)` uint8, `(H, W)` uint8."""
+        return scene(self.seed, self.size, index)

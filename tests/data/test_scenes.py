@@ -188,7 +188,7 @@ def test_iteration_ends_and_the_last_scene_is_minus_one():
     assert np.array_equal(scenes.picture(-1)[0], scene(0, 16, 2)[0])
     assert not list(Scenes(0, 16))
     for index in (3, -4):
-        with pytest.raises(IndexError, match="3 scenes"):
+        with pytest.raises(IndexError, match="3 pictures"):
             scenes[index]
 
 
