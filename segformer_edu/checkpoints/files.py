@@ -11,7 +11,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from segformer_edu.config import VARIANTS
 from segformer_edu.extras import install_command
 from segformer_edu.files import expanded
 
@@ -40,7 +39,7 @@ def locate(path_or_hub_id: str | Path) -> Path:
         return _weights_in(path)
     if path.exists():
         return path
-    if str(path_or_hub_id) in VARIANTS and (SHIPPED / path_or_hub_id).is_dir():
+    if str(path_or_hub_id) in {folder.name for folder in SHIPPED.iterdir()}:
         return _weights_in(SHIPPED / path_or_hub_id)
     suffixes = (*PICKLED, ".safetensors", ".json")
     if not HUB_ID.fullmatch(str(path_or_hub_id)) or path.name.endswith(suffixes):
