@@ -1,7 +1,8 @@
 """Published weights in, our weights out.
 
 `layouts` translates the names of weights, `files` reads them, `configs` finds out which SegFormer
-they belong to. No model is built here: `SegFormer.from_pretrained` and `save_pretrained` do that.
+they belong to, and `reductions` exchanges attention's reductions for those of other ratios. No
+model is built here: `SegFormer.from_pretrained` and `save_pretrained` do that.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from segformer_edu.checkpoints.configs import (
 )
 from segformer_edu.checkpoints.files import CONFIG, WEIGHTS, locate, read_json, read_tensors
 from segformer_edu.checkpoints.layouts import HUGGING_FACE, Weights, translate
+from segformer_edu.checkpoints.reductions import with_reductions
 from segformer_edu.config import SegFormerConfig, check_config
 from segformer_edu.files import expanded
 
@@ -47,6 +49,7 @@ def read(
     if num_classes is not None:
         names = config.class_names if len(config.class_names) == num_classes else ()
         config = config.replace(num_classes=num_classes, class_names=names)
+    weights = with_reductions(weights, path.parent, config)
     if sum(config.depths) > len(weights.tensors):
         raise ValueError(
             f"{path} holds {len(weights.tensors)} tensors, but its config asks for "

@@ -27,6 +27,7 @@ def train(
     folder: str | Path,
     resume: bool = False,
     data: Datasets | None = None,
+    model: SegFormer | None = None,
     progress: bool = True,
 ) -> SegFormer:
     """Train a SegFormer; its log, checkpoints and weights go to a folder (run_folder.py).
@@ -39,6 +40,7 @@ def train(
         folder: for this run alone.
         resume: continue the run that the folder holds, if it holds one.
         data: pictures to train on and to validate on, instead of those that the settings name.
+        model: the model to train, instead of the one that the settings describe.
         progress: show a bar on stderr and, before it, what to set if the machine is busy.
 
     Returns:
@@ -55,7 +57,7 @@ def train(
     state, same = broadcast_object_list([run.state, settings])  # others may not see the folder
     if same != settings:
         raise ValueError("The processes have different settings: start all by the same command.")
-    parts = assemble(settings, data, accelerator, state)
+    parts = assemble(settings, data, accelerator, state, model)
     run.begin(parts.validation.class_names, state)
     speaks = progress and accelerator.is_main_process
     if speaks and accelerator.device.type == "cpu" and (advice := crowding()):

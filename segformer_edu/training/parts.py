@@ -104,6 +104,7 @@ def assemble(
     data: Datasets | None,
     accelerator: Accelerator,
     state: Mapping[str, Any] | None,
+    model: SegFormer | None = None,
 ) -> Parts:
     """Make everything as the settings say, and restore the checkpoint if there is one.
 
@@ -114,7 +115,7 @@ def assemble(
         datasets = data or open_data(settings)
     pictures, validation = (CachedDataset(each, settings.cache_mb) for each in datasets)
     check_shares(settings, accelerator.num_processes, len(pictures))
-    network = build_model(settings, pictures.class_names)
+    network = model or build_model(settings, pictures.class_names)
     check_precision(settings, network.config, accelerator.device)
     evaluated = copy.deepcopy(network).to(accelerator.device)
     if accelerator.num_processes > 1:

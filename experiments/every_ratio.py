@@ -1,0 +1,93 @@
+"""One nano for every reduction ratio: how it was trained, and what it scores at each of them.
+
+python -m experiments.every_ratio RUN            # trains in the folder RUN, or goes on; measures
+python -m experiments.every_ratio RUN --quick    # three steps, two combinations; writes no table
+
+The table is every_ratio.json: for every combination of ratios, on scenes that nobody trained or
+validated with, mIoU at 128 and 256 pixels, and where it goes: classes, borders, and far from them.
+`RUN/last` becomes segformer_edu/weights/nano.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from experiments.stochastic_depth import machine
+from segformer_edu import SegFormer, SegFormerConfig
+from segformer_edu.analysis import cost
+from segformer_edu.analysis.map_contents import near_a_border
+from segformer_edu.data.scenes import CLASSES, Scenes
+from segformer_edu.training import Settings, scores, train
+from segformer_edu.training.every_ratio import RATIOS, EveryRatioSegFormer
+from segformer_edu.training.metrics import confusion_matrix
+from segformer_edu.training.minute import in_memory, predictions
+
+HERE = Path(__file__).parent
+SIZES, SCENES, SEED = (128, 256), 100, 2026  # of a seed that neither trained nor validated
+Row = dict[str, Any]
+
+
+def config(settings: Settings) -> SegFormerConfig:
+    return SegFormerConfig.named(
+        settings.model, num_classes=len(CLASSES), class_names=CLASSES, **settings.config
+    )
+
+
+def measured(folder: Path, ratios: Sequence[Sequence[int]]) -> list[Row]:
+    """A row for each combination of ratios and size."""
+    rows = []
+    own = SegFormer.from_pretrained(folder).config
+    for size in SIZES:
+        images, labels = in_memory(Scenes(SCENES, size, SEED))
+        border = near_a_border(labels)
+        for each in tqdm(ratios, unit=" combinations", desc=f"{size} px"):
+            asked = own.replace(reduction_ratios=tuple(each))
+            model = SegFormer.from_pretrained(folder, config=asked)
+            said = predictions(model, images)
+            found = scores(confusion_matrix(said, labels, len(CLASSES)))
+            right = said == labels
+            rows.append(
+                {
+                    "ratios": list(each),
+                    "size": size,
+                    "miou": round(found.miou, 4),
+                    "pixel accuracy": round(found.pixel_accuracy, 4),
+                    "iou": [round(iou, 4) for iou in found.iou],
+                    "right at borders": round(right[border].float().mean().item(), 4),
+                    "right elsewhere": round(right[~border].float().mean().item(), 4),
+                    "multiply-adds": cost(asked, (size, size)).multiply_adds,
+                    "parameters": sum(x.numel() for x in model.parameters()),
+                }
+            )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m experiments.every_ratio", description=__doc__)
+    parser.add_argument("run", type=Path, help="the folder of the training run; --quick: of a try")
+    parser.add_argument("--quick", action="store_true", help="three steps; writes no table")
+    options = parser.parse_args()
+    settings = Settings.from_yaml(HERE / "every_ratio.yaml")
+    if options.quick:
+        settings = settings.replace(steps=3, pictures=20, validation=2)
+    torch.manual_seed(settings.seed)
+    train(settings, options.run, resume=True, model=EveryRatioSegFormer(config(settings)))
+    ratios = list(product(*RATIOS))
+    rows = measured(options.run / "last", ratios[:2] if options.quick else ratios)
+    if not options.quick:
+        text = ",\n".join(map(json.dumps, rows))
+        told = json.dumps(machine())
+        path = HERE / "every_ratio.json"
+        path.write_text(f'{{"machine": {told}, "rows": [\n{text}]}}\n', encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
