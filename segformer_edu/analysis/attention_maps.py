@@ -49,7 +49,7 @@ def attention_maps(model: SegFormer, images: Tensor) -> list[list[Tensor]]:
     return [[maps[attention] for attention in stage] for stage in stages]
 
 
-def without_attention(model: SegFormer, stages: Iterable[int] = range(4)) -> SegFormer:
+def without_attention(model: SegFormer, stages: Iterable[int] | None = None) -> SegFormer:
     """A copy of a model in which attention adds nothing, and learns nothing if it is trained.
 
     The last matrix of each attention, and its bias, are zero and stay so: what is left of a block
@@ -57,11 +57,11 @@ def without_attention(model: SegFormer, stages: Iterable[int] = range(4)) -> Seg
 
     Args:
         model: stays as it is.
-        stages: of which to silence attention, from 0; all four if left out.
+        stages: of which to silence attention, from 0; all if left out.
     """
     check_model(model)
     silenced = copy.deepcopy(model)
-    for stage in stages:
+    for stage in range(model.config.num_stages) if stages is None else stages:
         for attention in attentions_of(silenced.encoder.stages[stage]):
             attention.requires_grad_(False)
             attention.output.weight.zero_()

@@ -11,7 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from segformer_edu.attention import SpatialReduction, SpatialReductionAttention
+from segformer_edu.analysis.attention_maps import attentions_of
+from segformer_edu.attention import SpatialReduction
 from segformer_edu.checkpoints.reductions import stage_of, write_reductions
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.layers import initialize
@@ -58,7 +59,7 @@ class EveryRatioSegFormer(SegFormer):
         super().__init__(config)
         self.ratios = tuple(map(tuple, ratios))
         for stage, choices in zip(self.encoder.stages, self.ratios, strict=True):
-            for attention in _attentions(stage):
+            for attention in attentions_of(stage):
                 attention.add_module("reduce", ReductionChoice(attention.dim, choices))
         self.use(config.reduction_ratios)
 
@@ -75,7 +76,7 @@ class EveryRatioSegFormer(SegFormer):
         """
         self._check(ratios)
         for stage, ratio in zip(self.encoder.stages, ratios, strict=True):
-            for attention in _attentions(stage):
+            for attention in attentions_of(stage):
                 attention.reduction_ratio = ratio
                 cast(ReductionChoice, attention.get_submodule("reduce")).in_use = ratio
 
@@ -112,7 +113,3 @@ class EveryRatioSegFormer(SegFormer):
                     f"reduction ratio {ratio} in stage {stage}: there are reductions for "
                     f"{', '.join(map(str, choices))}."
                 )
-
-
-def _attentions(stage: nn.Module) -> list[SpatialReductionAttention]:
-    return [layer for layer in stage.modules() if isinstance(layer, SpatialReductionAttention)]

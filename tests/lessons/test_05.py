@@ -265,15 +265,21 @@ def test_three_blocks_of_droppath_do_well_exactly_with_block_1(trained, lesson):
     assert len(without) == len(having) == 10 and without.min() > 2 * having.max()
 
 
-def test_the_average_of_many_networks_is_near_evaluation_and_not_equal(trained):
+@torch.no_grad()
+def evaluated_and_drawn(network, draws):
+    """What a trained network says in evaluation, and in passes whose branches are dropped."""
     _, _, images, _ = digits()
-    network = DigitTransformer(drop_path_rate=0.5).eval()
-    network.load_state_dict(trained["DropPath"].state_dict())
-    with torch.no_grad():
-        evaluated = network(images).softmax(-1)
-        for block in network.blocks:
-            block.drop_path.train()
-        passes = torch.stack([network(images).softmax(-1) for _ in range(40)])
+    dropping = DigitTransformer(drop_path_rate=0.5).eval()
+    dropping.load_state_dict(network.state_dict())
+    evaluated = dropping(images).softmax(-1)
+    for block in dropping.blocks:
+        block.drop_path.train()
+    torch.manual_seed(0)
+    return evaluated, torch.stack([dropping(images).softmax(-1) for _ in range(draws)])
+
+
+def test_the_average_of_many_networks_is_near_evaluation_and_not_equal(trained):
+    evaluated, passes = evaluated_and_drawn(trained["DropPath"], 40)
 
     def distance(count):
         groups = passes.unflatten(0, (40 // count, count)).mean(1)
@@ -285,15 +291,7 @@ def test_the_average_of_many_networks_is_near_evaluation_and_not_equal(trained):
 
 
 def test_the_whole_network_is_as_near_the_average_of_all_as_a_mean_of_about_four(trained):
-    _, _, images, _ = digits()
-    network = DigitTransformer(drop_path_rate=0.5).eval()
-    network.load_state_dict(trained["DropPath"].state_dict())
-    with torch.no_grad():
-        evaluated = network(images).softmax(-1)
-        for block in network.blocks:
-            block.drop_path.train()
-        torch.manual_seed(0)
-        passes = torch.stack([network(images).softmax(-1) for _ in range(256)])
+    evaluated, passes = evaluated_and_drawn(trained["DropPath"], 256)
     few, average = passes[:64], passes[64:].mean(0)
 
     def distance(count):
