@@ -87,12 +87,13 @@ class EveryRatioSegFormer(SegFormer):
             ValueError: a ratio that a stage has no reduction for.
         """
         self._check(ratios)
-        model, own = SegFormer(self.config.replace(reduction_ratios=tuple(ratios))), {}
+        model = SegFormer(self.config.replace(reduction_ratios=tuple(ratios)))
+        own = {}
         for name, weight in self.state_dict().items():
             of_one = f".reduce.choices.{ratios[stage_of(name)]}." if ".reduce." in name else ""
             if of_one in name:
                 own[name.replace(of_one, ".reduce.") if of_one else name] = weight
-        model.load_state_dict(own)
+        model.to(next(self.parameters()).dtype).load_state_dict(own)
         return model.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
