@@ -322,4 +322,26 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
-SURVIVORS: Mapping[str, Mapping[str, str]] = {}
+ONE_IMAGE = "same: the batch holds one image."
+ORDER = "same: the mean over two axes, whichever is named first."
+SURVIVORS: Mapping[str, Mapping[str, str]] = {
+    "09.3": {"n = len(attentions[-1])": "same: all blocks have one grid."},
+    "09.4": {"weights = gradient.mean(dim=(2, 1))": ORDER},
+    "09.6": {
+        "error = 0": "same: nothing and nothing is nothing.",
+        "gap = confidence[inside].mean() - right[inside].float().mean()": (
+            "same: the absolute value follows."
+        ),
+        "error += inside.float().mean() * abs(gap.item())": "same: a tensor of one number.",
+        "error += inside.float().mean().item() * abs(gap)": "same: a tensor of one number.",
+    },
+    "09.7": {
+        "logit = model.decoder(maps)[-1, label, row, column]": ONE_IMAGE,
+        "weights = gradient[-1].mean(dim=(1, 2))": ONE_IMAGE,
+        "return torch.einsum('c,chw->hw', weights, maps[stage][-1]).relu().detach()": ONE_IMAGE,
+        "weights = gradient[0].mean(dim=(2, 1))": ORDER,
+        "return torch.einsum('c,chw->hw', weights, maps[stage][0]).relu()": (
+            "allowed: whether the map still has a graph is not asked."
+        ),
+    },
+}

@@ -319,6 +319,35 @@ def test_arrays_count_as_tensors(wrap) -> None:
     assert verdict and "a tensor of shape (3,)" in verdict
 
 
+@pytest.mark.parametrize(
+    "half_begun",
+    [
+        lambda x: x + ...,
+        lambda x: torch.relu(...),
+        lambda x: torch.einsum("i,i->", x, ...),
+        lambda x: torch.tensor(...),
+        lambda x: x.view(2, ...),
+        lambda x: {1: x}[...],
+        lambda x: np.sqrt(...),
+    ],
+)
+def test_what_stops_at_a_gap_is_not_attempted(half_begun) -> None:
+    examine = lambda answer: answer(torch.ones(3))  # noqa: E731
+    asked = Exercise("99.4", "Gap", 1, 1, scaled_in_place, ("No.",), "so it is.", examine)
+    assert judge(asked, half_begun).status == "Not attempted"
+
+
+@pytest.mark.parametrize("sum_", [torch.einsum, np.einsum])
+@pytest.mark.parametrize("subscripts", ["i,ij->j", "i..,ijk->i", "i->i"])
+def test_what_einsum_says_of_ellipses_is_no_gap(sum_, subscripts) -> None:
+    def answer(x):
+        return sum_(subscripts, x[0, 0], x)
+
+    asked = Exercise("99.4", "Sum", 1, 1, answer, ("No.",), "so it is.", lambda answer: answer(x))
+    x = torch.ones(2, 2, 2)
+    assert "your code stopped with" in judge(asked, answer).message
+
+
 def test_a_verdict_is_true_only_when_correct(scratch: Exercise) -> None:
     assert judge(scratch, scratch.solution)
     assert not judge(scratch, ...)
