@@ -176,11 +176,13 @@ def is_stub(answer: Any) -> bool:
     return operations <= EMPTY_OPERATIONS and not constants
 
 
+# Errors about another ellipsis: the dots of einsum's subscripts, and what an index may be.
+OTHER_ELLIPSES = re.compile(r"einsum\(\):|einstein sum|only integers, slices|single ellipsis")
+
+
 def is_unfilled(message: str) -> bool:
-    """Whether an error speaks of a `...` that is still to be filled in. Those that einsum finds
-    missing or misplaced in its subscripts are another matter.
-    """
-    return "ellipsis" in message.lower() and not re.match(r"einsum\(\):|.*einstein sum", message)
+    """Whether an error speaks of a `...` that is still to be filled in."""
+    return "ellipsis" in message.lower() and not OTHER_ELLIPSES.search(message)
 
 
 def expectation(solution: Any) -> tuple[str, Callable[[Any], bool]]:
@@ -355,7 +357,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
-        return torch.as_tensor(value) if value.dtype.kind in "biuf" else _plain(value.tolist())
+        numeric = value.dtype.kind in "biuf"  # copied, since torch takes no array turned round
+        return torch.as_tensor(value.copy()) if numeric else _plain(value.tolist())
     if isinstance(value, Decimal):
         return float(value)
     if type(value) is tuple:

@@ -315,6 +315,10 @@ def test_arrays_count_as_tensors(wrap) -> None:
         return wrap(torch.arange(width) / 2)
 
     assert diagnose(lambda width: wrap(np.arange(width) / 2), solution, [(3,), (5,)], {}) is None
+    turned = diagnose(
+        lambda n: wrap((np.arange(n - 1, -1, -1) / 2)[::-1]), solution, [(3,), (5,)], {}
+    )
+    assert turned is None
     verdict = diagnose(lambda width: wrap(np.arange(width)), solution, [(3,)], {})
     assert verdict and "a tensor of shape (3,)" in verdict
 
@@ -346,6 +350,20 @@ def test_what_einsum_says_of_ellipses_is_no_gap(sum_, subscripts) -> None:
     asked = Exercise("99.4", "Sum", 1, 1, answer, ("No.",), "so it is.", lambda answer: answer(x))
     x = torch.ones(2, 2, 2)
     assert "your code stopped with" in judge(asked, answer).message
+
+
+@pytest.mark.parametrize(
+    ("array", "index"),
+    [
+        (torch.ones(2, 2), len),
+        (torch.ones(2, 2), 0.5),
+        (np.ones((2, 2)), 0.5),
+        (np.ones((2, 2)), (..., 0, ...)),
+    ],
+)
+def test_an_index_that_cannot_be_is_no_gap(array, index) -> None:
+    asked = Exercise("99.4", "Take", 1, 1, len, ("No.",), "so it is.", lambda answer: answer(array))
+    assert "your code stopped with" in judge(asked, lambda x: x[index]).message
 
 
 def test_a_verdict_is_true_only_when_correct(scratch: Exercise) -> None:
