@@ -400,7 +400,7 @@ DIFFERENCES = (
         "For the fifth, print a decoder, and strike out what equation 4 names: what is left that "
         "has parameters?",
     ],
-    takeaway="each difference is small, and each has cost somebody who built from the text a day.",
+    takeaway="the text alone hides each of them, and a tool of the course shows it.",
 )
 def examine_differences(answer: tuple) -> str | None:
     more, rate, entries, share, norm = DIFFERENCES
