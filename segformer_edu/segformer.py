@@ -88,13 +88,14 @@ class SegFormer(nn.Module):
 
         Args:
             path_or_hub_id: a .safetensors, .pth, .pt or .bin file, the .index.json of a sharded
-                one, a folder that holds one, "nano" or "lamps" for the weights that come with this
-                package (trained on its street scenes, and on strips in which attention decides), or
-                "owner/name" on the Hugging Face hub (extra "hub").
+                one, a folder that holds one, the name of weights that come with this package, or
+                "owner/name" on the Hugging Face hub (extra "hub"). Those that come with it are
+                "nano" and "nano-drop-path" for its street scenes, and "lamps" for strips in which
+                attention decides.
             config: which SegFormer this is; its reduction ratios may be others than the file's
-                where reductions for them stand beside it. If left out, it is read from the
-                config.json beside the weights, or is the published variant that they fit, with a
-                block_norm_eps of 1e-5 for weights from transformers and 1e-6 for others.
+                where reductions for them stand beside it, as for "nano". If left out, it is read
+                from the config.json beside the weights, or is the published variant that they fit,
+                with a block_norm_eps of 1e-5 for weights from transformers and 1e-6 for others.
             num_classes: number of classes. If the file holds an encoder only, a decoder starts
                 from random weights; if it has another number, a classifier does, with a warning.
 

@@ -41,6 +41,15 @@ def test_each_combination_is_a_plain_segformer_of_its_own(model, images):
     assert min(apart) > 1e-4
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_a_plain_segformer_has_the_precision_of_the_model_that_it_is_taken_from(model, dtype):
+    plain = model.to(dtype).at((2, 1))
+    assert {x.dtype for x in plain.parameters()} == {dtype}
+    kernel = "encoder.stages.0.blocks.0.attention.reduce{}.projection.weight"
+    own = model.get_parameter(kernel.format(".choices.2"))
+    assert torch.equal(plain.get_parameter(kernel.format("")), own)
+
+
 def test_training_draws_every_combination_and_learns_what_it_used(model, images):
     torch.manual_seed(3)
     drawn = set()
