@@ -290,7 +290,7 @@ def test_what_a_file_does_not_say_shows_in_the_logits(nano, seen):
     swapped |= {name: state[name.replace(value, key)] for name in state if value in name}
     exchanged = SegFormer(nano.config).eval()
     exchanged.load_state_dict({**state, **swapped})
-    assert score(exchanged.predict(images)).miou < whole - 0.15
+    assert score(exchanged.predict(images)).miou < whole - 0.1
     assert abs(score(one_head.predict(images)).miou - whole) < 0.03
     assert (one_head(images) - nano(images)).abs().mean() > 0.2
 
