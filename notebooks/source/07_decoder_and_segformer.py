@@ -757,7 +757,7 @@ for i in range(4):
     print(f"stage {i + 1}: {right([i, 4]):.0%} by it alone, {right(others):.1%} without it")
 
 # %% [markdown]
-# Stages 2 and 3 get furthest alone. Stage 1 gets less far than either, and yet its loss costs most. So "which stage says most" has no single answer: it depends on whether one asks what nano's decoder makes of its map alone, or loses without it.
+# Stage 3 gets furthest alone. Stage 1 gets least far, and yet its loss costs most. So "which stage says most" has no single answer: it depends on whether one asks what nano's decoder makes of its map alone, or loses without it.
 #
 # But the sum explains *this* picture only, because another has other decisions in its ReLU.
 #
