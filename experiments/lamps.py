@@ -24,7 +24,7 @@ from torch import Tensor
 
 from experiments.stochastic_depth import machine
 from segformer_edu import SegFormer, SegFormerConfig
-from segformer_edu.analysis.attention_maps import without_attention
+from segformer_edu.analysis.branches import branches, without_branches
 from segformer_edu.data.lamps import Lamps
 from segformer_edu.training import make_optimizer, scores
 from segformer_edu.training.metrics import confusion_matrix
@@ -81,7 +81,7 @@ def run(kind: Kind, seed: int, steps: int) -> tuple[Row, SegFormer]:
     torch.manual_seed(seed)
     model = SegFormer(config(ratios))
     if not attention:
-        model = without_attention(model)
+        model = without_branches(model, branches(model, "attention"))
     images, labels = pictures(SEEN)
     unseen, true = pictures(UNSEEN)
     balls = true.bool() & ~lamps(UNSEEN)

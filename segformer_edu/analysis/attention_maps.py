@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable
 from contextlib import ExitStack
 
 import torch
@@ -47,26 +45,6 @@ def attention_maps(model: SegFormer, images: Tensor) -> list[list[Tensor]]:
             hooks.enter_context(attention.register_forward_hook(keep_weights))
         model.encoder(images)
     return [[maps[attention] for attention in stage] for stage in stages]
-
-
-def without_attention(model: SegFormer, stages: Iterable[int] | None = None) -> SegFormer:
-    """A copy of a model in which attention adds nothing, and learns nothing if it is trained.
-
-    The last matrix of each attention, and its bias, are zero and stay so: what is left of a block
-    is its Mix-FFN.
-
-    Args:
-        model: stays as it is.
-        stages: of which to silence attention, from 0; all if left out.
-    """
-    check_model(model)
-    silenced = copy.deepcopy(model)
-    for stage in range(model.config.num_stages) if stages is None else stages:
-        for attention in attentions_of(silenced.encoder.stages[stage]):
-            attention.requires_grad_(False)
-            attention.output.weight.zero_()
-            attention.output.bias.zero_()
-    return silenced
 
 
 def check_model(model: SegFormer) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segformer_edu import SegFormer, SegFormerConfig
-from segformer_edu.analysis.attention_maps import without_attention
+from segformer_edu.analysis.branches import branches, without_branches
 from segformer_edu.data.lamps import CLASSES, DISTANCE, FARTHEST, Lamps
 
 
@@ -70,7 +70,7 @@ def test_convolutions_alone_cannot_see_the_lamp():
         image, _ = strips[number]
         lamp, balls = map(torch.from_numpy, lamp_and_balls(strips, number))
         seen = []
-        for each in (model, without_attention(model)):
+        for each in (model, without_branches(model, branches(model, "attention"))):
             x = image[None].double().requires_grad_()
             logits = torch.nn.functional.interpolate(each(x), size=(64, 256), mode="bilinear")[0]
             logits[:, balls].square().sum().backward()

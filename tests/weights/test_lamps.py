@@ -11,7 +11,7 @@ import torch
 
 import segformer_edu
 from segformer_edu import SegFormer
-from segformer_edu.analysis.attention_maps import without_attention
+from segformer_edu.analysis.branches import branches, without_branches
 from segformer_edu.data.lamps import CLASSES, Lamps
 
 FOLDER = Path(segformer_edu.__file__).parent / "weights" / "lamps"
@@ -37,7 +37,7 @@ def test_balls_get_the_class_of_the_lamp_and_by_attention_alone(model):
     found = balls_right(model)
     (told,) = re.findall(r"([\d.]+) % of the pixels of balls", CARD)
     assert found > 0.99 and 100 * found == pytest.approx(float(told), abs=0.15)
-    assert balls_right(without_attention(model)) < 0.75
+    assert balls_right(without_branches(model, branches(model, "attention"))) < 0.75
 
 
 def test_it_is_small_and_knows_three_classes(model):
