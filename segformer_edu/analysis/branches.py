@@ -6,8 +6,11 @@ import copy
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import torch
+
 from segformer_edu.analysis.attention_maps import check_model
 from segformer_edu.segformer import SegFormer
+from segformer_edu.stochastic_depth import drop_rates
 
 # The kinds of branch, in the order in which a block has them, and their last layers.
 KINDS = {"attention": "output", "mix_ffn": "contract"}
@@ -30,6 +33,19 @@ def branches(model: SegFormer, *kinds: str) -> list[Branch]:
         for block in range(depth)
         for kind in kinds or KINDS
     ]
+
+
+def drawn_branches(model: SegFormer, rate: float, seed: int) -> list[Branch]:
+    """Which branches DropPath leaves out of one sample, if it drops those of the last block at a
+    rate, those of the first never, and of the others by the linspace rule.
+
+    With one seed, what a lower rate leaves out is also left out by a higher one.
+    """
+    every = branches(model)
+    rates = drop_rates(rate, sum(model.config.depths))
+    draws = torch.rand(len(every), generator=torch.Generator().manual_seed(seed))
+    both = [rate for rate in rates for _ in KINDS]
+    return [each for each, draw, rate in zip(every, draws, both, strict=True) if draw < rate]
 
 
 def without_branches(model: SegFormer, missing: Iterable[tuple[int, int, str]]) -> SegFormer:

@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from segformer_edu.widgets.attention_bill import AttentionBill
+from segformer_edu.widgets.branches import Branches
 from segformer_edu.widgets.contributions import Contributions
 from segformer_edu.widgets.encoder import Pyramid
 from segformer_edu.widgets.patches import Patches
@@ -22,6 +23,7 @@ from segformer_edu.widgets.training_run import TrainingRun
 
 __all__ = [
     "AttentionBill",
+    "Branches",
     "Contributions",
     "Patches",
     "Position",

@@ -1,10 +1,12 @@
 """A model without branches is what its equations say without those terms."""
 
+import itertools
+
 import pytest
 import torch
 
 from segformer_edu import SegFormer
-from segformer_edu.analysis.branches import branches, without_branches
+from segformer_edu.analysis.branches import branches, drawn_branches, without_branches
 from segformer_edu.training import make_optimizer
 
 
@@ -74,3 +76,21 @@ def test_a_branch_that_is_not_there_is_refused(small_model, bad):
 def test_only_a_segformer_has_branches(small_model):
     with pytest.raises(ValueError, match="model is a MixTransformer: give a whole SegFormer"):
         without_branches(small_model.encoder, [])
+
+
+def test_branches_are_drawn_at_the_rates_of_the_blocks(small_config):
+    """Five blocks, the rates 0, 1/8, 1/4, 3/8 and 1/2; four standard deviations of 800 draws."""
+    model = SegFormer(small_config)
+    drawn = [drawn_branches(model, 0.5, seed) for seed in range(800)]
+    for index, branch in enumerate(branches(model)):
+        share = sum(branch in missing for missing in drawn) / 800
+        assert share == pytest.approx(index // 2 / 8, abs=0.07 if index > 1 else 0)
+    pair = sum({(3, 0, "attention"), (3, 0, "mix_ffn")} <= set(missing) for missing in drawn)
+    assert pair / 800 == pytest.approx(0.25, abs=0.07)  # each has a gate of its own
+
+
+def test_a_higher_rate_leaves_out_more_of_the_same(small_model):
+    for seed in range(20):
+        drawn = [drawn_branches(small_model, rate, seed) for rate in (0, 0.2, 0.7, 1)]
+        assert drawn[0] == [] and drawn[3][-2:] == branches(small_model)[-2:]
+        assert all(set(low) <= set(high) for low, high in itertools.pairwise(drawn))

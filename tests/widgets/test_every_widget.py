@@ -34,6 +34,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 # calls for one picture, twice as many as then, because they vary with the versions of libraries.
 LIMITS = {
     "AttentionBill": (41, 90, 1_100),
+    "Branches": (44, 155, 1_700),
     "Contributions": (53, 175, 1_100),
     "Pyramid": (17, 272, 17_000),
     "Patches": (402, 89, 13_000),
@@ -43,8 +44,12 @@ LIMITS = {
     "TrainingRun": (29, 133, 2_500),
 }
 SLOW = (nn.Module._call_impl, scene, sample_photo, jpeg, np.load)
-# What may run at the first touch of a slider: queries and keys for a ratio that is new.
-AT_FIRST_TOUCH = {"SpatialReduction": {nn.Module._call_impl: 2}}
+# What may run at the first touch of a slider: queries and keys for a ratio that is new; two nanos,
+# once, without branches that were not left out before.
+AT_FIRST_TOUCH = {
+    "Branches": {nn.Module._call_impl: 274},
+    "SpatialReduction": {nn.Module._call_impl: 2},
+}
 
 
 def states(first: Choices) -> Iterator[Choices]:
