@@ -201,7 +201,7 @@ plots.show(
 print(f"31 to 49 blocks: {law[31:50].sum():.3f}, 27 or fewer: {law[:28].sum():.6f}")
 
 # %% [markdown]
-# *See how narrow the bell is.* That only half of the blocks survive, 27 or fewer, is very rare. The paper trains for 500 epochs of 45,000 images in mini-batches of 128 (arXiv:1603.09382, Section 4), but there are $2^{54}$ choices of gates, {{networks_54}} networks that share their weights. So nearly all of them were never trained even once. That training should do them good all the same is what sharing weights is for. Section 8 asks whether it does.
+# *See how narrow the bell is.* That only half of the blocks survive, 27 or fewer, is very rare. The paper trains for 500 epochs of 45,000 images in mini-batches of 128 (arXiv:1603.09382, Section 4), but there are $2^{54}$ choices of gates, {{networks_54}} networks that share their weights. So nearly all of them were never trained even once. Section 8 asks whether such networks are any good.
 #
 # ## 4 · Does it help?
 #
@@ -260,7 +260,7 @@ plots.show(
 )
 
 # %% [markdown]
-# This is real handwriting, which ships with scikit-learn, so there is nothing to download. The training is the paper's, made small: Nesterov's momentum, and a tenth of the learning rate after half and after three quarters of the steps. Batch, learning rate and number of epochs are smaller, and no image is altered.
+# This is real handwriting, which ships with scikit-learn. The training is the paper's, made small: Nesterov's momentum, and a tenth of the learning rate after half and after three quarters of the steps. Batch, learning rate and number of epochs are smaller, and no image is altered.
 
 # %% tags=["mirror"]
 # experiments.stochastic_depth.sgd
@@ -296,11 +296,11 @@ plots.show(
 )
 
 # %% [markdown]
-# *Find the two short curves among the long ones.* On the machine that wrote the file they are the beginnings of two of the sixteen runs, number for number. A network that changes for every mini-batch fits the training images less well. Its loss ends {{loss_factor}} times as high while blocks are dropped (a geometric mean; the eight seeds: {{loss_factors}}), and about three to seven times with every block at work (four seeds, which we trained with the script). That is what a *regulariser*, which holds a network back, is supposed to do, and it pays if the network had been fitting *too* well. If our gap in test error is real, a possible reason is that these digits leave little to overfit, that is, to learn by heart. Whether more epochs would turn our result round we have not tried; it is one number in the script.
+# *Find the two short curves among the long ones.* On the machine that wrote the file they are the beginnings of two of the sixteen runs, number for number. A network that changes for every mini-batch fits the training images less well. Its loss ends {{loss_factor}} times as high while blocks are dropped (a geometric mean; the eight seeds: {{loss_factors}}), and about three to seven times with every block at work (four seeds, which we trained with the script). That is what a *regulariser*, which holds a network back, is supposed to do, and it pays if the network had been fitting *too* well. If our gap in test error is real, a possible reason is that these digits leave little to overfit, that is, to learn by heart. (More epochs we have not tried.)
 #
 # ### Are the gradients of the early blocks larger? · *further*
 #
-# The promise is that a shorter network has vanishing gradients to a lesser degree. Then there would have to be vanishing gradients. So we look at a ResNet of 54 blocks before any training. How does the gradient of block 1 compare with that of block 54?
+# The promise is that in a shorter network gradients vanish less. Do they vanish at all? In a ResNet of 54 blocks before any training, how does the gradient of block 1 compare with that of block 54?
 
 # %%
 torch.manual_seed(0)
@@ -343,7 +343,7 @@ plots.show(
 )
 
 # %% [markdown]
-# By the last epoch it is {{gradient_factor}} times as large (again a geometric mean; the eight seeds: {{gradient_factors}}). Is that because the way is shorter? There is another explanation: a gradient shrinks as the loss does, and the loss of stochastic depth is higher. To tell the two apart, we plot the gradient over the *loss* instead of the epoch. We take only the seven epochs before the learning rate falls, because a smaller learning rate changes the gradient too. Which of the two clouds lies higher?
+# By the last epoch it is {{gradient_factor}} times as large (again a geometric mean; the eight seeds: {{gradient_factors}}). Is that because the way is shorter? There is another explanation: a gradient shrinks as the loss does, and the loss of stochastic depth is higher. To tell the two apart, we plot the gradient over the *loss*, for the seven epochs before the learning rate falls (which changes the gradient too). Which of the two clouds lies higher?
 
 # %%
 early = {name: [measured(name, what)[:, :7] for what in ("losses", "gradients")] for name in kinds}
@@ -364,7 +364,7 @@ for name in kinds:  # each run's points near that loss, read off a straight line
     print(f"{name:<16}  {mean(at_a_tenth):.1f} ± {stdev(at_a_tenth):.1f} thousandths (8 seeds)")
 
 # %% [markdown]
-# *Pick a loss, for example `0.1`, and go straight up.* Near that loss, at the same learning rate, the gradient of stochastic depth is about a tenth *smaller*. So in *this* network the larger gradients go with the higher loss, and that the way is shorter adds nothing to them that we can see. Whether that holds for the paper's training cannot be told from its figure, which has epochs on its axis. The same plot over the loss, for one learning rate, would tell.
+# *Pick a loss, for example `0.1`, and go straight up.* Near that loss, at the same learning rate, the gradient of stochastic depth is about a tenth *smaller*. So in *this* network the larger gradients go with the higher loss, and that the way is shorter adds nothing to them that we can see. Whether that holds for the paper's training, its figure cannot tell, because it has epochs on its axis.
 #
 # ## 5 · What does SegFormer do differently?
 #
@@ -417,7 +417,7 @@ class MaskedDropPath(nn.Module):
 
 
 # %% [markdown]
-# From here on we use the package's `DropPath`, which does the same. (Its `mode="batch"` draws one gate for all, as the paper does.)
+# From here on we use the package's `DropPath`, which does the same. (`mode="batch"` draws one gate for all.)
 #
 # ### What does the package's DropPath do better? · *further*
 #
@@ -453,7 +453,7 @@ for precision in (torch.float32, torch.bfloat16):
 # %% [markdown]
 # None. bfloat16 has 8 significant bits, and its nearest number to `0.999` is 1, so nothing is ever dropped. Worse, its largest number below 1, plus 1, is rounded to 2, so a few samples get their branch twice.
 #
-# Our DropPath can also be checked against torch. `F.dropout1d` drops whole channels of (samples, channels, length). If the samples stand where it expects channels, it has to do what DropPath does.
+# Torch's `F.dropout1d` drops whole channels of (samples, channels, length). If the samples stand where it expects channels, it has to do what DropPath does.
 
 # %%
 torch.manual_seed(0)
@@ -495,7 +495,7 @@ compare(prediction, round(sum(linspace), 1))
 #
 # ### Which rule, and which rate? · *further*
 #
-# SegFormer takes `0.1` for all six sizes. In B0 {{b0_complete}} of the samples then find all gates open (the product of all $(1 - r_l)^2$). ConvNeXt's authors tried 0.3 to 0.5 for ADE20K, and say that it depends on model and data ([ConvNeXt, issue 100](https://github.com/facebookresearch/ConvNeXt/issues/100)). Section 4 hints that a small model may want less, but we have not tried. The two rules differ most at block 1, and end together:
+# SegFormer takes `0.1` for all six sizes. In B0 {{b0_complete}} of the samples then find all gates open (the product of all $(1 - r_l)^2$). ConvNeXt's authors tried 0.3 to 0.5 for ADE20K, and say that it depends on model and data ([ConvNeXt, issue 100](https://github.com/facebookresearch/ConvNeXt/issues/100)). Our small nano lost a point at `0.2` (section 8). The two rules differ most at block 1, and end together:
 
 # %%
 paper = drop_rates(0.1, 8, rule="paper")
@@ -576,7 +576,7 @@ print("same numbers, gate open or closed, in training and in evaluation")
 # %% [markdown]
 # Multiply the last layer of the branch by q, weight and bias (all our branches end in a layer that has both), and the two agree everywhere. So it is **one method in two conventions**: any network of the one is a network of the other. (They start from other weights, and a step of the optimiser is not the same in both, so a training run need not end in the same place.) The practical difference is that DropPath leaves nothing to do in evaluation, and so nothing to forget.
 #
-# That forgetting cost the ResNets so much is due to BatchNorm, which stores means and variances in training, here those of networks with fewer branches. With these taken anew, every gate at 1, the mean error was about that with $p_l$ again (four seeds). A network of LayerNorms, which store nothing, may suffer less.
+# That forgetting cost the ResNets so much is due to BatchNorm, which stores means and variances in training, here those of networks with fewer branches. With these taken anew, every gate at 1, the mean error was about that with $p_l$ again (four seeds).
 #
 # ## 7 · Does it save time?
 #
@@ -671,11 +671,11 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the mask's curve: it does not fall.* (A point is the mean of eight turns of four steps, and the band shows their standard deviation. Where one gate decides for the batch, a turn is cheap or dear by luck.) *Then look at 0.1 and 0.2.* Our runs do not agree whether skipping by sample saves time there or costs some. For timm somebody measured 5.4 instead of 8.8 seconds, with ViT-L and a rate of 0.4 ([timm, pull request 1835](https://github.com/huggingface/pytorch-image-models/pull/1835)).
+# *Follow the mask's curve: it does not fall.* (A point is the mean of eight turns of four steps, and the band shows their standard deviation. Where one gate decides for the batch, a turn is cheap or dear by luck.) *Then look at `0.1` and `0.2`.* Our runs do not agree whether skipping by sample saves time there or costs some.
 #
 # ### What if all samples are dropped? · *further*
 #
-# Then `residual` hands the branch an *empty* batch, instead of not calling it.
+# Then `residual` hands the branch an *empty* batch.
 
 # %%
 always = DropPath(1.0).train()
@@ -685,19 +685,19 @@ print("gradients that are None:", sum(weight.grad is None for weight in mix_ffn.
 print("gradients that are zero:", sum(not weight.grad.any() for weight in mix_ffn.parameters()))
 
 # %% [markdown]
-# The gradients are zero, not None. (`zero_grad` had set them to None, so these zeros are new.) That matters on several GPUs: there DistributedDataParallel waits for a gradient of every parameter, unless it is told otherwise, and would stop with an error when a block sits out.
+# The gradients are zero, not None. That matters on several GPUs, where DistributedDataParallel waits for a gradient of every parameter, unless it is told otherwise, and would stop with an error when a block sits out.
 #
 # ## 8 · What is left of a network when blocks go? · *further*
 #
 # A network trained with dropped blocks is $2^L$ networks in one (half as many where block 1 is never dropped, more where each branch has its own gate). Two questions follow. At test time all blocks run: is that like asking all those networks, and averaging? And are the smaller ones any good by themselves?
 #
-# For this we take a small transformer of six blocks. They are SegFormer's own: attention and then Mix-FFN, each added to x (lesson 06 reads them line by line). Their LayerNorms compute their means anew for each token. That matters here, because a BatchNorm, such as those in the ResNets above, keeps running means over *all* the networks that it was part of, and they fit none of them in particular.
+# For this we take a small transformer of six of SegFormer's own blocks: attention and then Mix-FFN, each added to x. Their LayerNorms compute their means anew for each token. That matters, because a BatchNorm, as in the ResNets above, keeps running means over *all* the networks that it was part of, and they fit none in particular.
 
 # %% tags=["mirror"]
 # experiments.stochastic_depth.DigitTransformer
 
 # %% [markdown]
-# The script has trained it five times in each of three ways: with nothing dropped; with DropPath, rate `0.5` at the last block; and with LayerDrop, of which more below. The weights of seed 0 are in the repository. The test images are those of *How was it trained?* (section 4), so run its cells first.
+# The script has trained it five times in each of three ways: with nothing dropped; with DropPath, rate `0.5` at the last block; and with LayerDrop, of which more below. The test images are those of *How was it trained?* (section 4), so run its cells first.
 
 # %%
 from safetensors.torch import load_file
@@ -752,7 +752,7 @@ for n in counts:
     print(f"{n:>2} networks averaged: distance {distance[n].mean():.4f}, {wrong:.0%} wrong")
 
 # %% [markdown]
-# It falls, and then it all but stops. So one pass through the whole network is not quite the average over all the networks in it. It is about as near to that average as the mean of four drawn networks. For one branch with nothing but linear layers after it, it would be exact, for that is what dividing by q is for. But softmax, GELU and LayerNorm are not linear, and the mean of a function is not the function of the mean. As to the errors, the single pass is as good here as the average of 64, at a 64th of the price.
+# It falls, and then it all but stops. So one pass through the whole network is not quite the average over all the networks in it, but about as near to it as the mean of four drawn networks. With nothing but linear layers after a branch it would be exact, for that is what dividing by q is for. But softmax, GELU and LayerNorm are not linear. As to the errors, the single pass is as good here as the average of 64, at a 64th of the price.
 #
 # ### Are the smaller networks any good?
 #
@@ -820,7 +820,7 @@ for name, network in networks.items():
     print(f"{name:<16} without block 1, 2, … 6: {[round(each) for each in wrong]} % wrong")
 
 # %% [markdown]
-# Under the linspace rule block 1 is never dropped, so the others never had to do without it. Any one of *them* can be spared. With LayerDrop, which drops block 1 too, losing it costs far less. Where nothing was dropped, every block is missed. So none of these six blocks was superfluous until training had gone without it. (Three more seeds, which we trained with the script, look alike.)
+# Under the linspace rule block 1 is never dropped, so the others never had to do without it. Any one of *them* can be spared. Where nothing was dropped, every block is missed. (Three more seeds look alike.)
 #
 # Which blocks should one cut out, then? LayerDrop's answer needs no search: at even distances, so every other one for half (Section 3.2.2). Our version of it never takes block 1, unless all go.
 
@@ -850,9 +850,83 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at 3 removed.* (The curves are geometric means over the seeds.) Half of the network is gone (blocks 2, 4 and 6), and nothing was trained again. Where training has practised it, the network errs on average less than twice as often as with all its blocks; where it has not, about {{unpractised_factor}} times (the five seeds: {{unpractised_factors}}). In each of the five seeds the network that had not practised is the worst.
+# *Look at 3 removed.* (The curves are geometric means over the seeds.) Half of the network is gone, and nothing was trained again. Where training has practised it, the network errs on average less than twice as often as with all its blocks; where it has not, about {{unpractised_factor}} times (the five seeds: {{unpractised_factors}}).
 #
-# LayerDrop errs a little more than DropPath there, in each of the five seeds. But to compare the two would not be fair: DropPath's rates are {{drop_path_mean}} on average here, LayerDrop's 0.2, as in the runs of its paper, which recommends 0.5 if very little is to be kept (arXiv:1909.11556, Section 3.2), and a DropPath drops half of a block at a time. At full depth LayerDrop costs {{layerdrop_cost}} points of error in this short training, with a standard error of {{layerdrop_cost_se}} over the five pairs, and these are too few seeds to say.
+# LayerDrop errs a little more than DropPath there, in each of the five seeds. But that comparison is not fair, because DropPath's rates are {{drop_path_mean}} on average here, LayerDrop's 0.2 (its paper recommends 0.5 if very little is to be kept, arXiv:1909.11556, Section 3.2), and a DropPath drops half of a block at a time.
+#
+# ### And of a trained SegFormer?
+#
+# Two trained *nanos* ship with the package, small SegFormers that label drawn street scenes (lesson 08). One was trained with nothing dropped, the other in the same way, but with DropPath of rate `0.2`. Their mIoU (how well the area labelled with a class matches the true one, averaged over the classes) on a hundred unseen scenes is {{nano_miou}} and {{nano_drop_path_miou}}, so DropPath cost a point. What does each lose without one of its blocks? `python -m experiments.branches` has measured it.
+
+# %%
+lost = json.loads((experiments / "branches.json").read_text(encoding="utf-8"))
+trainings = {"nano": "nothing dropped", "nano-drop-path": "DropPath"}
+blocks = {
+    f"stage {stage + 1}\nblock {block + 1}": row["lost"]
+    for row in lost["choices"][17:25]
+    for stage, block, _ in row["missing"][:1]  # the first of its two branches
+}
+points = {
+    place: {training: 100 * each[name][0] for name, training in trainings.items()}
+    for place, each in blocks.items()
+}
+plots.show(
+    plots.grouped_bars(
+        points, "points of mIoU lost", "After DropPath every block is missed less, except the first"
+    ),
+    alt="Two bars for each of eight blocks, the points of mIoU that are lost without it. Block 1 "
+    "of stage 1: 14 where nothing was dropped in training, 27 after DropPath. The others, in "
+    "order: 13 and 3, 8 and 3, 5 and 2, 2 and 1, 3 and 1, 1 and 0, 0 and 0.",
+)
+
+# %% [markdown]
+# *Compare the two bars of each block.* After DropPath, block 1, which it never drops, is missed more, and each other block less (the {{interval}} interval over scenes excludes 0 in all eight). But is that a strength? Without *both* blocks of stage 4 the network trained with nothing dropped loses {{stage_4_lost}} points, the other {{stage_4_lost_drop_path}}. So in the first these blocks stand in for each other, and in the other they do next to nothing.
+#
+# Now several branches are missing at once, drawn as in training, but at a rate of `0.6`.
+
+# %%
+from segformer_edu import SegFormer
+from segformer_edu.analysis.branches import drawn_branches, without_branches
+from segformer_edu.data.scenes import CLASSES, Scenes
+
+nanos = [SegFormer.from_pretrained(name) for name in trainings]
+scenes = Scenes(4, 128, seed=2026)
+(image, _), (picture, _) = scenes[2], scenes.picture(2)
+said = {}
+for draw in range(5):
+    gone = drawn_branches(nanos[0], 0.6, draw) if draw else []
+    caption = f"draw {draw}: {16 - len(gone)} of 16" if draw else "all 16 branches"
+    pair = [without_branches(nano, gone) for nano in nanos]
+    said[caption] = [shorter.predict(image[None])[0].numpy() for shorter in pair]
+
+# %%
+plots.show(
+    plots.label_rows(
+        [picture, picture],
+        said,
+        CLASSES,
+        "Above nothing was dropped in training, below branches were",
+    ),
+    alt="A street scene and its labels, twice: by all 16 branches, and by 12, 12, 10 and 10 of "
+    "them. The two label maps of all branches are nearly alike. In the upper row the third draw "
+    "takes much of the road for a building and loses the car. In the lower row all draws keep road "
+    "and car.",
+)
+
+# %% [markdown]
+# *Look down each column*, where the same branches are missing. Over 40 draws the lower nano loses {{drawn_lost_drop_path}} points on average, the upper one {{drawn_lost}}; the difference is {{drawn_spared}} ({{interval}}, over scenes and draws). But each was trained once, so how another pair would differ we cannot say.
+#
+# **Task.** At rate 0, leave out one branch at a time. Which do both networks miss most, and which does neither miss? Then leave out none for certain, and raise the rate in draw 3. Where do the two part?
+
+# %%
+widgets.Branches()
+
+# %% [markdown]
+# <details><summary>What you should have found</summary>
+#
+# Both miss the first Mix-FFN most ({{first_mix_ffn}} and {{first_mix_ffn_drop_path}} points), and neither misses the attention of stages 3 and 4 (at most {{late_attention}}). In draw 3 they part at once: at rate `0.2` they lose {{draw_3_early}} points, and at `0.6` {{draw_3_late}}.
+#
+# </details>
 #
 # ## Play
 #
@@ -1075,10 +1149,10 @@ check("05.7", Perceptron)
 # ## Where paper, code and posts differ · *further*
 #
 # - *Per mini-batch or per sample.* The paper says "for each mini-batch we randomly select sets of layers" (arXiv:1603.09382, Section 3). Asked which of the two stochastic depth is, the author of timm answered that it is per sample ([timm, issue 2118](https://github.com/huggingface/pytorch-image-models/issues/2118)); Swin and SegFormer do as timm does. torchvision has both, as `mode="batch"` and `mode="row"`.
-# - *The schedule.* The paper has r·l/L, so block 1 is dropped with r/L. Code has r·(l − 1)/(L − 1), so block 1 is never dropped. Whoever takes l = 0 for the first layer finds that the paper never skips it either; but l = 0 is the input (Section 3, Figure 2). DeiT III has one rate for all blocks, with "not much difference in terms of performance", says its author ([deit, issue 184](https://github.com/facebookresearch/deit/issues/184)).
+# - *The schedule.* The paper has r·l/L, so block 1 is dropped with r/L. Code has r·(l − 1)/(L − 1), so block 1 is never dropped. Whoever takes l = 0 for the first layer finds that the paper never skips it either; but l = 0 is the input (Section 3, Figure 2).
 # - *A better network.* On ImageNet the paper's was slightly *worse*: 23.38 against 23.06 % after 90 epochs, and 21.98 against 21.78 after 120 (arXiv:1603.09382, Section 4).
 # - *Who.* Stochastic depth is by Huang, Sun, Liu, Sedra and Weinberger, and not by ResNet's authors, [He, Zhang, Ren and Sun](https://arxiv.org/abs/1512.03385).
-# - *The names.* "DropPath" is from FractalNet ([Larsson and others 2016](https://arxiv.org/abs/1605.07648)), whose paths meet in joins: there the inputs of a join are dropped. EfficientNet's code calls DropPath "drop connect", which is the name of something else: single *weights* that are dropped ([EfficientNet-PyTorch, issue 104](https://github.com/lukemelas/EfficientNet-PyTorch/issues/104)).
+# - *The names.* "DropPath" is from FractalNet ([Larsson and others 2016](https://arxiv.org/abs/1605.07648)), which drops the inputs of a join of paths. EfficientNet's code calls DropPath "drop connect", which is the name of something else: single *weights* that are dropped ([EfficientNet-PyTorch, issue 104](https://github.com/lukemelas/EfficientNet-PyTorch/issues/104)).
 #
 # **References.** G. Huang and others, *Deep Networks with Stochastic Depth*, [arXiv:1603.09382](https://arxiv.org/abs/1603.09382), Sections 3 and 4, eq. 1 to 5, Figures 2 and 7, Tables 1 and 2. A. Fan and others, *Reducing Transformer Depth on Demand with Structured Dropout*, [arXiv:1909.11556](https://arxiv.org/abs/1909.11556), Section 3.2. G. Hinton and others, *Improving neural networks by preventing co-adaptation of feature detectors*, [arXiv:1207.0580](https://arxiv.org/abs/1207.0580). G. Larsson and others, *FractalNet*, [arXiv:1605.07648](https://arxiv.org/abs/1605.07648). E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203).
 #

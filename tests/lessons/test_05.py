@@ -175,10 +175,6 @@ class TestWhatTheExperimentFound:
         assert 1.5 < differences.mean() / standard_error < 2.2
         assert (differences > 0).sum() == 6 and len(differences) == 8
 
-    def test_at_full_depth_five_pairs_do_not_tell_what_layerdrop_costs(self):
-        differences = measured("LayerDrop", "error") - measured("nothing dropped", "error")
-        assert 0 < differences.mean() < 2 * differences.std(ddof=1) / len(differences) ** 0.5
-
     def test_epoch_for_epoch_its_gradient_is_larger_from_the_second_on(self):
         ratio = measured(STOCHASTIC, "gradients") / measured(CONSTANT, "gradients")
         ratio = np.exp(np.log(ratio).mean(0))
@@ -228,6 +224,37 @@ class TestWhatTheExperimentFound:
         gap = after["LayerDrop"][:, 1] - after["DropPath"][:, 1]
         assert (gap > 0).all()
         assert (after["nothing dropped"][:, 1] > 5 * after["nothing dropped"][:, 0]).all()
+
+
+class TestTrainedNanos:
+    """What `experiments.branches` found of two nanos, the second trained with DropPath."""
+
+    CHOICES = json.loads((HERE / "branches.json").read_text(encoding="utf-8"))["choices"]
+
+    def test_droppath_cost_a_point(self):
+        value, low, high = self.CHOICES[0]["ahead"]
+        assert high < 0 and value == pytest.approx(-0.01, abs=0.002)
+
+    def test_after_it_every_block_is_missed_less_except_the_first(self):
+        (_, _, first), *others = (row["spared"] for row in self.CHOICES[17:25])
+        assert first < 0 and all(low > 0 for _, low, _ in others) and len(others) == 7
+
+    def test_two_blocks_of_stage_4_stand_in_for_each_other_or_do_next_to_nothing(self):
+        alone, together = self.CHOICES[23:25], self.CHOICES[28]
+        assert [row["missing"][0][:2] for row in alone] == [[3, 0], [3, 1]]
+        assert [row[:2] for row in together["missing"]] == [[3, 0], [3, 0], [3, 1], [3, 1]]
+        most = sum(row["lost"]["nano"][2] for row in alone)
+        assert together["lost"]["nano"][1] > 3 * most
+        assert together["lost"]["nano-drop-path"][2] < 0.005
+
+    def test_both_miss_the_first_mix_ffn_most_and_no_late_attention(self):
+        single = self.CHOICES[1:17]
+        for name in ("nano", "nano-drop-path"):
+            lost = [row["lost"][name][0] for row in single]
+            assert single[np.argmax(lost)]["missing"] == [[0, 0, "mix_ffn"]]
+            for row, (_, low, high) in ((row, row["lost"][name]) for row in single):
+                if row["missing"][0][0] > 1 and row["missing"][0][2] == "attention":
+                    assert -0.0025 < low <= high < 0.0025
 
 
 @pytest.fixture(scope="module")

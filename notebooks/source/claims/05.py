@@ -7,6 +7,7 @@ from statistics import mean, stdev
 
 import numpy as np
 
+from experiments.branches import INTERVAL
 from experiments.stochastic_depth import HERE as EXPERIMENTS
 from experiments.stochastic_depth import digits
 from segformer_edu import SegFormerConfig, drop_rates
@@ -101,15 +102,6 @@ def b0_complete() -> str:
     return f"{kept:.0%}"
 
 
-def layerdrop_cost() -> str:
-    dropped, plain = (mean(_measured(name, "error")) for name in ("LayerDrop", "nothing dropped"))
-    return f"{dropped - plain:.1f}"
-
-
-def layerdrop_cost_se() -> str:
-    return _standard_error("LayerDrop", "nothing dropped")
-
-
 def least_saved() -> str:
     return f"{_work_dropped('b0'):.1%}"
 
@@ -140,6 +132,61 @@ def task_paper() -> str:
 
 def task_linspace() -> str:
     return _least_rate("linspace")
+
+
+def interval() -> str:
+    low, high = INTERVAL
+    return f"{100 * (high - low):.0f} %"
+
+
+def nano_miou() -> str:
+    return f"{_choice(0)['miou']['nano']:.3f}"
+
+
+def nano_drop_path_miou() -> str:
+    return f"{_choice(0)['miou']['nano-drop-path']:.3f}"
+
+
+def stage_4_lost() -> str:
+    return f"{_lost(_choice(28))[0]:.1f}"
+
+
+def stage_4_lost_drop_path() -> str:
+    return f"{_lost(_choice(28))[1]:.1f}"
+
+
+def drawn_lost() -> str:
+    return f"{_lost(_drawn(0.6))[0]:.0f}"
+
+
+def drawn_lost_drop_path() -> str:
+    return f"{_lost(_drawn(0.6))[1]:.0f}"
+
+
+def drawn_spared() -> str:
+    _, low, high = _drawn(0.6)["spared"]
+    return f"{100 * low:.0f} to {100 * high:.0f}"
+
+
+def first_mix_ffn() -> str:
+    return f"{_lost(_choice(2))[0]:.0f}"
+
+
+def first_mix_ffn_drop_path() -> str:
+    return f"{_lost(_choice(2))[1]:.0f}"
+
+
+def late_attention() -> str:
+    """The most that either network loses without one attention of stages 3 and 4."""
+    return f"{max(max(_lost(_choice(number))) for number in range(9, 17, 2)):.1f}"
+
+
+def draw_3_early() -> str:
+    return _both_in_draw_3(0.2)
+
+
+def draw_3_late() -> str:
+    return _both_in_draw_3(0.6)
 
 
 _KINDS = "stochastic", "constant"
@@ -194,3 +241,28 @@ def _unpractised() -> np.ndarray:
 
 def _least_rate(rule: str) -> str:
     return str(min(r for r in RATES if mean(drop_rates(r, 4, rule)) >= 0.25 - 1e-9))
+
+
+@cache
+def _branches() -> dict:
+    return json.loads((EXPERIMENTS / "branches.json").read_text(encoding="utf-8"))
+
+
+def _choice(number: int) -> dict:
+    """A row of what is left out: 0 nothing, then 16 branches, 8 blocks and 4 stages."""
+    return _branches()["choices"][number]
+
+
+def _drawn(rate: float) -> dict:
+    return next(row for row in _branches()["rates"] if row["rate"] == rate)
+
+
+def _lost(row: dict) -> list[float]:
+    """Points of mIoU that nano loses, and nano-drop-path."""
+    return [100 * value for value, _, _ in row["lost"].values()]
+
+
+def _both_in_draw_3(rate: float) -> str:
+    whole, found = _choice(0)["miou"], _drawn(rate)["draws"][2]["miou"]
+    nano, drop_path = (100 * (whole[name] - found[name]) for name in whole)
+    return f"{nano:.0f} and {drop_path:.0f}"
