@@ -6,7 +6,8 @@ python -m experiments.every_ratio RUN --quick        # three steps, two combinat
 
 The first becomes `SegFormer.from_pretrained("nano")` and its table every_ratio.json: for every
 combination of ratios, on scenes that nobody trained or validated with, mIoU at 128 and 256 pixels,
-and where it goes: classes, borders, and far from them. The second becomes "nano-drop-path", without
+and where it goes: classes, borders, and far from them. mIoU is also kept for lesson 03's widget,
+segformer_edu/widgets/spatial_reduction.npz. The second becomes "nano-drop-path", without
 the reductions for other ratios. Both are written in half precision; --quick writes neither.
 """
 
@@ -19,6 +20,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -31,6 +33,7 @@ from segformer_edu.training import Settings, scores, train
 from segformer_edu.training.every_ratio import RATIOS, EveryRatioSegFormer
 from segformer_edu.training.metrics import confusion_matrix
 from segformer_edu.training.minute import in_memory, predictions
+from segformer_edu.widgets import spatial_reduction
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE.parent / "segformer_edu" / "weights"
@@ -74,6 +77,15 @@ def measured(folder: Path, ratios: Sequence[Sequence[int]]) -> list[Row]:
     return rows
 
 
+def save_mious(rows: Sequence[Row]) -> None:
+    """What the widget shows: for each size, mIoU of all combinations, in the order of `product`."""
+    mious = {(row["size"], *row["ratios"]): row["miou"] for row in rows}
+    by_size = {
+        str(size): np.array([mious[size, *ratios] for ratios in product(*RATIOS)]) for size in SIZES
+    }
+    np.savez_compressed(spatial_reduction.MIOUS, **by_size)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.every_ratio", description=__doc__)
     parser.add_argument("run", type=Path, help="the folder of the training run; --quick: of a try")
@@ -99,6 +111,7 @@ def main() -> None:
         told = json.dumps(machine())
         path = HERE / "every_ratio.json"
         path.write_text(f'{{"machine": {told}, "rows": [\n{text}]}}\n', encoding="utf-8")
+        save_mious(rows)
 
 
 if __name__ == "__main__":

@@ -39,16 +39,16 @@ LIMITS = {
     "Pyramid": (17, 272, 17_000),
     "Patches": (402, 89, 13_000),
     "Position": (13, 120, 2_200),
-    "SpatialReduction": (73, 143, 3_500),
+    "SpatialReduction": (67, 203, 5_500),
     "StochasticDepth": (123, 399, 16_000),
     "TrainingRun": (29, 133, 2_500),
 }
 SLOW = (nn.Module._call_impl, scene, sample_photo, jpeg, np.load)
-# What may run at the first touch of a slider: queries and keys for a ratio that is new; two nanos,
+# What may run at the first touch of a slider: one pass of nano, for ratios that are new; two nanos,
 # once, without branches that were not left out before.
 AT_FIRST_TOUCH = {
     "Branches": {nn.Module._call_impl: 290},
-    "SpatialReduction": {nn.Module._call_impl: 2},
+    "SpatialReduction": {nn.Module._call_impl: 180},
 }
 
 
@@ -67,8 +67,10 @@ def states(first: Choices) -> Iterator[Choices]:
     ):
         yield dataclasses.replace(first, **{name: each})
     chance = random.Random(0)
-    for _ in range(MOST_STATES):
-        yield type(first)(*(chance.choice(each) for each in values.values()))
+    sample = [
+        type(first)(*(chance.choice(each) for each in values.values())) for _ in range(MOST_STATES)
+    ]
+    yield from sorted(sample, key=repr)  # neighbours share what a widget keeps
 
 
 def some_states(widget: type[Explorer], count: int) -> list[Choices]:

@@ -1,31 +1,49 @@
-"""Lesson 03's widget shows the numbers of analysis.cost and the attention of the model."""
+"""Lesson 03's widget shows the numbers of analysis.cost and of experiments/every_ratio.json, and
+the attention and labels of the model that ships.
+"""
 
+import json
 import random
 import sys
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from segformer_edu import SpatialReductionAttention
-from segformer_edu.analysis import cost
+from segformer_edu import SegFormer
+from segformer_edu.analysis import attention_maps, cost
+from segformer_edu.data.photos import normalize
+from segformer_edu.data.scenes import Scenes
+from segformer_edu.plots.style import BLUE
+from segformer_edu.training.every_ratio import RATIOS
 from segformer_edu.widgets import SpatialReduction
-from segformer_edu.widgets.picture import Lines, Raster
+from segformer_edu.widgets.picture import Lines, Raster, Rectangle, Text
 
 module = sys.modules[SpatialReduction.__module__]
 State, CONFIG = module.State, module.CONFIG
+TABLE = Path(__file__).resolve().parents[2] / "experiments" / "every_ratio.json"
+MEASURED = json.loads(TABLE.read_text(encoding="utf-8"))["rows"]
 
 
 def some_states(count: int) -> list:
     chance = random.Random(1)
     return [
         State(
-            chance.choice(module.SIZES),
-            chance.randint(1, 4),
+            *(chance.choice(each) for each in RATIOS),
+            chance.choice(module.HEADS),
             *(chance.choice(module.PERCENTS) for _ in range(2)),
-            *(chance.choice(module.RATIOS) for _ in range(4)),
+            chance.choice(module.SCENES),
+            chance.choice(module.SIZES),
         )
         for _ in range(count)
     ]
+
+
+def plain(ratios) -> SegFormer:
+    return SegFormer.from_pretrained("nano", config=CONFIG.replace(reduction_ratios=ratios)).eval()
 
 
 def numbers(state) -> dict[str, tuple[str, str]]:
@@ -36,88 +54,114 @@ def numbers(state) -> dict[str, tuple[str, str]]:
 
 
 def test_the_table_holds_the_numbers_of_analysis_cost() -> None:
-    compared = 0
-    for state in some_states(300):
-        try:
-            now = cost(CONFIG.replace(reduction_ratios=state.ratios), state.size)
-        except ValueError as error:
-            assert str(error) in SpatialReduction.picture_of(state).description
-            continue
+    for state in some_states(60):
+        now = cost(CONFIG.replace(reduction_ratios=state.ratios), state.size)
         full = cost(CONFIG.replace(reduction_ratios=(1, 1, 1, 1)), state.size)
         pairs = {
-            f"tokens, so queries, of stage {state.stage}": [
-                each.stages[state.stage - 1].tokens for each in (now, full)
-            ],
-            f"keys for each query of stage {state.stage}": [
-                each.stages[state.stage - 1].keys for each in (now, full)
-            ],
-            "multiply-adds, encoder": [each.encoder_multiply_adds for each in (now, full)],
-            "memory of all attention weights": [
+            "multiply-adds": [each.multiply_adds for each in (now, full)],
+            "attention weights, if stored": [
                 sum(4 * stage.attention_entries for stage in each.stages) for each in (now, full)
             ],
-            "peak memory, weights never stored": [
-                each.peak_activation_bytes for each in (now, full)
-            ],
         }
+        for number, both in enumerate(zip(now.stages, full.stages, strict=True), start=1):
+            pairs[f"queries of stage {number}"] = [stage.tokens for stage in both]
+            pairs[f"keys of stage {number}"] = [stage.keys for stage in both]
         shown = numbers(state)
-        pairs |= {
-            f"keys of stage {number}": [stage.keys, plain.keys]
-            for number, (stage, plain) in enumerate(zip(now.stages, full.stages, strict=True), 1)
-        }
         for what, pair in pairs.items():
             assert [int(text.split()[0].replace(",", "")) for text in shown[what]] == pair
-        compared += 1
-    assert compared > 100
 
 
-def test_the_published_numbers() -> None:
-    shown = numbers(State())
-    assert [shown[f"keys of stage {stage}"][0] for stage in (1, 2, 3, 4)] == ["256"] * 4
-    seen = numbers(State(size=(124, 124)))["tokens of stage 1 that a key sees"]
-    assert seen == (f"{100 * (24 / 31) ** 2:.1f} %", "100 %")
+def test_an_awkward_size_leaves_tokens_in_no_key() -> None:
+    shown = numbers(State(8, 8, 4, 2, size=(124, 100)))
+    seen = [shown[f"tokens of stage {stage} that a key sees"] for stage in (1, 2, 3, 4)]
+    shares = (24 * 24 / (31 * 25), 16 * 8 / (16 * 13), 8 * 4 / (8 * 7))
+    assert seen == [*((f"{100 * share:.1f} %", "100 %") for share in shares), ("100 %", "100 %")]
 
 
-def test_the_task_can_be_solved() -> None:
-    """8, 4, 2, 1 is the cheapest for 384 × 512; at 500 × 300 three stages need r = 1."""
-
-    def solves(size: tuple[int, int], stage: int, ratio: int) -> bool:
-        seen = module.bill(size, CONFIG.reduction_ratios[: stage - 1] + (1,) * (5 - stage))
-        height, width = seen.stages[stage - 1].size
-        return not (height % ratio or width % ratio) and height * width >= 100 * ratio**2
-
-    def largest(size: tuple[int, int]) -> list[int]:
-        return [
-            max(ratio for ratio in module.RATIOS if solves(size, stage, ratio))
-            for stage in (1, 2, 3, 4)
-        ]
-
-    assert largest((384, 512)) == [8, 4, 2, 1]
-    assert largest((500, 300)) == [1, 1, 1, 1]
+@pytest.mark.parametrize("size", [128, 256])
+def test_the_scores_are_those_of_the_experiment(size: int) -> None:
+    rows = {tuple(row["ratios"]): row for row in MEASURED if row["size"] == size}
+    assert sorted(rows) == sorted(product(*RATIOS))
+    found = module.scores((size, size))
+    assert {each: row["miou"] for each, row in rows.items()} == found
+    for ratios in (module.OWN, (8, 8, 4, 2)):
+        assert rows[ratios]["multiply-adds"] == module.work((size, size), ratios)
+    shown = numbers(State(8, 8, 4, 2, size=(size, size)))
+    mious = shown[f"mIoU on 100 unseen scenes, {size} × {size}"]
+    assert mious == tuple(f"{rows[each]['miou']:.4f}" for each in ((8, 8, 4, 2), (1, 1, 1, 1)))
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3, 4])
-def test_with_r_1_the_map_is_the_attention_of_the_model(stage: int) -> None:
-    """The same queries and keys as in the model's own module, with nothing reduced."""
-    size, query = (124, 124), (1, 2)
-    attention = module.attentions_of(module.model().encoder.stages[stage - 1])[0]
-    plain = SpatialReductionAttention(attention.dim, attention.num_heads, 1)
-    plain.load_state_dict(attention.state_dict(), strict=False)
+def test_for_another_size_the_scores_are_those_of_the_smaller_and_it_says_so() -> None:
+    state = State(size=(124, 100))
+    assert module.scores(state.size) == module.scores((128, 128))
+    assert "on unseen scenes of 128 × 128" in SpatialReduction.picture_of(state).title
+
+
+@pytest.mark.parametrize("size", [(128, 128), (256, 256)])
+def test_no_combination_is_cheaper_and_better_than_one_of_the_front(size: tuple[int, int]) -> None:
+    good = {each: (module.work(size, each), -miou) for each, miou in module.scores(size).items()}
+    beaten = {
+        each
+        for each, other in product(good, repeat=2)
+        if good[other] != good[each] and all(np.less_equal(good[other], good[each]))
+    }
+    assert set(module.front(size)) == set(good) - beaten
+
+
+def test_the_chart_has_a_dot_for_each_combination_and_a_square_where_the_ratios_are() -> None:
+    state = State(2, 1, 4, 2)
+    x, y = module.points(state.size)[state.ratios]
+    works = [module.work(state.size, each) for each in ((1, 1, 1, 1), (8, 8, 4, 2), state.ratios)]
+    most, least, work = np.log(works)
+    low, high = module.axis(state.size)
+    assert x == pytest.approx((work - least) / (most - least))
+    assert y == pytest.approx((high - module.scores(state.size)[state.ratios]) / (high - low))
+    assert all(0 <= place <= 1 for point in module.points(state.size).values() for place in point)
+    shapes = list(module.chart(state))
+    dots = next(shape for shape in shapes if isinstance(shape, Lines) and shape.thickness == 3)
+    assert len(dots.segments) == 96
+    chosen = next(s for s in shapes if isinstance(s, Rectangle) and s.fill == BLUE)
+    assert chosen.x + 4 == pytest.approx(module.CHART + 6 + (module.WIDE - 12) * x)
+    assert chosen.y + 4 == pytest.approx(module.CHART_TOP + module.HIGH * y)
+
+
+@pytest.mark.parametrize("state", some_states(6))
+def test_it_shows_the_attention_and_the_labels_of_the_model_that_ships(state) -> None:
+    image, true = Scenes(3, state.size, 2026).picture(state.scene)
+    model = plain(state.ratios)
+    stage, head = state.attention
+    maps = attention_maps(model, normalize(image))[stage - 1][-1][0]  # of the last block
+    row, column = module.token_at(maps.shape[1:3], state.down, state.across)
+    weights = maps[:, row, column]
+    expected = weights[head - 1] if head else weights.mean(0)
+    np.testing.assert_allclose(module.weights_of(state), expected, atol=1e-6)
     with torch.no_grad():
-        weights = plain.weights(module.stage_inputs(size)[stage - 1])
-    expected = weights[0, :, query[0], query[1]].mean(0)
-    shown = module.attention_of(size, stage, 1, query)
-    assert torch.allclose(torch.from_numpy(shown), expected, atol=1e-6)
+        labels, own = (
+            each.predict(normalize(image))[0].numpy() for each in (model, plain(module.OWN))
+        )
+    assert np.array_equal(module.run(state.scene, state.size, state.ratios).labels, labels)
+
+    marks, found = module.changes(state)
+    assert found.right == pytest.approx((labels == true).mean())
+    assert found.all == pytest.approx((labels != own).mean())
+    assert found.now_right - found.now_wrong == pytest.approx(
+        (labels == true).mean() - (own == true).mean()
+    )
+    assert np.array_equal(marks == module.NOW_WRONG, (labels != own) & (own == true))
+    assert np.array_equal(marks[labels == own], true[labels == own])
 
 
-def test_a_key_is_the_mean_of_its_tokens() -> None:
-    size, ratio = (124, 124), 8
-    attention = module.attentions_of(module.model().encoder.stages[0])[0]
-    x = module.stage_inputs(size)[0]  # 31 × 31 tokens
-    with torch.no_grad():
-        mean = x[0, 8:16, 16:24].mean((0, 1))
-        expected = attention.key(mean[None])[0]
-    _, keys = module.keys_of(size, 1, ratio)
-    assert torch.allclose(keys[0, 0, 1 * 3 + 2], expected, atol=1e-5)
+def test_the_models_of_other_ratios_are_not_those_asked_for_before() -> None:
+    first = module.run.__wrapped__(0, (128, 128), (1, 1, 1, 1)).labels
+    module.run.__wrapped__(0, (128, 128), (8, 8, 4, 2))
+    again = module.run.__wrapped__(0, (128, 128), (1, 1, 1, 1))
+    assert np.array_equal(first, again.labels)
+    assert [keys.shape[1] for keys in again.keys] == [1024, 256, 64, 16]
+
+
+def test_nothing_changes_at_nanos_own_ratios() -> None:
+    _, found = module.changes(State(*module.OWN))
+    assert found[:3] == (0, 0, 0)
 
 
 def test_the_unseen_margin_is_hatched_where_there_is_one() -> None:
@@ -126,38 +170,39 @@ def test_the_unseen_margin_is_hatched_where_there_is_one() -> None:
         return sum(isinstance(shape, Lines) for shape in shapes)
 
     assert hatchings(State()) == 0
-    assert hatchings(State(size=(124, 124))) == 2
+    assert hatchings(State(size=(124, 100))) == 2
 
 
 @pytest.mark.parametrize("size", module.SIZES)
-@pytest.mark.parametrize("stage", [1, 2, 3, 4])
-def test_the_query_is_framed_in_the_size_of_its_token_or_is_a_dot_that_is_no_larger_than_a_key(
-    size: tuple[int, int], stage: int
-) -> None:
-    tokens = module.bill(size, CONFIG.reduction_ratios).stages[stage - 1]
-    _, (height, width) = module.token_scale(State(size, stage), tokens)
+@pytest.mark.parametrize("attention", [(1, 1), (2, 0), (3, 0), (4, 0)])
+def test_the_query_is_framed_in_the_size_of_its_token_or_is_a_dot(size, attention) -> None:
+    state = State(attention=attention, size=size)
+    stage = module.bill(size, state.ratios).stages[attention[0] - 1]
+    height, width = module.token_scale(state, stage)
     *_, mark = module.marker(0, (height, width), (2, 1))
     assert mark.x + mark.width / 2 == pytest.approx(1.5 * width)
     assert mark.y + mark.height / 2 - module.TOP == pytest.approx(2.5 * height)
     if mark.fill == "none":
         assert (mark.height, mark.width) == pytest.approx((height + 2, width + 2))
     else:
-        assert max(mark.height, mark.width) < tokens.reduction_ratio * min(height, width) / 2
+        assert max(mark.height, mark.width) < stage.reduction_ratio * min(height, width)
 
 
 def test_the_attention_panel_covers_what_is_seen() -> None:
-    state = State(size=(124, 124))
+    state = State(size=(124, 100))
     shapes = SpatialReduction.picture_of(state).shapes
-    heat = [shape for shape in shapes if isinstance(shape, Raster) and shape.map_]
-    assert [round(shape.width / module.SIDE, 3) for shape in heat] == [round(24 / 31, 3)]
+    heat = [shape for shape in shapes if isinstance(shape, Raster) and shape.map_][0]
+    assert heat.height / module.SIDE == pytest.approx(24 / 31)
+    assert heat.width / module.SIDE == pytest.approx(24 / 31)  # 24 of 25 tokens, of 100 of 124
 
 
-def test_the_model_is_the_same_every_time_and_leaves_the_generator_alone() -> None:
-    torch.manual_seed(5)
-    module.model.cache_clear()
-    first = module.model().state_dict()
-    drawn = torch.rand(1)
-    torch.manual_seed(5)
-    assert torch.equal(drawn, torch.rand(1))
-    module.model.cache_clear()
-    assert all(torch.equal(first[name], each) for name, each in module.model().state_dict().items())
+def test_every_head_of_every_stage_can_be_chosen() -> None:
+    for stage, heads in enumerate(CONFIG.num_heads, start=1):
+        chosen = [head for number, head in module.HEADS if number == stage]
+        assert chosen == ([1] if heads == 1 else list(range(heads + 1)))
+    shown = [
+        text.text
+        for text in SpatialReduction.picture_of(replace(State(), attention=(3, 2))).shapes
+        if isinstance(text, Text)
+    ]
+    assert "stage 3, head 2 of 4" in shown
