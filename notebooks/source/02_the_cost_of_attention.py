@@ -24,10 +24,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from segformer_edu import OverlapPatchEmbedding, plots
+from segformer_edu import OverlapPatchEmbedding, SegFormer, plots
+from segformer_edu.analysis.attention_maps import without_attention
 from segformer_edu.analysis.growth import attention_costs, measured
+from segformer_edu.analysis.lamps import ball_looks, middles, rightly_labelled_balls, shares_on_lamp
 from segformer_edu.analysis.memory import peak_bytes
 from segformer_edu.analysis.torch_twin import copy_attention
+from segformer_edu.data.lamps import Lamps
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.exercises import check, compare, hint, solution
 from segformer_edu.widgets import AttentionBill, progress
@@ -183,7 +186,7 @@ for heads in entries:
 compare(prediction, (entries[4] // entries[1], products[4] // products[1]))
 
 # %% [markdown]
-# The memory grows with the heads, because every head has a full N×N matrix. The multiply-adds do not grow, because each entry is a sum of fewer products. (More heads still take more time, for example for more divisions and powers of e.)
+# The memory grows with the heads, because every head has a full N×N matrix. The multiply-adds do not grow, because each entry is a sum of fewer products. (More heads still take more time, for more divisions and powers of e.)
 #
 # ### Build it
 #
@@ -225,28 +228,36 @@ assert torch.allclose(ours(x.reshape(1, 32, 32, 32)).flatten(1, 2), expected, at
 print("the same as nn.MultiheadAttention")
 
 # %% [markdown]
-# ### Do heads see different things? · *further*
+# ### What does trained attention look at?
 #
-# Here is one query in four heads. Each head uses the tokens' own numbers, eight channels of the thirty-two. (These pieces are not equally long, so a query may look most at a key that is longer than its own.)
+# Nothing was trained so far. Now we take a task in which attention decides. In a strip of night, a lamp at one end is red or green, and the grey balls at the other end have to get the class of the lamp. They are at least {{lamp_distance}} pixels away from it, and the convolutions of our model, a small SegFormer, reach less far. So what it knows of the lamp must have come through attention. We measure where the balls' queries look in its second stage, and what it says when that attention is silenced. (Here a key stands for 16×16 pixels. Lesson 03 says how.)
 
 # %%
-h = ours.heads(x.reshape(1, 32, 32, 32))[0]  # (4, 1024, 8)
-looks = (h @ h.transpose(-2, -1) / math.sqrt(8)).softmax(dim=-1)[:, 21 * 32 + 9]
+model = SegFormer.from_pretrained("lamps").eval()
+strips = Lamps(100, seed=2026)  # none of them was used in training
+silenced = without_attention(model, stages=[1])  # counted from 0: of stage 2
+for name, each in {"as trained": model, "stage 2 silenced": silenced}.items():
+    print(f"{rightly_labelled_balls(each, strips):>4.0%} of the balls' pixels are right, {name}")
+for colour, (share, even) in shares_on_lamp(model, strips, stage=1).items():
+    print(f"{colour} lamp: {share:.0%} of a ball's attention, where an even share is {even:.0%}")
+
+# %%
+shown = (5, 0)  # which strips: one with a red lamp, one with a green
 plots.show(
-    plots.attention_rows(
-        photo,
-        looks.reshape(4, 32, 32).numpy(),
-        [queries["suit"]] * 4,
-        [f"head {number}" for number in (1, 2, 3, 4)],
-        "Three heads look most at the suit, the fourth at the wall",
+    plots.attention_grid(
+        [strips.draw(index)[0] for index in shown],
+        [ball_looks(model, strips, index, stage=1)[0].numpy() for index in shown],
+        [middles(strips.discs(index)[1:])[0] for index in shown],
+        ["stage 2, head 1", "stage 2, head 2"],
+        "The ball's query looks at a red lamp, and takes no notice of a green one",
     ),
-    alt="The photograph with one token marked on the suit, and four heat maps. Heads 1 to "
-    "3 light up most on the suit, and head 2 also shows much of the bright wall, faintly. Head 4 "
-    "lights up on some of the suit and on more of the bright wall.",
+    alt="Two strips of night, each with a lamp at one end and a marked ball near the other, and for "
+    "each the weights of two heads. In the first, the lamp is red, and in both heads its key has "
+    "nearly all the weight. In the second, it is green, and all keys are dark.",
 )
 
 # %% [markdown]
-# *Look for what all four maps share, and where they differ.* The filters of lesson 01 are random, so these heads differ by accident. In a trained model each head has learned projections of its own.
+# *Compare the rows.* At a red lamp the ball's query looks across the whole strip, in both heads. From a green one it takes less than an even share. So how does it know green? This model has learned to ask for red, and says green where it finds none. When we paint red lamps over with night, {{green_without_a_lamp}} of the balls' pixels become green. So a flat map can decide as much as a bright one. Without the attention of stage 2 the model guesses. (It also does without that of stage 4, but not without that of stage 1 or 3.)
 #
 # ## 5 · Why divide by √d?
 #
@@ -375,28 +386,14 @@ print(f"Linears {4 * N * C**2:>11,}\nmatrix  {2 * N**2 * C:>11,}")
 #
 # (Counters can miss the matrix. For example, [thop](https://github.com/Lyken17/pytorch-OpCounter) looks at modules and sees no bare matrix product, and PyTorch's own counts nothing for section 7's fused kernel on a CPU. So check them against a formula once.)
 #
-# ### Whose bill is it? · *further*
+# ### How many matrices has a whole model? · *further*
 #
-# The tutorial [*An Efficient Transformer Encoder from Scratch*](https://danielhoshizaki.com/2022/10/15/vision-transformers.html) says that an image of 512×512 needs "262,144 computations for ONE attention map", one of 1024×1024 "more than one million", and that there are usually 768 such maps.
-# We count, with every pixel a token, as that sentence has it.
-
-# %%
-for side in (16, 512, 1024):
-    N = side**2
-    print(f"{side:>4}²: N = {N:>9,}   N² = {N**2:>17,}   {4 * N**2 / 2**30:>10,.4f} GiB")
-x16 = photo_tokens(16)
-print("the matrix of 16² tokens, counted:", f"{(x16 @ x16.transpose(-2, -1)).numel():,}")
-
-# %% [markdown]
-# The tutorial's numbers are the numbers of **pixels, N**, but the map has **N²** entries, {{attention_entries_512_pixels}} for 512×512 and {{attention_entries_1024_pixels}} for 1024×1024. So for 512×512 the true bill is {{attention_pixels_512}} times as large. Its conclusion, that full
-# attention does not scale, stands all the more.
-#
-# There is one map for each head of each layer. ViT-Base has 12 layers of 12 heads ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929), Table 1), so 144 maps. (The 768 in the same row is the number of *channels* of a token, which the heads share out.) For 512×512 in patches of 16×16, and one more token that ViT adds for the class, the maps come to:
+# There is one for each head of each layer. ViT-Base has 12 layers of 12 heads ([Dosovitskiy and others 2020](https://arxiv.org/abs/2010.11929), Table 1), so 144 of them. For 512×512 in patches of 16×16, and one more token that ViT adds for the class, they come to:
 
 # %%
 layers, heads, N = 12, 12, (512 // 16) ** 2 + 1  # ViT-Base
 size = 4 * layers * heads * N**2 / 2**20
-print(f"{layers * heads} maps of {N:,}² entries: {size:.0f} MiB in float32")
+print(f"{layers * heads} matrices of {N:,}² entries: {size:.0f} MiB in float32")
 
 # %% [markdown]
 # ## 7 · Do we have to store it?
@@ -416,7 +413,7 @@ print(f"matrix {4 * 64**4 / 2**20:.0f} MiB, peak {peak / (4 * 64**4):.1f} times 
 compare(prediction, round(peak / 2**20))
 
 # %% [markdown]
-# The peak is twice the matrix, and it is reached twice, because the matrices before and after lie side by side when the products are divided by √d, and again when the softmax is taken. (That is without gradients. In training every layer keeps its softmax until the way back.) At 128×128 tokens the peak would be two GiB. Suppose that you do not have them.
+# The peak is twice the matrix, and it is reached twice, because the matrices before and after lie side by side when the products are divided by √d, and again when the softmax is taken. (That is without gradients. In training every layer keeps its softmax until the way back.) At 128×128 tokens the peak would be two GiB.
 #
 # No row of the matrix needs any other, because a query's softmax runs over its own scores. So we take the queries a band at a time.
 
@@ -488,7 +485,7 @@ for side, times in ((32, 81), (96, 1)):  # the same arithmetic in all
     print(f"{side}²: {system / (system + user):.0%} of it is spent in the operating system")
 
 # %% [markdown]
-# N² is the law of the arithmetic, and what you pay on top is mostly for memory. So multiply-adds alone do not tell the time (lesson 03 measures how far the two lie apart). In a whole model a faster kernel may gain you less, because attention is only one part.
+# N² is the law of the arithmetic, and what you pay on top is mostly for memory. So multiply-adds alone do not tell the time (lesson 03 measures how far the two lie apart).
 #
 # ### When is the matrix stored after all? · *further*
 #

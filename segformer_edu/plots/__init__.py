@@ -24,6 +24,7 @@ from segformer_edu.plots.diagrams import course_map, resized_rows
 from segformer_edu.plots.grids import attention_matrix, dropped_together, gates, number_grid
 from segformer_edu.plots.labels import label_maps, label_rows, labelled_pictures, segmentation
 from segformer_edu.plots.maps import (
+    attention_grid,
     attention_over_keys,
     attention_rows,
     contribution_maps,
@@ -36,10 +37,11 @@ from segformer_edu.plots.maps import (
     token_maps,
 )
 from segformer_edu.plots.photographs import key_grids, patches, photograph, pictures
-from segformer_edu.plots.points import clouds, score_ranges, seeds
+from segformer_edu.plots.points import clouds, score_ranges, seeds, trade_off
 from segformer_edu.plots.show import png, show
 
 __all__ = [
+    "attention_grid",
     "attention_matrix",
     "attention_over_keys",
     "attention_rows",
@@ -81,5 +83,6 @@ __all__ = [
     "survivors",
     "token_kinds",
     "token_maps",
+    "trade_off",
     "training_curves",
 ]

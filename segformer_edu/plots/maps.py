@@ -411,6 +411,47 @@ def attention_over_keys(
 
 
 @styled
+def attention_grid(
+    pictures: Sequence[np.ndarray],
+    maps: Sequence[Sequence[np.ndarray]],
+    queries: Sequence[tuple[float, float]],
+    captions: Sequence[str],
+    finding: str = "",
+) -> Figure:
+    """A row for each picture: the picture, and what one query of it attends to in several maps, all
+    on one scale from 0 to 1.
+
+    Args:
+        pictures: `(H, W, 3)` uint8 each.
+        maps: for each picture an `(h, w)` array of weights for each caption.
+        queries: for each picture where the query stands, in fractions of the height and width.
+        captions: what stands above each column of maps.
+        finding: the title.
+
+    Raises:
+        ValueError: an array of another shape or type, or numbers that differ.
+    """
+    for picture, row in zip(pictures, maps, strict=True):
+        check_photo(picture)
+        _check_maps(row, captions)
+    columns = len(captions) + 1
+    cell = WIDTH / columns * pictures[0].shape[0] / pictures[0].shape[1]  # inches
+    figure = new_figure(len(pictures) * 0.9 * cell + 0.7, finding)
+    axes = figure.subplots(len(pictures), columns, squeeze=False)
+    for row, picture, weights, query in zip(axes, pictures, maps, queries, strict=True):
+        for ax, shown in zip(row, (picture, *weights), strict=True):
+            scale = {"extent": (0, 1, 1, 0), "aspect": picture.shape[0] / picture.shape[1]}
+            image = ax.imshow(shown, vmin=0, vmax=1, **scale)
+            ax.set(xticks=[], yticks=[])
+            for color, size in ((PAPER, 6), (BLUE, 4)):
+                ax.plot(query[1], query[0], "o", color=color, ms=size, mew=0)
+    for ax, caption in zip(axes[0], ("the picture", *captions), strict=True):
+        ax.set_title(caption, fontsize=9)
+    figure.colorbar(image, ax=axes, shrink=0.9, aspect=12, label="weight")
+    return figure
+
+
+@styled
 def contribution_maps(
     photo: np.ndarray, parts: np.ndarray, captions: Sequence[str], finding: str = ""
 ) -> Figure:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from segformer_edu.analysis.pareto import pareto_front
 from segformer_edu.plots.checks import shared_names
-from segformer_edu.plots.style import GREY, INK, MARKERS, OKABE_ITO, new_figure, styled
+from segformer_edu.plots.style import BLUE, GREY, INK, MARKERS, OKABE_ITO, new_figure, styled
 
 Points = tuple[Sequence[float], Sequence[float]]  # x and y
 
@@ -84,6 +85,46 @@ def score_ranges(
     ax.set_xticks(range(len(scores)), list(scores))
     ax.set(ylabel=y_label, xlim=(-0.5, len(scores) - 0.5))
     figure.legend(loc="outside lower center", ncols=len(names))
+    return figure
+
+
+@styled
+def trade_off(
+    points: Mapping[str, tuple[float, float]],
+    marked: Mapping[str, str],
+    labels: tuple[str, str],
+    finding: str = "",
+) -> Figure:
+    """What each choice costs and scores: on the left from 0 to 1, on the right enlarged, with the
+    Pareto front, the choices than which none is both cheaper and better.
+
+    Args:
+        points: choice → cost and score.
+        marked: legend → the choice to be marked.
+        labels: of the axis of the cost, which is logarithmic, and of that of the score.
+        finding: the title.
+
+    Raises:
+        ValueError: a cost that is not above zero: it has no logarithm.
+    """
+    costs, scores = zip(*points.values(), strict=True)
+    if min(costs) <= 0:
+        raise ValueError("a logarithmic axis takes costs above zero only.")
+    figure = new_figure(3.4, finding)
+    whole, enlarged = figure.subplots(1, 2)
+    front = pareto_front(costs, scores)
+    for ax in (whole, enlarged):
+        ax.plot(costs, scores, "o", color=GREY, ms=3, alpha=0.7)
+        ax.set(xscale="log", xlabel=labels[0])
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" * (f"{value:e}"[0] in "25"))
+        for number, choice in enumerate(marked.values(), start=1):
+            ax.plot(*points[choice], MARKERS[number], color=OKABE_ITO[number + 1], ms=8, mec=INK)
+    enlarged.plot([costs[i] for i in front], [scores[i] for i in front], color=BLUE, ls="-")
+    whole.set(ylim=(0, 1), ylabel=labels[1], title="from 0 to 1")
+    enlarged.set(title="enlarged, with the Pareto front")
+    names = ["each combination", *marked]
+    figure.legend(whole.lines, names, loc="outside lower center", ncols=len(names))
     return figure
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from segformer_edu.analysis import Cost, StageCost, cost
 from segformer_edu.analysis.attention_maps import attentions_of
+from segformer_edu.analysis.pareto import pareto_front
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import CLASSES, scene
@@ -163,12 +164,9 @@ def axis(size: Size) -> tuple[float, float]:
 @cache
 def front(size: Size) -> list[Ratios]:
     """The combinations than which none is both cheaper and better, from the cheapest."""
-    best, found = 0.0, []
-    for each in sorted(scores(size), key=lambda ratios: work(size, ratios)):
-        if scores(size)[each] > best:
-            best = scores(size)[each]
-            found.append(each)
-    return found
+    choices = list(scores(size))
+    found = pareto_front([work(size, each) for each in choices], list(scores(size).values()))
+    return [choices[index] for index in found]
 
 
 # What the model sees.

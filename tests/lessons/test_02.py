@@ -4,6 +4,7 @@ import math
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -15,7 +16,10 @@ from segformer_edu import (
     SegFormerConfig,
     SpatialReductionAttention,
 )
+from segformer_edu.analysis.attention_maps import without_attention
+from segformer_edu.analysis.lamps import rightly_labelled_balls, shares_on_lamp
 from segformer_edu.analysis.memory import peak_bytes
+from segformer_edu.data.lamps import LIGHTS, Lamps
 from segformer_edu.data.photos import normalize, sample_photo
 from tests.lessons.written import written_out
 
@@ -51,14 +55,50 @@ def test_a_short_token_looks_more_at_a_long_one_of_its_kind_than_at_itself(lesso
     assert weights[0] / weights[1] == pytest.approx(math.exp(1 / 2**0.5))  # 2.03
 
 
-def test_after_layer_norm_every_token_goes_best_with_itself_and_in_a_head_few_do():
+def test_after_layer_norm_every_token_goes_best_with_itself():
     torch.manual_seed(1)  # other weights than the lesson's
     pixels = F.interpolate(normalize(sample_photo("astronaut")), (128, 128), mode="area")
     with torch.no_grad():
         tokens = OverlapPatchEmbedding(3, 32, 7, 4)(pixels).flatten(0, 2)
-    products, in_a_head = tokens @ tokens.T, tokens[:, :8] @ tokens[:, :8].T
+    products = tokens @ tokens.T
     assert (products.diagonal() > products.amax(1) - 1e-3).all()
-    assert (in_a_head.diagonal() == in_a_head.amax(1)).double().mean() < 0.5
+
+
+@pytest.fixture(scope="module")
+def lamps():
+    return SegFormer.from_pretrained("lamps").eval(), Lamps(100, seed=77)  # not the lesson's strips
+
+
+def test_a_ball_looks_at_a_red_lamp_and_from_a_green_one_it_takes_less_than_an_even_share(lamps):
+    (red, _), (green, even) = shares_on_lamp(*lamps, stage=1).values()
+    assert red > 0.9 and green < 0.8 * even
+
+
+@pytest.mark.parametrize(
+    ("stages", "guesses"), [([0], False), ([1], True), ([2], False), ([3], True)]
+)
+def test_without_the_attention_of_stage_2_or_4_the_balls_are_guessed(lamps, stages, guesses):
+    model, strips = lamps
+    found = rightly_labelled_balls(without_attention(model, stages), strips)
+    assert found < 0.7 if guesses else found > 0.99
+
+
+def test_balls_of_a_red_lamp_become_green_when_it_is_covered_and_red_again_when_it_is_lit(lamps):
+    model, strips = lamps
+    said = []
+    for index in range(20):
+        image, labels = strips.draw(index)
+        lamp = strips.discs(index)[0].raster()[0] > 0.5
+        dark, lit = image.copy(), image.copy()
+        dark[lamp], lit[lamp] = (33, 33, 42), LIGHTS["red"]
+        balls = (labels > 0) & ~lamp
+        said.append(
+            [
+                (model.predict(normalize(x))[0].numpy()[balls] == y).mean()
+                for x, y in ((dark, 2), (lit, 1))
+            ]
+        )
+    assert np.mean(said, axis=0).min() > 0.95
 
 
 def test_white_and_light_grey_make_nearly_the_same_token_and_orange_another():

@@ -2,25 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from notebooks.source.claims.shared import unreduced_stage_1
+from segformer_edu import SegFormer
+from segformer_edu.data.lamps import CLASSES, DISTANCE, GROUND, SKY, Lamps
+from segformer_edu.data.photos import normalize
 from segformer_edu.widgets import AttentionBill
 from segformer_edu.widgets.attention_bill import SIDES
 
 
 def attention_entries_stage1() -> str:
     return f"{unreduced_stage_1(512, stride=4).attention_entries_per_block:,}"
-
-
-def attention_pixels_512() -> str:
-    return f"{unreduced_stage_1(512, stride=1).tokens:,}"
-
-
-def attention_entries_512_pixels() -> str:
-    return f"{unreduced_stage_1(512, stride=1).attention_entries_per_block:,}"
-
-
-def attention_entries_1024_pixels() -> str:
-    return f"{unreduced_stage_1(1024, stride=1).attention_entries_per_block:,}"
 
 
 def attention_matrix_over_linears() -> str:
@@ -39,3 +32,21 @@ def bill_nominal_memory() -> str:
 def bill_largest_side() -> str:
     states = [replace(AttentionBill.first, side=side) for side in SIDES]
     return str(max(each.side for each in states if 2 * each.matrix_bytes < each.memory_bytes))
+
+
+def lamp_distance() -> str:
+    return str(DISTANCE)
+
+
+def green_without_a_lamp() -> str:
+    """Of the balls' pixels in strips of red, when night covers the lamp."""
+    model, strips = SegFormer.from_pretrained("lamps"), Lamps(100, seed=2026)
+    said = []
+    for index in range(len(strips)):
+        image, labels = strips.draw(index)
+        if CLASSES[labels.max()] == "red":
+            lamp = strips.discs(index)[0].raster()[0] > 0
+            image[lamp] = np.add(SKY, GROUND) // 2
+            pixels = model.predict(normalize(image))[0].numpy()[(labels > 0) & ~lamp]
+            said.extend(pixels == CLASSES.index("green"))
+    return f"{np.mean(said):.0%}"
