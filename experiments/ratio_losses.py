@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 SCENES, SEED = {128: 1000, 256: 400}, 777  # of a seed that nothing else uses
 FULL, OWN, CHEAP, CHEAPEST = (1, 1, 1, 1), (4, 2, 1, 1), (8, 2, 1, 2), (8, 8, 4, 2)
 PAIRS = ((CHEAPEST, FULL), (CHEAPEST, OWN), (CHEAP, OWN), (OWN, FULL))
-DRAWS = 2000  # of the scenes, for the intervals
+DRAWS, LEVELS = 2000, (0.025, 0.975)  # of the scenes, and of the intervals
 QUANTITIES = ("miou", *CLASSES, "right at borders", "right elsewhere")
 Row = dict[str, Any]
 
@@ -75,7 +75,7 @@ def differences(size: int, scenes: int, pairs: Sequence[Any] = PAIRS) -> list[Ro
     rows = []
     for one, other in pairs:
         found = quantities(*counted[one], times) - quantities(*counted[other], times)
-        low, high = np.quantile(found[1:], (0.025, 0.975), axis=0)
+        low, high = np.quantile(found[1:], LEVELS, axis=0)
         rows.append(
             {
                 "ratios": one,

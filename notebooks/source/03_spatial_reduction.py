@@ -12,23 +12,26 @@
 # - say what each ratio costs and saves, in parameters, in multiply-adds and (*further*) in seconds;
 # - say what is lost: detail inside a window, always; and, for most sizes, tokens at the border that no key of their stage sees.
 #
-# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip the *further* ones, since nothing else needs them. **You need** lessons 01 and 02. No GPU.
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. **You need** lessons 01 and 02. No GPU.
 
 # %%
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer_edu import OverlapPatchEmbedding, SegFormerConfig, plots, widgets
-from segformer_edu.analysis import cost
+from segformer_edu import OverlapPatchEmbedding, SegFormer, SegFormerConfig, plots, widgets
+from segformer_edu.analysis import attention_maps, cost
 from segformer_edu.analysis.seen_tokens import tokens_seen_by_keys
 from segformer_edu.analysis.torch_twin import copy_attention
 from segformer_edu.attention import SpatialReductionAttention
 from segformer_edu.checks import check_heads, check_map, check_positive
 from segformer_edu.data.photos import normalize, sample_photo
+from segformer_edu.data.scenes import Scenes
 from segformer_edu.exercises import check, compare, hint, solution
 from segformer_edu.layers import Linear
 
@@ -155,7 +158,7 @@ for number, stage in enumerate(stages, start=1):
 compare(prediction, [stage.keys for stage in stages])
 
 # %% [markdown]
-# There are {{keys_per_stage}} keys in every stage, because the stride of the map times r is {{stride_times_r}} in all four, and so a window is always {{stride_times_r}} pixels wide. (Sides that 32 does not divide are rounded differently in each stage.)
+# There are {{keys_per_stage}} keys in every stage, because the stride of the map times r is {{stride_times_r}} in all four, and so a window is always {{stride_times_r}} pixels wide.
 #
 # The **last stage fits in with r = 1**, because its tokens are {{stride_times_r}} pixels apart already. (The paper gives no reason; r = 2 there would save {{saved_in_stage_4}} of the encoder's work.)
 #
@@ -181,7 +184,7 @@ plots.show(
 # %% [markdown]
 # *Follow the blue frame.* A token of stage 1 and one of stage 4 have equally many keys to look at. What grows is the token that asks.
 #
-# A token is drawn where it stands in the map, but its patch is centred at the upper left corner of that square. So a key of stage 4 is centred at the corner of its window, and one of stage 1 near the middle. They are equally far apart, but not in the same places.
+# A patch is centred at the upper left corner of its token's square. So a key of stage 4 is centred at the corner of its window, and one of stage 1 near the middle.
 #
 # ### What does O(N²/R) promise?
 #
@@ -317,7 +320,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look at the two products, and then at everything else.* The products become 64 times cheaper at r = 8 than at r = 1 (too long to draw), and the stage {{stage_1_factor}} times. At r = 8 the products are half of the stage, so all further steps together can save hardly more than that. For example, r = 16 would save {{saved_by_r_16}} of the encoder's work, at the price of three keys in four and of {{added_by_r_16}} more parameters in all of B0. The paper gives no reason for its 8, and only training could tell whether 16 is as good.
+# *Look at the two products, and then at everything else.* The products become 64 times cheaper at r = 8 than at r = 1, and the stage {{stage_1_factor}} times. At r = 8 the products are half of the stage, so all further steps together can save hardly more than that. For example, r = 16 would save {{saved_by_r_16}} of the encoder's work, at the price of three keys in four and of {{added_by_r_16}} more parameters in all of B0. The paper gives no reason for its 8. Section 8 asks what training says.
 #
 # Of all that the published ratios save here, {{saved_in_stage_1}} is saved in stage 1, where most of the tokens are, and the encoder becomes {{encoder_factor}} times cheaper than with r = 1 throughout.
 #
@@ -373,7 +376,7 @@ plots.show(
 # %% [markdown]
 # *Compare the two curves.* Both axes are logarithmic, and the first number in the title was measured where this picture was made, so run the cells for yours. Here the curves lie close together with many keys, and part with few. A multiply-add does not always take the same time, because convolution, Linear and fused kernel each have a speed of their own. And calls and copies, which the multiply-adds leave out, weigh more the less there is to compute.
 #
-# And **memory**? Where they are stored, the attention weights of one block of stage 1 shrink from {{stored_full}} to {{stored_reduced}} MiB (float32, 512×512). The fused kernel stores none of them, so with it the reduction is about time. Where they are kept, to look at them or because a device has no fused kernel, it is about both.
+# And **memory**? Where they are stored, the attention weights of one block of stage 1 shrink from {{stored_full}} to {{stored_reduced}} MiB (float32, 512×512). The fused kernel stores none of them, so with it the reduction is about time.
 #
 # ## 6 · What is lost inside a window?
 #
@@ -395,43 +398,42 @@ print(f"its key changes by {(reduction(changed) - reduction(x)).abs().max():.3f}
 #
 # The detail is not lost to the *network*. Each of the 64 tokens still asks its own question, and its numbers travel on beside attention (lesson 06). It is lost to *all others*: from this attention they learn about the window only what its merged token holds, since key and value are both made of that. (A reader asks whether small things get lost here: [SegFormer, issue 132](https://github.com/NVlabs/SegFormer/issues/132).)
 #
-# ### How much of a window can a key hold? · *further*
+# ### Where does a trained query look? · *further*
 #
-# Among the windows of this photograph, in our untrained tokens, some 30 ways to change, fitted to them, can hold {{kept_by_the_best}} of all that varies, and the means of the 32 channels alone hold {{kept_by_the_mean}}. What training chooses, we have not measured.
-#
-# ### Where does a query look, then? · *further*
-#
-# We let the tokens speak for themselves, as in lesson 02. The query is a token of the suit, and each key is the mean of its window. Nothing is trained. (The mean is one of the maps that the strided convolution can become, with 1/r² for the same channel and 0 for all others.) Only r changes. What will disappear first: the suit, or its edges?
+# We ask nano, which section 8 introduces: a small SegFormer, trained on street scenes at many ratios. The query is a token at the edge of a zebra crossing, the maps are those of stage 1's last block, and only r of this stage changes.
 
 # %%
-row, column = 84, 36
+image, _ = Scenes(1, 256, seed=2026).picture(0)
+nano = SegFormer.from_pretrained("nano").config
+row, column = 38, 25  # of 64×64 tokens
 looks = []
-for r in (1, 8, 16):
-    merged = F.avg_pool2d(maps, r)[0]  # (32, 128/r, 128/r)
-    scores = torch.einsum("c,chw->hw", x[0, row, column], merged) / math.sqrt(32)
-    looks.append(scores.flatten().softmax(dim=0).view_as(scores).numpy())
+for r in (1, 4, 8):
+    config = nano.replace(reduction_ratios=(r, *nano.reduction_ratios[1:]))
+    maps = attention_maps(SegFormer.from_pretrained("nano", config=config), normalize(image))
+    looks.append(maps[0][-1][0, 0, row, column].numpy())  # stage 1, its last block, its one head
 
 # %%
 plots.show(
     plots.attention_over_keys(
-        photo,
+        image,
         looks,
-        ((row + 0.5) / 128, (column + 0.5) / 128),
-        [f"r = {r}: {look.size:,} keys" for r, look in zip((1, 8, 16), looks, strict=True)],
-        "Fewer keys still find the suit; at r = 16 the query's own window is outshone",
+        ((row + 0.5) / 64, (column + 0.5) / 64),
+        [f"r = {r}: {look.size:,} keys" for r, look in zip((1, 4, 8), looks, strict=True)],
+        "Trained at each ratio, the query looks along the zebra crossing with all of them",
     ),
-    alt="The portrait with a query marked on the orange suit, and three heat maps of where "
-    "it looks, over 128 by 128, 16 by 16 and 8 by 8 keys. The first shows the suit with its "
-    "folds, the emblem dark upon it. At r = 8 the suit is made of squares. At r = 16 a few "
-    "windows of one sleeve are bright, and the query's own is nearly dark.",
+    alt="A street scene with a query marked at the upper edge of a zebra crossing, and three maps of "
+    "where it looks. Over 64 by 64 keys, the edges of the stripes, of a bus and of cars are bright "
+    "dots. Over 16 by 16, the crossing is a row of bright squares. Over 8 by 8, it is a row of large "
+    "bright squares, with single ones on the cars and on the person's coat.",
 )
 
 # %% [markdown]
-# *Follow an outline from left to right; each map has its own colours, from its least weight to its greatest.* The edges go first. At r = 8 the query still knows where the suit is, to within the {{stride_times_r}} pixels of a window. At r = 16 its *own* window is nearly dark, because the emblem in it pulls the mean away from the query. *Which pixels* are suit it has to learn from elsewhere: from its own token, which stands for 4×4 pixels. So the **context is coarse, and the position fine**. (Try another query: change `row` and `column`.)
+# *Follow the crossing from left to right; each map has its own colours, from its least weight to its greatest.* With r = 1 the query finds edges of single stripes, with r = 8 only the windows that hold some. So the **context is coarse, and the position fine**: the query still stands for 4×4 pixels. (Try another one: change `row` and `column`.)
 #
 # The class gives you such maps for any query: `weights` has the axes (image, head, row and column of the query, row and column of the key).
 
 # %%
+row, column = 84, 36  # of the photograph's 128×128 tokens
 weights = SpatialReductionAttention(dim=32, num_heads=1, reduction_ratio=8).weights(x)
 sums = weights.sum(dim=(-2, -1))
 print(f"{tuple(weights.shape)}; the map of each query sums to {sums.min():.2f} … {sums.max():.2f}")
@@ -470,7 +472,7 @@ plots.show(
 # %% [markdown]
 # *Look at the grey strips.* At 31 tokens a side only 24 lie in whole windows, and (24/31)² is {{seen_31}}. So two fifths of the tokens are in no key of stage 1. With one pixel more a side, every token would be in one.
 #
-# Three things soften this. The grey tokens still *ask*, and get answers. The convolution in Mix-FFN lets a token hear its neighbours (lesson 04). And later stages, whose maps have other sizes, may see what this one did not: at 124×124 they see everything. How much accuracy is lost, we have not measured. (One could crop photographs by a few pixels, and compare answers at the right edge.)
+# Three things soften this. The grey tokens still *ask*, and get answers. The convolution in Mix-FFN lets a token hear its neighbours (lesson 04). And later stages, whose maps have other sizes, may see what this one did not: at 124×124 they see everything. How much accuracy is lost, we have not measured.
 #
 # The remedy is to **resize or pad the photograph to a multiple of 32**, because then every stage sees everything. No error warns you of a side that does not fit: the model runs, and leaves tokens out. (Below {{smallest_side}} pixels stage 1 has no key at all, and the model refuses the photograph.)
 #
@@ -501,7 +503,48 @@ plots.show(
 # %% [markdown]
 # *Look at the vertical lines, the multiples of 32.* There all curves are at the top, and for three pixels before as well, because the patch embedding *is* padded and rounds up, so stage 1 makes as many tokens of them. One pixel past a line it makes one token more a side, and loses it. Further on it loses two, and at last seven. (Stage 4 is not drawn, since with r = 1 it sees everything.) The share that is lost shrinks as photographs grow, because at most r − 1 tokens a side are lost.
 #
-# ## 8 · What else could one do? · *further*
+# ## 8 · What does a larger ratio lose?
+#
+# Does the model label worse if its windows are larger? We trained nano, the small SegFormer of this course, with ratios drawn anew at each step. Each stage has a reduction for each r, and all else is shared, so one model answers at {{combinations}} combinations. `python -m experiments.every_ratio` scored each on a hundred unseen street scenes.
+#
+# **Predict.** At 256×256, r = 1 in all stages takes {{cost_range}} times the multiply-adds of 8, 8, 4, 2. How much more mIoU does it reach? (mIoU says from 0 to 1 how well the classes are found; lesson 08 explains it.)
+
+# %%
+prediction = ...  # a difference, for example 0.1
+
+# %%
+experiments = Path(plots.__file__).parents[2] / "experiments"  # of the repository
+rows = json.loads((experiments / "every_ratio.json").read_text(encoding="utf-8"))["rows"]
+points = {}  # ratios → multiply-adds in millions, and mIoU
+for row in (row for row in rows if row["size"] == 256):
+    points[str(row["ratios"])[1:-1]] = (row["multiply-adds"] / 1e6, row["miou"])
+mious = [miou for _, miou in points.values()]
+print(f"{len(points)} combinations, mIoU {min(mious):.3f} to {max(mious):.3f}")
+compare(prediction, round(points["1, 1, 1, 1"][1] - points["8, 8, 4, 2"][1], 3))
+
+# %%
+plots.show(
+    plots.trade_off(
+        points,
+        {"nano's own": "4, 2, 1, 1", "the paper's": "8, 4, 2, 1", "r = 1": "1, 1, 1, 1"},
+        ("multiply-adds, M", "mIoU on 100 unseen scenes of 256×256"),
+        "The ratios decide what the model costs, and hardly how well it does",
+    ),
+    alt="Two charts of mIoU over multiply-adds, a dot for each combination. On the left, from 0 to "
+    "1, all lie on a level line. On the right, enlarged, they scatter over half a hundredth, with "
+    "the Pareto front at the cheap end, nano's own ratios and the paper's below it.",
+)
+
+# %% [markdown]
+# *Look left first.* All combinations do nearly equally well. On the right, nano's own ratios are not on the front: 8, 2, 1, 2 takes {{cheap_share}} of their work and is {{cheap_gain}} better (on {{scenes_256}} further scenes; {{interval}} {{cheap_interval}}).
+#
+# Perhaps these scenes need little attention, because with all of it silenced nano still reaches {{silenced}} at 128×128, where it has {{own_128}}. But lesson 02's lamps need it. With 8, 8, 4, 2, stage 2 has four keys for a whole strip, and a lamp fills {{lamp_share}} of its window. All five models trained so learned the task, as with r = 1: at least {{lamp_right}} of the balls' pixels are right (`python -m experiments.lamps`). So a key is no average. Training chooses what it keeps of its window, and here it keeps the lamp.
+#
+# ### Are thin things lost, or borders? · *further*
+#
+# On {{scenes_128}} further scenes of 128×128, where 8, 8, 4, 2 leaves most stages four keys for a whole scene, it loses {{lost}} of mIoU against r = 1 ({{interval}} {{lost_interval}}): {{lost_vehicle}} of the vehicles' IoU, {{lost_pole}} of the poles', of the persons' nothing that we can tell. Near borders {{lost_border}} fewer of the pixels are right, elsewhere {{lost_elsewhere}}. At 256×256 we find no loss ({{lost_256_interval}}; `python -m experiments.ratio_losses`).
+#
+# ## 9 · What else could one do? · *further*
 #
 # Other ways to shorten the bill have been tried, and each pays with something else. First we compute what the two products cost, in one block of stage 1 of B0 (C = 32, one head, so d = 32), at 512×512 and at 1024×1024.
 
@@ -543,7 +586,7 @@ print("softmax: rank above 100:", torch.linalg.matrix_rank(softmax_weights).item
 #
 # ## Play
 #
-# You choose each stage's ratio, the size of the photograph, and the query. On the right is the bill, mostly against r = 1. Your task: find the cheapest ratios with which each token of every stage is in some key, and every query has at least a hundred keys. Do it for 384 × 512.
+# This is the model of section 8, on scenes that it has not met. Move the ratios first. Your task is above the sliders.
 
 # %%
 widgets.SpatialReduction()
@@ -551,20 +594,9 @@ widgets.SpatialReduction()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# For 384 × 512 it is the published ratios, 8, 4, 2, 1, with {{task_keys}} keys in every stage, from 12 × 16 windows. Both sides are multiples of 32, so nothing is lost.
+# The cheapest are 8, 8, 4, 2. At 256 × 256 they take {{task_cost}} of the multiply-adds of r = 1, and of scene 1 they label {{task_changed}} of the pixels otherwise than nano's own ratios do. Stage 1 has {{task_keys_1}} keys left, and each of the others {{task_keys}}.
 #
-# No ratio moves the peak memory, because it is reached in the decoder when a fused kernel stores no weights.
-#
-# </details>
-#
-# ### And for 500 × 300? · *further*
-#
-# Do the same for this size.
-#
-# <details><summary>What you should have found</summary>
-#
-# For 500 × 300 the sliders leave only r = 1 in every stage, which costs {{task_factor}} times as much as the published ratios. Three of its maps have an odd side (125 × 75, 63 × 38, 32 × 19), and on the last, 16 × 10, windows of 2×2 would leave 40 keys. So change the photograph. Padded to 512 × 320 it loses nothing with 8, 4, 2, 1, keeps {{task_padded_keys}} keys a stage, and
-# costs {{task_padded}} of the r = 1 bill, although it has more pixels.
+# At 124 × 100 the maps of stages 1 to 3 are 31 × 25, 16 × 13 and 8 × 7, and only r = 1 divides both sides of each. Padded to 128 × 128, nothing would be lost.
 #
 # </details>
 #
@@ -750,6 +782,7 @@ check("03.8", reduced_attention)
 # - R of the paper's text is r² of the code. Stride times r is 32 in all four stages, so where 32 divides the sides all have equally many keys.
 # - The two products fall by a factor of r², and remain quadratic in N. The reduction costs N·C², whatever r above 1 is, but its weights grow with r².
 # - All that an attention lets other tokens learn about a window is its key and its value.
+# - On our scenes the ratios decide the cost of the model, and hardly its accuracy.
 # - What lies past a stage's last whole window is in none of its keys. Nothing is left out where both sides are multiples of 32.
 #
 # **Can you answer without scrolling up?**
@@ -771,11 +804,10 @@ check("03.8", reduced_attention)
 # ## Where paper, code and posts differ · *further*
 #
 # - *R and r* (section 3). Readers stumble on it: [SegFormer, issue 21](https://github.com/NVlabs/SegFormer/issues/21), [issue 125](https://github.com/NVlabs/SegFormer/issues/125).
-# - *O(N²/R).* A reviewer asked whether it was not rather (N/R)² ([KerasCV, pull request 1946](https://github.com/keras-team/keras-cv/pull/1946)). Both hold: it is N²/R in the paper's R, and (N/r)² in the r that the code under review takes.
 # - *Where the Reshape is.* A reader looked for it in the code and found none ([SegFormer, issue 148](https://github.com/NVlabs/SegFormer/issues/148)): it is in the stride of the convolution.
 # - *What is reduced.* Equation 2 (arXiv:2105.15203, eq. 2) speaks of K. The code reduces the map once, and makes keys and values from it. Between the reduced map and these two is a LayerNorm, which the equation does not have.
 # - *The border.* The released model does not pad the reduction, and neither do we: where r does not divide the map, its weights would give other answers. KerasHub pads it ("same", in the file of *Break it*), so no token is lost there, and keys at the border are partly made of zeros.
 #
-# **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, eq. 1 and 2, Table 6. W. Wang and others, *Pyramid Vision Transformer*, [arXiv:2102.12122](https://arxiv.org/abs/2102.12122), and *PVT v2*, [arXiv:2106.13797](https://arxiv.org/abs/2106.13797). The others are linked in section 8.
+# **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.1, eq. 1 and 2, Table 6. W. Wang and others, *Pyramid Vision Transformer*, [arXiv:2102.12122](https://arxiv.org/abs/2102.12122), and *PVT v2*, [arXiv:2106.13797](https://arxiv.org/abs/2106.13797). The others are linked in section 9.
 #
 # **Next:** lesson 04. Attention with r = 1 does not know where a token is: shuffle the tokens, and it gives the same answers, shuffled. Lesson 04 asks how SegFormer finds out without a position embedding.

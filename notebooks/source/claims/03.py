@@ -1,16 +1,29 @@
 """The numbers that lesson 03 states: each function computes one from the package."""
 
+import json
+import math
 from itertools import accumulate
 from operator import mul
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
+from experiments.ratio_losses import CHEAP, CHEAPEST, FULL, HERE, LEVELS, OWN
 from notebooks.source.claims.shared import b0, unreduced_stage_1
-from segformer_edu import OverlapPatchEmbedding, SegFormerConfig, SpatialReductionAttention
+from segformer_edu import (
+    SegFormer,
+    SegFormerConfig,
+    SpatialReductionAttention,
+)
 from segformer_edu.analysis import Cost, cost
-from segformer_edu.data.photos import normalize, sample_photo
+from segformer_edu.analysis.attention_maps import without_attention
+from segformer_edu.data.lamps import Lamps
+from segformer_edu.data.scenes import CLASSES, Scenes
+from segformer_edu.training import scores
+from segformer_edu.training.metrics import confusion_matrix
+from segformer_edu.training.minute import predictions
+from segformer_edu.widgets import spatial_reduction
 
 
 def keys_per_stage() -> str:
@@ -106,18 +119,6 @@ def blind_directions() -> str:
     return f"{_window()[1] - _seen_directions():,}"
 
 
-def kept_by_the_best() -> str:
-    windows = _windows()
-    held = torch.linalg.eigvalsh(windows.T.cov()).flip(0)  # the variance along each direction
-    return f"{held[: _seen_directions()].sum() / held.sum():.0%}"
-
-
-def kept_by_the_mean() -> str:
-    windows = _windows().unflatten(1, (32, 64))
-    means = windows.mean(dim=2, keepdim=True).expand_as(windows)
-    return f"{means.var(0).sum() / windows.var(0).sum():.0%}"
-
-
 def seen_31() -> str:
     return f"{b0(124).stages[0].share_of_tokens_seen:.1%}"
 
@@ -126,36 +127,148 @@ def smallest_side() -> str:
     return str(SegFormerConfig.named("b0").min_image_size)
 
 
+def combinations() -> str:
+    return str(len(_scores(256)))
+
+
+def cost_range() -> str:
+    dear, cheap = (_scores(256)[ratios]["multiply-adds"] for ratios in (FULL, CHEAPEST))
+    return f"{dear / cheap:.1f}"
+
+
+def cheap_share() -> str:
+    cheap, own = (_scores(256)[ratios]["multiply-adds"] for ratios in (CHEAP, OWN))
+    return f"{cheap / own:.0%}"
+
+
+def cheap_gain() -> str:
+    return f"{_difference(256, CHEAP, OWN)['miou'][0]:.4f}"
+
+
+def interval() -> str:
+    return f"{LEVELS[1] - LEVELS[0]:.0%} interval"
+
+
+def cheap_interval() -> str:
+    return _interval(_difference(256, CHEAP, OWN)["miou"])
+
+
+def scenes_256() -> str:
+    return f"{_difference(256, CHEAP, OWN)['scenes']:,}"
+
+
+def scenes_128() -> str:
+    return f"{_difference(128, CHEAPEST, FULL)['scenes']:,}"
+
+
+def lost() -> str:
+    return _lost("miou")
+
+
+def lost_interval() -> str:
+    _, low, high = _difference(128, CHEAPEST, FULL)["miou"]
+    return f"{-high:.4f}…{-low:.4f}"
+
+
+def lost_vehicle() -> str:
+    return _lost("vehicle")
+
+
+def lost_pole() -> str:
+    return _lost("pole")
+
+
+def lost_border() -> str:
+    return f"{-_difference(128, CHEAPEST, FULL)['right at borders'][0]:.2%}"
+
+
+def lost_elsewhere() -> str:
+    return f"{-_difference(128, CHEAPEST, FULL)['right elsewhere'][0]:.2%}"
+
+
+def lost_256_interval() -> str:
+    return _interval(_difference(256, CHEAPEST, FULL)["miou"])
+
+
+def silenced() -> str:
+    images, labels = map(torch.stack, zip(*list(Scenes(100, 128, seed=2026)), strict=True))
+    model = without_attention(SegFormer.from_pretrained("nano"))
+    found = scores(confusion_matrix(predictions(model, images), labels, len(CLASSES)))
+    return f"{found.miou:.2f}"
+
+
+def own_128() -> str:
+    return f"{_scores(128)[OWN]['miou']:.2f}"
+
+
+def lamp_share() -> str:
+    strips = Lamps(200, seed=1)
+    areas = [strips.discs(index)[0].raster()[0].sum() for index in range(len(strips))]
+    return f"{sum(areas) / len(areas) / 64**2:.0%}"
+
+
+def lamp_right() -> str:
+    rows = json.loads((HERE / "lamps.json").read_text(encoding="utf-8"))["rows"]
+    ends = [
+        row["right"][-1]
+        for row in rows
+        if tuple(row["ratios"]) in (CHEAPEST, FULL) and row["lamp"] == "its colour"
+    ]
+    if len(ends) != 10:
+        raise ValueError(f"{len(ends)} runs: lesson 03 says five for each of two ratios.")
+    return f"{math.floor(1000 * min(ends)) / 10:.1f}%"
+
+
+def task_cost() -> str:
+    cheap, dear = (_scores(256)[ratios]["multiply-adds"] for ratios in (CHEAPEST, FULL))
+    return f"{cheap / dear:.0%}"
+
+
+def task_changed() -> str:
+    _, found = spatial_reduction.changes(spatial_reduction.State(*CHEAPEST))
+    return f"{found.all:.1%}"
+
+
+def task_keys_1() -> str:
+    return str(_nano_keys()[0])
+
+
 def task_keys() -> str:
-    (keys,) = {stage.keys for stage in cost(SegFormerConfig.named("b0"), (384, 512)).stages}
+    (keys,) = set(_nano_keys()[1:])
     return str(keys)
 
 
-def task_padded_keys() -> str:
-    (keys,) = {stage.keys for stage in cost(SegFormerConfig.named("b0"), (512, 320)).stages}
-    return str(keys)
+def _nano_keys() -> list[int]:
+    config = spatial_reduction.CONFIG.replace(reduction_ratios=CHEAPEST)
+    return [stage.keys for stage in cost(config, (256, 256)).stages]
 
 
-def task_factor() -> str:
-    published = cost(SegFormerConfig.named("b0"), (500, 300))
-    return f"{_unreduced(500, 300).encoder_multiply_adds / published.encoder_multiply_adds:.1f}"
+def _scores(size: int) -> dict[tuple[int, ...], dict[str, Any]]:
+    rows = json.loads((HERE / "every_ratio.json").read_text(encoding="utf-8"))["rows"]
+    return {tuple(row["ratios"]): row for row in rows if row["size"] == size}
 
 
-def task_padded() -> str:
-    padded = cost(SegFormerConfig.named("b0"), (512, 320))
-    return f"{padded.encoder_multiply_adds / _unreduced(500, 300).encoder_multiply_adds:.0%}"
+def _difference(size: int, one: tuple[int, ...], other: tuple[int, ...]) -> dict[str, Any]:
+    """The row of experiments/ratio_losses.json: for each quantity one less the other, and its
+    interval.
+    """
+    rows = json.loads((HERE / "ratio_losses.json").read_text(encoding="utf-8"))["rows"]
+    asked = [size, list(one), list(other)]
+    (row,) = (row for row in rows if [row["size"], row["ratios"], row["less"]] == asked)
+    return row
+
+
+def _lost(quantity: str) -> str:
+    return f"{-_difference(128, CHEAPEST, FULL)[quantity][0]:.4f}"
+
+
+def _interval(difference: list[float]) -> str:
+    _, low, high = difference
+    return f"{low:+.4f}…{high:+.4f}".replace("-", "−")
 
 
 def _parameters(module: nn.Module) -> int:
     return sum(weight.numel() for weight in module.parameters())
-
-
-def _windows() -> Tensor:
-    """The windows of the photograph, in the tokens of an untrained stage 1, a row for each."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)  # the lesson's weights
-        maps = OverlapPatchEmbedding(3, 32, 7, 4)(normalize(sample_photo("astronaut")))
-    return F.unfold(maps.permute(0, 3, 1, 2), 8, stride=8)[0].T.double()
 
 
 def _unreduced(height: int, width: int) -> Cost:
