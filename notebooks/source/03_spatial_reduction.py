@@ -421,10 +421,10 @@ plots.show(
         [f"r = {r}: {look.size:,} keys" for r, look in zip((1, 4, 8), looks, strict=True)],
         "Trained at each ratio, the query looks along the zebra crossing with all of them",
     ),
-    alt="A street scene with a query marked at the upper edge of a zebra crossing, and three maps of "
-    "where it looks. Over 64 by 64 keys, the edges of the stripes, of a bus and of cars are bright "
-    "dots. Over 16 by 16, the crossing is a row of bright squares. Over 8 by 8, it is a row of large "
-    "bright squares, with single ones on the cars and on the person's coat.",
+    alt="A street scene with a query marked at the upper edge of a zebra crossing, and three maps "
+    "of where it looks. Over 64 by 64 keys, the edges of the stripes, of a bus and of cars are "
+    "bright dots. Over 16 by 16, the crossing is a row of bright squares. Over 8 by 8, it is a row "
+    "of large bright squares, with single ones on the cars and on the person's coat.",
 )
 
 # %% [markdown]
@@ -527,7 +527,7 @@ plots.show(
     plots.trade_off(
         points,
         {"nano's own": "4, 2, 1, 1", "the paper's": "8, 4, 2, 1", "r = 1": "1, 1, 1, 1"},
-        ("multiply-adds, M", "mIoU on 100 unseen scenes of 256×256"),
+        ("multiply-adds, M", "mIoU on 100 unseen scenes"),
         "The ratios decide what the model costs, and hardly how well it does",
     ),
     alt="Two charts of mIoU over multiply-adds, a dot for each combination. On the left, from 0 to "
@@ -538,7 +538,7 @@ plots.show(
 # %% [markdown]
 # *Look left first.* All combinations do nearly equally well. On the right, nano's own ratios are not on the front: 8, 2, 1, 2 takes {{cheap_share}} of their work and is {{cheap_gain}} better (on {{scenes_256}} further scenes; {{interval}} {{cheap_interval}}).
 #
-# Perhaps these scenes need little attention, because with all of it silenced nano still reaches {{silenced}} at 128×128, where it has {{own_128}}. But lesson 02's lamps need it. With 8, 8, 4, 2, stage 2 has four keys for a whole strip, and a lamp fills {{lamp_share}} of its window. All five models trained so learned the task, as with r = 1: at least {{lamp_right}} of the balls' pixels are right (`python -m experiments.lamps`). So a key is no average. Training chooses what it keeps of its window, and here it keeps the lamp.
+# Perhaps these scenes need little attention, because with all of it silenced nano still reaches {{silenced}} at 128×128, where it has {{own_128}}. But lesson 02's lamps need it. With 8, 8, 4, 2, stage 2 has four keys for a whole strip, and a lamp fills {{lamp_share}} of its window. All five models trained so learned the task, as with r = 1: at least {{lamp_right}} of the balls' pixels are right (`python -m experiments.lamps`). So a small thing need not drown in its window. Training chooses what a key keeps, and here it keeps the lamp.
 #
 # ### Are thin things lost, or borders? · *further*
 #

@@ -401,7 +401,7 @@ def attention_over_keys(
         )
     figure, first, others = _beside_photo(photo, len(maps), finding)
     for ax, shown, caption in zip(
-        (first, *others), (photo, *maps), ("photograph", *captions), strict=True
+        (first, *others), (photo, *maps), ("picture", *captions), strict=True
     ):
         ax.imshow(shown, extent=(0, 1, 1, 0), aspect=photo.shape[0] / photo.shape[1])
         ax.set_title(caption, fontsize=9)

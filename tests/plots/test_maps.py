@@ -245,3 +245,22 @@ def test_maps_that_cannot_be_drawn_are_refused(draw, words):
 def test_fields_that_do_not_fit_are_refused(rows, captions):
     with pytest.raises(ValueError, match="caption for each"):
         plots.receptive_fields(rows, captions, "")
+
+
+def test_a_grid_of_attention_has_a_row_for_each_picture_on_one_scale():
+    pictures = [np.full((4, 16, 3), value, dtype=np.uint8) for value in (10, 200)]
+    maps = [[np.full((2, 8), weight), np.eye(2, 8)] for weight in (0.02, 0.5)]
+    queries = [(0.25, 0.5), (0.75, 0.125)]
+    figure = plots.attention_grid(pictures, maps, queries, ["head 1", "head 2"])
+    *panels, scale = figure.axes
+    shown = [ax.images[0] for ax in panels]
+    expected = [pictures[0], *maps[0], pictures[1], *maps[1]]
+    for image, each in zip(shown, expected, strict=True):
+        assert np.array_equal(image.get_array(), each)
+        assert image.get_clim() == (0, 1)
+    for ax, query in zip(panels, [queries[0]] * 3 + [queries[1]] * 3, strict=True):
+        assert all(line.get_xydata().tolist() == [[query[1], query[0]]] for line in ax.lines)
+    captions = [ax.get_title(loc="left") for ax in panels]
+    assert captions == ["the picture", "head 1", "head 2", "", "", ""]
+    with pytest.raises(ValueError, match="captions"):
+        plots.attention_grid(pictures, maps, queries, ["head 1"])

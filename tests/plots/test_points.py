@@ -48,9 +48,23 @@ def test_clouds_share_their_axes():
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["left", "right"]
 
 
+def test_a_trade_off_marks_choices_and_joins_the_front():
+    points = {"a": (1, 0.5), "b": (2, 0.4), "c": (4, 0.9)}
+    whole, enlarged = plots.trade_off(points, {"ours": "b"}, ("cost", "score")).axes
+    assert whole.get_ylim() == (0, 1) and whole.get_xscale() == "log"
+    assert whole.get_ylabel() == "score"
+    for ax in (whole, enlarged):
+        assert ax.lines[0].get_xydata().tolist() == [[1, 0.5], [2, 0.4], [4, 0.9]]
+        assert ax.lines[1].get_xydata().tolist() == [[2, 0.4]]
+    assert enlarged.lines[2].get_xydata().tolist() == [[1, 0.5], [4, 0.9]]
+    (legend,) = whole.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["each combination", "ours"]
+
+
 @pytest.mark.parametrize(
     ("draw", "words"),
     [
+        (lambda: plots.trade_off({"a": (0, 1)}, {}, ("", "")), "costs above zero"),
         (lambda: plots.seeds({"error": {"a": [1.0], "b": [1.0, 2.0]}}), "error: give every name"),
         (lambda: plots.score_ranges({}, ""), "the same names"),
         (lambda: plots.score_ranges({"a": {"x": [1]}, "b": {"y": [1]}}, ""), "the same names"),

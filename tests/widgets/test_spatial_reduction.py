@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.every_ratio import save_mious
 from segformer_edu import SegFormer
 from segformer_edu.analysis import attention_maps, cost
 from segformer_edu.data.photos import normalize
@@ -89,6 +90,13 @@ def test_the_scores_are_those_of_the_experiment(size: int) -> None:
     shown = numbers(State(8, 8, 4, 2, size=(size, size)))
     mious = shown[f"mIoU on 100 unseen scenes, {size} × {size}"]
     assert mious == tuple(f"{rows[each]['miou']:.4f}" for each in ((8, 8, 4, 2), (1, 1, 1, 1)))
+
+
+def test_the_experiment_writes_what_the_widget_reads(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "MIOUS", tmp_path / "again.npz")
+    save_mious(MEASURED)
+    assert module.scores.__wrapped__((256, 256)) == module.scores((256, 256))
+    assert module.scores.__wrapped__((128, 128)) == module.scores((128, 128))
 
 
 def test_for_another_size_the_scores_are_those_of_the_smaller_and_it_says_so() -> None:
