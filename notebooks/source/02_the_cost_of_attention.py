@@ -252,8 +252,8 @@ plots.show(
         "The ball's query looks at a red lamp, and takes no notice of a green one",
     ),
     alt="Two strips of night, each with a lamp at one end and a marked ball near the other, and "
-    "for each the weights of two heads. In the first, the lamp is red, and in both heads its key has "
-    "nearly all the weight. In the second, it is green, and all keys are dark.",
+    "for each the weights of two heads. In the first, the lamp is red, and in both heads its key "
+    "has nearly all the weight. In the second, it is green, and all keys are dark.",
 )
 
 # %% [markdown]

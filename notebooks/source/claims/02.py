@@ -49,4 +49,4 @@ def green_without_a_lamp() -> str:
             image[lamp] = np.add(SKY, GROUND) // 2
             pixels = model.predict(normalize(image))[0].numpy()[(labels > 0) & ~lamp]
             said.extend(pixels == CLASSES.index("green"))
-    return f"{np.mean(said):.0%}"
+    return f"{np.mean(said):.1%}"
