@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from segformer_edu import OverlapPatchEmbedding, SegFormer, plots
-from segformer_edu.analysis.attention_maps import without_attention
+from segformer_edu.analysis.branches import without_branches
 from segformer_edu.analysis.growth import attention_costs, measured
 from segformer_edu.analysis.lamps import ball_looks, middles, rightly_labelled_balls, shares_on_lamp
 from segformer_edu.analysis.memory import peak_bytes
@@ -235,7 +235,7 @@ print("the same as nn.MultiheadAttention")
 # %%
 model = SegFormer.from_pretrained("lamps").eval()
 strips = Lamps(100, seed=2026)  # none of them was used in training
-silenced = without_attention(model, stages=[1])  # counted from 0: of stage 2
+silenced = without_branches(model, [(1, 0, "attention")])  # counted from 0: of stage 2
 for name, each in {"as trained": model, "stage 2 silenced": silenced}.items():
     print(f"{rightly_labelled_balls(each, strips):>4.0%} of the balls' pixels are right, {name}")
 for colour, (share, even) in shares_on_lamp(model, strips, stage=1).items():
@@ -257,7 +257,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the rows.* At a red lamp the ball's query looks across the whole strip, in both heads. From a green one it takes less than an even share. So how does it know green? This model has learned to ask for red, and says green where it finds none. When we paint red lamps over with night, {{green_without_a_lamp}} of the balls' pixels become green. So a flat map can decide as much as a bright one. Without the attention of stage 2 the model guesses. (It also does without that of stage 4, but not without that of stage 1 or 3.)
+# *Compare the rows.* At a red lamp the ball's query looks across the whole strip, in both heads. From a green one it takes less than an even share. So how does it know green? This model has learned to ask for red, and says green where it finds none. When we paint red lamps over with night, {{green_without_a_lamp}} of the balls' pixels become green. So a flat map can decide as much as a bright one. Without the attention of stage 2 the model guesses. (It also guesses without that of stage 4, although no colour passes there, as lesson 09 shows, but not without that of stage 1 or 3.)
 #
 # ## 5 · Why divide by √d?
 #

@@ -16,7 +16,7 @@ from segformer_edu import (
     SegFormerConfig,
     SpatialReductionAttention,
 )
-from segformer_edu.analysis.attention_maps import without_attention
+from segformer_edu.analysis.branches import without_branches
 from segformer_edu.analysis.lamps import rightly_labelled_balls, shares_on_lamp
 from segformer_edu.analysis.memory import peak_bytes
 from segformer_edu.data.lamps import LIGHTS, Lamps
@@ -74,12 +74,10 @@ def test_a_ball_looks_at_a_red_lamp_and_from_a_green_one_it_takes_less_than_an_e
     assert red > 0.9 and green < 0.8 * even
 
 
-@pytest.mark.parametrize(
-    ("stages", "guesses"), [([0], False), ([1], True), ([2], False), ([3], True)]
-)
-def test_without_the_attention_of_stage_2_or_4_the_balls_are_guessed(lamps, stages, guesses):
+@pytest.mark.parametrize(("stage", "guesses"), [(0, False), (1, True), (2, False), (3, True)])
+def test_without_the_attention_of_stage_2_or_4_the_balls_are_guessed(lamps, stage, guesses):
     model, strips = lamps
-    found = rightly_labelled_balls(without_attention(model, stages), strips)
+    found = rightly_labelled_balls(without_branches(model, [(stage, 0, "attention")]), strips)
     assert found < 0.7 if guesses else found > 0.99
 
 

@@ -15,7 +15,8 @@ from segformer_edu import (
     SpatialReductionAttention,
 )
 from segformer_edu.analysis import attention_maps, cost
-from segformer_edu.analysis.attention_maps import attentions_of, without_attention
+from segformer_edu.analysis.attention_maps import attentions_of
+from segformer_edu.analysis.branches import branches, without_branches
 from segformer_edu.attention import SpatialReduction
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import Scenes
@@ -214,7 +215,7 @@ def test_without_attention_nano_still_knows_much():
     model = SegFormer.from_pretrained("nano").eval()
     right = [
         (each.predict(images) == labels).float().mean()
-        for each in (model, without_attention(model))
+        for each in (model, without_branches(model, branches(model, "attention")))
     ]
     assert 0.75 < right[1] < right[0] - 0.02
 

@@ -17,7 +17,7 @@ from segformer_edu import (
     SpatialReductionAttention,
 )
 from segformer_edu.analysis import Cost, cost
-from segformer_edu.analysis.attention_maps import without_attention
+from segformer_edu.analysis.branches import branches, without_branches
 from segformer_edu.data.lamps import Lamps
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.training import scores
@@ -192,7 +192,8 @@ def lost_256_interval() -> str:
 
 def silenced() -> str:
     images, labels = map(torch.stack, zip(*list(Scenes(100, 128, seed=2026)), strict=True))
-    model = without_attention(SegFormer.from_pretrained("nano"))
+    nano = SegFormer.from_pretrained("nano")
+    model = without_branches(nano, branches(nano, "attention"))
     found = scores(confusion_matrix(predictions(model, images), labels, len(CLASSES)))
     return f"{found.miou:.2f}"
 
