@@ -201,7 +201,7 @@ plots.show(
 print(f"31 to 49 blocks: {law[31:50].sum():.3f}, 27 or fewer: {law[:28].sum():.6f}")
 
 # %% [markdown]
-# *See how narrow the bell is.* That only half of the blocks survive, 27 or fewer, is very rare. The paper trains for 500 epochs of 45,000 images in mini-batches of 128 (arXiv:1603.09382, Section 4), but there are $2^{54}$ choices of gates, {{networks_54}} networks that share their weights. So nearly all of them were never trained even once. Section 8 asks whether such networks are any good.
+# *See how narrow the bell is.* That only half of the blocks survive, 27 or fewer, is very rare. The paper trains for 500 epochs of 45,000 images in mini-batches of 128 (arXiv:1603.09382, Section 4), but there are $2^{54}$ choices of gates, {{networks_54}} networks that share their weights. So nearly all of them were never trained even once. Section 8 asks whether the shorter ones are any good.
 #
 # ## 4 · Does it help?
 #
@@ -453,7 +453,7 @@ for precision in (torch.float32, torch.bfloat16):
 # %% [markdown]
 # None. bfloat16 has 8 significant bits, and its nearest number to `0.999` is 1, so nothing is ever dropped. Worse, its largest number below 1, plus 1, is rounded to 2, so a few samples get their branch twice.
 #
-# Torch's `F.dropout1d` drops whole channels of (samples, channels, length). If the samples stand where it expects channels, it has to do what DropPath does.
+# Is our draw right? Torch's `F.dropout1d` drops whole channels of (samples, channels, length). If the samples stand where it expects channels, it has to do what DropPath does.
 
 # %%
 torch.manual_seed(0)
@@ -495,7 +495,7 @@ compare(prediction, round(sum(linspace), 1))
 #
 # ### Which rule, and which rate? · *further*
 #
-# SegFormer takes `0.1` for all six sizes. In B0 {{b0_complete}} of the samples then find all gates open (the product of all $(1 - r_l)^2$). ConvNeXt's authors tried 0.3 to 0.5 for ADE20K, and say that it depends on model and data ([ConvNeXt, issue 100](https://github.com/facebookresearch/ConvNeXt/issues/100)). Our small nano scored a point less at `0.2` (section 8). The two rules differ most at block 1, and end together:
+# SegFormer takes `0.1` for all six sizes. In B0 {{b0_complete}} of the samples then find all gates open (the product of all $(1 - r_l)^2$). ConvNeXt's authors tried 0.3 to 0.5 for ADE20K, and say that it depends on model and data ([ConvNeXt, issue 100](https://github.com/facebookresearch/ConvNeXt/issues/100)). Our small nano scored a point less at `0.2` (one training of each, section 8). The two rules differ most at block 1, and end together:
 
 # %%
 paper = drop_rates(0.1, 8, rule="paper")
@@ -702,7 +702,7 @@ print("gradients that are zero:", sum(not weight.grad.any() for weight in mix_ff
 # %%
 from safetensors.torch import load_file
 
-weights = load_file(experiments / "stochastic_depth.safetensors")
+weights = load_file(experiments / "stochastic_depth.safetensors")  # of seed 0
 
 
 def trained(name, **settings):
@@ -856,7 +856,7 @@ plots.show(
 #
 # ### And of a trained SegFormer?
 #
-# Two trained *nanos* ship with the package, small SegFormers that label drawn street scenes (lesson 08). One was trained with nothing dropped, the other in the same way, but with DropPath of rate `0.2`. Their mIoU (how well the area labelled with a class matches the true one, averaged over the classes) on a hundred unseen scenes is {{nano_miou}} and {{nano_drop_path_miou}}, a point less with DropPath, in one training of each. What does each lose without one of its blocks? `python -m experiments.branches` has measured it.
+# Two trained *nanos* ship with the package, small SegFormers that label drawn street scenes (lesson 08). One was trained with nothing dropped, the other in the same way, but with DropPath of rate `0.2`. Their mIoU (how well the area labelled with a class matches the true one, averaged over the classes) on a hundred unseen scenes is {{nano_miou}} and {{nano_drop_path_miou}}, a point (a hundredth) less with DropPath, in one training of each. What does each lose without one of its blocks? `python -m experiments.branches` has measured it.
 
 # %%
 lost = json.loads((experiments / "branches.json").read_text(encoding="utf-8"))
@@ -880,9 +880,9 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the two bars of each block.* After DropPath, block 1, which it never drops, is missed more, and each other block less (the {{interval}} interval over scenes excludes 0 in all eight). But is that a strength? Without *both* blocks of stage 4 the network trained with nothing dropped loses {{stage_4_lost}} points, the other {{stage_4_lost_drop_path}}. So in the first these blocks stand in for each other, and in the other they do next to nothing.
+# *Compare the two bars of each block.* After DropPath, block 1, which it never drops, is missed more, and each other block less (the {{interval}} interval of the difference, over scenes, excludes 0 in all eight). But is that a strength? Without *both* blocks of stage 4 the network trained with nothing dropped loses {{stage_4_lost}} points, the other {{stage_4_lost_drop_path}}. So in the first these blocks stand in for each other, and in the other they do next to nothing.
 #
-# Now several branches are missing at once, drawn as in training, but at a rate of `0.6`.
+# Now several branches are missing at once, drawn as in training (so never in block 1), but at a rate of `0.6`.
 
 # %%
 from segformer_edu import SegFormer
@@ -905,7 +905,7 @@ plots.show(
         [picture, picture],
         said,
         CLASSES,
-        "Above nothing was dropped in training, below branches were",
+        "Draw 3: only the nano trained with DropPath (below) keeps the car",
     ),
     alt="A street scene and its labels, twice: by all 16 branches, and by 12, 12, 10 and 10 of "
     "them. The two label maps of all branches are nearly alike. In the upper row the third draw "
@@ -924,7 +924,7 @@ widgets.Branches()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# Both miss the first Mix-FFN most ({{first_mix_ffn}} and {{first_mix_ffn_drop_path}} points), and neither misses the attention of stages 3 and 4 (at most {{late_attention}}). In draw 3 they part at once: at rate `0.2` they lose {{draw_3_early}} points, and at `0.6` {{draw_3_late}}.
+# Both miss the first Mix-FFN most ({{first_mix_ffn}} and {{first_mix_ffn_drop_path}} points), and neither much misses the attention of stages 3 and 4 (here at most {{late_attention}}). In draw 3 they part at once: at rate `0.2` they lose {{draw_3_early}} points, and at `0.6` {{draw_3_late}}.
 #
 # </details>
 #

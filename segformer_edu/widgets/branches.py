@@ -31,7 +31,7 @@ from segformer_edu.widgets.picture import (
 )
 
 MODELS = {"nano": "nothing dropped", "nano-drop-path": "DropPath"}  # → how it was trained
-COLORS = {"nano": BROWN, "nano-drop-path": BLUE}
+COLORS = {"nano": BLUE, "nano-drop-path": BROWN}
 NAMES = {"attention": "attention", "mix_ffn": "Mix-FFN"}
 BRANCHES = tuple(range(17))  # none, or one of a nano's sixteen
 RATES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
