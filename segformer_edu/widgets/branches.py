@@ -54,8 +54,16 @@ def in_words(branch: Branch) -> str:
 
 
 def shown(number: int) -> str:
-    """A value of the first slider."""
-    return in_words(every_branch()[number - 1]) if number else "none"
+    """A value of the first slider, short enough to be seen whole: "1.2 M"."""
+    if not number:
+        return "none"
+    stage, block, kind = every_branch()[number - 1]
+    return f"{stage + 1}.{block + 1} {letter(kind)}"
+
+
+def letter(kind: str) -> str:
+    """What stands in the box of a branch."""
+    return NAMES[kind][0].upper()
 
 
 @dataclass(frozen=True)
@@ -197,7 +205,7 @@ def strip(left_out: Sequence[Branch]) -> list[Shape]:
             shapes.append(Text(x, STRIP + 56, place, 11))
         shapes += [
             Rectangle(x, STRIP, BOX, 38, "none" if gone else PALE_BLUE, GREY if gone else BLUE),
-            Text(x + BOX / 2, STRIP + 25, NAMES[branch.kind][0].upper(), 15, True, "middle"),
+            Text(x + BOX / 2, STRIP + 25, letter(branch.kind), 15, True, "middle"),
         ]
         if gone:
             right, bottom = x + BOX, STRIP + 38

@@ -66,6 +66,13 @@ def test_the_scores_are_those_on_a_hundred_unseen_scenes(model, name, choice):
     assert module.miou(name, *choice) == pytest.approx(found, abs=2e-3)
 
 
+def test_the_first_slider_names_a_branch_by_stage_block_and_the_letter_of_its_box():
+    (slider, *_) = Branches().sliders.values()
+    names = [name for name, _ in slider.options]
+    assert names[:6] == ["none", "1.1 A", "1.1 M", "1.2 A", "1.2 M", "2.1 A"]
+    assert len(set(names)) == 17 and max(map(len, names)) == 5  # what a readout has room for
+
+
 def test_missing_are_the_chosen_one_and_those_drawn():
     every = branches(SegFormer.from_pretrained("nano"))
     for number, rate, draw in itertools.product((0, 1, 7, 16), (0.0, 0.6, 1.0), (1, 5)):
