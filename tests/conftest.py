@@ -1,11 +1,14 @@
 """What all tests share: random numbers from a seed, and every device of this machine."""
 
+import hashlib
 import os
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
+import segformer_edu
 from segformer_edu import SegFormer, SegFormerConfig
 
 os.environ["PYTHONIOENCODING"] = "utf-8"  # for the processes that the tests start and read from
@@ -37,6 +40,24 @@ def pytest_unconfigure(config):
 def device(request):
     """Each device of this machine in turn."""
     return torch.device(request.param)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _package_stays_as_it_is():
+    """No test writes weights or tables into the package."""
+    before = fingerprint()
+    yield
+    assert fingerprint() == before
+
+
+def fingerprint():
+    """Every file of the package that is no program, by what it holds."""
+    files = Path(segformer_edu.__file__).parent.rglob("*.*")
+    return {
+        file: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if file.is_file() and not file.suffix.startswith(".py")
+    }
 
 
 @pytest.fixture(autouse=True)

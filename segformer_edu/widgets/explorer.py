@@ -26,20 +26,24 @@ import ipywidgets
 
 from segformer_edu.widgets.picture import WIDTH, Picture, sentence
 
-# ipywidgets leaves its sliders without a name, tells a screen reader the index of the value, and
-# lets the tab key stop at every readout. Each picture carries this script: when it appears, every
-# slider takes its name from its label and its value from its readout, which becomes read-only.
-NAME_SLIDERS = """<style onload="(function name(root) {
+# ipywidgets leaves its sliders without a name, tells a screen reader the index of the value, lets
+# the tab key stop at every readout, and cuts off what is longer than a short word. Each picture
+# carries this script: when it appears, every slider takes its name from its label and its value
+# from its readout, which becomes read-only, and as wide as the longest of its values.
+NAME_SLIDERS = """<style data-lengths="{lengths}" onload="(function name(root, lengths) {{
     const sliders = [...root.querySelectorAll('.widget-hslider')];
     const handles = sliders.map(slider => slider.querySelector('[role=slider]'));
-    if (!sliders.length || handles.includes(null)) return requestAnimationFrame(() => name(root));
-    sliders.forEach((slider, index) => {
+    if (!sliders.length || handles.includes(null))
+        return requestAnimationFrame(() => name(root, lengths));
+    sliders.forEach((slider, index) => {{
         const [label, readout] = slider.querySelectorAll('.widget-label, .widget-readout');
         handles[index].setAttribute('aria-label', label.textContent);
         handles[index].setAttribute('aria-valuetext', readout.textContent);
         readout.contentEditable = false;
-    });
-})(this.closest('.segformer-explorer'))"></style>"""
+        readout.style.maxWidth = 'none';
+        readout.style.minWidth = `${{lengths[index]}}ch`;
+    }});
+}})(this.closest('.segformer-explorer'), JSON.parse(this.dataset.lengths))"></style>"""
 
 
 def choice(
@@ -120,7 +124,10 @@ class Explorer(ipywidgets.VBox):
         return cls.picture_of(state).svg()
 
     def _page(self, state: Choices) -> str:
-        return self.picture_of(state).html() + NAME_SLIDERS
+        lengths = [
+            max(len(shown) for shown, _ in each.options) + 2 for each in self.sliders.values()
+        ]
+        return self.picture_of(state).html() + NAME_SLIDERS.format(lengths=lengths)
 
     def _redraw(self, change: Any) -> None:
         self.picture.value = self._page(self.state)

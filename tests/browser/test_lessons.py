@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from importlib.resources import files
@@ -12,23 +13,24 @@ import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from segformer_edu.widgets.explorer import Explorer
+from segformer_edu.widgets.explorer import Choices, Explorer
 from tests.browser.moves import move_each_slider
 from tools.lab import Server, handles, open_in_lab, run_cells, scroll_to, shut_down
 
 LESSONS = Path(__file__).resolve().parents[2] / "notebooks"
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
-NAMES = "|".join(widget.__name__ for widget in Explorer.__subclasses__())
-SHOWS_A_WIDGET = re.compile(rf"(\w+\.)?({NAMES})\(\)")
+WIDGETS = {widget.__name__: widget for widget in Explorer.__subclasses__()}
+SHOWS_A_WIDGET = re.compile(rf"(\w+\.)?({'|'.join(WIDGETS)})\(\)")
 pytestmark = pytest.mark.timeout(900)  # seconds, where other tests keep the machine busy
 
 
 class Lesson(NamedTuple):
-    """A notebook, its first cell of code, and the one that shows its widget."""
+    """A notebook, its first cell of code, the one that shows its widget, and how that begins."""
 
     name: str
     imports: int
     widget: int
+    first: Choices
 
 
 def lessons_with_widgets() -> Iterator[Lesson]:
@@ -36,8 +38,8 @@ def lessons_with_widgets() -> Iterator[Lesson]:
         cells = enumerate(nbformat.read(path, as_version=4).cells)
         code = {index: cell.source for index, cell in cells if cell.cell_type == "code"}
         for index, source in code.items():
-            if SHOWS_A_WIDGET.fullmatch(source):
-                yield Lesson(path.name, min(code), index)
+            if shown := SHOWS_A_WIDGET.fullmatch(source):
+                yield Lesson(path.name, min(code), index, WIDGETS[shown[2]].first)
 
 
 @pytest.fixture(scope="module", params=lessons_with_widgets(), ids=lambda lesson: lesson.name)
@@ -105,6 +107,21 @@ def test_sliders_have_names_values_and_an_order(page: Page, explorer: Locator) -
     for label in labels:  # the tab key goes from one to the next, as they are read
         assert page.evaluate("document.activeElement.getAttribute('aria-label')") == label
         page.keyboard.press("Tab")
+
+
+def test_every_value_can_be_read_whole(explorer: Locator, lesson: Lesson) -> None:
+    cut_off = """(readout, longest) => {
+        const now = readout.textContent;
+        readout.textContent = longest;
+        const cut = readout.scrollWidth > readout.clientWidth;
+        readout.textContent = now;
+        return cut;
+    }"""
+    handles(explorer)
+    readouts = explorer.locator(".widget-hslider .widget-readout").all()
+    for readout, field in zip(readouts, dataclasses.fields(lesson.first), strict=True):
+        longest = max(map(field.metadata["show"], field.metadata["values"]), key=len)
+        assert not readout.evaluate(cut_off, longest), longest
 
 
 def test_axe_finds_nothing_to_complain_of(page: Page, explorer: Locator) -> None:

@@ -54,6 +54,7 @@ def test_what_it_trained_becomes_weights_in_half_precision(
     (tmp_path / "every_ratio.yaml").write_text(settings, encoding="utf-8")
     monkeypatch.setattr(every_ratio, "HERE", tmp_path)
     monkeypatch.setattr(every_ratio, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(every_ratio.spatial_reduction, "MIOUS", tmp_path / "mious.npz")
     monkeypatch.setattr(every_ratio, "RATIOS", ((4, 8), (2,), (1,), (1,)))
     monkeypatch.setattr(every_ratio, "SIZES", (64,))
     monkeypatch.setattr(every_ratio, "SCENES", 2)
@@ -66,7 +67,8 @@ def test_what_it_trained_becomes_weights_in_half_precision(
     for key, x in stored.items():
         assert torch.equal(x, exact[key].half() if exact[key].is_floating_point() else exact[key])
     assert SegFormer.from_pretrained(tmp_path / name).config.drop_path_rate == rate
-    only_nano = tmp_path / name / "reductions.safetensors", tmp_path / "every_ratio.json"
+    only_nano = [tmp_path / name / "reductions.safetensors"]
+    only_nano += [tmp_path / "every_ratio.json", tmp_path / "mious.npz"]
     assert {path.exists() for path in only_nano} == {name == "nano"}
     if name == "nano":
         table = json.loads(only_nano[1].read_text(encoding="utf-8"))
