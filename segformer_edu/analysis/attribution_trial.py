@@ -1,0 +1,81 @@
+"""What experiments/attribution.json says: each way of asking against a rival, place by place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Interval(NamedTuple):
+    """A mean, and where 95 % of the means lie if the places are drawn anew from themselves."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def shows(self) -> bool:
+        """Whether zero lies outside."""
+        return self.low > 0 or self.high < 0
+
+
+def bootstrap(values: Sequence[float] | np.ndarray, draws: int = 5000) -> Interval:
+    """The mean of values from places that do not depend on each other, with its interval."""
+    given = np.asarray(values)
+    chosen = np.random.default_rng(0).integers(len(given), size=(draws, len(given)))
+    low, high = np.percentile(given[chosen].mean(1), (2.5, 97.5))
+    return Interval(float(given.mean()), float(low), float(high))
+
+
+class Trial:
+    """The table of the experiment.
+
+    Args:
+        path: of attribution.json.
+
+    Attributes:
+        machine: where it ran.
+        told: all of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        self.machine = self.told["machine"]
+
+    def areas(
+        self, name: str, kind: str, setting: str = "main", watched: str = "probability"
+    ) -> np.ndarray:
+        """The area under the curve of each place, for one way of asking."""
+        return np.array(self.told[setting]["areas"][name][f"{kind}, {watched}"])
+
+    def gain(
+        self,
+        name: str,
+        kind: str,
+        rival: str = "nearness",
+        setting: str = "main",
+        watched: str = "probability",
+    ) -> Interval:
+        """By how much a way of asking beats a rival: above 0 is better, for both kinds of curve."""
+        mine, theirs = (self.areas(each, kind, setting, watched) for each in (name, rival))
+        return bootstrap(theirs - mine if kind == "deletion" else mine - theirs)
+
+    def curve(self, name: str, kind: str, setting: str = "main") -> np.ndarray:
+        """Mean probability at each share, and the ends of its interval: `(3, shares)`."""
+        found = self.told[setting]["curves"][name][kind]
+        return np.array([found[each] for each in ("mean", "low", "high")])
+
+    def lamp(
+        self, name: str, what: str, light: str, question: str = "and not the other"
+    ) -> Interval:
+        """What a way of asking says of the lamp, over the strips whose lamp has this light."""
+        values = np.array(self.told["strips"][question][name][what])
+        return bootstrap(values[np.array(self.told["lights"]) == light])
+
+    def agreement(self, name: str, other: str) -> Interval:
+        """The rank correlation of its map with one that was asked otherwise, over scenes."""
+        return bootstrap(self.told["sanity"][name][other])
