@@ -68,22 +68,48 @@ class Lamps(DrawnDataset):
         _, mirrored, discs = self._layout(np.random.default_rng([self.seed, index]))
         return [each._replace(x=WIDTH - each.x) if mirrored else each for each in discs]
 
+    def lamp_and_balls(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which pixels of strip number `index` the lamp touches, and which the balls cover by half
+        at least: `(64, 256)`, `(64, 256)` bool.
+        """
+        lamp, *balls = (disc.raster()[0] for disc in self.discs(index))
+        return lamp > 0, np.max(balls, axis=0) > 0.5
+
     def draw(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Strip number `index` and its labels: `(64, 256, 3)` uint8, `(64, 256)` uint8."""
+        colour, *_ = self._layout(np.random.default_rng([self.seed, index]))
+        labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for disc in self.discs(index):
+            labels[disc.raster()[0] > 0.5] = colour
+        return self.relit(index, CLASSES[colour]), labels
+
+    def relit(self, index: int, light: str) -> np.ndarray:
+        """Strip number `index`, the lamp in a light of choice, and all else as it is.
+
+        Args:
+            index: which strip.
+            light: "red", "green", or "night" for a strip without its lamp.
+
+        Shape: → `(64, 256, 3)` uint8.
+
+        Raises:
+            ValueError: another light.
+        """
+        if light not in CLASSES:
+            raise ValueError(f"light = {light!r}: choose one of {CLASSES}.")
         rng = np.random.default_rng([self.seed, index])
-        colour, mirrored, (lamp, *balls) = self._layout(rng)
+        _, mirrored, (lamp, *balls) = self._layout(rng)
         night = np.linspace(SKY, GROUND, HEIGHT)[:, None]  # (H, 1, 3)
         image = np.broadcast_to(night, (HEIGHT, WIDTH, 3)).copy()
-        labels = np.zeros((HEIGHT, WIDTH), np.uint8)
-        for disc in (lamp, *balls):
-            cover, height = disc.raster()
+        if light != "night":
+            image += lamp.raster()[0][..., None] * (LIGHTS[light] - image)
+        for ball in balls:
+            cover, height = ball.raster()
             shade = np.array(BALL) * (0.55 + 0.45 * height)[..., None]
-            light = LIGHTS[CLASSES[colour]] if disc is lamp else shade
-            image += cover[..., None] * (light - image)
-            labels[cover > 0.5] = colour
+            image += cover[..., None] * (shade - image)
         image += rng.normal(0, NOISE, image.shape)
         image = image.clip(0, 255).astype(np.uint8)
-        return (image[:, ::-1].copy(), labels[:, ::-1].copy()) if mirrored else (image, labels)
+        return image[:, ::-1].copy() if mirrored else image
 
     def _layout(self, rng: np.random.Generator) -> tuple[int, bool, list[Disc]]:
         """The class of all; whether the strip is mirrored; before that, the lamp, on the left, and

@@ -76,3 +76,25 @@ def test_convolutions_alone_cannot_see_the_lamp():
             logits[:, balls].square().sum().backward()
             seen.append(x.grad[0, :, lamp].abs().max().item())
         assert seen[0] > 0 and seen[1] == 0
+
+
+def test_another_light_changes_the_lamp_alone_and_its_own_nothing():
+    strips = Lamps(20, seed=5)
+    for index in range(20):
+        image, labels = strips.picture(index)
+        lamp, balls = strips.lamp_and_balls(index)
+        near, far = lamp_and_balls(strips, index)
+        assert not (lamp & balls).any() and np.array_equal(balls, far) and lamp[near].all()
+        assert np.array_equal(strips.relit(index, CLASSES[labels.max()]), image)
+        for light in CLASSES:
+            relit = strips.relit(index, light)
+            assert np.array_equal(relit[~lamp], image[~lamp])
+            red, green, blue = relit[near].mean(axis=0)
+            assert light == (
+                "red" if red > green + 50 else "green" if green > red + 50 else "night"
+            )
+
+
+def test_a_light_that_no_lamp_has_is_refused():
+    with pytest.raises(ValueError, match="choose one of"):
+        Lamps(1).relit(0, "blue")

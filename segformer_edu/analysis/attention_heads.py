@@ -1,0 +1,53 @@
+"""What the heads of a model do with their attention, as numbers (lesson 09)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def entropy(weights: Tensor) -> Tensor:
+    """How spread the attention of each query is: −Σ p log p over its keys, in nats.
+
+    It is 0 if all weight lies on one key, and log n if n keys have the same, so its exponential is
+    a number of keys.
+
+    Args:
+        weights: as `attention_maps` gives them.
+
+    Shape: `(…, h, w)` → `(…)`.
+    """
+    return torch.special.entr(weights).sum((-2, -1))
+
+
+def cells(mask: Tensor, size: tuple[int, int], least: float = 0.0) -> Tensor:
+    """The cells of a coarser grid of which more than a share lies in a mask.
+
+    Args:
+        mask: `(B, H, W)` bool.
+        size: rows and columns of the grid.
+        least: the share; 0 for every cell that the mask touches.
+
+    Shape: → `(B, *size)` bool.
+    """
+    return F.adaptive_avg_pool2d(mask.float()[:, None], size)[:, 0] > least
+
+
+def attention_on(weights: Tensor, keys: Tensor, queries: Tensor) -> Tensor:
+    """The share of their attention that some queries give to some keys, mean of these queries.
+
+    Args:
+        weights: `(B, heads, H, W, h, w)`, as `attention_maps` gives them.
+        keys: `(B, h, w)` bool.
+        queries: `(B, H, W)` bool.
+
+    Shape: → `(heads,)`.
+
+    Raises:
+        ValueError: no query is chosen.
+    """
+    if not queries.any():
+        raise ValueError("queries: not a single one is True, so there is no attention to look at.")
+    on = (weights * keys[:, None, None, None]).sum((-2, -1))  # (B, heads, H, W)
+    return on.transpose(0, 1)[:, queries].mean(1)
