@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from segformer_edu.analysis.attention_maps import check_model
 from segformer_edu.decoder import AllMLPDecoder
 from segformer_edu.layers import evaluation
-from segformer_edu.segformer import SegFormer
+from segformer_edu.segformer import SegFormer, labels_from_logits
 
 
 @torch.no_grad()
@@ -30,10 +30,7 @@ def contributions(model: SegFormer, images: Tensor) -> Tensor:
     Raises:
         ValueError: the model is not a SegFormer, is folded, or refuses the images.
     """
-    check_model(model)
-    decoder = model.decoder
-    if not isinstance(decoder, AllMLPDecoder):
-        raise ValueError("model is folded: give the model from which it was folded.")
+    decoder = _whole_decoder(model)
     with evaluation(model):
         parts = centred(fused_parts(decoder, model.encoder(images)))
     passed = parts.sum(1, keepdim=True) > 0  # (B, 1, D, H_1, W_1)
@@ -42,6 +39,13 @@ def contributions(model: SegFormer, images: Tensor) -> Tensor:
     assert decoder.classifier.bias is not None
     logits[:, -1] += decoder.classifier.bias[:, None, None]
     return logits
+
+
+def _whole_decoder(model: SegFormer) -> AllMLPDecoder:
+    check_model(model)
+    if not isinstance(model.decoder, AllMLPDecoder):
+        raise ValueError("model is folded: give the model from which it was folded.")
+    return model.decoder
 
 
 @torch.no_grad()
@@ -86,3 +90,74 @@ def centred(parts: Tensor) -> Tensor:
     stages, constants = parts[:, :-1], parts[:, -1:]
     means = stages.mean(dim=(0, 3, 4), keepdim=True)  # (1, stages, D, 1, 1)
     return torch.cat([stages - means, constants + means.sum(1, keepdim=True)], dim=1)
+
+
+def leads(shares: Tensor, labels: Tensor) -> Tensor:
+    """What each summand adds to the lead of the true class, its logit less the mean of all.
+
+    Args:
+        shares: `(B, summands, K, h, w)`, as `contributions` returns them.
+        labels: `(B, h, w)`, the true class at each of these places.
+
+    Shape: → `(B, summands, h, w)`.
+    """
+    return _of_class(shares, labels) - shares.mean(2)
+
+
+def leads_over_the_next(shares: Tensor, labels: Tensor) -> Tensor:
+    """What each summand adds to the lead of the true class over its strongest rival there.
+
+    Args:
+        shares: `(B, summands, K, h, w)`, as `contributions` returns them.
+        labels: `(B, h, w)`, the true class at each of these places.
+
+    Shape: → `(B, summands, h, w)`.
+    """
+    others = shares.sum(1).scatter(1, labels[:, None], -torch.inf)  # the true class is no rival
+    return _of_class(shares, labels) - _of_class(shares, others.argmax(1))
+
+
+def _of_class(shares: Tensor, labels: Tensor) -> Tensor:
+    index = labels[:, None, None].expand(-1, shares.shape[1], 1, -1, -1)
+    return shares.gather(2, index)[:, :, 0]
+
+
+def mean_by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """The mean over all places where each class is true; nan for a class that is nowhere.
+
+    Args:
+        values: `(B, summands, h, w)`.
+        labels: `(B, h, w)`.
+        num_classes: how many classes there are.
+
+    Shape: → `(K, summands)`.
+    """
+    by_place = values.movedim(1, -1)  # (B, h, w, summands)
+    return torch.stack([by_place[labels == label].mean(0) for label in range(num_classes)])
+
+
+@torch.no_grad()
+def without_a_stage(model: SegFormer, images: Tensor) -> Tensor:
+    """The label of every pixel when the decoder gets a stage's mean in place of its map.
+
+    Later stages still get the map. The mean is taken over images and pixels.
+
+    Args:
+        model: a SegFormer, not folded.
+        images: `(B, in_channels, H, W)`.
+
+    Shape: → `(stages, B, H, W)`, one stage silenced at a time.
+
+    Raises:
+        ValueError: the model is not a SegFormer, is folded, or refuses the images.
+    """
+    decoder = _whole_decoder(model)
+    with evaluation(model):
+        parts = centred(fused_parts(decoder, model.encoder(images)))
+    fused = parts.sum(1)
+    return torch.stack(
+        [
+            labels_from_logits(decoder.classifier(F.relu(fused - part)), images.shape[-2:])
+            for part in parts[:, :-1].unbind(1)
+        ]
+    )

@@ -118,9 +118,13 @@ def travelled(differs: np.ndarray) -> int:
         differs: `(H, W)` bool, true where a token differs from the middle one. If both sides are
             even, the innermost ring has four tokens, which can differ too.
     """
-    rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in differs.shape)
-    rings = np.minimum(rows[:, None], columns) + 1  # 1 along the border
-    return int(rings[differs].max(initial=0))
+    return int((from_the_border(*differs.shape) + 1)[differs].max(initial=0))
+
+
+def from_the_border(height: int, width: int) -> np.ndarray:
+    """How many others lie between a place and the nearest border of its map: `(H, W)`."""
+    rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in (height, width))
+    return np.minimum(rows[:, None], columns)
 
 
 def border_reach(tokens: np.ndarray) -> tuple[int, int]:

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segformer_edu.analysis.contributions import centred, contributions, fused_parts
+from segformer_edu.analysis.contributions import (
+    centred,
+    contributions,
+    fused_parts,
+    leads,
+    leads_over_the_next,
+    mean_by_class,
+    without_a_stage,
+)
 
 
 @pytest.fixture
@@ -102,3 +110,53 @@ def test_a_decoder_in_training_is_refused(small_model, images):
     maps = small_model.encoder(images)
     with pytest.raises(ValueError, match="training mode"):
         fused_parts(small_model.decoder.train(), maps)
+
+
+def test_leads_add_up_to_the_lead_of_the_true_class(small_model, images):
+    shares = contributions(small_model, images)
+    labels = torch.randint(0, 5, shares[:, 0, 0].shape)
+    logits = shares.sum(1)
+    for image, row, column in ((0, 3, 4), (1, 16, 24)):
+        scores = logits[image, :, row, column].tolist()
+        true = scores.pop(labels[image, row, column])
+        expected = true - (true + sum(scores)) / 5, true - max(scores)
+        for lead, value in zip((leads, leads_over_the_next), expected, strict=True):
+            found = lead(shares, labels)[image, :, row, column].sum().item()
+            assert found == pytest.approx(value, abs=1e-4)
+
+
+def test_each_summand_leads_by_its_own_logits_over_the_same_rival():
+    shares = torch.tensor([[5.0, 1.0, 0.0], [0.0, 2.0, 9.0]]).view(1, 2, 3, 1, 1)
+    labels = torch.zeros(1, 1, 1, dtype=torch.long)  # logits 5, 3, 9: the rival is class 2
+    assert leads_over_the_next(shares, labels).flatten().tolist() == [5, -9]
+    assert leads(shares, labels).flatten().tolist() == pytest.approx([3, -11 / 3])
+
+
+def test_means_are_of_the_places_where_a_class_is_true():
+    values, labels = torch.randn(2, 3, 4, 5), torch.randint(0, 2, (2, 4, 5))
+    means = mean_by_class(values, labels, 3)
+    for summand in range(3):
+        at = [values[i, summand, y, x].item() for i, y, x in (labels == 1).nonzero().tolist()]
+        assert means[1, summand].item() == pytest.approx(sum(at) / len(at), abs=1e-5)
+    assert means[2].isnan().all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_stage_is_silenced_by_its_mean_map(small_model, stage):
+    """At sizes that are powers of two a resize keeps the mean of a map, so that its mean can be put
+    in before it.
+    """
+    images = torch.randn(3, 3, 64, 64)
+    maps = small_model.encoder(images)
+    maps[stage] = maps[stage].mean((0, 2, 3), keepdim=True).expand_as(maps[stage])
+    logits = small_model.decoder(maps)
+    expected = F.interpolate(logits, (64, 64), mode="bilinear").argmax(1)
+    found = without_a_stage(small_model, images)
+    assert found.shape == (4, 3, 64, 64)
+    assert (found[stage] == expected).double().mean() > 0.999
+
+
+def test_to_silence_a_stage_of_a_folded_model_is_refused(small_model, images):
+    with pytest.raises(ValueError, match="model is folded: give the model"):
+        without_a_stage(small_model.folded(), images)

@@ -16,6 +16,7 @@ from segformer_edu.analysis.position import (
     encoder_maps,
     fit_probe,
     flat_map_deviations,
+    from_the_border,
     kinds,
     pad_with,
     parts_that_pad,
@@ -40,6 +41,14 @@ def test_reordered_tiles_are_the_tiles_of_the_photograph():
         y, x = corners[number]
         tile = photo[y : y + 3, x : x + 3]
         assert np.array_equal(moved[row : row + 3, column : column + 3], tile)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 7), (5, 5), (6, 3)])
+def test_places_are_counted_from_the_nearest_border(size):
+    expected = np.zeros(size)
+    for ring in range(1, 3):  # each ring lies one further inside
+        expected[ring:-ring, ring:-ring] = ring
+    assert np.array_equal(from_the_border(*size), expected)
 
 
 @pytest.mark.parametrize("mode", PADDING_MODES)
