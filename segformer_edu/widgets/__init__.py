@@ -10,6 +10,7 @@ except ModuleNotFoundError as error:
         f"The widgets need {error.name}, which is not installed: run {install_command('lab')}."
     ) from error
 
+from segformer_edu.widgets.attention import Attention
 from segformer_edu.widgets.attention_bill import AttentionBill
 from segformer_edu.widgets.branches import Branches
 from segformer_edu.widgets.contributions import Contributions
@@ -22,6 +23,7 @@ from segformer_edu.widgets.stochastic_depth import StochasticDepth
 from segformer_edu.widgets.training_run import TrainingRun
 
 __all__ = [
+    "Attention",
     "AttentionBill",
     "Branches",
     "Contributions",

@@ -156,13 +156,13 @@ def marker(
     return frame(x + column - 5, y + row - 5, 10, 10, BLUE)
 
 
-def bars(chosen: np.ndarray) -> list[Shape]:
+def bars(chosen: np.ndarray, top: float = TOP) -> list[Shape]:
     """One bar per part, to the right for the class and to the left against it; their sum below."""
     longest = max(np.abs(chosen).max(), abs(chosen.sum()), 1e-6)
     rows = [*zip(PARTS, chosen, strict=True), ("together", chosen.sum())]
     shapes: list[Shape] = []
     for index, (name, value) in enumerate(rows):
-        y = TOP + 6 + 26 * index + 8 * (name == "together")
+        y = top + 6 + 26 * index + 8 * (name == "together")
         width = REACH * abs(value) / longest
         color = INK if name == "together" else FOR if value > 0 else AGAINST
         shapes += [
@@ -170,7 +170,7 @@ def bars(chosen: np.ndarray) -> list[Shape]:
             Rectangle(ZERO - width * (value < 0), y, width, 16, color),
             Text(NUMBERS, y + 13, f"{value:+.2f}", anchor="end"),
         ]
-    shapes.append(Lines([(ZERO, TOP, ZERO, TOP + 176)], INK, 1))
+    shapes.append(Lines([(ZERO, top, ZERO, top + 176)], INK, 1))
     return shapes
 
 

@@ -132,7 +132,7 @@ class Text:
 @dataclass(frozen=True)
 class Raster:
     """An image file, from one of the functions below, stretched over a rectangle; cells of a `map_`
-    keep their edges.
+    keep their edges. What lies below shows through where the opacity is under 1.
     """
 
     x: float
@@ -141,13 +141,15 @@ class Raster:
     height: float
     file: bytes = field(repr=False)
     map_: bool = False
+    opacity: float = 1
 
     def svg(self) -> str:
         kind = "png" if self.file.startswith(b"\x89PNG") else "jpeg"
-        edges = ' style="image-rendering:pixelated"' if self.map_ else ""
+        look = ' style="image-rendering:pixelated"' if self.map_ else ""
+        look += f' opacity="{self.opacity:.3g}"' if self.opacity < 1 else ""
         return (
             f'<image x="{self.x:.5g}" y="{self.y:.5g}" width="{self.width:.5g}" '
-            f'height="{self.height:.5g}" preserveAspectRatio="none" decoding="sync"{edges} '
+            f'height="{self.height:.5g}" preserveAspectRatio="none" decoding="sync"{look} '
             f'href="data:image/{kind};base64,{base64.b64encode(self.file).decode()}"/>'
         )
 
@@ -157,7 +159,9 @@ class Raster:
         )
         how = Image.Resampling.NEAREST if self.map_ else Image.Resampling.LANCZOS
         with Image.open(io.BytesIO(self.file)) as file:
-            canvas.image.paste(file.convert("RGB").resize((width, height), how), (left, top))
+            image = file.convert("RGB").resize((width, height), how)
+        mask = Image.new("L", image.size, round(255 * self.opacity))
+        canvas.image.paste(image, (left, top), mask)
 
 
 @dataclass(frozen=True)

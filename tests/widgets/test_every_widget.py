@@ -33,6 +33,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 # largest picture, a quarter more than over all its states in November 2026, and the most function
 # calls for one picture, twice as many as then, because they vary with the versions of libraries.
 LIMITS = {
+    "Attention": (62, 216, 5_800),
     "AttentionBill": (41, 90, 1_100),
     "Branches": (44, 155, 1_700),
     "Contributions": (53, 175, 1_100),
