@@ -14,6 +14,8 @@ from segformer_edu.plots.curves import (
     bands,
     equal_budgets,
     growth,
+    reliability_diagram,
+    removal_curves,
     schedules,
     shares,
     shift_curves,
@@ -21,15 +23,29 @@ from segformer_edu.plots.curves import (
     training_curves,
 )
 from segformer_edu.plots.diagrams import course_map, resized_rows
-from segformer_edu.plots.grids import attention_matrix, dropped_together, gates, number_grid
-from segformer_edu.plots.labels import label_maps, label_rows, labelled_pictures, segmentation
+from segformer_edu.plots.grids import (
+    attention_matrix,
+    dropped_together,
+    gates,
+    number_grid,
+    number_grids,
+)
+from segformer_edu.plots.labels import (
+    error_gallery,
+    label_maps,
+    label_rows,
+    labelled_pictures,
+    segmentation,
+)
 from segformer_edu.plots.maps import (
     attention_grid,
     attention_over_keys,
     attention_rows,
+    compared_maps,
     contribution_maps,
     deviations,
     feature_maps,
+    importance_maps,
     maps_beside,
     probed_places,
     receptive_fields,
@@ -37,7 +53,7 @@ from segformer_edu.plots.maps import (
     token_maps,
 )
 from segformer_edu.plots.photographs import key_grids, patches, photograph, pictures
-from segformer_edu.plots.points import clouds, score_ranges, seeds, trade_off
+from segformer_edu.plots.points import by_block, clouds, intervals, score_ranges, seeds, trade_off
 from segformer_edu.plots.show import png, show
 
 __all__ = [
@@ -46,29 +62,37 @@ __all__ = [
     "attention_over_keys",
     "attention_rows",
     "bands",
+    "by_block",
     "class_bars",
     "clouds",
+    "compared_maps",
     "contribution_maps",
     "course_map",
     "deviations",
     "dropped_together",
     "equal_budgets",
+    "error_gallery",
     "feature_maps",
     "gates",
     "grouped_bars",
     "growth",
+    "importance_maps",
+    "intervals",
     "key_grids",
     "label_maps",
     "label_rows",
     "labelled_pictures",
     "maps_beside",
     "number_grid",
+    "number_grids",
     "patches",
     "photograph",
     "pictures",
     "png",
     "probed_places",
     "receptive_fields",
+    "reliability_diagram",
+    "removal_curves",
     "resized_rows",
     "schedules",
     "score_ranges",

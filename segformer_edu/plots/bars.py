@@ -23,6 +23,8 @@ from segformer_edu.plots.style import (
     styled,
 )
 
+LONGEST_ROW = 5  # names beside each other in a legend
+
 
 @styled
 def class_bars(
@@ -153,7 +155,7 @@ def _end_to_end(
     ax.set(xlabel=x_label, xlim=(0, 1.08 * left.max()))
     ax.invert_yaxis()
     if len(parts) > 1:
-        figure.legend(loc="outside lower center", ncols=len(parts))
+        figure.legend(loc="outside lower center", ncols=min(len(parts), LONGEST_ROW))
     return figure
 
 

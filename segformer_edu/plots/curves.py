@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from segformer_edu.plots.checks import check_lengths
+from segformer_edu.plots.checks import check_lengths, shared_names
 from segformer_edu.plots.style import (
     BLUE,
     GREY,
@@ -25,6 +25,7 @@ from segformer_edu.plots.style import (
 Curve = tuple[Sequence[float], Sequence[float]]  # x and y
 
 MANY_CLASSES = 12  # more curves than that would be a tangle
+FEWEST = 1e-4  # of all answers, that a bin needs to be drawn
 LINE = 0.045  # height of a line of text, as a share of the axis
 
 
@@ -262,6 +263,73 @@ def bands(
     else:
         ax.set_ylim(bottom=0)
     ax.legend()
+    return figure
+
+
+@styled
+def reliability_diagram(
+    models: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], finding: str = ""
+) -> Figure:
+    """How often answers are right over how sure they were, and how many there are of each.
+
+    On the diagonal a model is right as often as it says; below it, it is too sure. Bins with less
+    than a ten-thousandth of the answers are left out.
+
+    Args:
+        models: name → for each bin the mean confidence, the share of right answers and the number
+            of answers.
+        finding: the title.
+    """
+    figure = new_figure(3.6, finding)
+    curve, amounts = figure.subplots(1, 2, width_ratios=(3, 2))
+    curve.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="-", label="as sure as right")
+    for number, (name, (sure, right, counts)) in enumerate(models.items()):
+        filled = counts >= FEWEST * counts.sum()
+        look = {"marker": MARKERS[number], "markersize": 4, "label": name}
+        curve.plot(sure[filled], right[filled], **look)
+        amounts.plot(sure[filled], 100 * counts[filled] / counts.sum(), **look)
+    curve.set(xlabel="confidence", ylabel="share of pixels that are right", aspect="equal")
+    curve.set(xlim=(0, 1), ylim=(0, 1))
+    amounts.set(xlabel="confidence", ylabel="pixels, %", yscale="log")
+    _write_plain_numbers(amounts)
+    curve.legend(loc="upper left")
+    return figure
+
+
+@styled
+def removal_curves(
+    shares: Sequence[float],
+    panels: Mapping[str, Mapping[str, np.ndarray]],
+    labels: tuple[str, str],
+    finding: str = "",
+) -> Figure:
+    """What is left of an answer as parts of a picture go, or come: means, with their intervals.
+
+    Args:
+        shares: of the picture, 0 to 1.
+        panels: caption → name → `(3, shares)`, the mean and the ends of its interval; the same
+            names in all panels.
+        labels: of the horizontal and of the vertical axis.
+        finding: the title.
+
+    Raises:
+        ValueError: panels with different names, or arrays of another shape.
+    """
+    names = shared_names(panels)
+    figure = new_figure(3.6, finding)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for ax, (caption, curves) in zip(axes, panels.items(), strict=True):
+        for number, (name, values) in enumerate(curves.items()):
+            if values.shape != (3, len(shares)):
+                raise ValueError(f"{name}: give a (3, {len(shares)}) array; got {values.shape}.")
+            mean, low, high = values
+            marker = MARKERS[number % len(MARKERS)]
+            (curve,) = ax.plot(shares, mean, marker=marker, markersize=3, label=name)
+            ax.fill_between(shares, low, high, color=curve.get_color(), alpha=0.15, lw=0)
+        ax.set(xlabel=labels[0], title=caption, ylim=(0, 1))
+    axes[0].set_ylabel(labels[1])
+    handles = axes[0].get_legend_handles_labels()[0]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(names), 4))
     return figure
 
 

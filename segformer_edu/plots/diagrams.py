@@ -128,13 +128,13 @@ def _draw_skills(ax: Axes) -> None:
     skills = (
         (1, "00", "start here"),
         (17, "08", "train it"),
-        (39, "09", "look inside"),
-        (55, "10", "make it fast"),
+        (29, "09", "look inside"),
+        (54, "10", "make it fast"),
         (73, "11", "test the paper's claims"),
     )
-    _box(ax, 1, 1, 29, 6.2, SKILL)
-    _box(ax, 31, 1, 68, 6.2, SKILL, PAPER)
-    ax.text(32, 4.1, "planned:", va="center")
+    _box(ax, 1, 1, 43, 6.2, SKILL)
+    _box(ax, 45, 1, 54, 6.2, SKILL, PAPER)
+    ax.text(46, 4.1, "planned:", va="center")
     for x, number, name in skills:
         _lesson(ax, x + 1.5, 4.1, number, name, SKILL)
 

@@ -15,7 +15,9 @@ from segformer_edu.plots.style import (
     PALE,
     PAPER,
     SEQUENTIAL,
+    SKY_BLUE,
     WIDTH,
+    frame,
     new_figure,
     styled,
 )
@@ -92,12 +94,52 @@ def number_grid(
     return figure
 
 
-def _write_numbers(ax: Axes, values: np.ndarray, bright: np.ndarray) -> None:
+@styled
+def number_grids(
+    panels: Mapping[str, np.ndarray],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    finding: str = "",
+) -> Figure:
+    """Grids of numbers side by side, with the same rows and columns, each on its own scale.
+
+    The larger a number, the brighter its cell. Each row's largest is framed.
+
+    Args:
+        panels: caption → `(rows, columns)`.
+        rows, columns: the names beside the rows and below the columns.
+        finding: the title.
+
+    Raises:
+        ValueError: not one name for each row and column.
+    """
+    for caption, values in panels.items():
+        if values.shape != (len(rows), len(columns)):
+            raise ValueError(
+                f"{caption}: values are {values.shape}, with {len(rows)} names of rows and "
+                f"{len(columns)} of columns: give one for each."
+            )
+    figure = new_figure(0.32 * len(rows) + 1.2, finding)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for ax, (caption, values) in zip(axes, panels.items(), strict=True):
+        ax.imshow(values, cmap=SEQUENTIAL, aspect="auto")
+        _write_numbers(ax, values, values >= (values.min() + values.max()) / 2, digits=1)
+        for row, column in enumerate(values.argmax(1)):
+            frame(ax, (column - 0.5, row - 0.5, 1, 1), SKY_BLUE, widths=(3, 1.5))
+        ax.set_xticks(range(len(columns)), columns)
+        ax.set_title(caption, fontsize=9)
+        ax.spines[:].set_visible(False)
+        ax.tick_params(length=0)
+    axes[0].set_yticks(range(len(rows)), rows)
+    return figure
+
+
+def _write_numbers(ax: Axes, values: np.ndarray, bright: np.ndarray, digits: int = 2) -> None:
     """Write each number into its cell, black where the cell is bright; nan is left out."""
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
             color = "black" if bright[row, column] else "white"
-            ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=color)
+            ax.text(column, row, f"{value:.{digits}f}", ha="center", va="center", color=color)
 
 
 @styled

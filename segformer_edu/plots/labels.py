@@ -13,6 +13,7 @@ from segformer_edu.plots.checks import check_labels
 from segformer_edu.plots.style import (
     GREY,
     INK,
+    PAPER,
     WIDTH,
     class_colors,
     new_figure,
@@ -247,6 +248,58 @@ def label_rows(
     entries = map(_entry, class_colors(len(names)), names)
     figure.legend(handles=list(entries), loc="outside lower left", ncols=5)
     return figure
+
+
+Crop = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # picture, truth, answer, marked
+
+
+@styled
+def error_gallery(
+    rows: Mapping[str, Sequence[Crop]], names: Sequence[str], finding: str = ""
+) -> Figure:
+    """Errors by kind, a row for each: of each error the picture, the truth and the answer.
+
+    The answer has its wrong pixels outlined.
+
+    Args:
+        rows: kind → for each error four arrays of one size: `(H, W, 3)` uint8, the true and the
+            given labels, `(H, W)`, and which pixels are meant, `(H, W)` bool.
+        names: what classes 0, 1, 2, … are called.
+        finding: the title.
+
+    Raises:
+        ValueError: rows of different lengths.
+    """
+    counts = {len(crops) for crops in rows.values()}
+    if len(counts) != 1:
+        raise ValueError("give every kind as many errors as the others.")
+    (count,) = counts
+    _check_names(names, 1 + max(int(x.max()) for row in rows.values() for x in _labels_of(row)))
+    side = (WIDTH - 1) / (3 * count)
+    figure = new_figure(len(rows) * (side + 0.05) + 1.1, finding)
+    grid = figure.subplots(len(rows), 3 * count, squeeze=False)
+    for axes, (kind, crops) in zip(grid, rows.items(), strict=True):
+        for number, (picture, truth, answer, marked) in enumerate(crops):
+            panels = axes[3 * number : 3 * number + 3]
+            for ax, shown in zip(
+                panels, (picture, color_labels(truth), color_labels(answer)), strict=True
+            ):
+                ax.imshow(shown)
+                ax.set(xticks=[], yticks=[])
+            panels[2].contour(marked, [0.5], colors=[PAPER], linewidths=[2.4])
+            panels[2].contour(marked, [0.5], colors=[INK], linewidths=[1])
+        axes[0].set_ylabel(
+            kind.replace(" ", "\n", 1), fontsize=8, rotation=0, ha="right", va="center"
+        )
+    for ax, caption in zip(grid[0], ("picture", "truth", "answer") * count, strict=True):
+        ax.set_title(caption, fontsize=8, loc="center")
+    entries = map(_entry, class_colors(len(names)), names)
+    figure.legend(handles=list(entries), loc="outside lower center", ncols=len(names), fontsize=8)
+    return figure
+
+
+def _labels_of(crops: Sequence[Crop]) -> list[np.ndarray]:
+    return [labels for _, truth, answer, _ in crops for labels in (truth, answer)]
 
 
 def color_labels(labels: np.ndarray) -> np.ndarray:

@@ -117,6 +117,31 @@ def deviations(
 
 
 @styled
+def compared_maps(
+    maps: Mapping[str, np.ndarray], what: str, finding: str = "", most: float | None = None
+) -> Figure:
+    """A number for each place, 0 or more, a panel for each name, all on one scale.
+
+    Args:
+        maps: name → `(H, W)`.
+        what: the numbers are, with their unit.
+        finding: the title.
+        most: where the scale ends; at the largest number if left out.
+
+    Raises:
+        ValueError: an array of the wrong rank.
+    """
+    shown = list(maps.values())
+    _check_maps(shown, list(maps))
+    figure, axes = _panels(shown, list(maps), finding)
+    top = most or max(float(values.max()) for values in shown)
+    for ax, values in zip(axes, shown, strict=True):
+        image = ax.imshow(values, vmin=0, vmax=top)
+    figure.colorbar(image, ax=axes, shrink=0.8, label=what)
+    return figure
+
+
+@styled
 def probed_places(
     believed: Sequence[np.ndarray], captions: Sequence[str], finding: str = ""
 ) -> Figure:
@@ -407,6 +432,48 @@ def attention_over_keys(
         ax.set_title(caption, fontsize=9)
         for color, size in ((PAPER, 5), (BLUE, 3)):  # smaller than a key, which it must not hide
             ax.plot(query[1], query[0], "o", color=color, ms=size, mew=0)
+    return figure
+
+
+@styled
+def importance_maps(
+    photo: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    place: tuple[float, float],
+    finding: str = "",
+    columns: int = 4,
+) -> Figure:
+    """Maps of what mattered for one place, after the picture; a dot marks the place.
+
+    Each map is drawn on its own scale. A map that has numbers below zero is drawn for and against:
+    orange, white, violet.
+
+    Args:
+        photo: `(H, W, 3)` uint8.
+        maps: name → `(h, w)`.
+        place: in fractions of the height and of the width.
+        finding: the title.
+        columns: panels in a row.
+
+    Raises:
+        ValueError: an array of another shape or type.
+    """
+    check_photo(photo)
+    _check_maps(list(maps.values()), list(maps))
+    ratio = photo.shape[0] / photo.shape[1]
+    rows = -(-(len(maps) + 1) // columns)
+    figure = new_figure(rows * (WIDTH / columns * ratio + 0.25) + 0.35, finding)
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for ax in axes:
+        ax.axis("off")
+    panels = {"picture": photo, **maps}
+    for ax, (name, shown) in zip(figure.axes, panels.items(), strict=False):
+        limit = np.abs(shown).max()
+        signed = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit} if shown.min() < 0 else {}
+        ax.imshow(shown, extent=(0, 1, 1, 0), aspect=ratio, **signed)
+        ax.set_title(name, fontsize=9)
+        for color, size in ((PAPER, 6), (BLUE, 4)):
+            ax.plot(place[1], place[0], "o", color=color, ms=size, mew=0)
     return figure
 
 

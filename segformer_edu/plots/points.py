@@ -89,6 +89,40 @@ def score_ranges(
 
 
 @styled
+def intervals(
+    panels: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    labels: Sequence[str],
+    finding: str = "",
+    reference: float = 0.0,
+) -> Figure:
+    """A mean and its interval for each name, below each other; grey where it holds the reference.
+
+    Args:
+        panels: caption → name → the mean and the ends of its interval; the same names in all.
+        labels: of each panel's horizontal axis.
+        finding: the title.
+        reference: where a line stands.
+
+    Raises:
+        ValueError: panels with different names, or not one label for each.
+    """
+    names = shared_names(panels)
+    if len(labels) != len(panels):
+        raise ValueError(f"{len(labels)} labels for {len(panels)} panels: give one for each.")
+    figure = new_figure(0.24 * len(names) + 1.2, finding)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for ax, label, (caption, rows) in zip(axes, labels, panels.items(), strict=True):
+        ax.axvline(reference, color=GREY, lw=1, ls="-", zorder=0)
+        for row, (mean, low, high) in enumerate(rows.values()):
+            color = GREY if low <= reference <= high else BLUE
+            ends = [[mean - low], [high - mean]]
+            ax.errorbar([mean], [row], xerr=ends, fmt="o", ms=5, color=color, capsize=3)
+        ax.set(xlabel=label, title=caption, ylim=(len(names) - 0.5, -0.5))
+    axes[0].set_yticks(range(len(names)), names)
+    return figure
+
+
+@styled
 def trade_off(
     points: Mapping[str, tuple[float, float]],
     marked: Mapping[str, str],
@@ -155,4 +189,37 @@ def clouds(
     axes[0].set_ylabel(labels[1])
     if log:
         axes[0].set(xscale="log", yscale="log")
+    return figure
+
+
+@styled
+def by_block(
+    panels: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
+    blocks: Sequence[str],
+    finding: str = "",
+) -> Figure:
+    """A dot for each head, block by block, with a bar for how uncertain or how spread it is.
+
+    Args:
+        panels: what is measured, one below the other → for each block its heads → the value and
+            the half length of its bar.
+        blocks: their names, below the last panel.
+        finding: the title.
+
+    Raises:
+        ValueError: a panel without a list of heads for each block.
+    """
+    figure = new_figure(1.9 * len(panels) + 0.6, finding)
+    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+    for ax, (label, heads_of) in zip(axes, panels.items(), strict=True):
+        if len(heads_of) != len(blocks):
+            raise ValueError(f"{label}: {len(heads_of)} blocks, but {len(blocks)} names.")
+        for place, heads in enumerate(heads_of):
+            x = place + 0.09 * (np.arange(len(heads)) - (len(heads) - 1) / 2)
+            middle, bar = np.transpose(heads)
+            look = OKABE_ITO[place // 2 % 6], MARKERS[place % len(MARKERS)]
+            ax.errorbar(x, middle, bar, color=look[0], fmt=look[1], ms=4, lw=1)
+        ax.axhline(0, color=GREY, lw=0.8, ls="-", zorder=0)
+        ax.set_title(label, fontsize=9)
+    axes[-1].set_xticks(range(len(blocks)), list(blocks))
     return figure

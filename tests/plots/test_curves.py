@@ -128,3 +128,27 @@ def test_curves_have_their_own_panels_and_only_the_first_is_smoothed():
 def test_curves_that_cannot_be_drawn_are_refused(draw, words):
     with pytest.raises(ValueError, match=words):
         draw()
+
+
+def test_removal_curves_have_a_band_from_end_to_end_of_the_interval():
+    values = np.array([[1.0, 0.5, 0.0], [0.9, 0.4, 0.0], [1.0, 0.7, 0.1]])
+    panels = {"deletion": {"a": values}, "insertion": {"a": values[:, ::-1]}}
+    figure = plots.removal_curves([0, 0.5, 1], panels, ("share", "probability"))
+    left, right = figure.axes
+    assert left.lines[0].get_xydata().tolist() == [[0, 1], [0.5, 0.5], [1, 0]]
+    (band,) = left.collections
+    edges = {tuple(corner) for corner in band.get_paths()[0].vertices.tolist()}
+    assert {(0.5, 0.4), (0.5, 0.7)} <= edges
+    assert right.lines[0].get_ydata().tolist() == [0, 0.5, 1]
+    with pytest.raises(ValueError, match=r"a: give a \(3, 2\) array"):
+        plots.removal_curves([0, 1], panels, ("share", "probability"))
+
+
+def test_a_reliability_diagram_draws_each_bin_that_has_answers_enough():
+    sure, right = np.array([np.nan, 0.4, 0.6, 0.9]), np.array([np.nan, 1.0, 0.5, 0.95])
+    counts = np.array([0, 1, 9_999, 90_000])
+    curve, amounts = plots.reliability_diagram({"nano": (sure, right, counts)}, "Finding").axes
+    diagonal, drawn = curve.lines
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert drawn.get_xydata().tolist() == [[0.6, 0.5], [0.9, 0.95]]
+    assert amounts.lines[0].get_xydata() == pytest.approx(np.array([[0.6, 9.999], [0.9, 90]]))

@@ -73,3 +73,20 @@ def test_gates_are_crossed_where_closed_and_counted_beside_each_row():
 def test_grids_that_do_not_fit_are_refused(draw, words):
     with pytest.raises(ValueError, match=words):
         draw()
+
+
+def test_grids_of_numbers_share_their_names_and_frame_the_largest_of_each_row():
+    panels = {"one": np.array([[1.0, -2.0], [0.0, 30.0]]), "two": np.array([[0.5, 0.6], [9, 8]])}
+    figure = plots.number_grids(panels, ["a", "b"], ["x", "y"], "Two ways")
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["one", "two"]
+    for ax, values in zip(figure.axes, panels.values(), strict=True):
+        written = {tuple(map(int, text.get_position())): text.get_text() for text in ax.texts}
+        assert written == {(c, r): f"{value:.1f}" for (r, c), value in np.ndenumerate(values)}
+        framed = {(box.get_y() + 0.5, box.get_x() + 0.5) for box in ax.patches}
+        assert framed == {(row, values[row].argmax()) for row in range(2)}
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["a", "b"]
+
+
+def test_grids_of_numbers_need_a_name_for_each_row_and_column():
+    with pytest.raises(ValueError, match="two: values are"):
+        plots.number_grids({"one": np.ones((2, 2)), "two": np.ones((2, 3))}, ["a", "b"], ["x", "y"])

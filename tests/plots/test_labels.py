@@ -168,3 +168,34 @@ def test_label_maps_stand_beside_their_picture_in_the_colours_of_the_classes():
 def test_label_maps_that_do_not_fit_are_refused(draw, words):
     with pytest.raises(ValueError, match=words):
         draw()
+
+
+def test_a_gallery_shows_each_error_beside_the_truth():
+    rng = np.random.default_rng(0)
+
+    def error():
+        labels, marked = rng.integers(0, 3, (2, 8, 8)), np.zeros((8, 8), dtype=bool)
+        marked[2:5, 3:6] = True
+        return rng.integers(0, 255, (8, 8, 3), dtype=np.uint8), *labels, marked
+
+    rows = {"a kind": [error(), error()], "another kind": [error(), error()]}
+    figure = plots.error_gallery(rows, ["x", "y", "z"], "Finding")
+    assert len(figure.axes) == 12
+    for axes, (kind, errors) in zip((figure.axes[:6], figure.axes[6:]), rows.items(), strict=True):
+        assert axes[0].get_ylabel().replace("\n", " ") == kind
+        shown = [ax.images[0].get_array() for ax in axes]
+        expected = [
+            each
+            for picture, truth, answer, _ in errors
+            for each in (picture, color_labels(truth), color_labels(answer))
+        ]
+        assert all(map(np.array_equal, shown, expected))
+        for ax in axes[2::3]:
+            outline = np.concatenate([path.vertices for path in ax.collections[0].get_paths()])
+            assert outline.min(0).tolist() == [2.5, 1.5] and outline.max(0).tolist() == [5.5, 4.5]
+        assert not any(ax.collections for ax in axes[::3] + axes[1::3])
+
+
+def test_kinds_with_different_numbers_of_errors_are_refused():
+    with pytest.raises(ValueError, match="as many errors"):
+        plots.error_gallery({"a": [], "b": [()]}, ["x"])

@@ -247,6 +247,31 @@ def test_fields_that_do_not_fit_are_refused(rows, captions):
         plots.receptive_fields(rows, captions, "")
 
 
+def test_importance_maps_mark_the_place_and_tell_for_from_against():
+    photo = np.zeros((64, 128, 3), np.uint8)
+    maps = {"one": np.eye(4), "two": np.eye(4) - 0.5}
+    figure = plots.importance_maps(photo, maps, (0.25, 0.75), "finding", columns=2)
+    picture, one, two, empty = figure.axes
+    assert [ax.get_title(loc="left") for ax in (picture, one, two)] == ["picture", "one", "two"]
+    assert one.images[0].get_cmap().name == "magma" and two.images[0].get_cmap().name == "PuOr_r"
+    assert two.images[0].get_clim() == (-0.5, 0.5) and not empty.images
+    for ax in (picture, one, two):
+        assert ax.lines[-1].get_xydata().tolist() == [[0.75, 0.25]]
+    with pytest.raises(ValueError, match="caption for each"):
+        plots.importance_maps(photo, {"one": np.zeros(3)}, (0, 0))
+
+
+@pytest.mark.parametrize(("most", "top"), [(None, 3.0), (5.0, 5.0)])
+def test_compared_maps_share_one_scale(most, top):
+    maps = {"a": np.array([[0.0, 1.0]]), "b": np.array([[3.0, 2.0]])}
+    first, second, bar = plots.compared_maps(maps, "errors, %", "Finding", most).axes
+    for ax, (name, values) in zip((first, second), maps.items(), strict=True):
+        assert ax.get_title(loc="left") == name
+        assert np.array_equal(ax.images[0].get_array(), values)
+        assert ax.images[0].get_clim() == (0, top)
+    assert bar.get_ylabel() == "errors, %"
+
+
 def test_a_grid_of_attention_has_a_row_for_each_picture_on_one_scale():
     pictures = [np.full((4, 16, 3), value, dtype=np.uint8) for value in (10, 200)]
     maps = [[np.full((2, 8), weight), np.eye(2, 8)] for weight in (0.02, 0.5)]

@@ -73,3 +73,32 @@ def test_a_trade_off_marks_choices_and_joins_the_front():
 def test_results_that_do_not_fit_together_are_refused(draw, words):
     with pytest.raises(ValueError, match=words):
         draw()
+
+
+def test_an_interval_is_grey_where_it_holds_the_reference():
+    rows = {"a": (0.5, 0.2, 0.9), "b": (0.1, -0.1, 0.2)}
+    figure = plots.intervals({"left": rows, "right": rows}, ["x", "y"], reference=0.0)
+    left, right = figure.axes
+    dots = [container.lines[0] for container in left.containers]
+    assert [line.get_xydata().tolist() for line in dots] == [[[0.5, 0]], [[0.1, 1]]]
+    (bar,) = left.containers[0].lines[2]
+    assert bar.get_segments()[0][:, 0].tolist() == pytest.approx([0.2, 0.9])
+    assert dots[0].get_color() != dots[1].get_color()
+    assert [text.get_text() for text in left.get_yticklabels()] == ["a", "b"]
+    assert left.get_ylim() == (1.5, -0.5) and right.get_xlabel() == "y"
+    with pytest.raises(ValueError, match="1 labels for 2 panels"):
+        plots.intervals({"left": rows, "right": rows}, ["x"])
+
+
+def test_heads_of_a_block_stand_together_each_with_its_bar():
+    blocks = [[(0.5, 0.1)], [(0.2, 0.0), (0.8, 0.3)]]
+    figure = plots.by_block({"spread": blocks, "lost": blocks}, ["1.1", "1.2"])
+    for ax in figure.axes:
+        lines = [container.lines for container in ax.containers]
+        assert [each[0].get_ydata().tolist() for each in lines] == [[0.5], [0.2, 0.8]]
+        bars = [segment[:, 1] for segment in lines[1][2][0].get_segments()]
+        np.testing.assert_allclose(bars, [[0.2, 0.2], [0.5, 1.1]])
+        assert lines[0][0].get_xdata().max() + 0.5 < lines[1][0].get_xdata().min()
+    assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["1.1", "1.2"]
+    with pytest.raises(ValueError, match="spread: 2 blocks, but 1 names"):
+        plots.by_block({"spread": blocks}, ["1.1"])
