@@ -257,7 +257,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the rows.* At a red lamp the ball's query looks across the whole strip, in both heads. From a green one it takes less than an even share. So how does it know green? This model has learned to ask for red, and says green where it finds none. When we paint red lamps over with night, {{green_without_a_lamp}} of the balls' pixels become green. So a flat map can decide as much as a bright one. Without the attention of stage 2 the model guesses. (It also guesses without that of stage 4, although no colour passes there, as lesson 09 shows, but not without that of stage 1 or 3.)
+# *Compare the rows.* At a red lamp the ball's query looks across the whole strip, in both heads. From a green one it takes less than an even share. So how does it know green? This model has learned to ask for red, and says green where it finds none. When we paint red lamps over with night, {{green_without_a_lamp}} of the balls' pixels become green. So a flat map can decide as much as a bright one. Without the attention of stage 2 the model finds no red, and calls all balls green. (Without that of stage 4 it calls nearly all of them red, although no colour passes there, as lesson 09 shows. That of stages 1 and 3 it does not need.)
 #
 # ## 5 · Why divide by √d?
 #

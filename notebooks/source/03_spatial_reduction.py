@@ -419,7 +419,7 @@ plots.show(
         looks,
         ((row + 0.5) / 64, (column + 0.5) / 64),
         [f"r = {r}: {look.size:,} keys" for r, look in zip((1, 4, 8), looks, strict=True)],
-        "Trained at each ratio, the query looks along the zebra crossing with all of them",
+        "With r = 1 the query finds edges, with r = 8 only windows that hold some",
     ),
     alt="A street scene with a query marked at the upper edge of a zebra crossing, and three maps "
     "of where it looks. Over 64 by 64 keys, the edges of the stripes, of a bus and of cars are "
@@ -428,7 +428,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Follow the crossing from left to right; each map has its own colours, from its least weight to its greatest.* With r = 1 the query finds edges of single stripes, with r = 8 only the windows that hold some. So the **context is coarse, and the position fine**: the query still stands for 4×4 pixels. (Try another one: change `row` and `column`.)
+# *Follow the crossing from left to right; each map has its own colours, from its least weight to its greatest.* With r = 1 the query finds edges of single stripes, with r = 8 only the windows that hold some. So the **context is coarse, and the position fine**: the query still stands for 4×4 pixels. (Try another one: change `row` and `column`. In this scene most have a similar map.)
 #
 # The class gives you such maps for any query: `weights` has the axes (image, head, row and column of the query, row and column of the key).
 
@@ -536,13 +536,13 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look left first.* All combinations do nearly equally well. On the right, nano's own ratios are not on the front: 8, 2, 1, 2 takes {{cheap_share}} of their work and is {{cheap_gain}} better (on {{scenes_256}} further scenes; {{interval}} {{cheap_interval}}).
+# *Look left first.* All combinations do nearly equally well. On the right, nano's own ratios are not on the front: 8, 2, 1, 2 takes {{cheap_share}} of their work and is {{cheap_gain}} better (on {{scenes_256}} further scenes of this size; {{interval}} {{cheap_interval}}).
 #
-# Perhaps these scenes need little attention, because with all of it silenced nano still reaches {{silenced}} at 128×128, where it has {{own_128}}. But lesson 02's lamps need it. With 8, 8, 4, 2, stage 2 has four keys for a whole strip, and a lamp fills {{lamp_share}} of its window. All five models trained so learned the task, as with r = 1: at least {{lamp_right}} of the balls' pixels are right (`python -m experiments.lamps`). So a small thing need not drown in its window. Training chooses what a key keeps, and here it keeps the lamp.
+# Perhaps these scenes need little attention, because with all of it silenced nano still reaches {{silenced}} at 128×128, where it has {{own_128}}. But lesson 02's lamps need it. With 8, 8, 4, 2, stages 2 to 4 have four keys each for a whole strip, and a lamp fills {{lamp_share}} of its window. All five models trained so learned the task, as with r = 1: at least {{lamp_right}} of the balls' pixels are right (`python -m experiments.lamps`). So a small thing need not drown in its window. Training chooses what a key keeps, and here it keeps the lamp.
 #
 # ### Are thin things lost, or borders? · *further*
 #
-# On {{scenes_128}} further scenes of 128×128, where 8, 8, 4, 2 leaves most stages four keys for a whole scene, it loses {{lost}} of mIoU against r = 1 ({{interval}} {{lost_interval}}): {{lost_vehicle}} of the vehicles' IoU, {{lost_pole}} of the poles', of the persons' nothing that we can tell. Near borders {{lost_border}} fewer of the pixels are right, elsewhere {{lost_elsewhere}}. At 256×256 we find no loss ({{lost_256_interval}}; `python -m experiments.ratio_losses`).
+# On {{scenes_128}} further scenes of 128×128, where 8, 8, 4, 2 leaves most stages four keys for a whole scene, it loses {{lost}} of mIoU against r = 1 ({{interval}} {{lost_interval}}): {{lost_vehicle}} of the vehicles' IoU, {{lost_pole}} of the poles', of the persons' nothing that we can tell. Near borders it labels a further {{lost_border}} of the pixels wrongly, elsewhere {{lost_elsewhere}}. At 256×256 we find no loss ({{lost_256_interval}}; `python -m experiments.ratio_losses`).
 #
 # ## 9 · What else could one do? · *further*
 #
@@ -594,7 +594,7 @@ widgets.SpatialReduction()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# The cheapest are 8, 8, 4, 2. At 256 × 256 they take {{task_cost}} of the multiply-adds of r = 1, and of scene 1 they label {{task_changed}} of the pixels otherwise than nano's own ratios do. Stage 1 has {{task_keys_1}} keys left, and each of the others {{task_keys}}.
+# The cheapest are 8, 8, 4, 2. At 256 × 256 they take {{task_cost}} of the multiply-adds of r = 1 and reach {{task_miou}} of mIoU (r = 1: {{task_miou_full}}), and of scene 1 they label {{task_changed}} of the pixels otherwise than nano's own ratios do. Stage 1 has {{task_keys_1}} keys left, and each of the others {{task_keys}}.
 #
 # At 124 × 100 the maps of stages 1 to 3 are 31 × 25, 16 × 13 and 8 × 7, and only r = 1 divides both sides of each. Padded to 128 × 128, nothing would be lost.
 #
@@ -782,7 +782,7 @@ check("03.8", reduced_attention)
 # - R of the paper's text is r² of the code. Stride times r is 32 in all four stages, so where 32 divides the sides all have equally many keys.
 # - The two products fall by a factor of r², and remain quadratic in N. The reduction costs N·C², whatever r above 1 is, but its weights grow with r².
 # - All that an attention lets other tokens learn about a window is its key and its value.
-# - On our scenes the ratios decide the cost of the model, and hardly its accuracy.
+# - On our scenes the ratios decide what nano costs, and hardly how well it does.
 # - What lies past a stage's last whole window is in none of its keys. Nothing is left out where both sides are multiples of 32.
 #
 # **Can you answer without scrolling up?**

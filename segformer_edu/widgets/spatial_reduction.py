@@ -481,7 +481,7 @@ def stage_list(state: State, chosen: Cost) -> Iterator[Shape]:
     for number, stage in enumerate(chosen.stages, start=1):
         line = (
             f"stage {number}, r = {stage.reduction_ratio}: {stage.tokens:,} tokens, "
-            f"{plural(stage.keys, 'key')} made of {share(stage)}"
+            f"{plural(stage.keys, 'key')} made of {share(stage)} of them"
         )
         y = CHART_TOP - 16 + 19 * number
         yield Text(LEFT, y, line, bold=number == state.stage)

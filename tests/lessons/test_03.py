@@ -206,8 +206,8 @@ def test_the_lamps_are_learned_at_every_ratio_that_was_tried():
             if (tuple(row["ratios"]), row["lamp"]) == (ratios, "its colour")
         ]
         assert len(ends) == 5 and min(ends) > 0.99
-    stage = cost(config.replace(reduction_ratios=(8, 8, 4, 2)), (64, 256)).stages[1]
-    assert stage.key_size == (1, 4)  # of 64 × 64 pixels
+    _, *later = cost(config.replace(reduction_ratios=(8, 8, 4, 2)), (64, 256)).stages
+    assert {stage.key_size for stage in later} == {(1, 4)}  # of 64 × 64 pixels
 
 
 def test_without_attention_nano_still_knows_much():
@@ -228,6 +228,19 @@ def test_the_query_at_the_crossing_looks_along_it(r):
     look = attention_maps(model, normalize(image))[0][-1][0, 0, 38, 25]
     crossing = look[40 // r : 48 // r].sum()  # of 64 rows of tokens, those with its stripes
     assert crossing > 1.4 * 8 / 64
+
+
+def test_most_queries_of_stage_1_have_a_similar_map_and_at_r_1_it_is_one_of_edges():
+    image, _ = Scenes(1, 256, seed=2026).picture(0)
+    for r in (1, 4, 8):
+        config = NANO.replace(reduction_ratios=(r, *NANO.reduction_ratios[1:]))
+        model = SegFormer.from_pretrained("nano", config=config)
+        maps = attention_maps(model, normalize(image))[0][-1][0, 0]  # (64, 64, h, w)
+        similar = torch.cosine_similarity(maps.flatten(2), maps[38, 25].flatten(), dim=-1)
+        assert similar.median() > 0.6
+        if r == 1:
+            spread = normalize(image)[0].unflatten(2, (64, 4)).unflatten(1, (64, 4)).std((2, 4))
+            assert (maps[38, 25] * spread.mean(0)).sum() > 1.3 * spread.mean()
 
 
 def test_only_r_1_divides_the_maps_of_124_by_100():

@@ -187,7 +187,8 @@ def lost_elsewhere() -> str:
 
 
 def lost_256_interval() -> str:
-    return _interval(_difference(256, CHEAPEST, FULL)["miou"])
+    _, low, high = _difference(256, CHEAPEST, FULL)["miou"]
+    return f"{-high:+.4f}…{-low:+.4f}".replace("-", "−")
 
 
 def silenced() -> str:
@@ -223,6 +224,14 @@ def lamp_right() -> str:
 def task_cost() -> str:
     cheap, dear = (_scores(256)[ratios]["multiply-adds"] for ratios in (CHEAPEST, FULL))
     return f"{cheap / dear:.0%}"
+
+
+def task_miou() -> str:
+    return f"{_scores(256)[CHEAPEST]['miou']:.3f}"
+
+
+def task_miou_full() -> str:
+    return f"{_scores(256)[FULL]['miou']:.3f}"
 
 
 def task_changed() -> str:
