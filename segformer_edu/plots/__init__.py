@@ -14,6 +14,8 @@ from segformer_edu.plots.curves import (
     bands,
     equal_budgets,
     growth,
+    over_amounts,
+    power_laws,
     reliability_diagram,
     removal_curves,
     schedules,
@@ -53,7 +55,16 @@ from segformer_edu.plots.maps import (
     token_maps,
 )
 from segformer_edu.plots.photographs import key_grids, patches, photograph, pictures
-from segformer_edu.plots.points import by_block, clouds, intervals, score_ranges, seeds, trade_off
+from segformer_edu.plots.points import (
+    by_block,
+    clouds,
+    differences,
+    intervals,
+    score_ranges,
+    seeds,
+    trade_off,
+    trade_offs,
+)
 from segformer_edu.plots.show import png, show
 
 __all__ = [
@@ -69,6 +80,7 @@ __all__ = [
     "contribution_maps",
     "course_map",
     "deviations",
+    "differences",
     "dropped_together",
     "equal_budgets",
     "error_gallery",
@@ -85,10 +97,12 @@ __all__ = [
     "maps_beside",
     "number_grid",
     "number_grids",
+    "over_amounts",
     "patches",
     "photograph",
     "pictures",
     "png",
+    "power_laws",
     "probed_places",
     "receptive_fields",
     "reliability_diagram",
@@ -108,5 +122,6 @@ __all__ = [
     "token_kinds",
     "token_maps",
     "trade_off",
+    "trade_offs",
     "training_curves",
 ]

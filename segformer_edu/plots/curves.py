@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from segformer_edu.analysis.scaling import Errors, PowerLaw
+from segformer_edu.analysis.seeds import interval
 from segformer_edu.plots.checks import check_lengths, shared_names
 from segformer_edu.plots.style import (
     BLUE,
@@ -454,3 +456,78 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
     for index in np.argsort(values, kind="stable"):
         moved[index] = lowest = max(values[index], lowest + gap)
     return moved
+
+
+@styled
+def over_amounts(
+    panels: Mapping[str, tuple[Sequence[float], Mapping[str, np.ndarray]]],
+    labels: tuple[str, str],
+    finding: str = "",
+    log: bool = False,
+) -> Figure:
+    """How runs come out as one thing grows: means over seeds, each with Student's interval of 95 %.
+
+    Args:
+        panels: caption → the amounts, and name → `(seeds, amounts)`; in all panels the same names.
+        labels: of the horizontal and of the vertical axis.
+        finding: the title.
+        log: whether amounts are on a logarithmic axis, each marked with its number.
+
+    Raises:
+        ValueError: panels with different names, or runs without a value for each amount.
+    """
+    names = shared_names({caption: runs for caption, (_, runs) in panels.items()})
+    figure = new_figure(3.4, finding)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for ax, (caption, (amounts, runs)) in zip(axes, panels.items(), strict=True):
+        check_lengths({name: values.T for name, values in runs.items()}, len(amounts), "amounts")
+        for number, (name, values) in enumerate(runs.items()):
+            found = [interval(of_seeds) for of_seeds in values.T]
+            means = [each.mean for each in found]
+            marker = MARKERS[number % len(MARKERS)]
+            (curve,) = ax.plot(amounts, means, marker=marker, markersize=4, label=name)
+            low, high = [each.low for each in found], [each.high for each in found]
+            ax.fill_between(amounts, low, high, color=curve.get_color(), alpha=0.15, lw=0)
+        if log:
+            ax.set_xscale("log")
+            ax.set_xticks(list(amounts), [f"{amount:,g}" for amount in amounts], rotation=45)
+            ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set(xlabel=labels[0], title=caption)
+    axes[0].set_ylabel(labels[1])
+    handles = axes[0].get_legend_handles_labels()[0]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(names), 4))
+    return figure
+
+
+@styled
+def power_laws(
+    panels: Mapping[str, tuple[Errors, Sequence[PowerLaw]]],
+    y_label: str,
+    finding: str = "",
+    beyond: float = 10.0,
+) -> Figure:
+    """Errors of single runs, and laws fitted to them, drawn on beyond the largest size.
+
+    The band holds the middle 95 % of the laws; a dotted line ends what was measured.
+
+    Args:
+        panels: what the size counts → the errors of each size, and laws fitted to runs drawn again.
+        y_label: what the error is.
+        finding: the title.
+        beyond: how many times the largest size the laws are drawn to.
+    """
+    figure = new_figure(3.4, finding)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for ax, (label, (errors, laws)) in zip(axes, panels.items(), strict=True):
+        n = np.geomspace(min(errors), beyond * max(errors), 60)
+        drawn = np.array([[law.at(size) for size in n] for law in laws])
+        low, median, high = np.quantile(drawn, [0.025, 0.5, 0.975], axis=0)
+        ax.fill_between(n, low, high, color=SKY_BLUE, alpha=0.35, lw=0)
+        ax.plot(n, median, color=BLUE, ls="-")
+        for size, runs in errors.items():
+            ax.plot([size] * len(runs), runs, "o", color=ORANGE, ms=4, alpha=0.7, mew=0)
+        ax.axvline(max(errors), color=GREY, lw=1, ls=":")
+        ax.set(xlabel=label, xscale="log")
+    axes[0].set_ylabel(y_label)
+    axes[0].set_ylim(bottom=0)
+    return figure

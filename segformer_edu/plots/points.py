@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from segformer_edu.analysis.pareto import pareto_front
+from segformer_edu.analysis.seeds import interval
 from segformer_edu.plots.checks import shared_names
 from segformer_edu.plots.style import BLUE, GREY, INK, MARKERS, OKABE_ITO, new_figure, styled
 
@@ -222,4 +224,71 @@ def by_block(
         ax.axhline(0, color=GREY, lw=0.8, ls="-", zorder=0)
         ax.set_title(label, fontsize=9)
     axes[-1].set_xticks(range(len(blocks)), list(blocks))
+    return figure
+
+
+@styled
+def differences(
+    panels: Mapping[str, Mapping[str, Sequence[float]]], label: str, finding: str = ""
+) -> Figure:
+    """Is it more than nothing? A difference for every seed as a dot, with the mean's interval.
+
+    The interval is Student's, of 95 %: grey where it holds zero.
+
+    Args:
+        panels: caption → what is compared → one difference for each seed; every panel compares the
+            same.
+        label: what differs.
+        finding: the title.
+
+    Raises:
+        ValueError: panels that compare different things.
+    """
+    names = shared_names(panels)
+    figure = new_figure(0.34 * len(names) + 1.2, finding)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True, sharex=True)[0]
+    for ax, (caption, rows) in zip(axes, panels.items(), strict=True):
+        ax.axvline(0, color=GREY, lw=1, ls="-", zorder=0)
+        for row, values in enumerate(rows.values()):
+            found = interval(values)
+            color = BLUE if found.shows else GREY
+            ax.plot(values, [row + 0.18] * len(values), "o", ms=3, color=color, alpha=0.6, mew=0)
+            ends = [[found.mean - found.low], [found.high - found.mean]]
+            ax.errorbar([found.mean], [row - 0.1], xerr=ends, fmt="D", ms=5, color=color, capsize=3)
+        ax.set(xlabel=label, title=caption, ylim=(len(names) - 0.5, -0.5))
+    axes[0].set_yticks(range(len(names)), names)
+    return figure
+
+
+@styled
+def trade_offs(
+    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
+    labels: tuple[str, str],
+    finding: str = "",
+) -> Figure:
+    """What is gained over what it costs, each with an interval; names have one marker throughout.
+
+    Args:
+        panels: caption → name → rows of cost, gain, and the two ends of the gain's interval.
+        labels: of the horizontal and of the vertical axis.
+        finding: the title.
+    """
+    names = list(dict.fromkeys(name for kinds in panels.values() for name in kinds))
+    figure = new_figure(3.6, finding)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for ax, (caption, kinds) in zip(axes, panels.items(), strict=True):
+        ax.axhline(0, color=GREY, lw=0.8, ls="-", zorder=0)
+        for name, rows in kinds.items():
+            number = names.index(name)
+            cost, gain, low, high = np.transpose(rows)
+            look = {"color": OKABE_ITO[number % 6], "marker": MARKERS[number % len(MARKERS)]}
+            ends = gain - low, high - gain
+            ax.errorbar(cost, gain, ends, **look, ls="", ms=5, lw=1.2, capsize=2, label=name)
+        ax.set(xlabel=labels[0], title=caption)
+    axes[0].set_ylabel(labels[1])
+    handles: dict[str, Any] = {}
+    for ax in axes:
+        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    order = [handles[name] for name in names]
+    figure.legend(order, names, loc="outside lower center", ncols=min(len(names), 3))
     return figure

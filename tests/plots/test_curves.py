@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from segformer_edu import plots
+from segformer_edu.analysis.scaling import PowerLaw
 from segformer_edu.plots.curves import rolling_mean
 
 
@@ -152,3 +154,37 @@ def test_a_reliability_diagram_draws_each_bin_that_has_answers_enough():
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
     assert drawn.get_xydata().tolist() == [[0.6, 0.5], [0.9, 0.95]]
     assert amounts.lines[0].get_xydata() == pytest.approx(np.array([[0.6, 9.999], [0.9, 90]]))
+
+
+def test_amounts_have_the_interval_of_their_seeds_around_the_mean():
+    values = np.array([[1.0, 10.0], [4.0, 12.0], [2.5, 9.0]])
+    panels = {"a": ([1, 2], {"runs": values}), "b": ([3, 9], {"runs": 2 * values})}
+    figure = plots.over_amounts(panels, ("x", "y"), log=True)
+    for ax, (amounts, runs) in zip(figure.axes, panels.values(), strict=True):
+        (line,), (band,) = ax.lines, ax.collections
+        assert line.get_xydata().T.tolist() == [amounts, runs["runs"].mean(0).tolist()]
+        points = band.get_paths()[0].vertices
+        for amount, of_seeds in zip(amounts, runs["runs"].T, strict=True):
+            there = points[points[:, 0] == amount, 1]
+            expected = stats.t.interval(0.95, 2, of_seeds.mean(), stats.sem(of_seeds))
+            assert (there.min(), there.max()) == pytest.approx(expected)
+        assert [text.get_text() for text in ax.get_xticklabels()] == [f"{x}" for x in amounts]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["runs"]
+    for wrong in ({"a": ([1, 2, 3], {"runs": values})}, panels | {"b": ([1, 2], {"x": values})}):
+        with pytest.raises(ValueError, match="values for 3 amounts|the same names"):
+            plots.over_amounts(wrong, ("x", "y"))
+
+
+def test_power_laws_go_on_beyond_the_sizes_that_were_run():
+    laws = [PowerLaw(2.0, 0.5, 0.1), PowerLaw(2.0, 0.5, 0.2), PowerLaw(2.0, 0.5, 0.3)]
+    figure = plots.power_laws({"scenes": ({100: [0.4, 0.5], 400: [0.3]}, laws)}, "error", beyond=4)
+    (ax,) = figure.axes
+    middle, *runs, end = ax.lines
+    x, y = middle.get_data()
+    assert (x[0], x[-1]) == pytest.approx((100, 1600))
+    assert y == pytest.approx(2 * x**-0.5 + 0.2)
+    assert [line.get_xydata().tolist() for line in runs] == [[[100, 0.4], [100, 0.5]], [[400, 0.3]]]
+    assert list(end.get_xdata()) == [400, 400]
+    band = ax.collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == pytest.approx(0.2 + 0.3, abs=0.01)
+    assert band[:, 1].min() == pytest.approx(0.05 + 0.1, abs=0.01)

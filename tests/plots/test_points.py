@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from segformer_edu import plots
 
@@ -67,6 +68,7 @@ def test_a_trade_off_marks_choices_and_joins_the_front():
         (lambda: plots.trade_off({"a": (0, 1)}, {}, ("", "")), "costs above zero"),
         (lambda: plots.seeds({"error": {"a": [1.0], "b": [1.0, 2.0]}}), "error: give every name"),
         (lambda: plots.score_ranges({}, ""), "the same names"),
+        (lambda: plots.differences({"a": {"x": [1]}, "b": {"y": [1]}}, ""), "the same names"),
         (lambda: plots.score_ranges({"a": {"x": [1]}, "b": {"y": [1]}}, ""), "the same names"),
     ],
 )
@@ -102,3 +104,32 @@ def test_heads_of_a_block_stand_together_each_with_its_bar():
     assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["1.1", "1.2"]
     with pytest.raises(ValueError, match="spread: 2 blocks, but 1 names"):
         plots.by_block({"spread": blocks}, ["1.1"])
+
+
+def test_a_difference_has_a_dot_for_each_seed_and_the_interval_of_their_mean():
+    panels = {"left": {"a": [0.1, 0.2, 0.15], "b": [-1.0, 1.0, 0.5]}}
+    (ax,) = plots.differences(panels, "mIoU").axes
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [list(line.get_xdata()) for line in dots] == list(panels["left"].values())
+    for bar, values in zip(ax.containers, panels["left"].values(), strict=True):
+        ((low, _), (high, _)) = bar.lines[2][0].get_segments()[0]
+        expected = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+        assert (low, high) == pytest.approx(expected)
+    assert dots[0].get_color() != dots[1].get_color()  # only the first one's holds no zero
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_trade_offs_have_the_interval_of_each_gain_and_one_marker_for_a_name():
+    panels = {
+        "left": {"a": [(0.8, -0.1, -0.3, 0.2), (0.9, 0.0, -0.1, 0.1)], "b": [(1.0, 0, 0, 0)]},
+        "right": {"b": [(0.5, -0.2, -0.3, -0.1)]},
+    }
+    figure = plots.trade_offs(panels, ("cost", "gain"))
+    left, right = figure.axes
+    (a, _, (bars,)), (b, *_), (same, *_) = *left.containers, *right.containers
+    assert a.get_xydata().tolist() == [[0.8, -0.1], [0.9, 0.0]]
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
+    assert np.allclose(ends, [[-0.3, 0.2], [-0.1, 0.1]])
+    assert b.get_marker() == same.get_marker() != a.get_marker()
+    assert b.get_color() == same.get_color() != a.get_color()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
