@@ -48,7 +48,7 @@ def some_flipped(images: Tensor, labels: Tensor, chance: torch.Generator) -> tup
 
     Shape: `(B, 3, H, W)`, `(B, H, W)` → the same.
     """
-    flip = torch.rand(len(images), generator=chance) < 0.5
+    flip = (torch.rand(len(images), generator=chance) < 0.5).to(images.device)
     images = torch.where(flip[:, None, None, None], images.flip(-1), images)
     return images, torch.where(flip[:, None, None], labels.flip(-1), labels)
 

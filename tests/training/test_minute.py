@@ -42,8 +42,8 @@ def test_every_picture_comes_once_before_any_comes_twice() -> None:
     assert rounds[0].tolist() != rounds[1].tolist()
 
 
-def test_about_half_are_flipped_each_with_its_labels() -> None:
-    images = torch.arange(400 * 6.0).view(400, 1, 2, 3).expand(-1, 3, -1, -1)
+def test_about_half_are_flipped_each_with_its_labels(device: torch.device) -> None:
+    images = torch.arange(400 * 6.0, device=device).view(400, 1, 2, 3).expand(-1, 3, -1, -1)
     labels = images[:, 0].long()
     new_images, new_labels = some_flipped(images, labels, torch.Generator().manual_seed(0))
     assert torch.equal(new_images[:, 1].long(), new_labels)
