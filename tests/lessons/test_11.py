@@ -1,0 +1,131 @@
+"""Lesson 11: what it says of its tables is what they hold, and its effects are those of a 2×2."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import experiments.claims
+from segformer_edu.analysis.robustness import CORRUPTIONS, STRENGTHS
+from segformer_edu.analysis.seeds import Table, interval
+from tests.lessons.written import written_out
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(experiments.claims.__file__).parent
+FOUR = ["overlapping, 3×3", "patches, 3×3", "overlapping, PE", "patches, PE"]
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    return written_out(ROOT / "notebooks/source/11_experiments.py", four=FOUR, np=np)
+
+
+def table(name):
+    return Table(HERE / f"{name}.csv")
+
+
+def test_an_effect_is_the_slope_of_a_line_through_the_four_cells(lesson):
+    chance = np.random.default_rng(0)
+    cells = {arm: chance.random((3, 1)) for arm in FOUR}
+    position, overlap = lesson["effects"](lambda arm, *_: cells[arm], "scene", 2)
+    design = np.array([[1, "3×3" in arm, "overlapping" in arm] for arm in FOUR], dtype=float)
+    values = np.stack([cells[arm][:, 0] for arm in FOUR])
+    fitted = np.linalg.lstsq(design, values, rcond=None)[0]
+    np.testing.assert_allclose((position, overlap), fitted[1:])
+
+
+def position(measure, pictures, amount, end=""):
+    """What the convolution does in place of the embedding, averaged over overlap."""
+    cells = [measure(arm + end, pictures, [amount])[:, 0] for arm in FOUR]
+    conv, patch_conv, embedding, patch_embedding = cells
+    return interval((conv - embedding + patch_conv - patch_embedding) / 2)
+
+
+def test_the_convolution_keeps_more_just_above_the_training_size_and_less_far_above():
+    kept = table("resolution").kept
+    assert position(kept, "scene", 1.5).low > 0.03
+    assert abs(position(kept, "scene", 2).mean) < 0.02
+    for size in (3, 4):
+        assert position(kept, "scene", size).high < -0.1
+        for patches in ("overlapping", "patches"):
+            conv, both, embedding, neither = (
+                kept(f"{patches}, {what}", "scene", [size])[:, 0]
+                for what in ("3×3", "3×3 + PE", "PE", "neither")
+            )
+            assert interval(conv - embedding).high < 0
+            without = (embedding + neither - conv - both) / 2
+            assert interval(without).low > 0  # averaged over the embedding
+        assert interval(neither - both).low > 0.1  # of patches side by side, the last of the loop
+
+
+def test_mosaics_hurt_the_embedding_and_tiles_all_alike():
+    kept = table("resolution").kept
+    for times in (2, 3, 4):
+        assert position(kept, "mosaic", times).low > 0.1
+    tiles = [kept(arm, "tiles", [4]).mean() for arm in FOUR]
+    assert min(tiles) > 0.45 and max(tiles) < 0.5
+
+
+def test_most_of_what_the_convolution_brings_is_not_position():
+    values = table("resolution").values
+    without = values("patches, neither")
+    gains = [
+        interval(values(arm) - without)
+        for arm in ("patches, 3×3", "patches, 3×3, replicate", "patches, PE")
+    ]
+    assert gains[1].low > 0.04 > gains[2].high and gains[1].mean > 0.9 * gains[0].mean
+    for arm in ("patches, 3×3", "overlapping, PE"):
+        assert not interval(values(arm + ", replicate") - values(arm)).shows
+
+
+def test_without_zeros_overlap_makes_no_difference_at_larger_sizes():
+    for end, shows in (("", True), (", replicate", False)):
+        for size in (2, 3, 4):
+            cells = [table("resolution").kept(a + end, "scene", [size])[:, 0] for a in FOUR]
+            conv, patch_conv, embedding, patch_embedding = cells
+            assert interval((conv - patch_conv + embedding - patch_embedding) / 2).shows == shows
+
+
+def test_attention_keeps_no_more_under_corruption_than_a_convolution_of_its_size():
+    robust = table("robustness")
+    kept = {
+        arm: {kind: robust.kept(arm, kind, STRENGTHS).mean(axis=1) for kind in CORRUPTIONS}
+        for arm in robust.arms
+    }
+    for kind in CORRUPTIONS:
+        found = interval(kept["attention"][kind] - kept["3×3 convolution"][kind])
+        assert found.low <= 0 and found.high < 0.015
+        assert found.shows == (kind == "brightness")
+    for kind, sign in (("fog", 1), ("brightness", 1), ("JPEG", -1)):
+        found = interval(kept["attention"][kind] - kept["neither"][kind])
+        assert found.shows and sign * found.mean > 0
+    gain = robust.values("attention") - robust.values("neither")
+    assert interval(gain).low > 0 and gain.max() > 0.02 and gain.min() < 0.01
+
+
+def test_the_largest_ratios_cost_a_hundredth_and_no_more():
+    ratios = table("ratios")
+    losses = [ratios.values(arm) - ratios.values("1, 1, 1, 1") for arm in ratios.arms[:-1]]
+    found = [interval(loss) for loss in losses]
+    assert [each.shows for each in found] == [True, False, False]
+    assert -0.012 < found[0].mean < -0.007 and found[0].low > -0.02
+    for arm in ratios.arms[:-1]:
+        larger = ratios.values(arm, amount=2) - ratios.values("1, 1, 1, 1", amount=2)
+        assert not interval(larger).shows
+
+
+def test_trained_on_quarters_all_lose_on_whole_scenes_and_none_shows_to_lose_more():
+    crops = table("crops")
+    change = [crops.values(a, "scene", 2) / crops.values(a, "tiles", 2) - 1 for a in FOUR]
+    for each in change:
+        assert -0.25 < each.mean() < -0.15 and interval(each).shows
+    conv, patch_conv, embedding, patch_embedding = change
+    found = interval((conv - embedding + patch_conv - patch_embedding) / 2)
+    assert not found.shows and found.low > -0.15 and found.high < 0.1
+
+
+def test_eight_channels_are_too_few_for_the_decoder_and_32_enough():
+    values = {d: table("decoder").values(f"D = {d}") for d in (8, 32, 256)}
+    assert interval(values[32] - values[8]).low > 0.01
+    rest = interval(values[256] - values[32])
+    assert not rest.shows and rest.high - rest.low < 0.015
