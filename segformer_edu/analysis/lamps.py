@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segformer_edu.analysis.attention_heads import cells
 from segformer_edu.analysis.attention_maps import attention_maps
 from segformer_edu.data.lamps import CLASSES, HEIGHT, WIDTH, Disc, Lamps
 from segformer_edu.data.photos import normalize
@@ -39,9 +40,9 @@ def middles(discs: Sequence[Disc]) -> list[tuple[float, float]]:
 
 def keys_of_the_lamp(strips: Lamps, index: int, key_size: Sequence[int]) -> Tensor:
     """Which keys are made of pixels of the lamp, `(h, w)`."""
-    covered = torch.from_numpy(strips.discs(index)[0].raster()[0] > 0)
-    height, width = HEIGHT // key_size[0], WIDTH // key_size[1]
-    return covered.unflatten(1, (-1, width)).unflatten(0, (-1, height)).any(3).any(1)
+    lamp, _ = strips.lamp_and_balls(index)
+    height, width = key_size
+    return cells(torch.from_numpy(lamp)[None], (height, width))[0]
 
 
 def shares_on_lamp(model: SegFormer, strips: Lamps, stage: int) -> dict[str, tuple[float, float]]:
@@ -66,7 +67,8 @@ def rightly_labelled_balls(model: SegFormer, strips: Lamps) -> float:
     images, labels = map(
         torch.stack, zip(*map(strips.__getitem__, range(len(strips))), strict=True)
     )
-    lamps = [strips.discs(index)[0].raster()[0] > 0 for index in range(len(strips))]
-    balls = labels.bool() & ~torch.from_numpy(np.stack(lamps))
+    balls = torch.from_numpy(
+        np.stack([strips.lamp_and_balls(index)[1] for index in range(len(strips))])
+    )
     said = torch.cat([model.predict(part) for part in images.split(25)])
     return (said == labels)[balls].float().mean().item()

@@ -90,7 +90,9 @@ class TestEveryExercise:
 def test_each_lesson_asks_the_exercises_that_are_written_for_it() -> None:
     for source in SOURCES.glob("[0-9][0-9]_*.py"):
         number = source.name[:2]
-        asked = set(re.findall(rf'\bcheck\(\s*"({number}\.\d+)"', source.read_text(encoding="utf-8")))
+        asked = set(
+            re.findall(rf'\bcheck\(\s*"({number}\.\d+)"', source.read_text(encoding="utf-8"))
+        )
         assert asked == {exercise.id for exercise in EVERY if exercise.id[:2] == number}
 
 

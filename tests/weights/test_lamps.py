@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from pathlib import Path
 
@@ -12,9 +11,10 @@ import torch
 
 import segformer_edu
 from segformer_edu import SegFormer
-from segformer_edu.analysis.attention_maps import attentions_of
 from segformer_edu.analysis.branches import branches, without_branches
-from segformer_edu.data.lamps import CLASSES, LIGHTS, Lamps
+from segformer_edu.analysis.interventions import transplanted, with_even_attention
+from segformer_edu.analysis.lamps import rightly_labelled_balls
+from segformer_edu.data.lamps import CLASSES, Lamps
 from segformer_edu.data.photos import normalize
 
 FOLDER = Path(segformer_edu.__file__).parent / "weights" / "lamps"
@@ -27,50 +27,31 @@ def model() -> SegFormer:
     return SegFormer.from_pretrained("lamps")
 
 
-def balls_right(model: SegFormer) -> float:
-    """The share of the pixels of balls that get the lamp's class."""
-    images, labels = map(torch.stack, zip(*list(STRIPS), strict=True))
-    lamps = [STRIPS.discs(index)[0].raster()[0] > 0 for index in range(len(STRIPS))]
-    balls = labels.bool() & ~torch.from_numpy(np.stack(lamps))
-    said = torch.cat([model.predict(part) for part in images.split(25)])
-    return (said == labels)[balls].float().mean().item()
-
-
 def test_balls_get_the_class_of_the_lamp_and_by_attention_alone(model):
-    found = balls_right(model)
+    found = rightly_labelled_balls(model, STRIPS)
     (told,) = re.findall(r"([\d.]+) % of the pixels of balls", CARD)
     assert found > 0.99 and 100 * found == pytest.approx(float(told), abs=0.15)
-    assert balls_right(without_branches(model, branches(model, "attention"))) < 0.75
+    without = without_branches(model, branches(model, "attention"))
+    assert rightly_labelled_balls(without, STRIPS) < 0.75
 
 
 @pytest.mark.parametrize(("stage", "carries"), [(0, False), (1, True), (2, False), (3, False)])
 def test_balls_follow_what_stage_2_gathered_with_another_lamp_and_no_other_stage(
     model, stage, carries
 ):
-    (attention,) = attentions_of(model.encoder.stages[stage])
-    with attention.register_forward_hook(lambda module, given, added: added.flip(0)):
-        follow = [follows_the_other_lamp(model, index) for index in range(20)]
-    assert np.mean(follow) > 0.99 if carries else np.mean(follow) == 0
-
-
-def follows_the_other_lamp(model: SegFormer, index: int) -> float:
-    """A strip with a red lamp and with a green one: the share of balls' pixels of the other's."""
-    image, labels = STRIPS.draw(index)
-    lamp = STRIPS.discs(index)[0].raster()[0] > 0
-    both = [np.where(lamp[..., None], LIGHTS[name], image) for name in CLASSES[1:]]
-    said = model.predict(torch.cat([normalize(each.astype(np.uint8)) for each in both]))
-    balls = said[:, (labels > 0) & ~lamp]
-    return (balls == torch.tensor([[2], [1]])).float().mean().item()
+    indices = range(20)
+    red, green = (
+        torch.cat([normalize(STRIPS.relit(index, light)) for index in indices])
+        for light in CLASSES[1:]
+    )
+    balls = torch.from_numpy(np.stack([STRIPS.lamp_and_balls(index)[1] for index in indices]))
+    for pictures, donors, other in ((red, green, 2), (green, red, 1)):
+        follow = (transplanted(model, pictures, donors, stage)[balls] == other).float().mean()
+        assert follow > 0.99 if carries else follow == 0
 
 
 def test_stage_4_need_not_choose_and_stage_2_must(model):
-    right = []
-    for stage in (1, 3):
-        even = copy.deepcopy(model)
-        (attention,) = attentions_of(even.encoder.stages[stage])
-        torch.nn.init.zeros_(attention.query.weight)
-        torch.nn.init.zeros_(attention.query.bias)
-        right.append(balls_right(even))
+    right = [rightly_labelled_balls(with_even_attention(model, stage), STRIPS) for stage in (1, 3)]
     assert right[0] < 0.75 and right[1] > 0.99
 
 
