@@ -1036,4 +1036,4 @@ check("08.8", logits_meanwhile)
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 4.1.
 #
-# **Next:** lessons 09 to 11 are planned. What does the model look at?
+# **Next:** lesson 09. What does a trained model look at, and does that tell us why it answers as it does?
