@@ -214,7 +214,7 @@ def draw(state: State) -> Picture:
         Text(LEFT, 20, finding(state, found), 15, bold=True),
         *attention_panel(state, found, tall),
         *pictures(state, found, tall),
-        Text(RIGHT, middle, verdict(state, found), bold=True),
+        Text(RIGHT, middle, verdict(state, found)),
         *bars(found.parts[:, found.winner], middle + 12),
         *head_maps(state, found, below, tall),
     ]
@@ -238,9 +238,7 @@ def attention_panel(state: State, found: Seen, tall: float) -> list[Shape]:
     (row, column), weights = found.token, found.weights
     rows, columns = attentions(state.picture)[state.stage - 1][0].shape[1:3]
     cell = SIDE * tall / rows, SIDE / columns
-    low, high, even = (
-        f"{value:#.2g}" for value in (weights.min(), weights.max(), 1 / weights.size)
-    )
+    low, high, even = map(weight, (weights.min(), weights.max(), 1 / weights.size))
     return [
         Text(LEFT, TOP - 12, f"{name_of(state)}: {plural(weights.size, 'weight')}"),
         Raster(LEFT, TOP, SIDE, SIDE * tall, files(state.picture).pale),
@@ -325,6 +323,11 @@ def verdict(state: State, found: Seen) -> str:
         f"Here: {names[found.winner]}, with probability {probability(sure)}; true: "
         f"{names[found.true]}"
     )
+
+
+def weight(share: float) -> str:
+    """A weight of attention, without powers of ten."""
+    return "under 0.0001" if share < 1e-4 else f"{share:#.2g}"
 
 
 def probability(share: float) -> str:

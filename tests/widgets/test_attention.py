@@ -1,17 +1,21 @@
 """Lesson 09's widget shows what the model attends to and says, pixel by pixel."""
 
+import io
 import sys
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segformer_edu.analysis import attention_maps
 from segformer_edu.analysis.attention_heads import cells
 from segformer_edu.analysis.contributions import contributions
+from segformer_edu.plots.style import BLUE, SEQUENTIAL
 from segformer_edu.segformer import SegFormer
 from segformer_edu.widgets import Attention
-from segformer_edu.widgets.picture import Raster, Text
+from segformer_edu.widgets.picture import Picture, Raster, Rectangle, Text, heat_map, png
 
 module = sys.modules[Attention.__module__]
 State = module.State
@@ -98,6 +102,81 @@ def test_the_attention_lies_over_the_picture_and_does_not_hide_it() -> None:
         above.height,
     )
     assert below.opacity == 1 and 0.3 < above.opacity < 0.7 and above.map_
+
+
+def test_a_browser_and_a_png_let_as_much_shine_through() -> None:
+    black, white = (png(np.full((2, 2, 3), colour, np.uint8)) for colour in (0, 255))
+    shapes = [Raster(0, 0, 40, 40, black), Raster(0, 0, 40, 40, white, opacity=0.25)]
+    picture = Picture(40, shapes, "", "")
+    with Image.open(io.BytesIO(picture.png())) as image:
+        assert image.convert("RGB").getpixel((20, 20)) == (64, 64, 64)
+    below, above = ElementTree.fromstring(picture.svg()).iter("{http://www.w3.org/2000/svg}image")
+    assert below.get("opacity") is None and float(above.get("opacity")) == 0.25
+
+
+@pytest.mark.parametrize("head", [module.MEAN, 2])
+def test_the_maps_are_coloured_by_the_chosen_weights_and_each_heads_own(head) -> None:
+    state = State(stage=3, head=head)
+    found = module.seen(state)
+    maps = [shape for shape in module.draw(state).shapes if isinstance(shape, Raster)]
+    coloured = [shape.file for shape in maps if shape.map_]
+    expected = [found.weights, *found.heads]
+    assert coloured == [heat_map(weights, SEQUENTIAL) for weights in expected]
+    chosen = [shape.text for shape in module.draw(state).shapes[2:] if getattr(shape, "bold", 0)]
+    assert [text for text in chosen if text.isdigit()] == [str(head)] * (head != module.MEAN)
+
+
+@pytest.mark.parametrize("picture", [("scene", 4), ("strip", 7)])
+def test_frames_stand_around_the_token_and_the_pixel_of_the_cursor(picture) -> None:
+    state = State(picture=picture, stage=2, head=1, down=26, across=70)
+    shapes = module.draw(state).shapes
+    frames = [s for s in shapes if isinstance(s, Rectangle) and s.stroke == BLUE][:4]
+    photo, *pictures = [s for s in shapes if isinstance(s, Raster)][1:5]
+    for shape, frame in zip((photo, *pictures), frames, strict=True):
+        x, y = (shape.x + 0.7 * shape.width, shape.y + 0.26 * shape.height)
+        assert frame.x <= x <= frame.x + frame.width and frame.y <= y <= frame.y + frame.height
+    rows, columns = (16, 16) if picture[0] == "scene" else (8, 32)
+    assert frames[0].width == photo.width / columns and frames[0].height == photo.height / rows
+
+
+def test_the_key_with_most_weight_is_named_by_row_and_column() -> None:
+    state = State(stage=3)
+    weights = np.zeros((8, 8))
+    weights[2, 6] = 1
+    told = module.description(state, module.seen(state)._replace(weights=weights))
+    assert "most weight, 1, is in row 3 of 8 and column 7 of 8." in told
+
+
+def test_the_scale_names_the_least_the_greatest_and_an_even_share() -> None:
+    state = State(stage=3)
+    weights = np.full((8, 8), 0.01)
+    weights[2, 6], weights[0, 0] = 0.36, 0.02
+    panel = module.attention_panel(state, module.seen(state)._replace(weights=weights), 1)
+    assert panel[-1].text.startswith("dark 0.010, bright 0.36; all alike: 0.016.")
+
+
+def test_where_the_model_errs_the_bars_are_of_what_it_says() -> None:
+    across = (State(("scene", 4), 3, "last", 1, 20, percent) for percent in module.PERCENTS)
+    seen = ((state, module.seen(state)) for state in across)
+    state, found = next(each for each in seen if each[1].winner != each[1].true)
+    texts = [shape.text for shape in module.draw(state).shapes if isinstance(shape, Text)]
+    assert [f"{value:+.2f}" for value in found.parts[:, found.winner]] == [
+        text for text in texts if text[0] in "+-"
+    ][:-1]  # the last is their sum
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert [module.weight(share) for share in (1.0, 1 / 64, 3e-14)] == [
+        "1.0",
+        "0.016",
+        "under 0.0001",
+    ]
+    assert [module.probability(share) for share in (1.0, 0.9999, 0.9994, 0.5)] == [
+        "100.0 %",
+        "over 99.9 %",
+        "99.9 %",
+        "50.0 %",
+    ]
 
 
 def on_balls(number) -> list:
