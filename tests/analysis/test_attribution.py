@@ -138,6 +138,19 @@ def test_scores_are_a_logit_a_lead_and_a_probability():
     torch.testing.assert_close(ask.probability(PLACE, 3)(logits), odds)
 
 
+def test_occlusion_is_how_much_lower_the_score_is_without_the_patch(small_model, image):
+    score, filled = ask.logit(PLACE, 1), torch.zeros_like(image)
+    found = ask.occlusion(small_model, image, score, filled, 32)
+    for row, column in ((0, 0), (1, 1), (2, 3)):  # patches, those at the rim cut off
+        without = image.clone()
+        patch = slice(32 * row, 32 * row + 32), slice(32 * column, 32 * column + 32)
+        without[:, :, *patch] = 0
+        with torch.no_grad():
+            fall = score(small_model.eval()(image)) - score(small_model(without))
+        expected = fall.expand(found[patch].shape)
+        torch.testing.assert_close(found[patch], expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("patch, size", [(1, (8, 8)), (4, (8, 12)), (8, (20, 17))])
 def test_the_most_important_patches_go_first(patch, size):
     generator = torch.Generator().manual_seed(0)
