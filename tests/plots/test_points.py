@@ -100,7 +100,10 @@ def test_heads_of_a_block_stand_together_each_with_its_bar():
         assert [each[0].get_ydata().tolist() for each in lines] == [[0.5], [0.2, 0.8]]
         bars = [segment[:, 1] for segment in lines[1][2][0].get_segments()]
         np.testing.assert_allclose(bars, [[0.2, 0.2], [0.5, 1.1]])
-        assert lines[0][0].get_xdata().max() + 0.5 < lines[1][0].get_xdata().min()
+        for place, (middle, *_) in enumerate(lines):  # from left to right around the block's tick
+            xs = middle.get_xdata()
+            assert xs.mean() == pytest.approx(place) and np.abs(xs - place).max() < 0.1
+            assert (np.diff(xs) > 0).all()
     assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["1.1", "1.2"]
     with pytest.raises(ValueError, match="spread: 2 blocks, but 1 names"):
         plots.by_block({"spread": blocks}, ["1.1"])
