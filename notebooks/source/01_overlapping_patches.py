@@ -592,7 +592,7 @@ for side in (128, 256, 512):
 # Not here. In this photograph the wider patch starts higher and falls as fast, probably because most things in it are larger than a patch and grow under it. (A fine texture can even gain contrast, because the smaller photographs have averaged it away.)
 #
 # Here we have *not* measured how much accuracy a trained model loses at another size, with either kind of patch. Lesson 04 (section 9) measures it for two toy networks, one with a table and one without, and lesson 11
-# is planned to put the claim to the test.
+# puts the claim to the test.
 #
 # ## Play
 #

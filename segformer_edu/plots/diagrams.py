@@ -129,12 +129,12 @@ def _draw_skills(ax: Axes) -> None:
         (1, "00", "start here"),
         (17, "08", "train it"),
         (29, "09", "look inside"),
-        (54, "10", "make it fast"),
-        (73, "11", "test the paper's claims"),
+        (43, "11", "test the paper's claims"),
+        (81, "10", "make it fast"),
     )
-    _box(ax, 1, 1, 43, 6.2, SKILL)
-    _box(ax, 45, 1, 54, 6.2, SKILL, PAPER)
-    ax.text(46, 4.1, "planned:", va="center")
+    _box(ax, 1, 1, 69, 6.2, SKILL)
+    _box(ax, 71, 1, 28, 6.2, SKILL, PAPER)
+    ax.text(72, 4.1, "planned:", va="center")
     for x, number, name in skills:
         _lesson(ax, x + 1.5, 4.1, number, name, SKILL)
 
