@@ -596,7 +596,7 @@ def pixel_grad_cam(
     minutes=12,
     solution=pixel_grad_cam,
     hints=[
-        "model.encoder(images) gives the four maps, model.decoder(maps) the logits (1, K, h, w).",
+        "model.encoder(images) gives the maps of all stages, model.decoder(maps) the logits (1, K, h, w).",
         "Of the logits you need one number. torch.autograd.grad(number, maps[stage]) gives its "
         "gradient.",
         "The rest is 09.4. The map of a stage also feeds the next stage, so its gradient comes "
@@ -604,11 +604,12 @@ def pixel_grad_cam(
     ],
     takeaway="one logit of one pixel is asked, and its gradient comes through later stages too.",
 )
+@torch.enable_grad()  # whatever the notebook has switched off
 def examine_pixel_grad_cam(answer: Callable[..., Tensor]) -> str | None:
     def draw(rng: random.Random) -> tuple:
         images = normal(rng, 1, 3, 32, 64)
         stage, label = rng.randrange(2), rng.randrange(3)
-        return _model(), images, stage, rng.randrange(8), rng.randrange(16), label
+        return _model(), images, stage, rng.randrange(8), rng.randrange(8), label
 
     Case = tuple[SegFormer, Tensor, int, int, int, int]
 
@@ -641,6 +642,10 @@ def examine_pixel_grad_cam(answer: Callable[..., Tensor]) -> str | None:
 
         return of_pixel
 
+    def enlarged(*case: *Case) -> Tensor:
+        size = case[1].shape[2:]
+        return F.interpolate(pixel_grad_cam(*case)[None, None], size, mode="bilinear")[0, 0]
+
     return diagnose(
         answer,
         pixel_grad_cam,
@@ -663,12 +668,13 @@ def examine_pixel_grad_cam(answer: Callable[..., Tensor]) -> str | None:
                 lambda logits, label, row, column: logits[0, :, row, column].max()
             ),
             "row and column are exchanged.": cam(
-                lambda logits, label, row, column: logits[0, label, column % 8, row]
+                lambda logits, label, row, column: logits[0, label, column, row]
             ),
             "this is the map of another stage. They are counted from 0.": cam(one, offset=-1),
             "the maps were detached, so the way through the later stages is cut off.": (
                 cam(one, detach=True)
             ),
+            "this has the size of the picture. Return the map in the size of the stage's.": enlarged,
             "the ReLU is missing.": variant(
                 lambda maps, g: torch.einsum("c,chw->hw", g.mean((1, 2)), maps)
             ),

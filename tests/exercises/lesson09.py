@@ -314,7 +314,11 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
             )
         ),
         "own class": asking(lambda logits, row, column, label: logits[0, :, row, column].amax()),
+        "row and column": asking(lambda logits, row, column, label: logits[0, label, column, row]),
         "another stage": the_other_stage,
+        "the size of the picture": lambda model, images, *asked: F.interpolate(
+            by_hook(model, images, *asked)[None, None], images.shape[-2:], mode="bilinear"
+        ).squeeze(),
         "were detached": asking(
             lambda logits, row, column, label: logits[0, label, row, column], detach=True
         ),

@@ -43,6 +43,12 @@ class TestEveryExercise:
     def test_the_solution_is_correct(self, exercise: Exercise) -> None:
         assert repr(check(exercise.id, exercise.solution)) == f"Correct: {exercise.takeaway}"
 
+    def test_it_is_correct_where_a_notebook_has_turned_gradients_off(
+        self, exercise: Exercise
+    ) -> None:
+        with torch.no_grad():
+            assert check(exercise.id, exercise.solution)
+
     def test_so_is_an_answer_reached_in_another_way(self, exercise: Exercise) -> None:
         right = answers(exercise).RIGHT[exercise.id]
         for answer in right if isinstance(right, Sequence) else [right]:
