@@ -596,7 +596,7 @@ def pixel_grad_cam(
     minutes=12,
     solution=pixel_grad_cam,
     hints=[
-        "model.encoder(images) gives the maps of all stages, model.decoder(maps) the logits (1, K, h, w).",
+        "model.encoder(images) gives the maps of all stages, model.decoder(maps) the logits.",
         "Of the logits you need one number. torch.autograd.grad(number, maps[stage]) gives its "
         "gradient.",
         "The rest is 09.4. The map of a stage also feeds the next stage, so its gradient comes "
@@ -674,7 +674,7 @@ def examine_pixel_grad_cam(answer: Callable[..., Tensor]) -> str | None:
             "the maps were detached, so the way through the later stages is cut off.": (
                 cam(one, detach=True)
             ),
-            "this has the size of the picture. Return the map in the size of the stage's.": enlarged,
+            "this has the size of the picture. The stage's own is asked for.": enlarged,
             "the ReLU is missing.": variant(
                 lambda maps, g: torch.einsum("c,chw->hw", g.mean((1, 2)), maps)
             ),
