@@ -16,7 +16,8 @@ It takes about a quarter of an hour on one quiet core. Stated before it ran:
 - Sanity: the rank correlation of a map with those for fresh weights (Adebayo and others 2018,
   arXiv:1810.03292), for another place of the same class, and for the class that came second.
 - Strips: the shipped "lamps", one ball in each of 50 unseen strips, where the answer is known: the
-  lamp. Asked is the logit of the ball's class, and its lead over the other colour's.
+  lamp. Asked is the logit of the ball's class, and its lead over the other colour's. Added after
+  the first reading: the lead of the other colour ("why red?" where the lamp is green).
 """
 
 from __future__ import annotations
@@ -58,6 +59,14 @@ SETTINGS = {  # draw of scenes, what fills in, side of a patch
     "pixels": (0, "coarse", 1),
 }
 KINDS, WATCHED = ("deletion", "insertion"), ("probability", "lead")
+Question = Callable[[int], tuple[int, int | None]]  # the ball's class → asked, and its rival
+QUESTIONS: dict[str, Question] = {
+    "its class": lambda own: (own, None),
+    "and not the other": lambda own: (own, 3 - own),
+}
+REVERSED: dict[str, Question] = {
+    "the other, and not its own": lambda own: (3 - own, own),
+}
 
 
 def grey(image: Tensor) -> Tensor:
@@ -187,7 +196,7 @@ def check_sanity(model: SegFormer, count: int) -> dict[str, dict[str, list[float
     return told
 
 
-def ask_strips(model: SegFormer, count: int) -> dict[str, Any]:
+def ask_strips(model: SegFormer, count: int, questions: dict[str, Question]) -> dict[str, Any]:
     """For each question and way of asking: what falls on the lamp, and the areas."""
     told: dict[str, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     generator = torch.Generator().manual_seed(3)
@@ -198,9 +207,10 @@ def ask_strips(model: SegFormer, count: int) -> dict[str, Any]:
         _, asked, *_ = STRIPS.discs(index)
         place = int(asked.y // 4), int(asked.x // 4)
         with torch.no_grad():
-            label = int(model(image)[0, 1:, *place].argmax()) + 1
+            own = int(model(image)[0, 1:, *place].argmax()) + 1
         fill = image.median(3, keepdim=True).values.expand_as(image)  # night without discs
-        for question, rival in {"its class": None, "and not the other": 3 - label}.items():
+        for question, about in questions.items():
+            label, rival = about(own)
             score = ask.logit(place, label, rival)
             for name, importance in ask.every_way(
                 model, image, place, score, fill, generator
@@ -234,7 +244,8 @@ def main() -> None:
     parts: dict[str, Callable[[], Any]] = {
         "main": lambda: ask_scenes(nano, "main", count),
         "lights": lambda: [Lamps.class_names[STRIPS.draw(n)[1].max()] for n in range(count)],
-        "strips": lambda: ask_strips(lamps, count),
+        "strips": lambda: ask_strips(lamps, count, QUESTIONS),
+        "strips, reversed": lambda: ask_strips(lamps, count, REVERSED),
         "sanity": lambda: check_sanity(nano, sane),
         **{name: partial(ask_scenes, nano, name, count) for name in list(SETTINGS)[1:]},
     }

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segformer_edu.analysis.attention_maps import attention_maps
+from segformer_edu.segformer import SegFormer
+
 
 def entropy(weights: Tensor) -> Tensor:
     """How spread the attention of each query is: −Σ p log p over its keys, in nats.
@@ -32,6 +35,26 @@ def cells(mask: Tensor, size: tuple[int, int], least: float = 0.0) -> Tensor:
     Shape: → `(B, *size)` bool.
     """
     return F.adaptive_avg_pool2d(mask.float()[:, None], size)[:, 0] > least
+
+
+def attention_between(
+    model: SegFormer, images: Tensor, asking: Tensor, asked: Tensor
+) -> list[tuple[float, float]]:
+    """How much some pixels' tokens attend to others, and how much they would if they attended to
+    all keys alike: for each stage, in its last block, the mean of all heads.
+
+    Args:
+        model: a SegFormer.
+        images: `(B, in_channels, H, W)`.
+        asking: `(B, H, W)` bool; a token asks if more than a quarter of it lies there.
+        asked: `(B, H, W)` bool; a key counts if any of it lies there.
+    """
+    found = []
+    for *_, weights in attention_maps(model, images):
+        keys = cells(asked, weights.shape[4:])
+        given = attention_on(weights, keys, cells(asking, weights.shape[2:4], least=0.25))
+        found.append((given.mean().item(), keys.float().mean().item()))
+    return found
 
 
 def attention_on(weights: Tensor, keys: Tensor, queries: Tensor) -> Tensor:

@@ -216,7 +216,7 @@ def removal_masks(
 
     Shape: `(H, W)`, n shares from 0 to 1 → `(n, 1, H, W)`.
     """
-    means = F.avg_pool2d(importance[None, None], patch, ceil_mode=True)
+    means = in_patches(importance, patch)[None, None]
     drawn = torch.randperm(means.numel(), generator=generator)
     order = drawn[means.flatten()[drawn].argsort(descending=True, stable=True)]
     rank = torch.empty_like(order)
@@ -244,10 +244,7 @@ def removal_curve(
 
 def rank_correlation(map_a: Tensor, map_b: Tensor, patch: int = 8) -> float:
     """Spearman's correlation of two maps, by the means of their patches: 1 is the same order."""
-    ranks = [
-        F.avg_pool2d(each[None, None], patch, ceil_mode=True).flatten().argsort().argsort()
-        for each in (map_a, map_b)
-    ]
+    ranks = [in_patches(each, patch).flatten().argsort().argsort() for each in (map_a, map_b)]
     return torch.corrcoef(torch.stack(ranks).double())[0, 1].item()
 
 
@@ -270,6 +267,11 @@ def token_at(model: SegFormer, image: Tensor, place: Place, stage: int) -> Place
 def enlarged(values: Tensor, image: Tensor) -> Tensor:
     """A map `(h, w)`, resized bilinearly to the picture: `(H, W)`."""
     return F.interpolate(values[None, None], image.shape[2:], mode="bilinear")[0, 0]
+
+
+def in_patches(importance: Tensor, patch: int) -> Tensor:
+    """The mean of a map in each patch, `(H, W)` → `(h, w)`."""
+    return F.avg_pool2d(importance[None, None], patch, ceil_mode=True)[0, 0]
 
 
 def in_pixels(patches: Tensor, image: Tensor, patch: int) -> Tensor:

@@ -73,7 +73,8 @@ class Trial:
         self, name: str, what: str, light: str, question: str = "and not the other"
     ) -> Interval:
         """What a way of asking says of the lamp, over the strips whose lamp has this light."""
-        values = np.array(self.told["strips"][question][name][what])
+        questions = self.told["strips"] | self.told["strips, reversed"]
+        values = np.array(questions[question][name][what])
         return bootstrap(values[np.array(self.told["lights"]) == light])
 
     def agreement(self, name: str, other: str) -> Interval:

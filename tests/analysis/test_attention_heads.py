@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
-from segformer_edu.analysis.attention_heads import attention_on, cells, entropy
+from segformer_edu import SegFormer
+from segformer_edu.analysis.attention_heads import attention_between, attention_on, cells, entropy
+from segformer_edu.analysis.attention_maps import attention_maps
 
 
 def test_entropy_of_maps_worked_by_hand():
@@ -43,6 +45,22 @@ def test_attention_on_keys_is_the_mean_over_the_queries_of_all_pictures():
             for query in queries[picture].nonzero()
         ]
         assert found.item() == pytest.approx(sum(map(float, shares)) / len(shares), abs=1e-6)
+
+
+def test_attention_between_pixels_is_that_of_the_last_blocks_and_even_where_queries_are_zero():
+    torch.manual_seed(0)
+    model, images = SegFormer.from_pretrained("nano"), torch.randn(1, 3, 128, 128)
+    asking, asked = (torch.zeros(1, 128, 128, dtype=torch.bool) for _ in range(2))
+    asking[0, 64:96, 32:64] = asked[0, :32, 96:] = True  # one token, and one key, of stage 4
+    found = attention_between(model, images, asking, asked)
+    last = attention_maps(model, images)[3][-1]  # (1, heads, 4, 4, 4, 4)
+    assert found[3] == pytest.approx((last[0, :, 2, 1, 0, 3].mean().item(), 1 / 16), abs=1e-5)
+    for stage in model.encoder.stages:
+        for name, parameter in stage.named_parameters():
+            if "query" in name:
+                parameter.data.zero_()
+    for share, evenly in attention_between(model, images, asking, asked):
+        assert share == pytest.approx(evenly, abs=1e-5)
 
 
 def test_no_query_is_refused():

@@ -21,6 +21,7 @@ def trial(tmp_path):
         "main": {"areas": areas, "curves": {"good": {"deletion": curve}}},
         "lights": ["red", "green", "red"],
         "strips": {"and not the other": {"good": {"on the lamp": [0.2, 0.9, 0.4]}}},
+        "strips, reversed": {"the other": {"good": {"on the lamp": [0.5, 0.6, 0.1]}}},
         "sanity": {"good": {"fresh weights": [0.5, 0.7]}},
     }
     path = tmp_path / "table.json"
@@ -37,6 +38,7 @@ def test_a_gain_is_positive_where_less_is_left_or_more_comes_back(trial):
 def test_it_finds_curves_lamps_and_agreement(trial):
     assert trial.curve("good", "deletion").tolist() == [[1, 0], [0.9, 0], [1, 0.2]]
     assert trial.lamp("good", "on the lamp", "red").mean == pytest.approx(0.3)
+    assert trial.lamp("good", "on the lamp", "green", "the other").mean == pytest.approx(0.6)
     assert trial.agreement("good", "fresh weights").mean == pytest.approx(0.6)
     assert trial.machine == {"date": "today"}
 

@@ -24,7 +24,9 @@ def test_every_part_is_there_for_every_place():
         assert told["areas"].keys() == told["curves"].keys() == names
         for areas in told["areas"].values():
             assert [len(each) for each in areas.values()] == [trial.PLACES] * 4
-    for rows in STORED["strips"].values():
+    assert STORED["strips"].keys() == trial.QUESTIONS.keys()
+    assert STORED["strips, reversed"].keys() == trial.REVERSED.keys()
+    for rows in (STORED["strips"] | STORED["strips, reversed"]).values():
         assert rows.keys() == names and len(rows["random"]["on the lamp"]) == trial.PLACES
     assert len(STORED["lights"]) == trial.PLACES and set(STORED["lights"]) == {"red", "green"}
     assert STORED["sanity"].keys() == names
@@ -49,9 +51,10 @@ def test_the_first_places_again_give_what_is_stored(nano):
 
 def test_the_first_strip_and_the_first_sane_scene_again(nano):
     lamps = SegFormer.from_pretrained("lamps").folded()
-    for question, rows in trial.ask_strips(lamps, 1).items():
+    questions = trial.QUESTIONS | trial.REVERSED
+    for question, rows in trial.ask_strips(lamps, 1, questions).items():
         for name, row in rows.items():
-            stored = STORED["strips"][question][name]
+            stored = (STORED["strips"] | STORED["strips, reversed"])[question][name]
             found = row["lamp above night"]
             assert name == "random" or found == pytest.approx(
                 stored["lamp above night"][:1], abs=0.03
