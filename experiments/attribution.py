@@ -3,7 +3,7 @@
 python -m experiments.attribution            # attribution.json: the parts that it lacks
 python -m experiments.attribution --quick    # two scenes, two strips; writes nothing
 
-It takes about a quarter of an hour on one quiet core. Stated before it ran:
+It takes about twenty minutes on one quiet core. Stated before it ran:
 
 - Scenes: the shipped nano, unseen scenes of 128×128 pixels, one place in each (so that places are
   independent), of the class whose turn it is if the model sees it there, else of any class. What is

@@ -10,25 +10,23 @@
 # - ask in five ways which pixels decided one pixel's class, compute two of them yourself, and test all of them against what happens when those pixels go;
 # - tell whether a model's confidence can be believed, and sort its errors into kinds (*further*).
 #
-# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*, because no other section builds on it. **You need** lessons 02, 03 and 07, and for sections 7 and 8 lesson 08.
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*, because no section of the core builds on it. (Sections 8 to 17 use what section 7 loads.) **You need** lessons 02, 03, 06 and 07; for what is marked *further* also 04, 05 and 08.
 
 # %%
-import copy
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from segformer_edu import SegFormer, plots, widgets
 from segformer_edu.analysis import attention_maps
 from segformer_edu.analysis import attribution as ask
-from segformer_edu.analysis.attention_heads import attention_on, cells, entropy
+from segformer_edu.analysis import interventions as change
+from segformer_edu.analysis.attention_heads import attention_between
 from segformer_edu.analysis.attribution import Score, enlarged, logit
 from segformer_edu.analysis.attribution_trial import Trial
-from segformer_edu.analysis.interventions import silenced, transplanted, with_even_attention
+from segformer_edu.analysis.lamps import all_lamps_and_balls, all_relit
 from segformer_edu.data.lamps import Lamps
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.data.scenes import CLASSES, Scenes
@@ -36,7 +34,6 @@ from segformer_edu.exercises import check, compare, hint, solution
 from segformer_edu.layers import evaluation
 
 # %%
-torch.set_grad_enabled(False)  # nothing is trained in this lesson
 nano = SegFormer.from_pretrained("nano")
 held_out = Scenes(100, 128, seed=2026)  # nano has seen none of them
 experiments = Path(plots.__file__).parents[2] / "experiments"  # their tables
@@ -69,7 +66,7 @@ plots.show(
 # %% [markdown]
 # *Look for the car under the dot.* In none of the four is it what the query attends to most. If attention were the explanation, nano would call this pixel a vehicle because of houses.
 #
-# The reason is that a token keeps what it knows already, because attention only adds to it (lesson 06). So a query can fetch what the token does *not* have. Besides, a weight says how much of a key's **value** arrives, and not whether that value makes a difference.
+# It need not be. A token keeps what it knows already, because attention only adds to it (lesson 06), so a query is free to fetch what the token does *not* have. (This is one query, and others do look at their own class.) Besides, a weight says how much of a key's **value** arrives, and not whether that value makes a difference.
 #
 # ### What does the mean over heads hide? · *further*
 #
@@ -103,36 +100,26 @@ plots.show(
 # %%
 seer = SegFormer.from_pretrained("lamps")
 strips = Lamps(60, seed=2026)
-numbers = range(len(strips))
-masks = [strips.lamp_and_balls(number) for number in numbers]
-lamp, balls = (torch.from_numpy(np.stack(each)) for each in zip(*masks, strict=True))
-lit = {
-    light: torch.cat([normalize(strips.relit(number, light)) for number in numbers])
-    for light in ("red", "green", "night")  # night: no lamp
-}
+lamp, balls = all_lamps_and_balls(strips)
+lit = {light: all_relit(strips, light) for light in ("red", "green", "night")}  # night: no lamp
 for light, pictures in lit.items():
     said = seer.predict(pictures)[balls]
     red, green = ((said == label).float().mean() for label in (1, 2))
     print(f"{light:<5} of the balls, it calls {red:>4.0%} red, {green:>4.0%} green")
 
 # %% [markdown]
-# *Look at the last line.* Without a lamp the model is as sure of green as with a green lamp. So it looks for **red**, and says green when there is none. On these strips that is enough.
+# *Look at the last line.* Without a lamp the model is as sure of green as with a green lamp. So of the two lights it looks for **red** only, and says green when there is none. On these strips that is enough.
 #
-# Which of its stages does the looking? We take all tokens that lie on balls, and ask what share of their attention goes to keys that the lamp touches. If they looked everywhere alike, that share would be the lamp's share of the keys, which we print beside it.
-#
-# In which of the four stages do you expect them to look at a red lamp?
+# Which of its stages does the looking? We take all tokens that lie on balls, and ask what share of their attention goes to keys that the lamp touches (at night: where the lamp would be). If they looked everywhere alike, that share would be the lamp's share of the keys, which is printed as "evenly". Guess first: which of the four stages look at a red lamp?
 
 # %%
-maps = {light: [stage[0] for stage in attention_maps(seer, x)] for light, x in lit.items()}
+shares = {light: attention_between(seer, pictures, balls, lamp) for light, pictures in lit.items()}
 for stage in range(4):
-    tokens, keys = maps["red"][stage].shape[2:4], maps["red"][stage].shape[4:]
-    there, asking = cells(lamp, keys), cells(balls, tokens, least=0.25)
-    on_lamp = {light: attention_on(each[stage], there, asking) for light, each in maps.items()}
-    shares = ", ".join(f"{light} {share.mean():>4.0%}" for light, share in on_lamp.items())
-    print(f"stage {stage + 1}: {shares}; evenly {there.float().mean():.0%}")
+    looks = ", ".join(f"{light} {each[stage][0]:>4.0%}" for light, each in shares.items())
+    print(f"stage {stage + 1}: {looks}; evenly {shares['red'][stage][1]:.0%}")
 
 # %% [markdown]
-# Two stages stand out, 2 and 4. If we had looked at red lamps alone, we would say now that both of them read the lamp. But the other two columns are a **control**: they show what a stage does when the thing that it seems to look at is gone. In stage 2 the share falls from nearly everything to next to nothing, so it does look for red. In stage 4 nothing changes at all. Most of its heads look at one corner of every strip, whatever hangs there, and in a third of the strips that is where the lamp happens to be. (Section 6 shows both maps.)
+# Two stages stand out, 2 and 4. If we had looked at red lamps alone, we would say now that both of them read the lamp. But the other two columns are a **control**: they show what a stage does when the thing that it seems to look at is gone. In stage 2 the share falls from nearly everything to next to nothing, so it does look for red. In stage 4 nothing changes at all. Most of its heads look at one corner of every strip, whatever hangs there, and in more than a quarter of the strips that is where the lamp happens to be. (Section 6 shows both maps.)
 #
 # So a large share of attention is no proof that a head has found something. It can be a habit. **Take the thing away and look again** before you believe a map.
 
@@ -145,39 +132,50 @@ for stage in range(4):
 # - **Even out** its weights: every query attends to all keys alike, so the stage still adds a mean of the values, but cannot choose.
 # - **Transplant**: let the stage gather what it gathered in *another* picture, here in the same strip with the other lamp, while all else stays. If the balls change their colour, then this stage brought it to them. The literature calls it *activation patching* ([Vig and others 2020](https://arxiv.org/abs/2004.12265)).
 #
-# **Predict.** Which stages does the model need (silenced, it gets balls wrong)? And which carry the colour (transplanted, they change it)?
+# **Predict.** Which stages does the model need (silenced, it calls more than a tenth of the balls wrongly)? And which carry the colour (transplanted, they change it in more than a tenth)?
 
 # %%
-prediction = ...  # for example ([1, 2], [2, 4])
+prediction = ...  # two lists of stages, for example ([1, 2], [2, 4])
 
 # %%
 red, green = lit["red"], lit["green"]
 
 
-def right(said_red, said_green):
-    """Of the balls' pixels, the share that has its lamp's colour, mean of both colours."""
-    found = [(said_red[balls] == 1).float().mean(), (said_green[balls] == 2).float().mean()]
-    return sum(found).item() / 2
+def called_red(*answers):
+    """The shares of the balls' pixels that are called red: under a red lamp, and a green one."""
+    return [(answer[balls] == 1).float().mean().item() for answer in answers]
 
 
 needed, carrying = [], []
+print("balls called red under a red lamp, and under a green one (100% 0% is right):")
 for stage in range(4):
-    quiet, even = silenced(seer, stage), with_even_attention(seer, stage)
-    alone = right(quiet.predict(red), quiet.predict(green))
-    evened = right(even.predict(red), even.predict(green))
-    follow = 1 - right(*(transplanted(seer, *each, stage) for each in ((red, green), (green, red))))
+    quiet, even = change.silenced(seer, stage), change.with_even_attention(seer, stage)
+    found = {
+        "silenced": called_red(quiet.predict(red), quiet.predict(green)),
+        "even": called_red(even.predict(red), even.predict(green)),
+        "transplanted": called_red(
+            change.transplanted(seer, red, green, stage),
+            change.transplanted(seer, green, red, stage),
+        ),
+    }
     print(
-        f"stage {stage + 1}: right when silenced {alone:>4.0%}, when even {evened:>4.0%}", end="; "
+        f"stage {stage + 1}:", ", ".join(f"{k} {a:>4.0%} {b:>4.0%}" for k, (a, b) in found.items())
     )
-    print(f"follow the other lamp {follow:>4.0%}")
-    needed += [stage + 1] * (alone < 0.9)
-    carrying += [stage + 1] * (follow > 0.1)
+    wrong = {how: max(1 - at_red, at_green) for how, (at_red, at_green) in found.items()}
+    needed += [stage + 1] * (wrong["silenced"] > 0.1)
+    carrying += [stage + 1] * (wrong["transplanted"] > 0.1)
 compare(prediction, (needed, carrying))
 
 # %% [markdown]
-# *Compare stages 2 and 4.* Silenced, each of them leaves the model guessing, and both had eye-catching maps. Yet if stage 4 gathers what it gathered under the other lamp, not one ball changes its colour, and if it looks everywhere alike, not one is lost. What stage 4 adds is nearly the same vector at every token of every strip. The decoder has come to expect this constant; zero is a number that it never met in training, and it answers to it with nonsense. So silencing told us that *something* depends on the number, and not that information passes there.
-#
-# Stage 2 passes all three tests: it is needed, it must choose, and it carries the colour.
+# *Compare stages 2 and 4.* Both had eye-catching maps, and silenced, each of them leaves one answer for nearly every ball: without stage 2 it is green, as without a lamp, and without stage 4 it is red. Yet if stage 4 gathers what it gathered under the other lamp, not one ball changes its colour, and if it looks everywhere alike, not one is lost. So does it add the same to every token? We try it: in place of what stage 4's attention adds we put the mean of it, one vector for all tokens of all strips.
+
+# %%
+constant = change.with_constant_attention(seer, torch.cat([red, green]), stage=3)
+shares = called_red(constant.predict(red), constant.predict(green))
+print("stage 4: constant {:.0%} {:.0%}".format(*shares))
+
+# %% [markdown]
+# The decoder has come to expect this constant. Zero is a number that it never met in training, and what it answers then says nothing of lamps. So silencing told us that *something* depends on the number, and not that information passes there. Here are the questions, and what answers each. Stage 2 passes all of them.
 #
 # | question | what answers it |
 # |---|---|
@@ -192,10 +190,12 @@ compare(prediction, (needed, carrying))
 # Stage 2 has two heads, and in both nearly all weight lies on a red lamp. Are they equals?
 
 # %%
-there, asking = cells(lamp, maps["red"][1].shape[4:]), cells(balls, (8, 32), least=0.25)
-looks = attention_on(maps["red"][1], there, asking)
+from segformer_edu.analysis.attention_heads import attention_on, cells
+
+weights = attention_maps(seer, red)[1][0]  # of stage 2: (strips, heads, H, W, h, w)
+looks = attention_on(weights, cells(lamp, weights.shape[4:]), cells(balls, (8, 32), least=0.25))
 for head in range(2):
-    turned = (transplanted(seer, red, green, 1, heads=[head])[balls] == 2).float().mean()
+    turned = (change.transplanted(seer, red, green, 1, heads=[head])[balls] == 2).float().mean()
     print(f"head {head + 1}: {looks[head]:.0%} of its attention on the red lamp", end="; ")
     print(f"transplanted, it turns {turned:.0%} of the balls green")
 
@@ -205,15 +205,15 @@ for head in range(2):
 # %% [markdown]
 # ## 4 · Five ways of asking
 #
-# Maps of attention are one way to ask what mattered. Others need no attention, and can be used on any network. So we go back to the white car, with a question that all of them can answer: which pixels decided that this one is a vehicle? For that we watch one number, the **logit** of the class at that place. (There is one for each place and class. What happens if they are mixed up, you will see in *Break it*.)
+# Maps of attention are one way to ask what mattered. Others need no attention, and can be used on any network. So we go back to the white car, with a question that all of them can answer: which pixels decided that this one is a vehicle? For that we watch one number, the **logit** of the class at that place: what the model gives to the softmax there (lesson 07).
 #
 # 1. **Attention** of the query in one block, the mean of its heads.
-# 2. **Rollout** follows attention through all blocks and stages down to the pixels (a further section builds it).
-# 3. **Gradient × input** is the slope of the logit at each pixel, times the pixel's value. For a model that is linear and has no constant, these products add up to the logit.
+# 2. **Rollout** follows attention through all blocks and stages down to the pixels, taking each token to be half itself and half what it attends to (section 13 builds it).
+# 3. **Gradient × input** is the slope (the gradient) of the logit at each pixel, times the pixel's value. For a model that is linear and has no bias, these products add up to the logit.
 # 4. **Grad-CAM** works on a stage's map. It weighs each channel by the mean slope of the logit over the whole map, adds the channels up, and keeps what is positive ([Selvaraju and others 2016](https://arxiv.org/abs/1610.02391); [Vinogradova and others 2020](https://arxiv.org/abs/2002.11434) for segmentation).
 # 5. **Occlusion** hides a patch of pixels, and notes by how much the logit falls.
 #
-# Attention and rollout never hear which class we ask about. The other three do. Two of them take a few lines:
+# Attention and rollout never hear which class we ask about. Two of the other three take a few lines:
 
 # %% tags=["mirror"]
 # segformer_edu.analysis.attribution.gradient_times_input
@@ -222,11 +222,39 @@ for head in range(2):
 # segformer_edu.analysis.attribution.grad_cam
 
 # %% [markdown]
-# **Check it.** A slope is what a small step shows. So we make one pixel brighter by a millionth of itself, and see how far the logit moves.
+# Now all five. A number behind a name is the stage, or the side of an occluded patch, which gets the picture's mean colour.
 
 # %%
 label = nano(image)[0, :, *place].argmax().item()
 score = logit(place, label)
+grey = image.mean((2, 3), keepdim=True).expand_as(image)
+answers = ask.every_way(nano, image, place, score, grey, torch.Generator())  # it draws "random"
+names = ["attention 4", "rollout 4", "gradient × input", "Grad-CAM 3", "occlusion 8"]
+plots.show(
+    plots.importance_maps(
+        photo,
+        {name: ask.in_patches(answers[name], 4).numpy() for name in names},
+        at,
+        "Five ways, and no one answer (each map has its own scale)",
+        columns=3,
+    ),
+    alt="The scene and five maps. Attention and rollout are bright on houses and kerbs, dark on "
+    "the car. Gradient times input has speckles around the dot, for and against, occlusion a "
+    "few squares at the dot. Grad-CAM is bright on our car and towards the other white car.",
+)
+
+# %% [markdown]
+# *Which one would you put into a report?* (On dark ground brighter is more. On light ground orange counts for the class, and violet against it.) Grad-CAM is tempting, because it glows on the car. But it glows towards the *other* car, too. Its weights are means over the map, so it cannot say *where* a feature mattered for our place, only which features did. It shows where there are features that speak for vehicles, and that is another question.
+#
+# So we need a test that does not ask what pleases us.
+#
+# ### Is the slope right? · *further*
+#
+# A slope is what a small step shows. So we stretch one pixel's value by a millionth, and see how far the logit moves.
+
+# %%
+import copy
+
 exact, pixels = copy.deepcopy(nano).double(), image.double()
 moved = pixels.clone()
 moved[:, :, 92, 70] *= 1 + 1e-6
@@ -235,54 +263,32 @@ assert abs(gradient_times_input(exact, pixels, score)[92, 70].item() - step) < 0
 print(f"{CLASSES[label]}: the slope at one pixel is what a step shows")
 
 # %% [markdown]
-# Now all five. A number behind a name is the stage, or the side of an occluded patch, which gets the picture's mean colour.
-
-# %%
-grey = image.mean((2, 3), keepdim=True).expand_as(image)
-answers = ask.every_way(nano, image, place, score, grey, torch.Generator())
-names = ["attention 1", "attention 4", "rollout 4", "gradient × input", "occlusion 8"]
-names += [f"Grad-CAM {stage}" for stage in (1, 2, 3, 4)]
-plots.show(
-    plots.importance_maps(
-        photo,
-        {name: F.avg_pool2d(answers[name][None], 4)[0].numpy() for name in names},
-        at,
-        "Five ways, nine maps, and hardly two that agree",
-        columns=5,
-    ),
-    alt="Attention and rollout are bright on houses and kerbs, dark on the car. Gradient times "
-    "input has speckles around the dot, for and against, occlusion a few squares at the "
-    "dot. Grad-CAM 1 is bright beside the road, 2 on both white cars, 3 on ours and towards"
-    " the other, 4 below.",
-)
-
-# %% [markdown]
-# *Which one would you put into a report?* (Orange counts for the class, violet against it.) Grad-CAM of stage 3 is tempting, because it glows on the car. But it glows towards the *other* car, too. Its weights are means over the map, so they forget at which place we asked. It shows where features are that speak for vehicles, and that is another question.
+# ## 5 · Does the answer fall without those pixels?
 #
-# So we need a test that does not ask what pleases us.
-
-# %% [markdown]
-# ## 5 · Does the answer fall if they go?
-#
-# Whoever says "these pixels decided" says that without them the answer would fall. So we replace patches of 8×8 pixels, the most important ones first, by those of a copy of the picture without detail (the mean of each 32×32 pixels, enlarged), and watch the probability of the class at our place. This is the **deletion** curve, and it should fall early. The other way round, we start with that copy and put patches back. That is the **insertion** curve, which should rise early ([Petsiuk and others 2018](https://arxiv.org/abs/1806.07421)). The area under a curve makes it one number.
+# Whoever says "these pixels decided" claims that without them the answer would fall. So we replace patches of 8×8 pixels, the most important ones first, by those of a copy of the picture without detail (the mean of each 32×32 pixels, enlarged), and watch the probability of the class at our place. This is the **deletion** curve, and it should fall early. The other way round, we start with that copy and put patches back. That is the **insertion** curve, which should rise early ([Petsiuk and others 2018](https://arxiv.org/abs/1806.07421)). The area under a curve makes it one number.
 #
 # One pixel proves nothing, so an experiment did this for {{places}} places, each in a scene of its own that nano had not seen (`python -m experiments.attribution`). Places, fill and measure were written down beforehand. It also has a baseline, **nearness**, which knows neither picture nor model, and says that a pixel is the more important, the closer it lies to the place.
 #
-# **Predict.** Which of the five ways will beat nearness, on both curves, by more than chance?
+# These are the ways that we compare, with random numbers beside them:
 
 # %%
-prediction = ...  # a list, such as ["attention 4", "Grad-CAM 3"]
+names = ["attention 4", "rollout 4", "gradient × input", "Grad-CAM 3", "occlusion 16", "random"]
+
+# %% [markdown]
+# **Predict.** Which of them will beat nearness on both curves, by more than chance?
+
+# %%
+prediction = ...  # a list of some of them, such as ["attention 4", "Grad-CAM 3"]
 
 # %%
 trial = Trial(experiments / "attribution.json")
-names = ["attention 4", "rollout 4", "gradient × input", "Grad-CAM 3", "occlusion 16", "random"]
 kinds = ("deletion", "insertion")
 gains = {kind: {name: trial.gain(name, kind) for name in names} for kind in kinds}
 plots.show(
     plots.intervals(
         gains,
         ["area gained over nearness"] * 2,
-        "Right of the line is better than nearness: no way is so on both curves",
+        "Right of the line is better than nearness: no way surely is on both curves",
     ),
     alt="Means and intervals; the line at zero is nearness. Deletion: gradient times input and "
     "occlusion lie right of it, but their intervals touch it; all others lie left. "
@@ -293,7 +299,7 @@ better = [{name for name, each in rows.items() if each.low > 0} for rows in gain
 compare(prediction, sorted(set.intersection(*better)))
 
 # %% [markdown]
-# An empty list is the answer: **no way beats "what is near" on both curves**. (Each way is compared with nearness at the same place. The {{places}} places are drawn anew from themselves many times, and the bar holds nineteen of twenty of the means.) Occlusion by patches of 16×16 pixels comes closest: it is ahead on insertion, by {{occlusion_gain}}, and level on deletion. Attention of the last stage explains nano's answers no better than random numbers.
+# An empty list is the answer: **no way surely beats "what is near" on both curves**. (Each way is compared with nearness at the same place. The {{places}} places are drawn anew from themselves many times, and the bar holds nineteen of twenty of the means. It is grey if it touches the line.) Occlusion by patches of 16×16 pixels comes closest: it is ahead by {{occlusion_gain}} on both, but on deletion the places differ so much that this may be chance. Attention of the last stage explains nano's answers no better than random numbers.
 #
 # Is nearness the explanation, then? No. It tells us that *in these scenes* what decides is mostly near. A way that draws a blob around every pixel scores well here, and has found out nothing about the model. That is why a baseline that knows nothing belongs in every such table.
 #
@@ -333,14 +339,14 @@ for setting in ("main", "other scenes", "grey", "shuffled", "pixels"):
         print(f"{setting:<13} {watched:<12}", [name for name, low in lows.items() if low > 0])
 
 # %% [markdown]
-# *Count the lists that are not empty.* There are two, both for the lead. One belongs to occlusion with a grey fill, which is what it hides patches with itself. The other belongs to gradient × input where single pixels go. It picks those whose change lowers the logit most, as far as a slope can tell. So it may have found how the model is easily disturbed, rather than what it goes by.
+# *Count the lists that are not empty.* There are two, both for the lead. One belongs to occlusion with a grey fill, which is what it hides patches with itself. The other belongs to gradient × input where single pixels go. It picks those that would lower the logit most if they went to 0, as far as a slope can tell. So it may have found how the model is easily disturbed, rather than what it goes by.
 #
-# Which way is second depends on the fill, too. The lead of occlusion by 16×16 on insertion is there for other scenes, but it vanishes where the fill is shuffled pixels. And on deletion gradient × input is level with nearness for the copy without detail, ahead for grey, and behind for shuffled pixels. What holds in all settings is that attention of stage 4 is far behind nearness, and never far from random numbers.
+# Which way is second depends on the fill, too. The lead of occlusion by 16×16 on insertion is there for other scenes, but it vanishes where the fill is shuffled pixels. And on deletion gradient × input is level with nearness for the copy without detail, ahead for grey, and behind for shuffled pixels. What holds in all settings is that attention of stage 4 is far behind nearness. By the probability it is never far from random numbers, either.
 
 # %% [markdown]
 # ## 6 · Where the right answer is known
 #
-# On street scenes nobody knows the right map. On the strips we do. A ball is red because of a red lamp, which is *far* from it, so nearness has to fail. And where the lamp is green, it makes no difference (section 2), so a map that shows it there is wrong. Which ways pass both tests? We take one pixel of a ball and the question *why red, and not green?*: we watch how far the logit of red leads that of green.
+# On street scenes nobody knows the right map. On the strips we do. A ball is red because of a red lamp, which is *far* from it, so nearness must not find it. We take one pixel of a ball, and ask *why red, and not green?*: we watch how far the logit of red leads that of green.
 
 # %%
 night, _ = strips.picture(5)
@@ -348,58 +354,76 @@ strip, asked = normalize(night), strips.discs(5)[1]  # the lamp is disc 0
 where = int(asked.y) // 4, int(asked.x) // 4
 empty = strip.median(3, keepdim=True).values.expand_as(strip)  # the night without its discs
 answers = ask.every_way(seer, strip, where, logit(where, 1, rival=2), empty, torch.Generator())
-names = ["attention 2", "attention 4", "rollout 4", "gradient × input", "Grad-CAM 1"]
-names += ["Grad-CAM 4", "occlusion 16"]
+names = ["attention 2", "attention 4", "rollout 4", "Grad-CAM 1", "occlusion 16"]
+names += ["|gradient × input|"]  # without the sign
 plots.show(
     plots.importance_maps(
         night,
-        {name: F.avg_pool2d(answers[name][None], 4)[0].numpy() for name in names},
+        {name: ask.in_patches(answers[name], 4).numpy() for name in names},
         ((where[0] + 0.5) / 16, (where[1] + 0.5) / 64),
         "Attention of stage 2 finds the lamp, that of stage 4 an empty corner",
         columns=2,
     ),
-    alt="Two balls on the left, a dot on one, a red lamp on the right, and seven maps. The lamp"
-    " shines in attention 2, rollout and Grad-CAM 1, the lower left corner in attention 4, "
-    "nothing in Grad-CAM 4. Gradient times input is speckled on ball and lamp, for and "
-    "against. Occlusion shows the ball, and the lamp faintly.",
+    alt="Two balls on the left, a dot on one, a red lamp on the right, and six maps. The lamp "
+    "shines in attention 2, rollout and Grad-CAM 1, the lower left corner in attention 4. "
+    "Occlusion shows the ball, and the lamp faintly. The size of gradient times input is "
+    "speckled on ball and lamp.",
 )
 
 # %% [markdown]
-# The same over {{strips}} strips, {{red_strips}} of them with a red lamp: how often does a pixel of the lamp rank above one of the empty night? One half is chance. (|gradient × input| is without the sign.)
+# The same over {{strips}} strips, {{red_strips}} of them with a red lamp: how often does a pixel of the lamp rank above one of the empty night? One half is chance.
+#
+# A green lamp makes next to no difference: without it the lead of green changes by {{green_lead}}. So a map should hardly show it. There are two ways to ask, *why red?* as above, and *why green?*, because that is what the model says there.
 
 # %%
-names += ["|gradient × input|", "nearness"]
-panels = {"red": "red lamp: it decides", "green": "green lamp: it makes no difference"}
+panels = {
+    "red lamp: why red?": ("red", "and not the other"),
+    "green lamp: why green?": ("green", "and not the other"),
+    "green lamp: why red?": ("green", "the other, and not its own"),
+}
 ranks = {
-    panel: {name: trial.lamp(name, "lamp above night", light) for name in names}
-    for light, panel in panels.items()
+    panel: {name: trial.lamp(name, "lamp above night", *asked) for name in (*names, "nearness")}
+    for panel, asked in panels.items()
 }
 plots.show(
     plots.intervals(
         ranks,
-        ["lamp above night"] * 2,
-        "Five ways find the red lamp; two of them find the green one, too",
+        ["lamp above night"] * 3,
+        "Five of these find the red lamp; asked why green, two show that one, too",
         reference=0.5,
     ),
     alt="Means and intervals. Red lamp: attention 2, rollout, Grad-CAM 1, occlusion and the "
-    "size of gradient times input near 1, attention 4 near 0.8, Grad-CAM 4 at a half, "
-    "nearness near 0. Green lamp: attention 2 and rollout low, the size of gradient times "
-    "input near a half, occlusion and attention 4 near 0.8, Grad-CAM 1 at 1.",
+    "size of gradient times input near 1, attention 4 near 0.8, nearness near 0. Green lamp "
+    "and why green: attention 2 and rollout low, the size of gradient times input near a "
+    "half, occlusion and attention 4 near 0.8, Grad-CAM 1 at 1. Green lamp and why red: the "
+    "same, but Grad-CAM 1 at a third and occlusion at a fifth.",
 )
 
 # %% [markdown]
-# *Compare the panels, line by line.* Attention of **stage 4** stands at the same place in both; that is its corner. Attention of **stage 2** and **rollout** tell a red lamp from a green one, although on the street attention of the last stage was no better than chance. So no way is good or bad for all tasks.
+# *Compare the panels, line by line.* Attention of **stage 4** stands at the same place in all; that is its corner. Attention of **stage 2**, **rollout** and **the size of gradient × input** find a red lamp, and no green one. Attention and rollout never hear which class we ask about, and a size has no sign, so the last two panels are the same for them.
 #
-# **Grad-CAM of stage 1** shows every lamp, whether it matters or not. Had we looked at red lamps alone, it would have won. At stage 4 it shows nothing, because nothing there speaks for red. **Occlusion** ranks the green lamp above the night as well, but by next to nothing: of all that it calls important, {{occlusion_green}} lies on a green lamp, and {{occlusion_red}} on a red one. By 8×8 patches {{occlusion_ball}} lies on the ball, and rightly, because a hidden ball is night.
+# **Grad-CAM of stage 1** depends on the question. Asked *why green?* it shows the green lamp in every strip, and {{cam_green}} of all that it calls important lies there, although the lamp adds {{green_lead}} to the lead. Asked *why red?* it does not. So say which question you asked. **Occlusion** also ranks the green lamp above the night if asked *why green?*, but by next to nothing, and rightly: {{occlusion_green}} of what it calls important lies on a green lamp, and {{occlusion_red}} on a red one.
 #
-# And **nearness** ranks the lamp below everything. But look at what deletion says of it on these strips: an area of {{nearness_deletion}}, as good as any way's, since the ball goes first, and with it the answer. Only insertion finds out, with {{nearness_insertion}} for nearness and {{size_insertion}} for the size of gradient × input. Deletion asks what is *needed*, and insertion what is *enough*, so one without the other can be fooled.
+# And **nearness** ranks the lamp below everything, although on the street it was hard to beat. So no way is good or bad for all tasks.
 #
 # No way is right by itself, but a map can fail: against a baseline that knows nothing, where the cause is known, and where it is gone.
+#
+# ### What about the other ways, and the curves? · *further*
+
+# %%
+for name in ("gradient × input", "Grad-CAM 2", "Grad-CAM 3", "Grad-CAM 4", "occlusion 8"):
+    found = [trial.lamp(name, "lamp above night", *asked).mean for asked in panels.values()]
+    print(f"{name:<17}", "  ".join(f"{p} {x:.2f}" for p, x in zip(panels, found, strict=True)))
+
+# %% [markdown]
+# (Ties count one half.) Grad-CAM of stage 4 shows nothing on red strips, because nothing there speaks for red. And of what occlusion by 8×8 patches calls important there, {{occlusion_ball}} lies on the ball, and rightly, because a hidden ball is night. For the two that have a sign, occlusion and gradient × input, the reversed question turns every sign around, so their last two numbers add up to one.
+#
+# And what do the curves say of nearness on red strips? By deletion it has an area of {{nearness_deletion}} (small is good), as good as any way's, since the ball goes first, and with it the answer. Only insertion finds out, with {{nearness_insertion}} for nearness, {{attention_insertion}} for attention of stage 2, which shows the lamp but not the ball, and {{size_insertion}} for the size of gradient × input. Deletion asks what is *needed*, and insertion what is *enough*, so one without the other can be fooled.
 
 # %% [markdown]
 # ## Play
 #
-# Put the cursor on a ball of a strip. In which stages does its token look at the lamp, and do all heads do so? Then go to a street scene: can you tell from the maps which of them matters?
+# Put the cursor on a ball of a strip. In which stages does its token look at the lamp, and do all heads do so? Then go to a street scene: can you tell from the maps which stage matters? (Section 12 has the answer.)
 
 # %%
 widgets.Attention()
@@ -431,6 +455,7 @@ plots.show(
         {name: each.numpy() for name, each in found.items()},
         at,
         "Where ours is bright, theirs is dark",
+        columns=3,
     ),
     alt="The scene and two maps of Grad-CAM at stage 3. Ours is bright on the white car and its"
     " neighbour. Theirs is dark there, and bright on a kerb to the right and on the sky.",
@@ -440,9 +465,9 @@ compare(prediction, round(ask.rank_correlation(found["ours"], found["theirs"]), 
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# The slice keeps all classes, and `sum(1)` adds their logits up. But the softmax does not see a number that is added to all logits, so this sum decides no class. It is not even neutral: what makes nano surer of *vehicle* lowers the seven other logits, so the sum *falls* where the evidence for the class is. At stage 4 the correlation is negative in {{bug_negative}} of {{bug_scenes}} scenes.
+# The slice keeps all classes, and `sum(1)` adds their logits up. But the softmax does not see a number that is added to all logits, so this sum decides no class. It is not even neutral: what makes nano surer of *vehicle* tends to lower the seven other logits, and then the sum *falls* where the evidence for the class is. At this stage the correlation is negative in {{bug_negative}} of {{bug_scenes}} scenes, and at stage 1 in {{bug_negative_1}}.
 #
-# The mend is to name the class: `logits[:, label, 23, 17]`. What would have caught it? A question whose answer you know: add 1 to all logits, and no explanation of the class may change.
+# The mend is to name the class: `logits[:, label, 23, 17]`. What would have caught it? A question whose answer you know: ask about another class, and the map has to change. Theirs cannot, because it names none.
 #
 # </details>
 
@@ -452,8 +477,12 @@ compare(prediction, round(ask.rank_correlation(found["ours"], found["theirs"]), 
 # The softmax of the logits gives each class a probability. That of the winner is called the model's **confidence**. If it means what a probability means, then among all pixels of which it is seven tenths sure, seven in ten are right, and the model is **calibrated**. We look at nano's answers for {{scenes_b}} unseen scenes. First we enlarge the logits to the size of the picture, because a pixel's answer comes from there.
 
 # %%
+import copy
 import itertools
 import json
+from collections.abc import Sequence
+
+from torch.nn import functional as F
 
 from segformer_edu.analysis.calibration import (
     at_full_size,
@@ -468,7 +497,8 @@ from segformer_edu.training.minute import in_memory
 
 held_out = Scenes(100, 128, seed=2026)
 images, labels = in_memory(held_out, workers=0)
-logits = at_full_size(torch.cat([nano(some) for some in images.split(20)]), labels)
+with torch.no_grad():
+    logits = at_full_size(torch.cat([nano(some) for some in images.split(20)]), labels)
 answer, sure = logits.argmax(dim=1), confidence(logits)
 found = reliability(sure, answer == labels, equal_width(15))
 print(f"{sure.mean():.1%} sure on average, and {(answer == labels).double().mean():.1%} right")
@@ -498,7 +528,7 @@ print(f"expected calibration error {found.error():.1%}, 95 % of the draws {low:.
 print(f"a calibrated model: up to {by_chance:.1%} in 95 % of the draws")
 
 # %% [markdown]
-# So nano's error is a fraction of a percent, hardly more than chance makes. (It is the same with bins that hold equally many pixels. On two other sets of scenes it is {{ece_other_sets}}.) Are we done? An average can be right although its parts are wrong, so we ask class by class.
+# So nano's error is a fraction of a percent, no more than chance can make. (It is the same with bins that hold equally many pixels. On two other sets of scenes it is {{ece_other_sets}}.) Are we done? An average can be right although its parts are wrong, so we ask class by class.
 #
 # **Predict.** Take the pixels that nano calls *person*. Its confidence there is {{sure_person}} on average. What percentage of them are right?
 
@@ -506,13 +536,13 @@ print(f"a calibrated model: up to {by_chance:.1%} in 95 % of the draws")
 prediction = ...  # a percentage, such as 70
 
 # %%
-right = answer == labels
-gap = gaps(sure, right, answer, len(CLASSES))  # percentage points; above 0 it is too sure
+correct = answer == labels
+gap = gaps(sure, correct, answer, len(CLASSES))  # percentage points; above 0 it is too sure
 person = answer == CLASSES.index("person")
 print(
     "too sure by, in points:", {name: round(float(x)) for name, x in zip(CLASSES, gap, strict=True)}
 )
-compare(prediction, round(100 * right[person].double().mean().item()))
+compare(prediction, round(100 * correct[person].double().mean().item()))
 
 # %% [markdown]
 # Where nano says *person* or *pole*, it is too sure by several points, and where it says *building* or *road*, it is not sure enough. In the average these errors cancel, because buildings and roads have so many more pixels. An error of a fraction of a percent hid all that.
@@ -544,7 +574,7 @@ from segformer_edu.analysis.map_contents import near_a_border
 
 for name, drawn in {"the true border": labels, "the border in its answer": answer}.items():
     near = near_a_border(drawn)
-    close, far = gaps(sure, right, (~near).long(), 2)
+    close, far = gaps(sure, correct, (~near).long(), 2)
     print(f"within 2 pixels of {name}: too sure by {round(close)} points, elsewhere {round(far)}")
 
 # %% [markdown]
@@ -557,9 +587,10 @@ for name, drawn in {"the true border": labels, "the border in its answer": answe
 # %%
 for side in (1, 5, 9):
     blurred = F.avg_pool2d(images[:50], side, stride=1, padding=side // 2, count_include_pad=False)
-    worse = at_full_size(nano(blurred), labels[:50])
-    correct = (worse.argmax(dim=1) == labels[:50]).double().mean()
-    print(f"{side}×{side}: {confidence(worse).mean():.0%} sure, {correct:.0%} right")
+    with torch.no_grad():
+        worse = at_full_size(nano(blurred), labels[:50])
+    share = (worse.argmax(dim=1) == labels[:50]).double().mean()
+    print(f"{side}×{side}: {confidence(worse).mean():.0%} sure, {share:.0%} right")
 
 # %% [markdown]
 # The blurrier the scenes, the fewer pixels are right, and nano does not notice enough of it. Calibration holds for the kind of pictures on which it was measured.
@@ -627,20 +658,20 @@ plots.show(
 )
 
 # %% [markdown]
-# Now the pictures. For each kind the search takes the three scenes with the largest patch that hangs together, so nobody picked them:
+# Now the pictures. For each kind the search takes the two scenes with the largest patch that hangs together, so nobody picked them:
 
 # %%
 gallery = {}
 for kind, name in KINDS.items():
     gallery[name] = []
-    for patch in worst(kind, kinds, given, truth):
+    for patch in worst(kind, kinds, given, truth, count=2):
         crop = patch.window(truth.shape[1:], side=64)
         picture = held_out.picture(patch.picture)[0][crop]
         here, there = truth[patch.picture][crop], given[patch.picture][crop]
         gallery[name].append((picture, here, there, kinds[patch.picture][crop] == kind))
 plots.show(
     plots.error_gallery(gallery, CLASSES, "The worst of each kind, found by search"),
-    alt="Six rows, one for each kind of error; in each three errors, and of each the picture, "
+    alt="Six rows, one for each kind of error; in each two errors, and of each the picture, "
     "the true labels and nano's, with the wrong pixels outlined. Shifted borders run along "
     "whole outlines, such as that of a roof at night; pieces are parts of a wall called "
     "sky, or a road called sidewalk; thin parts are arms of lamps and posts; walls are "
@@ -658,6 +689,8 @@ plots.show(
 # Stage 4 of nano has eight heads in each block. Many tools average them before they draw a map, because one picture is easier to look at than eight. To see what that does, we need a number that says how spread an attention map is. The **entropy** of weights p₁ … p_n is −Σ p log p. It is 0 if all the weight is on one key, and log n if n keys have equal weight, so its exponential is a number of keys: *as spread as over that many*. We take the mean over all queries of a scene, head by head, for trained and for untrained weights.
 
 # %%
+from segformer_edu.analysis.attention_heads import entropy
+
 torch.manual_seed(0)
 models = {"trained": nano, "untrained": SegFormer(nano.config).eval()}
 spread = {
@@ -679,7 +712,7 @@ plots.show(
             for name, found in spread.items()
         },
         blocks,
-        "Trained heads look at ever fewer keys, stage by stage",
+        "Trained heads choose, those of stage 4 most",
     ),
     alt="Two rows of dots, one for each head of the eight blocks. Trained, the heads of stage 1"
     " are near 0.9, those of stage 2 between 0.7 and 0.95, those of stage 3 scattered from "
@@ -749,7 +782,7 @@ plots.show(
             for name, value in panels.items()
         },
         [f"stage {stage + 1}.{block + 1}" for stage, block in places],
-        "The heads that look everywhere cost most, those that look sharply cost nothing",
+        "Only stage 1's heads cost much; those that look sharply cost nothing",
     ),
     alt="Two rows of dots, one for each head of nano's eight blocks. Above, entropy falls from "
     "stage 1 to stage 4. Below, the two heads of stage 1 cost most of a point of mIoU each,"
@@ -759,7 +792,7 @@ lost = [[100 * r["silenced"][0] for r in heads if r["stage"] == stage] for stage
 compare(prediction, tuple(round(abs(float(np.mean(each))), 1) for each in lost))
 
 # %% [markdown]
-# The sharpest heads are the ones that nobody misses, and the most spread ones are those that cost something, in both sets of scenes. Does spread attention then *make* a head important? No. Entropy and importance both depend on the stage: stage 1 alone has one head to a block, so nothing can stand in for it, and its map goes to the decoder in the finest grid. Within stages 3 and 4, where heads have company and could be compared, no loss is above {{late_loss}} points, so there is nothing to correlate with. The honest result is that here entropy does not tell importance.
+# The sharpest heads are the ones that nobody misses, and both that cost something are spread, in both sets of scenes. But heads of stage 3 are as spread, and cost nothing. Does spread attention then *make* a head important? No. Entropy and importance both depend on the stage: stage 1 alone has one head to a block, so nothing can stand in for it, and its map goes to the decoder in the finest grid. Within stages 3 and 4, where heads have company and could be compared, no loss is above {{late_loss}} points, so there is nothing to correlate with. The honest result is that here entropy does not tell importance.
 #
 # What, then, does stage 1's attention contribute? Silenced as a whole, it costs {{silent_stage_1}} points in the two sets of scenes. If its weights are made **even**, so that every token gets the mean of the picture's values, {{even_stage_1}} are lost. That could mean two things: the tokens need to know how *this* picture looks on the whole, or they merely need the vector that they are used to. So we gave them the mean over sixty other scenes instead, and {{constant_stage_1}} points were lost, as many as by silencing. It is the first, then: most of what stage 1's attention does in nano is to tell every token what kind of picture it is in, and for that it hardly matters where it looks. Its map, of which we could have drawn a beautiful picture, has little to do with it.
 #
@@ -782,11 +815,11 @@ for row in table:
 # %% [markdown]
 # (The share is that of the head of the stage that gives most; stage 1 carries nothing in any of them.)
 #
-# *Go through the last column.* In every model the balls follow stage 2's transplant, so that is where the colour comes to them. How it is found differs from seed to seed. The model that ships and models 2 and 4 look for red, model 3 looks for green, and model 1 has a head for each colour. None of that is visible in what the models answer.
+# *Go through the last column.* In every model the balls follow stage 2's transplant, so that is where the colour comes to them. How it is found differs from seed to seed. The model that ships and models 2 and 4 look for red, model 3 looks for green, and model 1 has a head for each colour. None of that shows in their answers while there is a lamp.
 #
 # *Look at stage 4 of models 2 and 4.* Its heads give the lamp's keys about the same share under every light, so by our control their maps have nothing to do with the lamp. And yet the balls follow its transplant. That is possible because stage 2 has brought the colour to tokens all over the strip by then, so the *values* carry it, wherever stage 4 looks. So the control protects us from one mistake only: a map that does not care about the lamp may belong to a head that carries its colour.
 #
-# *Compare "silenced" with "follow".* {{silent_liars}} times a model guesses or nearly so without a stage that no ball follows. So what happened with stage 4 above was no accident of one seed: silencing calls stages necessary that carry nothing. [Zhang and Nanda 2023](https://arxiv.org/abs/2309.16042) compare ways of patching; for a first look, a mean is safer than zeros.
+# *Compare "silenced" with "follow".* {{silent_liars}} times a model loses a quarter or more of the balls without a stage that no ball follows. So what happened with stage 4 above was no accident of one seed: silencing calls stages necessary that carry nothing. [Zhang and Nanda 2023](https://arxiv.org/abs/2309.16042) find that what is patched in, and what is watched, can change the verdict.
 #
 # A transplant has its limits, too. It shows that what a stage gathers is *enough* to change the answer, and not that the answer needs it: model 1 follows stage 3's transplant, but loses next to nothing when stage 3 looks everywhere alike. And if two stages brought the colour, each could make up for the other, and a transplant of one alone might change nothing.
 
@@ -812,7 +845,7 @@ for row in table:
 # %% [markdown]
 # (± two standard errors, over the scenes.) A stage's attention is worth a few points at most, and stage 4's nothing that could be seen, although its maps are the sharpest of all. Most of what decides a street scene's pixel is near it, so the convolutions of patch embeddings and Mix-FFN can do without. **The map of a stage that decides nothing is still a map**, with bright places and all. Whoever shows one owes an intervention with it.
 #
-# The two data sets together give the rule that we take from this lesson: where attention was the only way for the information, one of the maps told the truth (stage 2's), one lied (stage 4's), and two heads with equal maps did different things. Nothing in the maps themselves told which is which.
+# The two data sets together give the rule that we take from this lesson: where attention was the only way for the information, one of the maps told the truth (stage 2's), one misled us (stage 4's), and two heads with equal maps did different things. Nothing in the maps themselves told which is which.
 
 # %% [markdown]
 # ## 13 · How does rollout go through stages? · *further*
@@ -836,7 +869,7 @@ plots.show(
         "From stage 2 a blob; from stages 3 and 4 a bit of everything",
         columns=5,
     ),
-    alt="The scene and the rollout from each stage. From stage 1 one bright dot at the place, "
+    alt="The scene and the rollout from each stage. From stage 1 one bright dot beside the marker, "
     "from stage 2 a blob there on a faint ground. From stages 3 and 4 a haze over the whole"
     " picture, brightest on the left border and on houses. A fine grid of dark lines lies "
     "over all, where fewer patches overlap.",
@@ -884,6 +917,7 @@ plots.show(
 # %%
 table = json.loads((experiments / "receptive_fields.json").read_text(encoding="utf-8"))["rows"]
 rows = [row for row in table if row["side"] == 192 and row["state"] != "in training"]
+print(f"{'':<21}", *(f"{f'stage {stage}':>9}" for stage in (1, 2, 3, 4)))
 for state, network in itertools.product(
     ("untrained", "trained", "shuffled"), ("SegFormer", "conv twin")
 ):
@@ -909,12 +943,12 @@ plots.show(
     alt="Four rows of four heat maps for stages 1 to 4, with the area of 90 percent above each."
     " SegFormer untrained: small squares in the middle, which grow with the stage. Trained:"
     " larger squares on a patchy ground that reaches the borders, and in stage 4 nearly the"
-    " whole picture. Shuffled: such squares on a plain, darker ground. The trained twin: "
+    " whole picture. Shuffled: such squares on a plain ground. The trained twin: "
     "squares, black outside in stages 1 to 3, and in stage 4 nearly the whole picture.",
 )
 
 # %% [markdown]
-# *Compare stage 4, trained.* The two networks see about equally far, {{area_4_segformer}} and {{area_4_twin}} of the picture, and none of the seeds says otherwise. *Compare stage 1.* There the trained SegFormer's area is {{area_1_factor}} times the twin's, in all three seeds. So attention widens the early stages, and training widens every stage of both networks.
+# *Compare stage 4, trained.* The two networks see about equally far, {{area_4_segformer}} and {{area_4_twin}} of the picture, and none of the seeds says otherwise. *Compare stage 1.* There the trained SegFormer's area is {{area_1_factor}} times the twin's, in all three seeds. (That is for pictures of this size; at 96×96 pixels it is {{area_1_factor_small}} times.) So attention widens the early stages, and training widens every stage of both networks.
 #
 # Two checks take something away from this. The **area of one half**, measured alike, hardly differs between the networks once they are trained, in any stage: half of a token's response comes from its own neighbourhood, with attention or without it. What attention adds is a faint ground that reaches far.
 #
@@ -951,7 +985,7 @@ tables = {
 }
 del parts
 plots.show(
-    plots.number_grids(tables, CLASSES, ["1", "2", "3", "4"], "Three ways to ask, three answers"),
+    plots.number_grids(tables, CLASSES, ["1", "2", "3", "4"], "Three ways to ask seldom agree"),
     alt="Three grids of eight classes by four stages, each row's largest number framed. For "
     "vegetation stage 1 is framed in all three, and for roads stage 3 in the first two. For"
     " the sky stage 4 is framed in the first grid, and stage 1 in the others. Without stage"
@@ -983,7 +1017,7 @@ for mode in ("zeros", "replicate", "reflect", "circular"):
     by_distance[mode] = np.array([[wrong[distance // 4 == band].mean() for band in range(16)]])
     added[mode] = wrong - (added["zeros"] if added else 0)
     print(f"{mode:<10} mIoU {scores(confusion_matrix(said, labels, 8)).miou:.2f}")
-added.pop("zeros")
+del added["zeros"]
 
 # %%
 plots.show(
@@ -1013,7 +1047,7 @@ plots.show(
 # %% [markdown]
 # *Compare replicate with circular.* Neither has zeros. Replicate costs {{replicate_lost}} points of mIoU, circular {{circular_lost}}. So it is not the missing zeros that break the margin, but what stands in their place. Above the sky, for example, now lies the road of the lower border. At the top, {{sky_called_other}} of the true sky gets another name. No scene of nano's training had a road above its sky.
 #
-# And in the middle, eight tokens of stage 1 or more from the border, nothing changes, under any padding, by more than a few pixels in a thousand. Nano *could* read its place from the zeros, as lesson 04 read it with a probe. These scenes give it no reason to: the content says what is above and what is below. What can be read from a network's maps is not yet what the network uses. All this holds on another set of scenes, and at 256×256 pixels, where circular padding damages a margin about as wide in pixels.
+# And in the middle, eight tokens of stage 1 or more from the border, nothing changes, under any padding, by more than a few pixels in a thousand. Nano *could* read its place from the zeros, as lesson 04 read it with a probe. A likely reason why it does not is that the content says already what is above and what is below. What can be read from a network's maps is not yet what the network uses. All this holds on another set of scenes, and at 256×256 pixels, where circular padding damages a margin about as wide in pixels.
 
 # %% [markdown]
 # ## 17 · Which branch can be left out? · *further*
@@ -1039,7 +1073,7 @@ plots.show(
             for row in blocks
         },
         "points of mIoU lost",
-        "DropPath makes a model need its first block more, and the others less",
+        "Trained with DropPath, this model needs its first block more, the others less",
     ),
     alt="Bars for eight blocks, named by stage and number. Nano loses 14, 13, 8, 5, 2, 3, 1 and"
     " 0 points of mIoU. Trained with DropPath it loses 27 without the first block and 3, 3,"
@@ -1050,7 +1084,7 @@ plots.show(
 for kind in ("attention", "mix_ffn"):
     single = [row for row in choices if len(row["missing"]) == 1 and row["missing"][0][2] == kind]
     for model in models:
-        print(f"{kind:<10} {model:<15}", *(f"{abs(lost(row, model)):>5.1f}" for row in single))
+        print(f"{kind:<10} {model:<15}", *(f"{lost(row, model):>z5.1f}" for row in single))
 
 # %% [markdown]
 # In both models the last block can go for {{last_block_lost}} of a point of mIoU or less, and the attention of any single block for {{attention_most}} points at most. The early blocks matter most, and in them the Mix-FFN. Training with DropPath changes which of them: the first block, which under the linspace rule is never dropped, is missed nearly twice as much, and each other one less. For each of the eight blocks the interval of the difference leaves out zero.
@@ -1111,7 +1145,7 @@ check("09.2", on_tokens)
 # %% [markdown]
 # ### Exercise 09.3 ★★ 8 minutes · Rollout by hand
 #
-# You get the attention of several blocks on one grid, a list of matrices `(N, N)`, the first block first; the row belongs to the token that looks. Return the rollout `(N, N)`: in every block half of a token comes from the token itself.
+# You get the attention of several blocks on one grid, a list of matrices `(N, N)`, the first block first; the row belongs to the token that looks. Return the rollout `(N, N)`: in every block half of a token comes from the token itself. (Section 13 does this for a whole model.)
 
 
 # %%
@@ -1150,7 +1184,7 @@ check("09.5", deleted)
 # %% [markdown]
 # ### Exercise 09.6 ★★ 9 minutes · How far off is its confidence?
 #
-# `confidence` `(N,)` is the probability of the class that was predicted (above 0, up to 1), `right` `(N,)` says whether that was right, and `bins` is the number of equally wide bins from 0 to 1. Return the expected calibration error.
+# `confidence` `(N,)` is the probability of the class that was predicted (above 0, up to 1), `right` `(N,)` says whether that was right, and `bins` is the number of equally wide bins from 0 to 1. Return the expected calibration error: in each bin the distance between the mean confidence and the share that is right, averaged over the bins, each weighing as much as it has pixels (section 7).
 
 
 # %%
@@ -1163,7 +1197,7 @@ check("09.6", expected_calibration_error)
 # %% [markdown]
 # ### Exercise 09.7 ★★★ 12 minutes · Grad-CAM of one pixel
 #
-# Now on a whole SegFormer in evaluation mode, and one image `(1, 3, H, W)`: return Grad-CAM at the map of one `stage` (counted from 0) for the logit of class `label` at `row` and `column` of the logits' grid, as `(H_s, W_s)`. `model.encoder(images)` gives the maps of all stages, `model.decoder(maps)` the logits.
+# Now on a whole SegFormer in evaluation mode, and one image `(1, 3, H, W)`: return Grad-CAM at the map of one `stage` (counted from 0) for the logit of class `label` at `row` and `column` of the logits' grid, as `(H_s, W_s)`, the size of the stage's map. `model.encoder(images)` gives the maps of all stages, `model.decoder(maps)` the logits.
 
 
 # %%
@@ -1177,10 +1211,9 @@ check("09.7", cam_of_pixel)
 # ## Recap
 #
 # - An attention map shows a weight. Whether a head looks there because of what is there, whether its value matters, and whether the answer would change, only interventions tell: take the thing away, make the weights even, transplant.
-# - An explanation can be tested: remove what it calls important, and watch the answer. On street scenes none of five ways beat nearness, which knows nothing, on both curves.
-# - Where the cause is known and far away, attention of stage 2, rollout and the size of gradient × input found it, and did not show it where it made no difference. Attention of stage 4 and Grad-CAM failed one test or the other.
+# - An explanation can be tested: remove what it calls important, and watch the answer. On street scenes none of five ways surely beat nearness, which knows nothing, on both curves.
+# - Where the cause is known and far away, attention of stage 2, rollout and the size of gradient × input found it, and did not show it where it made next to no difference. Attention of stage 4 showed it there as well, and Grad-CAM depended on the stage and on the question.
 # - The fill, the size of a patch, the stage and the question are choices. State them, and vary them.
-# - Further: nano is as sure as it is right on average, and not class by class; most of its wrong pixels are borders that are off by a pixel or two.
 #
 # **Can you answer without scrolling up?**
 #
@@ -1188,15 +1221,13 @@ check("09.7", cam_of_pixel)
 # 2. Why can two heads have the same map, and one of them decide everything?
 # 3. What does Grad-CAM forget when it takes the mean slope of a channel?
 # 4. Why does a table of explanations need a baseline that knows nothing?
-# 5. On average a model is seven tenths sure, and seven pixels in ten are right. Is it calibrated?
 #
 # <details><summary>Answers</summary>
 #
 # 1. Take the lamp away, or change its colour, and look at the map again.
 # 2. A head hands on weight times value, through the output matrix. The map shows the weight alone.
-# 3. The place. It then shows where features are that speak for the class, wherever that is.
+# 3. Where on the map the slope was large. It then shows where there are features that speak for the class, wherever that is.
 # 4. Because what scores well may do so for a reason that has nothing to do with the model; here, because what decides is near.
-# 5. Nobody knows. It must hold for each confidence, and it may fail class by class while the errors cancel.
 #
 # </details>
 #

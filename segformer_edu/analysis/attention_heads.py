@@ -51,8 +51,9 @@ def attention_between(
     """
     found = []
     for *_, weights in attention_maps(model, images):
-        keys = cells(asked, weights.shape[4:])
-        given = attention_on(weights, keys, cells(asking, weights.shape[2:4], least=0.25))
+        rows, columns, h, w = weights.shape[2:]
+        keys = cells(asked, (h, w))
+        given = attention_on(weights, keys, cells(asking, (rows, columns), least=0.25))
         found.append((given.mean().item(), keys.float().mean().item()))
     return found
 

@@ -15,6 +15,17 @@ from segformer_edu.data.photos import normalize
 from segformer_edu.segformer import SegFormer
 
 
+def all_relit(strips: Lamps, light: str) -> Tensor:
+    """All strips as a model takes them, with another light in their lamps: `(N, 3, 64, 256)`."""
+    return torch.cat([normalize(strips.relit(number, light)) for number in range(len(strips))])
+
+
+def all_lamps_and_balls(strips: Lamps) -> tuple[Tensor, Tensor]:
+    """Which pixels are of the lamp, and which of balls, in all strips: `(N, 64, 256)` bool each."""
+    lamps, balls = zip(*map(strips.lamp_and_balls, range(len(strips))), strict=True)
+    return torch.from_numpy(np.stack(lamps)), torch.from_numpy(np.stack(balls))
+
+
 def ball_looks(model: SegFormer, strips: Lamps, index: int, stage: int) -> Tensor:
     """What the token in the middle of each ball attends to, in a stage's first block.
 

@@ -101,7 +101,7 @@ def intervals(
 
     Args:
         panels: caption → name → the mean and the ends of its interval; the same names in all.
-        labels: of each panel's horizontal axis.
+        labels: of each panel's horizontal axis; if they are the same, so is the scale.
         finding: the title.
         reference: where a line stands.
 
@@ -112,7 +112,8 @@ def intervals(
     if len(labels) != len(panels):
         raise ValueError(f"{len(labels)} labels for {len(panels)} panels: give one for each.")
     figure = new_figure(0.24 * len(names) + 1.2, finding)
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    alike = len(set(labels)) == 1
+    axes = figure.subplots(1, len(panels), squeeze=False, sharex=alike, sharey=True)[0]
     for ax, label, (caption, rows) in zip(axes, labels, panels.items(), strict=True):
         ax.axvline(reference, color=GREY, lw=1, ls="-", zorder=0)
         for row, (mean, low, high) in enumerate(rows.values()):

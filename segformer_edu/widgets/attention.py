@@ -54,7 +54,7 @@ THROUGH = 0.5  # opacity of the attention over the picture
 TASK = (
     "Put the cursor on a ball of a strip. In which stages does its token look at the lamp, and do "
     "all heads do so? Then find a token of a street scene that looks at little more than one key, "
-    "and one that looks nearly everywhere. Can you tell from the maps which of them matters?"
+    "and one that looks nearly everywhere. Can you tell from the maps which stage matters?"
 )
 
 
@@ -63,15 +63,15 @@ class State(Choices):
     """The values of the sliders; positions are percentages of the picture's height and width."""
 
     picture: tuple[str, int] = choice(
-        "Picture", PICTURES, ("scene", 4), lambda chosen: f"{chosen[0]} {chosen[1]}"
+        "Picture", PICTURES, ("strip", 5), lambda chosen: f"{chosen[0]} {chosen[1]}"
     )
-    stage: int = choice("Stage", (1, 2, 3, 4), 3)
+    stage: int = choice("Stage", (1, 2, 3, 4), 2)
     block: str = choice("Block of the stage", BLOCKS, "last")
     head: int = choice(
         "Head", tuple(range(9)), 1, lambda head: str(head) if head else "mean of all"
     )
-    down: int = choice("Cursor, from the top", PERCENTS, 72, percent)
-    across: int = choice("Cursor, from the left", PERCENTS, 92, percent)
+    down: int = choice("Cursor, from the top", PERCENTS, 26, percent)
+    across: int = choice("Cursor, from the left", PERCENTS, 32, percent)
 
 
 # What the models see and say, computed once.

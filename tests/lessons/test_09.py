@@ -34,9 +34,12 @@ from segformer_edu.analysis.contributions import (
     without_a_stage,
 )
 from segformer_edu.analysis.errors import KINDS, Rules, count_kinds, kinds_of_errors
+from segformer_edu.analysis.interventions import silenced, with_constant_attention
+from segformer_edu.analysis.lamps import all_lamps_and_balls, all_relit
 from segformer_edu.analysis.map_contents import near_a_border
 from segformer_edu.analysis.position import from_the_border, pad_with
 from segformer_edu.data.lamps import Lamps
+from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.training import balanced_weights, confusion_matrix, scores
 from segformer_edu.training.minute import in_memory
@@ -90,18 +93,58 @@ def test_attention_of_the_last_stage_is_far_behind_nearness_and_near_random(sett
 FINDS_RED = ["attention 2", "rollout 4", "|gradient × input|", "Grad-CAM 1", "occlusion 16"]
 
 
-def test_five_ways_find_the_red_lamp_and_two_of_them_the_green_one_too():
+REVERSED = "the other, and not its own"
+
+
+def test_five_ways_find_the_red_lamp_and_two_of_them_the_green_one_if_asked_why_green():
+    asked = {
+        "red": ("red", "and not the other"),
+        "why green": ("green", "and not the other"),
+        "why red": ("green", REVERSED),
+    }
     above = {
-        light: {name: TRIAL.lamp(name, "lamp above night", light).mean for name in WAYS}
-        for light in ("red", "green")
+        panel: {name: TRIAL.lamp(name, "lamp above night", *how).mean for name in WAYS}
+        for panel, how in asked.items()
     }
     for name in FINDS_RED:
         assert above["red"][name] > 0.9
-        assert (above["green"][name] > 0.7) == (name in ("Grad-CAM 1", "occlusion 16"))
-    assert abs(above["red"]["attention 4"] - above["green"]["attention 4"]) < 0.05
+        assert (above["why green"][name] > 0.7) == (name in ("Grad-CAM 1", "occlusion 16"))
+        assert above["why red"][name] < 0.5
+    assert abs(above["red"]["attention 4"] - above["why green"]["attention 4"]) < 0.05
     assert above["red"]["Grad-CAM 4"] == 0.5
     for question in TRIAL.told["strips"]:
         assert TRIAL.lamp("nearness", "lamp above night", "red", question).high < 0.1
+
+
+@pytest.mark.parametrize("seed", [2026, 7])
+def test_a_green_lamp_hardly_changes_the_lead_of_green(seed):
+    seer, strips = nano("lamps"), Lamps(60, seed=seed)
+    lead = {
+        light: np.mean([_lead_of_green(seer, strips, number, light) for number in range(60)])
+        for light in ("green", "night")
+    }
+    assert 0.005 < 1 - lead["night"] / lead["green"] < 0.02
+
+
+def _lead_of_green(seer, strips, number, light):
+    ball = strips.discs(number)[1]
+    here = seer(normalize(strips.relit(number, light)))[0, :, int(ball.y) // 4, int(ball.x) // 4]
+    return (here[2] - here[1]).item()
+
+
+@pytest.mark.parametrize("seed", [2026, 7])
+def test_silenced_stages_give_one_answer_and_a_constant_does_as_well_as_stage_4(seed):
+    seer, strips = nano("lamps"), Lamps(60, seed=seed)
+    _, balls = all_lamps_and_balls(strips)
+    lit = {light: all_relit(strips, light) for light in ("red", "green")}
+
+    def called_red(model):
+        return [(model.predict(x)[balls] == 1).double().mean().item() for x in lit.values()]
+
+    assert max(called_red(silenced(seer, 1))) < 0.01
+    assert min(called_red(silenced(seer, 3))) > 0.95
+    constant = called_red(with_constant_attention(seer, torch.cat([*lit.values()]), 3))
+    assert constant[0] > 0.99 and constant[1] < 0.01
 
 
 def test_deletion_does_not_tell_nearness_from_what_finds_the_lamp_and_insertion_does():
@@ -131,9 +174,15 @@ def test_with_the_bug_the_map_is_nearly_reversed():
         assert ask.rank_correlation(right, wrong) < -0.3
 
 
-def test_a_number_added_to_all_logits_changes_no_class_but_the_sum_of_all():
-    logits = torch.randn(1, 8, 32, 32)
+def test_the_bug_is_blind_to_the_class_and_a_named_class_is_not():
+    image, place = Scenes(100, 128, seed=2026)[32][0][None], (23, 17)
     theirs = written_out(SOURCE)["theirs"]
+    first, second = nano()(image)[0, :, *place].topk(2).indices.tolist()
+    of_class = [
+        ask.grad_cam(nano(), image, ask.logit(place, label), 2) for label in (first, second)
+    ]
+    assert ask.rank_correlation(*of_class) < 0.8
+    logits = torch.randn(1, 8, 32, 32)  # a constant on all logits decides nothing, and counts
     assert torch.equal((logits + 1).argmax(1), logits.argmax(1))
     assert theirs(logits + 1).item() == pytest.approx(theirs(logits).item() + 8, abs=1e-4)
 

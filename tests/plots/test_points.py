@@ -88,6 +88,10 @@ def test_an_interval_is_grey_where_it_holds_the_reference():
     assert dots[0].get_color() != dots[1].get_color()
     assert [text.get_text() for text in left.get_yticklabels()] == ["a", "b"]
     assert left.get_ylim() == (1.5, -0.5) and right.get_xlabel() == "y"
+    far = {"left": {"a": (1.0, 0.9, 1.1)}, "right": {"a": (9.0, 8.0, 9.5)}}
+    for labels, shared in ((["x", "x"], True), (["x", "y"], False)):
+        left, right = plots.intervals(far, labels).axes
+        assert (left.get_xlim() == right.get_xlim()) is shared
     with pytest.raises(ValueError, match="1 labels for 2 panels"):
         plots.intervals({"left": rows, "right": rows}, ["x"])
 

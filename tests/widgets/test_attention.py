@@ -216,5 +216,5 @@ def test_the_task_can_be_solved() -> None:
 def test_texts_of_the_three_pictures_do_not_meet() -> None:
     texts = [shape for shape in module.draw(State()).shapes if isinstance(shape, Text)]
     names = [text for text in texts if text.y == module.TOP - 12][1:]
-    assert [text.text for text in names] == ["scene", "the model's answer", "the truth"]
+    assert [text.text for text in names] == ["strip", "the model's answer", "the truth"]
     assert all(a.x + 7 * len(a.text) < b.x for a, b in zip(names, names[1:], strict=False))

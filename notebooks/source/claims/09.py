@@ -31,8 +31,10 @@ from segformer_edu.analysis.contributions import (
 )
 from segformer_edu.analysis.errors import KINDS, Rules, count_kinds, kinds_of_errors
 from segformer_edu.analysis.interventions import with_constant_attention
+from segformer_edu.analysis.lamps import all_lamps_and_balls, all_relit
 from segformer_edu.analysis.map_contents import near_a_border
 from segformer_edu.analysis.position import pad_with
+from segformer_edu.data.lamps import Lamps
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.training import balanced_weights, confusion_matrix, scores
 from segformer_edu.training.minute import in_memory
@@ -69,10 +71,10 @@ def scenes_b() -> str:
 # --- b_1 ---
 
 
-def _areas(network: str, state: str) -> np.ndarray:
-    """The areas of 90 % at 192 pixels: `(seeds, 4)`."""
+def _areas(network: str, state: str, side: int = 192) -> np.ndarray:
+    """The areas of 90 % at so many pixels: `(seeds, 4)`."""
     rows = json.loads(receptive_fields.TABLE.read_text(encoding="utf-8"))["rows"]
-    kind = network, state, 192
+    kind = network, state, side
     return np.array(
         [r["area of 90%"] for r in rows if (r["network"], r["state"], r["side"]) == kind]
     )
@@ -100,9 +102,17 @@ def area_4_twin() -> str:
     return f"{100 * _areas('conv twin', 'trained')[:, 3].mean():.0f} %"
 
 
-def area_1_factor() -> str:
-    factors = (_areas("SegFormer", "trained") / _areas("conv twin", "trained"))[:, 0]
+def _area_1_factor(side: int) -> str:
+    factors = (_areas("SegFormer", "trained", side) / _areas("conv twin", "trained", side))[:, 0]
     return f"{factors.min():.0f} to {factors.max():.0f}"
+
+
+def area_1_factor() -> str:
+    return _area_1_factor(192)
+
+
+def area_1_factor_small() -> str:
+    return _area_1_factor(96)
 
 
 def _kept(stage: int) -> str:
@@ -365,7 +375,7 @@ def _points(change: str) -> str:
 
 
 def silent_liars() -> str:
-    """How many stages a model guesses without, although no ball follows them."""
+    """How many stages a model loses a fifth of the balls without, although no ball follows them."""
     words = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
     rows = _heads_table("strips")
     return words[sum(row["silenced"] < 0.8 and row["followed"] < 0.05 for row in rows)]
@@ -411,7 +421,9 @@ def red_strips() -> str:
 
 
 def occlusion_gain() -> str:
-    return f"{_trial().gain('occlusion 16', 'insertion').mean:.2f}"
+    """On both curves, which is why there is one number."""
+    (gain,) = {f"{_trial().gain('occlusion 16', kind).mean:.2f}" for kind in attribution.KINDS}
+    return gain
 
 
 def occlusion_green() -> str:
@@ -438,6 +450,27 @@ def size_insertion() -> str:
     return f"{_trial().lamp('|gradient × input|', 'insertion', 'red').mean:.2f}"
 
 
+def attention_insertion() -> str:
+    return f"{_trial().lamp('attention 2', 'insertion', 'red').mean:.2f}"
+
+
+def cam_green() -> str:
+    return f"{_trial().lamp('Grad-CAM 1', 'on the lamp', 'green').mean:.0%}"
+
+
+@torch.no_grad()
+def green_lead() -> str:
+    """By how much the lead of green over red on the balls' pixels changes without the lamp."""
+    seer, strips = SegFormer.from_pretrained("lamps"), Lamps(60, seed=HELD_OUT)
+    _, balls = all_lamps_and_balls(strips)
+    lead = {}
+    for light in ("green", "night"):
+        logits = seer(all_relit(strips, light))
+        full = at_full_size(logits, balls)
+        lead[light] = (full[:, 2] - full[:, 1])[balls].mean().item()
+    return f"{1 - lead['night'] / lead['green']:.0%}"
+
+
 def bug_scenes() -> str:
     return str(len(_with_the_bug()))
 
@@ -446,8 +479,12 @@ def bug_negative() -> str:
     return str(sum(each < 0 for each in _with_the_bug()))
 
 
+def bug_negative_1() -> str:
+    return str(sum(each < 0 for each in _with_the_bug(stage=0)))
+
+
 @cache
-def _with_the_bug(stage: int = 3, count: int = 24) -> list[float]:
+def _with_the_bug(stage: int = 2, count: int = 24) -> list[float]:
     """The rank correlation of Grad-CAM for a class with that for the sum over all classes."""
     found = []
     generator = torch.Generator().manual_seed(0)
