@@ -8,10 +8,12 @@ import pytest
 import experiments.claims
 from segformer_edu.analysis.robustness import CORRUPTIONS, STRENGTHS
 from segformer_edu.analysis.seeds import Table, interval
+from segformer_edu.data.scenes import CLASSES
 from tests.lessons.written import written_out
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(experiments.claims.__file__).parent
+ZEROS = ("", ", replicate")  # with the zeros at the border, and without
 FOUR = ["overlapping, 3×3", "patches, 3×3", "overlapping, PE", "patches, PE"]
 
 
@@ -58,12 +60,54 @@ def test_the_convolution_keeps_more_just_above_the_training_size_and_less_far_ab
         assert interval(neither - both).low > 0.1  # of patches side by side, the last of the loop
 
 
-def test_mosaics_hurt_the_embedding_and_tiles_all_alike():
+def test_in_miou_itself_the_convolution_is_ahead_at_twice_the_size_and_behind_at_3_and_4():
+    over = table("resolution").over
+    assert position(over, "scene", 1).low > 0 and position(over, "scene", 2).low > 0
+    for size in (3, 4):
+        assert position(over, "scene", size).high < 0
+
+
+def test_each_class_but_buildings_is_kept_less_with_the_convolution_at_four_times():
+    resolution = table("resolution")
+    for name in CLASSES:
+
+        def kept(arm, kind, sizes, column=f"iou {name}"):
+            plain = resolution.values(arm, column=column)[:, None]
+            return resolution.over(arm, kind, sizes, column) / plain
+
+        assert (position(kept, "scene", 4).high < 0) == (name != "building")
+
+
+def test_at_half_the_size_all_lose_a_third_or_more():
+    kept = table("resolution").kept
+    assert max(kept(arm, "scene", [0.5]).mean() for arm in FOUR) < 0.67
+
+
+def test_mosaics_hurt_the_embedding_and_tiles_all_nearly_alike():
     kept = table("resolution").kept
     for times in (2, 3, 4):
         assert position(kept, "mosaic", times).low > 0.1
-    tiles = [kept(arm, "tiles", [4]).mean() for arm in FOUR]
-    assert min(tiles) > 0.45 and max(tiles) < 0.5
+        tiles = [kept(arm, "tiles", [times]).mean() for arm in FOUR]
+        assert max(tiles) - min(tiles) < 0.06
+        lost = {
+            patches: interval(
+                (kept(f"{patches}, neither", "mosaic", [times]) - kept(arm, "mosaic", [times]))[
+                    :, 0
+                ]
+            )
+            for patches, arm in (("patches", "patches, PE"), ("overlapping", "overlapping, PE"))
+        }
+        assert lost["patches"].low > 0.1 and lost["patches"].mean < 0.2
+        assert not lost["overlapping"].shows
+    assert min(tiles) > 0.45 and max(tiles) < 0.5 and abs(position(kept, "tiles", 4).mean) < 0.02
+
+
+def test_with_overlapping_patches_the_gain_over_the_convolution_needs_the_embedding():
+    kept = table("resolution").kept
+    conv, embedding, neither = (
+        kept(f"overlapping, {what}", "scene", [4])[:, 0] for what in ("3×3", "PE", "neither")
+    )
+    assert interval(embedding - conv).low > 0 and not interval(neither - conv).shows
 
 
 def test_most_of_what_the_convolution_brings_is_not_position():
@@ -76,14 +120,23 @@ def test_most_of_what_the_convolution_brings_is_not_position():
     assert gains[1].low > 0.04 > gains[2].high and gains[1].mean > 0.9 * gains[0].mean
     for arm in ("patches, 3×3", "overlapping, PE"):
         assert not interval(values(arm + ", replicate") - values(arm)).shows
+    gains = [
+        interval(values(f"overlapping, 3×3{end}") - values("overlapping, neither")) for end in ZEROS
+    ]
+    assert 0.015 < gains[0].mean < 0.025 and gains[0].shows and not gains[1].shows
 
 
-def test_without_zeros_overlap_makes_no_difference_at_larger_sizes():
-    for end, shows in (("", True), (", replicate", False)):
-        for size in (2, 3, 4):
-            cells = [table("resolution").kept(a + end, "scene", [size])[:, 0] for a in FOUR]
+def test_without_zeros_the_convolution_trails_at_twice_the_size_and_overlap_shows_no_difference():
+    kept = table("resolution").kept
+    assert position(kept, "scene", 2, ", replicate").high < -0.05
+    for size in (2, 3, 4):
+        overlap = []
+        for end in ZEROS:
+            cells = [kept(arm + end, "scene", [size])[:, 0] for arm in FOUR]
             conv, patch_conv, embedding, patch_embedding = cells
-            assert interval((conv - patch_conv + embedding - patch_embedding) / 2).shows == shows
+            overlap.append((conv - patch_conv + embedding - patch_embedding) / 2)
+        assert interval(overlap[0]).high < 0 and not interval(overlap[1]).shows
+        assert not interval(overlap[0] - overlap[1]).shows
 
 
 def test_attention_keeps_no_more_under_corruption_than_a_convolution_of_its_size():
@@ -96,11 +149,31 @@ def test_attention_keeps_no_more_under_corruption_than_a_convolution_of_its_size
         found = interval(kept["attention"][kind] - kept["3×3 convolution"][kind])
         assert found.low <= 0 and found.high < 0.015
         assert found.shows == (kind == "brightness")
-    for kind, sign in (("fog", 1), ("brightness", 1), ("JPEG", -1)):
-        found = interval(kept["attention"][kind] - kept["neither"][kind])
-        assert found.shows and sign * found.mean > 0
+    for kind in CORRUPTIONS:
+        difference = kept["attention"][kind] - kept["neither"][kind]
+        assert interval(difference).shows == (kind in ("fog", "brightness", "JPEG"))
+        assert interval(difference, 0.99).shows == (kind == "fog")  # of five intervals at once
+    brightness = kept["attention"]["brightness"] - kept["3×3 convolution"]["brightness"]
+    assert interval(brightness, 0.99).high < 0
     gain = robust.values("attention") - robust.values("neither")
-    assert interval(gain).low > 0 and gain.max() > 0.02 and gain.min() < 0.01
+    assert interval(gain).low > 0
+    assert gain.max() > 1.7 * gain.mean() and 0.4 < gain.min() / gain.mean() < 0.6
+
+
+def test_in_weak_fog_attention_keeps_more_and_in_miou_it_is_ahead_in_blur_and_fog():
+    robust = table("robustness")
+
+    def ahead(measure, kind, strengths):
+        arms = ("attention", "3×3 convolution")
+        ours, other = (measure(arm, kind, strengths).mean(axis=1) for arm in arms)
+        return interval(ours - other)
+
+    assert all(ahead(robust.kept, "fog", [strength]).low > 0 for strength in (1, 2, 3))
+    assert ahead(robust.kept, "fog", [5]).mean < 0 and not ahead(robust.kept, "fog", [5]).shows
+    for kind in CORRUPTIONS:
+        assert ahead(robust.over, kind, STRENGTHS).shows == (kind in ("blur", "fog"))
+    for kind, strengths in (("blur", STRENGTHS), ("fog", STRENGTHS), ("scene", [1])):
+        assert 0.005 < ahead(robust.over, kind, strengths).mean < 0.015
 
 
 def test_the_largest_ratios_cost_a_hundredth_and_no_more():
@@ -109,6 +182,8 @@ def test_the_largest_ratios_cost_a_hundredth_and_no_more():
     found = [interval(loss) for loss in losses]
     assert [each.shows for each in found] == [True, False, False]
     assert -0.012 < found[0].mean < -0.007 and found[0].low > -0.02
+    worth = ratios.values("1, 1, 1, 1") - table("robustness").values("neither")
+    assert interval(worth).low > 0 and 0.35 < -found[0].mean / worth.mean() < 0.65
     for arm in ratios.arms[:-1]:
         larger = ratios.values(arm, amount=2) - ratios.values("1, 1, 1, 1", amount=2)
         assert not interval(larger).shows
