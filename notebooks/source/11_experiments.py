@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 11 · Do the paper's claims hold?
 #
-# The paper says that SegFormer keeps its accuracy at other sizes because it has no position embeddings, that it is robust, that fewer keys cost little, and that a light decoder is enough. You have built the model, so you can ask. Our scenes are small and our trainings short. A claim may fail here and hold there, or the other way round. What you learn in this lesson is how to ask so that the answer means something.
+# The paper says that SegFormer keeps its accuracy at other sizes because it has no position embeddings, that it is robust, that fewer keys cost little, and that a light decoder is enough. You have built the model, so you can ask. Our scenes are small and our trainings short. A claim may fail here and hold there, or the other way round. What you learn is how to ask so that the answer means something.
 #
 # **After this lesson you will be able to**
 #
@@ -58,7 +58,7 @@ print(f"mean {base.mean():.3f}, standard deviation {base.std(ddof=1):.3f}")
 #
 # **Pair by seed.** Every model in a comparison is trained with the same five seeds, and a seed gives both the same pictures in the same order. So we subtract seed by seed, and what a seed does to both cancels.
 #
-# **Give an interval.** Five differences have a mean, and other seeds would have given another one. *Student's interval* says where the mean of all seeds lies, in nineteen of twenty such cases, if the differences are normally distributed. It is the mean ± t standard errors, where the standard error is the standard deviation divided by √5, and t is {{t_of_five}} for five values. Where the interval holds zero, we say that nothing shows. One such interval in twenty misses the truth, so where we draw several at once, one that ends close to zero is suggestive at most.
+# **Give an interval.** Other seeds would have given another mean of the five differences. *Student's interval* says where the mean of all seeds lies, in nineteen of twenty such cases, if the differences are normally distributed. It is the mean ± t standard errors. The standard error is the standard deviation divided by √5, and t is {{t_of_five}} for five values. Where the interval holds zero, we say that nothing shows. One such interval in twenty misses the truth, so where we draw several at once, one that ends close to zero is suggestive at most.
 
 # %%
 without = tables["robustness"].values("neither")
@@ -108,7 +108,7 @@ plots.show(
     "share of it that is kept. All four models fall steeply at half the size. At one and a "
     "half times the two with the convolution keep all and those with the embedding 0.94. At "
     "four times those with the convolution keep about 0.6, overlapping patches with the "
-    "embedding 0.76, patches side by side with it 0.84.",
+    "embedding 0.77, patches side by side with it 0.84.",
 )
 
 # %% [markdown]
@@ -140,7 +140,7 @@ def sign(size):
 compare(prediction, (sign(2), sign(4)))
 
 # %% [markdown]
-# So what the paper expects shows at one and a half times the size, does not show at twice, where we meant to look first, and is turned round at 3 and 4. There it is so for each kind of patches alone, and at 4 for all classes but buildings. At half the size all models lose a third or more. From twice the size on, those with overlapping patches keep a few hundredths less. (Three quarters of the size is left out, because 48×48 pixels make an odd number of tokens in stage 3, and patches side by side lose the last row.)
+# So what the paper expects shows at one and a half times the size, does not show at twice, where we meant to look first, and is turned round at 3 and 4. There it is so for each kind of patches alone, and at 4 for all classes but buildings. From twice the size on, models with overlapping patches keep a few hundredths less. (Three quarters of the size is left out, because 48×48 pixels make an odd number of tokens in stage 3, and patches side by side lose the last row.)
 #
 # ### Why does the larger picture turn it round?
 #
@@ -172,7 +172,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the middle panel with the left one.* A mosaic and a larger scene have equally many tokens, and the embedding is resized for both in the same way. Yet on mosaics it loses most, and on larger scenes it does well. So **the resizing by itself does not explain the loss**. In a mosaic the top of the lower scenes lies in the middle of the picture, so an embedding that has learned "the sky is above" is misled there. In a larger scene the sky is still above. (Our table supports this for patches side by side, where a model with neither keeps nearly two tenths more on mosaics. With overlapping patches it loses as much, perhaps because their zeros tell position, too.)
+# *Compare the middle panel with the left one.* A mosaic and a larger scene have equally many tokens, and the embedding is resized for both in the same way. Yet on mosaics it loses most, and on larger scenes it does well. So **the resizing by itself does not explain the loss**. In a mosaic the top of the lower scenes lies in the middle of the picture, so an embedding that has learned "the sky is above" is misled there. In a larger scene the sky is still above. (With patches side by side, a model with neither does keep nearly two tenths more on mosaics. With overlapping patches it does not, perhaps because their zeros tell position, too.)
 #
 # The right panel shows the other half. In tiles things are larger and the surroundings are cut off, and all four models lose nearly alike. Given the *whole* large scene, the models with the embedding get much of it back, and those with the convolution less. Is that because they have no embedding, or because they have the convolution? We also trained models with both and with neither, which can tell.
 
@@ -183,7 +183,7 @@ for patches in ("overlapping", "patches"):
     print(f"{patches:<12}", *(f"{what}: {share:.2f}" for what, share in at_four.items()), sep="  ")
 
 # %% [markdown]
-# With the convolution a model keeps about six tenths, whether or not it has an embedding, too. With patches side by side it is the convolution, because a model with neither keeps as much as one with the embedding. With overlapping patches the gain over the convolution shows only where there is an embedding. Why does the convolution hold a model back? In a picture four times as large, the eight neighbours of a token show a quarter as much of the scene in each direction, so the convolution meets patterns that it was not trained on. But so it does on tiles, where it loses hardly more than the others. So this cannot be all, and our tables do not tell the rest.
+# With the convolution a model keeps about six tenths, whether or not it has an embedding, too. With patches side by side it is the convolution, because a model with neither keeps as much as one with the embedding. With overlapping patches the gain shows only where there is an embedding. Why is that? In a large picture the neighbours of a token show less of the scene, so the convolution meets patterns that it was not trained on. But so it does on tiles, where it loses hardly more than the others. So this cannot be all, and our tables do not tell the rest.
 #
 # ### And if it is measured as the paper does?
 #
@@ -201,7 +201,7 @@ print("convolution less embedding", interval((conv - embedding + patch_conv - pa
 # %% [markdown]
 # All four lose about a fifth on whole scenes, and no difference between them shows. The interval is wide, so a tenth either way could have escaped us.
 #
-# What is the answer, then? **That a position embedding must fail where it is resized, we do not find.** It fails where places mean something new, as in mosaics. And with SegFormer's convolution, which needs no resizing, a model makes less of a scene that has grown as a whole. So it depends on what changes with the size of your pictures.
+# What is the answer, then? **That a position embedding must fail where it is resized, we do not find.** It fails where places mean something new, as in mosaics. And with SegFormer's convolution, which needs no resizing, a model makes less of a scene drawn much larger. So it depends on what changes with the size of your pictures.
 #
 # ### Do the zeros at the border tell position? · *further*
 #
@@ -247,7 +247,7 @@ plots.show(
 )
 
 # %% [markdown]
-# The measure: the share of the clean mIoU that a run keeps, averaged over the five strengths, SegFormer less the convolution net, seed by seed. (By mIoU itself, as in the paper, a model that is better on clean scenes would pass for a more robust one.)
+# The measure: the share of the clean mIoU that a run keeps, averaged over the five strengths, SegFormer less the convolution net, seed by seed. (By mIoU itself, as in the paper, a model that is better on clean scenes passes for more robust.)
 #
 # **Predict.** In which of the five does attention keep more, and in which does the convolution?
 
@@ -283,29 +283,15 @@ for kind, difference in less["3×3 convolution"].items():
 compare(prediction, answer)
 
 # %% [markdown]
-# *Look at the left panel.* **The claim does not show at this scale.** In none of the five is attention seen to keep more than the convolution that stands in its place. In brightness it even keeps a little less. The intervals also say how large an advantage could have escaped us, which is a hundredth or so. But a mean over strengths can hide something. In fog of the strengths 1 to 3 attention does keep more, and in the strongest perhaps less. And in mIoU it is a hundredth ahead in blur and fog, as it is on clean scenes.
+# *Look at the left panel.* **The claim does not show at this scale.** In none of the five is attention seen to keep more than the convolution that stands in its place. In brightness it even keeps a little less. The intervals also say how large an advantage could have escaped us, a hundredth or so. But the mean over strengths hides that in fog of strengths 1 to 3 attention does keep more, and in the strongest perhaps less. And in mIoU itself it is a hundredth ahead in blur and fog, as on clean scenes.
 #
-# *And the right panel?* Against a model that has neither, attention keeps three hundredths more in fog. (Of five intervals, those of brightness and JPEG end so close to zero that they are only suggestive.) So to mix tokens once more helps in fog, and it makes no difference that shows whether attention does it or a convolution.
+# *And the right panel?* Against a model that has neither, attention keeps three hundredths more in fog. (Brightness and JPEG end so close to zero that they are only suggestive.) So to mix tokens once more helps in fog, and it makes no difference that shows whether attention does it or a convolution.
 #
-# This does not refute the paper. Its models were pretrained on ImageNet and are far larger, and its rivals are other networks from top to bottom. Our trial says that attention *by itself* brings no such gain here. What does, at their size, one could find out by exchanging one thing at a time.
+# This does not refute the paper. Its models were pretrained on ImageNet and are far larger, and its rivals are other networks from top to bottom. To find out what makes them robust, one would have to exchange one thing at a time at their size.
 #
 # ## 4 · What do fewer keys cost?
 #
-# **The claim.** The reduction ratios make attention cheap, and accuracy stays (arXiv:2105.15203, Section 3.1). The paper has no table of other ratios. We have two. The nano that comes with the package answers at every ratio, because it was trained with ratios that were drawn anew at each step (lesson 03). Its table has all combinations, at 128×128 and 256×256.
-
-# %%
-every = json.loads((experiments / "every_ratio.json").read_text(encoding="utf-8"))["rows"]
-for size in (128, 256):
-    rows = [row for row in every if row["size"] == size]
-    mious = [row["miou"] for row in rows]
-    work = [row["multiply-adds"] for row in rows]
-    print(
-        f"{size} px, {len(rows)} combinations: mIoU {min(mious):.3f} to {max(mious):.3f}, ", end=""
-    )
-    print(f"the dearest costs {max(work) / min(work):.1f} times the cheapest")
-
-# %% [markdown]
-# But perhaps one model for all ratios is no fair witness, because it had to be good at all of them at once. So we also trained a model for each of four settings alone.
+# **The claim.** The reduction ratios make attention cheap, and accuracy stays (arXiv:2105.15203, Section 3.1). The paper has no table of other ratios. We have two. The nano that comes with the package answers at every ratio, because it was trained with ratios that were drawn anew at each step (lesson 03). Over all {{combinations}} combinations its mIoU goes from {{miou_of_ratios_128}} at 128×128, and from {{miou_of_ratios_256}} at 256×256, where the dearest costs {{dearest_256}} times the cheapest. But one model that had to be good at all ratios may be no fair witness. So we also trained a model for each of four settings alone.
 #
 # **Predict.** How much mIoU does a model with r = 8, 4, 2, 1 lose against one with 1, 1, 1, 1, if each is trained for its own?
 
@@ -332,7 +318,7 @@ plots.show(
 compare(prediction, f"{-loss['r = 8, 4, 2, 1'].mean():.3f}")
 
 # %% [markdown]
-# *Look at the left panel.* The largest ratios lose about a hundredth, and the interval does not hold zero. The ratios between lose half of that or so, which may also be nothing. And how few keys these are! At 64×64 with r = 8, 4, 2, 1 every stage has {{keys_at_8421}} keys, for the {{queries_of_stage_1}} queries of stage 1 as for the four of stage 4. At 128×128 there are four times as many, and neither table shows a loss that anyone would mind. (The intervals at 128×128 are wide, because runs differ more at a size at which they were not trained.)
+# *Look at the left panel.* The largest ratios lose about a hundredth, and the interval does not hold zero. The ratios between lose half of that or so, which may also be nothing. At 64×64 with r = 8, 4, 2, 1 every stage has {{keys_at_8421}} keys, for the {{queries_of_stage_1}} queries of stage 1 as for the four of stage 4. At 128×128 there are four times as many, and no loss shows. (The intervals are wide there, because runs differ more at a size at which they were not trained.)
 #
 # So **the claim holds here**: fewer keys cost little. It does not follow that keys never matter. All of attention is worth one or two hundredths on these scenes (section 1), so four keys a stage lose something like half of what it brings. A task that hangs on attention is another question.
 
@@ -394,7 +380,7 @@ compare(prediction, f"{usual['miou'] - stored['miou']:.3f}")
 # %% [markdown]
 # So you have rerun one row of the table that `python -m experiments.token_merging` wrote. There, mIoU changes by {{tm_hq_128}} at 128×128, and by {{tm_hq_256}} at 256×256, with the interval in brackets. Both intervals hold zero, so on these scenes no loss shows. The multiply-adds, with those of the matching counted in, fall to {{tm_hq_cost_128}} and {{tm_hq_cost_256}} of what they were. The saving grows with the picture because attention's share of the work does.
 #
-# **The answer.** The claim holds here. SegFormer++'s setting costs so little that a hundred scenes cannot show it, although this trained model leans on its attention: with all of it taken out, mIoU changes by {{tm_no_attention}}. (A model that is trained without any learns to do without, and loses far less, as in section 1.) Because a hundred scenes leave room for luck, the same command asked {{tm_again_scenes}} others. There the setting changes mIoU by {{tm_hq_again}}, so there may be a loss of about a thousandth, as in the paper.
+# **The answer.** The claim holds here. SegFormer++'s setting costs so little that a hundred scenes cannot show it, although this trained model leans on its attention: with all of it taken out, mIoU changes by {{tm_no_attention}}. (A model trained without any loses far less, as in section 1.) Because a hundred scenes leave room for luck, the same command asked {{tm_again_scenes}} others. There the setting changes mIoU by {{tm_hq_again}}, so there may be a loss of about a thousandth, as in the paper.
 #
 # ### Is it the likeness that does it? · *further*
 #

@@ -7,7 +7,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
-from experiments import token_merging
+from experiments import every_ratio, token_merging
 from experiments.claims.models import config_of, size_of
 from experiments.claims.settings import SIDE, Condition, Model
 from segformer_edu.analysis import cost
@@ -45,6 +45,33 @@ def keys_at_8421() -> str:
 
 def queries_of_stage_1() -> str:
     return str(cost(config_of(Model()), (SIDE, SIDE)).stages[0].tokens)
+
+
+@cache
+def _every_ratio() -> list[dict[str, Any]]:
+    return json.loads((every_ratio.HERE / "every_ratio.json").read_text(encoding="utf-8"))["rows"]
+
+
+def _of_size(column: str, size: int) -> list[float]:
+    return [row[column] for row in _every_ratio() if row["size"] == size]
+
+
+def combinations() -> str:
+    (number,) = {len(_of_size("miou", size)) for size in (128, 256)}
+    return str(number)
+
+
+def miou_of_ratios_128() -> str:
+    return f"{min(_of_size('miou', 128)):.3f} to {max(_of_size('miou', 128)):.3f}"
+
+
+def miou_of_ratios_256() -> str:
+    return f"{min(_of_size('miou', 256)):.3f} to {max(_of_size('miou', 256)):.3f}"
+
+
+def dearest_256() -> str:
+    work = _of_size("multiply-adds", 256)
+    return f"{max(work) / min(work):.1f}"
 
 
 @cache
