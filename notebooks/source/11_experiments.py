@@ -483,7 +483,7 @@ check("11.1", difference)
 # %% [markdown]
 # ### Exercise 11.2 ★★ 7 minutes · What might other scenes have given?
 #
-# `values` `(n,)` has a number for each of n scenes. Each row of `draws` `(B, n)` holds n indices, drawn with replacement: another data set of n scenes. Return the two ends between which the middle `95 %` of the B means lie.
+# `values` `(n,)` has a number for each of n scenes. Each row of `draws` `(B, n)` holds n indices, drawn with replacement: another data set of n scenes. Return the two ends between which the middle `95 %` of the B means lie, their quantiles `0.025` and `0.975`.
 
 
 # %%

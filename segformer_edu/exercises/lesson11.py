@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segformer_edu.analysis.cost import cost
+from segformer_edu.analysis.seeds import interval
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.exercises.exercise import diagnose, drawn, exercise, normal, same
 from segformer_edu.stochastic_depth import drop_rates
@@ -40,7 +41,7 @@ def examine_paired_difference(answer: Callable[..., tuple]) -> str | None:
     def draw(rng: random.Random) -> tuple[Tensor, Tensor]:
         """Scores that share most of their spread."""
         n = rng.randint(3, 9)
-        shared = 0.6 + 0.05 * normal(rng, n)
+        shared = 0.6 + 0.05 * normal(rng, n).double()  # so that mean(a) − mean(b) is as exact
         return shared + 0.01 * normal(rng, n) + rng.choice([0.0, 0.02]), shared
 
     def error(a: Tensor, b: Tensor, correction: int = 1) -> Tensor:
@@ -82,6 +83,9 @@ def examine_paired_difference(answer: Callable[..., tuple]) -> str | None:
             "for.": lambda a, b: ((a - b).mean() / error(a, b), error(a, b)),
             "the second number is twice the standard error, half of an interval.": (
                 lambda a, b: ((a - b).mean(), 2 * error(a, b))
+            ),
+            "the second number is t standard errors, half of Student's interval.": (
+                lambda a, b: ((a - b).mean(), interval((a - b).numpy()).high - (a - b).mean())
             ),
         },
     )
@@ -125,6 +129,11 @@ def examine_bootstrap_interval(answer: Callable[..., tuple]) -> str | None:
         spread = values[draws].mean(1).std()
         return mean(values, draws) - 1.96 * spread, mean(values, draws) + 1.96 * spread
 
+    def of_many_draws(values: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        means = values[draws].mean(1)
+        reach = 1.96 * means.std() / math.sqrt(len(means))
+        return means.mean() - reach, means.mean() + reach
+
     def of_each_column(values: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         return ends(values[draws].mean(0))
 
@@ -155,6 +164,9 @@ def examine_bootstrap_interval(answer: Callable[..., tuple]) -> str | None:
             "not be.": lambda v, d: around(v, d, lambda v, d: v.mean()),
             "that is the mean of the means ± 1.96 standard deviations, which is symmetric. The "
             "quantiles need not be.": lambda v, d: around(v, d, lambda v, d: v[d].mean()),
+            "the spread of the means is divided by √B. More draws do not bring more scenes.": (
+                of_many_draws
+            ),
             "these are the quartiles, between which half of the means lie.": (
                 lambda v, d: ends(v[d].mean(1), 0.25, 0.75)
             ),
@@ -226,6 +238,10 @@ def examine_merged_tokens(answer: Callable[..., Tensor]) -> str | None:
         whole = torch.stack([combine(s[k], more) for k, more in enumerate(groups)])
         return torch.cat([m[left], whole])
 
+    def sorted_by_likeness(m: Tensor, s: Tensor, count: int) -> Tensor:
+        likeness = (F.normalize(m, dim=-1) @ F.normalize(s, dim=-1).T).amax(-1)
+        return merge(m[likeness.argsort(descending=True)], s, count)
+
     def nearest(m: Tensor, s: Tensor, count: int) -> Tensor:
         """By distance, and the smallest distance first."""
         distance, partner = torch.cdist(m, s).min(-1)
@@ -276,6 +292,9 @@ def examine_merged_tokens(answer: Callable[..., Tensor]) -> str | None:
             ),
             "the tokens that are left stand behind the staying ones. They come first.": (
                 lambda m, s, n: merged_tokens(m, s, n).roll(len(s), 0)
+            ),
+            "the tokens that are left stand in the order of their likeness. They keep their own.": (
+                sorted_by_likeness
             ),
             "that is right for the staying tokens. The movable ones that are left are missing.": (
                 lambda m, s, n: merged_tokens(m, s, n)[-len(s) :]
@@ -351,8 +370,11 @@ def examine_power_law(answer: Callable[..., tuple]) -> str | None:
                 lambda n, e: (power_law(n, e)[0], -power_law(n, e)[1])
             ),
             "a is still a logarithm.": lambda n, e: (logarithms(n, e)[0], -logarithms(n, e)[1]),
-            "a is a power of 10 of a natural logarithm, or the other way round: use one base.": (
+            "a is a power of 10 of a natural logarithm. Use one base.": (
                 lambda n, e: (10 ** logarithms(n, e)[0], -logarithms(n, e)[1])
+            ),
+            "a is the exponential of a logarithm to base 10. Use one base.": (
+                lambda n, e: ((logarithms(n, e)[0] / math.log(10)).exp(), -logarithms(n, e)[1])
             ),
             "only the first and the last point count here. All of them should.": by_the_ends,
             "that is an exponential: ln of the error against n. Take the logarithm of n too.": (

@@ -23,6 +23,10 @@ def by_statistics(a, b):
     return statistics.mean(each), statistics.stdev(each) / len(each) ** 0.5
 
 
+def by_two_means(a, b):
+    return a.mean() - b.mean(), stats.sem((a - b).numpy())
+
+
 def by_numpy(values, draws):
     return np.quantile(values.numpy()[draws.numpy()].mean(axis=1), [0.025, 0.975])
 
@@ -77,7 +81,7 @@ def but(number: int, value: float) -> tuple:
 
 
 RIGHT: Mapping[str, Any] = {
-    "11.1": [by_scipy, by_statistics],
+    "11.1": [by_scipy, by_statistics, by_two_means],
     "11.2": [by_numpy, by_counting],
     "11.3": by_dictionary,
     "11.4": [by_polyfit, by_curve_fit],
@@ -136,6 +140,14 @@ def staying_first(movable, staying, count):
     return torch.cat([merged[-len(staying) :], merged[: -len(staying)]])
 
 
+def by_rank(movable, staying, count):
+    best = torch.cosine_similarity(movable[:, None], staying[None], dim=-1).amax(1)
+    rank = sorted(range(len(movable)), key=lambda row: -best[row])
+    return torch.cat(
+        [movable[rank[count:]], by_dictionary(movable, staying, count)[-len(staying) :]]
+    )
+
+
 def slope_of(amounts, errors):
     return (by_polyfit(amounts, errors)[0], -by_polyfit(amounts, errors)[1])
 
@@ -161,6 +173,7 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
             by_scipy(a, b)[1],
         ),
         "twice the standard error": second(lambda d: 2 * stats.sem(d)),
+        "t standard errors": second(lambda d: stats.t.ppf(0.975, len(d) - 1) * stats.sem(d)),
     },
     "11.2": {
         "the middle of the values": lambda v, d: np.quantile(v.numpy(), [0.025, 0.975]),
@@ -179,6 +192,10 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
             v[d].mean() - 1.96 * v[d].mean(1).std(),
             v[d].mean() + 1.96 * v[d].mean(1).std(),
         ),
+        "do not bring more scenes": lambda v, d: (
+            v[d].mean(1).mean() - 1.96 * stats.sem(v[d].mean(1)),
+            v[d].mean(1).mean() + 1.96 * stats.sem(v[d].mean(1)),
+        ),
         "the quartiles": lambda v, d: np.quantile(v[d].numpy().mean(1), [0.25, 0.75]),
         "exchanged": lambda v, d: by_numpy(v, d)[::-1],
         "means of indices": lambda v, d: np.quantile(d.numpy().mean(1), [0.025, 0.975]),
@@ -195,13 +212,15 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
             lambda own, more: (own + sum(more) / len(more)) / 2 if more else own
         ),
         "stand behind": staying_first,
+        "the order of their likeness": by_rank,
         "are missing": lambda m, s, n: by_dictionary(m, s, n)[len(m) - n :],
         "still there": lambda m, s, n: torch.cat([m, by_dictionary(m, s, n)[len(m) - n :]]),
     },
     "11.4": {
         "b is the slope": slope_of,
         "a is still": lambda n, e: (np.log(by_polyfit(n, e)[0]), by_polyfit(n, e)[1]),
-        "use one base": lambda n, e: (10 ** np.log(by_polyfit(n, e)[0]), by_polyfit(n, e)[1]),
+        "is a power of 10": lambda n, e: (10 ** np.log(by_polyfit(n, e)[0]), by_polyfit(n, e)[1]),
+        "to base 10": lambda n, e: (np.exp(np.log10(by_polyfit(n, e)[0])), by_polyfit(n, e)[1]),
         "the first and the last": lambda n, e: by_polyfit(n[[0, -1]], e[[0, -1]]),
         "an exponential": semilog,
         "the error itself": lambda n, e: np.polyfit(np.log(n.numpy()), e, 1)[::-1] * [1, -1],
