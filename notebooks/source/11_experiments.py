@@ -89,7 +89,7 @@ print("mean and interval:", interval(base - without))
 # **Predict.** At twice the size, and at four times, which keeps a larger share of its mIoU: the models with the convolution or those with the embedding?
 
 # %%
-prediction = ...  # for twice and four times the size, such as ("convolution", "equal")
+prediction = ...  # for twice and four times the size, such as ("convolution", "nothing shows")
 
 # %%
 table = tables["resolution"]
@@ -134,13 +134,13 @@ for size in (0.5, 1.5, 2, 3, 4):
 
 def sign(size):
     found = interval(effects(table.kept, "scene", size)[0])
-    return "equal" if not found.shows else "convolution" if found.mean > 0 else "embedding"
+    return "nothing shows" if not found.shows else "convolution" if found.mean > 0 else "embedding"
 
 
 compare(prediction, (sign(2), sign(4)))
 
 # %% [markdown]
-# So what the paper expects shows at one and a half times the size, does not show at twice, where we meant to look first, and is turned round at 3 and 4. There it is so for each kind of patches alone, and at 4 for all classes but buildings. From twice the size on, models with overlapping patches keep a few hundredths less. (Three quarters of the size is left out, because 48×48 pixels make an odd number of tokens in stage 3, and patches side by side lose the last row.)
+# So what the paper expects shows at one and a half times the size, does not show at twice, where we meant to look first, and is turned round at 3 and 4. There it is so for each kind of patches alone, and at 4 for all classes but buildings. (For one kind of patches the interval is some six times as wide. That of the average is so narrow because the errors of the two happen to cancel.) From twice the size on, models with overlapping patches keep a few hundredths less. (Three quarters of the size is left out, because 48×48 pixels make an odd number of tokens in stage 3, and patches side by side lose the last row.)
 #
 # ### Why does the larger picture turn it round?
 #
@@ -187,7 +187,7 @@ for patches in ("overlapping", "patches"):
 #
 # ### And if it is measured as the paper does?
 #
-# The paper compares windows of Cityscapes' photographs with whole ones (arXiv:2105.15203, Table 1c). There things stay as large as they were, and the scene is a real one. We can do the same. We train the four models on quarters of scenes, and test them on whole scenes, drawn at the same scale.
+# The paper compares windows of Cityscapes' photographs with whole ones (arXiv:2105.15203, Table 1c). There things stay as large as they were. We can do the same. We train the four models on quarters of scenes, and test them on whole scenes, drawn at the same scale.
 
 # %%
 crops, change = tables["crops"], {}
@@ -249,10 +249,12 @@ plots.show(
 # %% [markdown]
 # The measure: the share of the clean mIoU that a run keeps, averaged over the five strengths, SegFormer less the convolution net, seed by seed. (By mIoU itself, as in the paper, a model that is better on clean scenes passes for more robust.)
 #
-# **Predict.** In which of the five does attention keep more, and in which does the convolution?
+# **Predict.** In which of the five does attention keep more, in which the convolution?
 
 # %%
-prediction = ...  # for each "attention", "convolution" or "equal", such as {"noise": "equal"}
+prediction = (
+    ...
+)  # for each "attention", "convolution" or "nothing shows", such as {"fog": "attention"}
 
 # %%
 robust = tables["robustness"]
@@ -279,15 +281,15 @@ answer = {}
 for kind, difference in less["3×3 convolution"].items():
     found = interval(difference)
     better = "attention" if found.mean > 0 else "convolution"
-    answer[kind] = better if found.shows else "equal"
+    answer[kind] = better if found.shows else "nothing shows"
 compare(prediction, answer)
 
 # %% [markdown]
-# *Look at the left panel.* **The claim does not show at this scale.** In none of the five is attention seen to keep more than the convolution that stands in its place. In brightness it even keeps a little less. The intervals also say how large an advantage could have escaped us, a hundredth or so. But the mean over strengths hides that in fog of strengths 1 to 3 attention does keep more, and in the strongest perhaps less. And in mIoU itself it is a hundredth ahead in blur and fog, as on clean scenes.
+# *Look at the left panel.* **The claim does not show at this scale.** In none of the five is attention seen to keep more than the convolution that stands in its place. In brightness it even keeps a little less. The intervals also say how large an advantage could have escaped us, a hundredth or so. But the mean over strengths hides that in fog of strengths 1 to 3 attention does keep more, and in the strongest perhaps less. (We found this by looking afterwards, so it asks for other seeds.) And in mIoU itself it is a hundredth ahead in blur and fog, as on clean scenes.
 #
 # *And the right panel?* Against a model that has neither, attention keeps three hundredths more in fog. (Brightness and JPEG end so close to zero that they are only suggestive.) So to mix tokens once more helps in fog, and it makes no difference that shows whether attention does it or a convolution.
 #
-# This does not refute the paper. Its models were pretrained on ImageNet and are far larger, and its rivals are other networks from top to bottom. To find out what makes them robust, one would have to exchange one thing at a time at their size.
+# This does not refute the paper. Its models were pretrained on ImageNet and are far larger, and its rivals are other networks from top to bottom. Our trial says only that attention *by itself* brings no gain that shows here. To find out what makes them robust, one would have to exchange one thing at a time at their size.
 #
 # ## 4 · What do fewer keys cost?
 #
@@ -350,13 +352,13 @@ plots.show(
         finding="Sky and road become a few keys; what is small keeps its own",
     ),
     alt="A street scene with a person, signs and a bus, and beside it a mosaic of 16 by 16 "
-    "squares in the mean colours of their groups. The sky is two or three tints and the "
+    "squares in the mean colours of their groups. The sky is a few tints and the "
     "road nearly one dark grey, while the squares at the signs, the person and the bus keep "
     "colours of their own.",
 )
 
 # %% [markdown]
-# **The measure**, stated before we look. We take the setting that SegFormer++ calls HQ, for high quality ([its documentation](https://huggingface.co/KieDani/SegformerPlusPlus/blob/main/docs/run/token_merging.md)): six in ten keys of stages 1 and 2, and eight in ten queries of stages 3 and 4, which have larger cells so that so many can be merged. We measure the mIoU of the trained nano on {{tm_scenes}} scenes that it has not seen, with merging and without. The difference comes with an interval over scenes, because we want to know what other scenes would have given. For that we draw as many scenes with replacement, {{tm_draws}} times, and keep the middle `95 %` (the *bootstrap*).
+# **The measure.** We take the setting that SegFormer++ calls HQ, for high quality ([its documentation](https://huggingface.co/KieDani/SegformerPlusPlus/blob/main/docs/run/token_merging.md)): six in ten keys of stages 1 and 2, and eight in ten queries of stages 3 and 4, which have larger cells so that so many can be merged. We measure the mIoU of the trained nano on {{tm_scenes}} scenes that it has not seen, with merging and without. The difference comes with an interval over scenes, because we want to know what other scenes would have given. For that we draw as many scenes with replacement, {{tm_draws}} times, and keep the middle `95 %` (the *bootstrap*).
 #
 # **Predict.** How much mIoU does merging take away?
 
@@ -416,7 +418,7 @@ plots.show(
             for s in ("128", "256")
         },
         ("multiply-adds (1: nothing is merged)", "change of mIoU"),
-        finding="Strangers lose; whom a token is like matters when nearly all are merged",
+        finding="Strangers lose; likeness counts when nearly all tokens are merged",
     ),
     alt="Two panels, for pictures of 128 and 256 pixels: the change of mIoU over multiply-adds, "
     "each point with an interval. Merged strangers fall away the more are merged, to minus "
@@ -548,7 +550,7 @@ check(
 # - *Other sizes.* Resizing a position embedding need not hurt. It loses where places mean something new. With Mix-FFN's convolution a model keeps more of a scene just above its size, and less at 3 and 4 times. Trained on quarters and tested on whole scenes, no difference shows.
 # - *Robustness.* Over all strengths, attention is not seen to keep more than a convolution in its place.
 # - *Keys.* Four keys a stage cost a hundredth of mIoU against a key for each token, and sixteen cost less than we can tell.
-# - *Merging tokens* costs a trained model next to nothing, and needs no training.
+# - *Merging tokens* as SegFormer++ does costs a trained model next to nothing, and needs no training.
 # - "It does not show here" is an answer. It says how large an effect can have been missed, and at which scale.
 #
 # **Can you answer without scrolling up?**
@@ -570,6 +572,6 @@ check(
 # - *What grows?* The paper's comparison of Mix-FFN with a position embedding is by windows and by whole photographs (arXiv:2105.15203, Table 1c), so things stay as large as they were. "Any resolution" is more than that. In our trials the models with the convolution keep less when a whole scene grows (section 2).
 # - *What does the 3×3 convolution bring?* The paper gives it for position, which zero padding lets in (arXiv:2105.15203, Section 3.1). With patches side by side our models lose little without the zeros, and more without the convolution (section 2), so there most of what it brings is something else, such as the mixing of neighbours itself.
 # - *Robust compared with what?* The paper's rivals are whole convolution nets with other decoders and other trainings (arXiv:2105.15203, Table 5). Ours differs in one layer, so the two comparisons answer different questions.
-# - *Fewer tokens, or less time?* SegFormer++ reports seconds on a graphics card ([arXiv:2405.14467](https://arxiv.org/abs/2405.14467)); we counted multiply-adds.
+# - *Fewer tokens, or less time?* SegFormer++ reports the speed of inference ([arXiv:2405.14467](https://arxiv.org/abs/2405.14467)); we counted multiply-adds.
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Sections 3.1, 4.2, 4.4, Tables 1 and 5. D. Hendrycks and T. Dietterich, *Benchmarking Neural Network Robustness to Common Corruptions and Perturbations*, [arXiv:1903.12261](https://arxiv.org/abs/1903.12261). W. Wang and others, *Pyramid Vision Transformer*, [arXiv:2102.12122](https://arxiv.org/abs/2102.12122). D. Kienzle and others, *Segformer++*, [arXiv:2405.14467](https://arxiv.org/abs/2405.14467).

@@ -57,6 +57,11 @@ def test_the_convolution_keeps_more_just_above_the_training_size_and_less_far_ab
             assert interval(conv - embedding).high < 0
             without = (embedding + neither - conv - both) / 2
             assert interval(without).low > 0  # averaged over the embedding
+        average = position(kept, "scene", size)
+        for patches in ("overlapping", "patches"):
+            cells = (kept(f"{patches}, {what}", "scene", [size])[:, 0] for what in ("3×3", "PE"))
+            alone = interval(np.subtract(*cells))
+            assert 5 < (alone.high - alone.low) / (average.high - average.low) < 7.5
         assert interval(neither - both).low > 0.1  # of patches side by side, the last of the loop
 
 
