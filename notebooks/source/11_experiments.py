@@ -270,7 +270,7 @@ plots.show(
     plots.differences(
         {f"less {other}": rows for other, rows in less.items()},
         "share of mIoU kept, difference",
-        finding="Attention shows no advantage over a convolution of its size",
+        finding="Over all strengths, attention shows no advantage over a convolution",
     ),
     alt="Two panels with a row for each corruption, and in each row five dots and an interval. "
     "Less the 3 by 3 convolution, noise, blur, fog and JPEG have intervals that hold zero, "
@@ -285,7 +285,7 @@ for kind, difference in less["3×3 convolution"].items():
 compare(prediction, answer)
 
 # %% [markdown]
-# *Look at the left panel.* **The claim does not show at this scale.** In none of the five is attention seen to keep more than the convolution that stands in its place. In brightness it even keeps a little less. The intervals also say how large an advantage could have escaped us, a hundredth or so. But the mean over strengths hides that in fog of strengths 1 to 3 attention does keep more, and in the strongest perhaps less. (We found this by looking afterwards, so it asks for other seeds.) And in mIoU itself it is a hundredth ahead in blur and fog, as on clean scenes.
+# *Look at the left panel.* (Blue is an interval without zero.) **The claim does not show at this scale.** In none of the five is attention seen to keep more than the convolution that stands in its place. In brightness it even keeps a little less. The intervals also say how large an advantage could have escaped us, a hundredth or so. But the mean over strengths hides that in fog of strengths 1 to 3 attention does keep more, and in the strongest perhaps less. (We found this by looking afterwards, so it asks for other seeds.) And in mIoU itself it is a hundredth ahead in blur and fog, as on clean scenes.
 #
 # *And the right panel?* Against a model that has neither, attention keeps three hundredths more in fog. (Brightness and JPEG end so close to zero that they are only suggestive.) So to mix tokens once more helps in fog, and it makes no difference that shows whether attention does it or a convolution.
 #
