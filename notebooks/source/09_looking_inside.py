@@ -674,12 +674,12 @@ plots.show(
     alt="Six rows, one for each kind of error; in each two errors, and of each the picture, "
     "the true labels and nano's, with the wrong pixels outlined. Shifted borders run along "
     "whole outlines, such as that of a roof at night; pieces are parts of a wall called "
-    "sky, or a road called sidewalk; thin parts are arms of lamps and posts; walls are "
+    "vehicle, or a road called sidewalk; thin parts are arms of lamps and posts; walls are "
     "missed under vegetation.",
 )
 
 # %% [markdown]
-# *Go through the rows.* The shifted borders are long outlines, such as that of a roof against a night sky, each a pixel or two off. Pieces of a region are walls that look like sky and roads that look like sidewalks. Thin parts are the arms and posts of lamps and signals. Vegetation comes up where there is a wall, and the other way round: in "thing missed" two of the three are walls called vegetation. Many of these scenes are dark, blurred or noisy, so the next question would be how the kinds depend on the weather. The scenes of `segformer_edu` know their own weather, and you could ask them.
+# *Go through the rows.* The shifted borders are long outlines, such as that of a roof against a night sky, each a pixel or two off. Pieces of a region are a road that looks like a sidewalk and a wall that looks like vehicles. Thin parts are the arms and posts of lamps and signals. Vegetation comes up where there is a wall, and the other way round: in "thing missed" both are walls called vegetation. Many of these scenes are dark, blurred or noisy, so the next question would be how the kinds depend on the weather. The scenes of `segformer_edu` know their own weather, and you could ask them.
 #
 # What was it for? A list like this says where to look next. If most of what is wrong lies at borders, for example, one would try finer logits before one tries a better way to tell walls from sky.
 
