@@ -5,26 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-
-class Interval(NamedTuple):
-    """A mean, and where 95 % of the means lie if the places are drawn anew from themselves."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def shows(self) -> bool:
-        """Whether zero lies outside."""
-        return self.low > 0 or self.high < 0
+from segformer_edu.analysis.seeds import Interval
 
 
 def bootstrap(values: Sequence[float] | np.ndarray, draws: int = 5000) -> Interval:
-    """The mean of values from places that do not depend on each other, with its interval."""
+    """The mean of values from places that do not depend on each other, and where 95 % of the means
+    lie if the places are drawn anew from themselves.
+    """
     given = np.asarray(values)
     chosen = np.random.default_rng(0).integers(len(given), size=(draws, len(given)))
     low, high = np.percentile(given[chosen].mean(1), (2.5, 97.5))

@@ -78,8 +78,6 @@ def rightly_labelled_balls(model: SegFormer, strips: Lamps) -> float:
     images, labels = map(
         torch.stack, zip(*map(strips.__getitem__, range(len(strips))), strict=True)
     )
-    balls = torch.from_numpy(
-        np.stack([strips.lamp_and_balls(index)[1] for index in range(len(strips))])
-    )
+    _, balls = all_lamps_and_balls(strips)
     said = torch.cat([model.predict(part) for part in images.split(25)])
     return (said == labels)[balls].float().mean().item()

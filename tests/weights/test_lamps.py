@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,9 +12,8 @@ import segformer_edu
 from segformer_edu import SegFormer
 from segformer_edu.analysis.branches import branches, without_branches
 from segformer_edu.analysis.interventions import transplanted, with_even_attention
-from segformer_edu.analysis.lamps import rightly_labelled_balls
+from segformer_edu.analysis.lamps import all_lamps_and_balls, all_relit, rightly_labelled_balls
 from segformer_edu.data.lamps import CLASSES, Lamps
-from segformer_edu.data.photos import normalize
 
 FOLDER = Path(segformer_edu.__file__).parent / "weights" / "lamps"
 CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -39,12 +37,9 @@ def test_balls_get_the_class_of_the_lamp_and_by_attention_alone(model):
 def test_balls_follow_what_stage_2_gathered_with_another_lamp_and_no_other_stage(
     model, stage, carries
 ):
-    indices = range(20)
-    red, green = (
-        torch.cat([normalize(STRIPS.relit(index, light)) for index in indices])
-        for light in CLASSES[1:]
-    )
-    balls = torch.from_numpy(np.stack([STRIPS.lamp_and_balls(index)[1] for index in indices]))
+    few = Lamps(20, seed=2026)
+    red, green = (all_relit(few, light) for light in CLASSES[1:])
+    _, balls = all_lamps_and_balls(few)
     for pictures, donors, other in ((red, green, 2), (green, red, 1)):
         follow = (transplanted(model, pictures, donors, stage)[balls] == other).float().mean()
         assert follow > 0.99 if carries else follow == 0
