@@ -1,4 +1,6 @@
-"""How long a computation takes, and by which power of its size it grows (lesson 02)."""
+"""How long a computation takes, in all (lesson 02) and part by part (lesson 10), and by which power
+of its size it grows.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segformer_edu.segformer import SegFormer
+
+ROUND = 0.03  # seconds that short calls are counted together for, well above the clock's steps
 
 
 def processor_seconds(function: Callable[..., Any], *arguments: Any) -> float:
@@ -22,6 +30,69 @@ def processor_seconds(function: Callable[..., Any], *arguments: Any) -> float:
         function(*arguments)
         times.append(time.process_time() - start)
     return min(times)
+
+
+def seconds_a_call(function: Callable[..., Any], *arguments: Any) -> float:
+    """The processor's own seconds for one of many calls in a row, the best of three rounds.
+
+    A round is so many calls that a short one can be timed, too. The first call does not count.
+
+    Args:
+        function: what is called.
+        arguments: what it is called with.
+    """
+    function(*arguments)
+    calls, times = 1, []
+    while len(times) < 3:
+        start = time.process_time()
+        for _ in range(calls):
+            function(*arguments)
+        took = time.process_time() - start
+        if took < ROUND and not times:
+            calls *= 2
+        else:
+            times.append(took / calls)
+    return min(times)
+
+
+@torch.no_grad()
+def seconds_of_parts(model: SegFormer, images: Tensor, passes: int = 3) -> dict[str, float]:
+    """The processor's own seconds in each stage of the encoder and in the decoder.
+
+    Args:
+        model: in evaluation mode.
+        images: what it looks at.
+        passes: how often, after one pass that does not count; each part's least time is taken.
+
+    Returns:
+        "stage 1", …, "decoder" → seconds.
+    """
+    started: dict[str, float] = {}
+    times: dict[str, list[float]] = {}
+
+    def watch(name: str, part: nn.Module) -> list[Any]:
+        def begin(*_: Any) -> None:
+            started[name] = time.process_time()
+
+        def end(*_: Any) -> None:
+            times.setdefault(name, []).append(time.process_time() - started[name])
+
+        return [part.register_forward_pre_hook(begin), part.register_forward_hook(end)]
+
+    hooks = [hook for name, part in parts_of(model).items() for hook in watch(name, part)]
+    try:
+        for _ in range(1 + passes):
+            model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: min(values[1:]) for name, values in times.items()}
+
+
+def parts_of(model: SegFormer) -> dict[str, nn.Module]:
+    """The stages and the decoder, by name."""
+    stages = {f"stage {i}": stage for i, stage in enumerate(model.encoder.stages, start=1)}
+    return {**stages, "decoder": model.decoder}
 
 
 def fitted_exponent(sizes: Sequence[float], values: Sequence[float]) -> float:

@@ -65,6 +65,7 @@ from segformer_edu.plots.points import (
     trade_off,
     trade_offs,
 )
+from segformer_edu.plots.roofline import roofline
 from segformer_edu.plots.show import png, show
 
 __all__ = [
@@ -108,6 +109,7 @@ __all__ = [
     "reliability_diagram",
     "removal_curves",
     "resized_rows",
+    "roofline",
     "schedules",
     "score_ranges",
     "seeds",

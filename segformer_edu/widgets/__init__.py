@@ -18,6 +18,7 @@ from segformer_edu.widgets.encoder import Pyramid
 from segformer_edu.widgets.patches import Patches
 from segformer_edu.widgets.position import Position
 from segformer_edu.widgets.progress_bar import progress
+from segformer_edu.widgets.roofline import Roofline
 from segformer_edu.widgets.spatial_reduction import SpatialReduction
 from segformer_edu.widgets.stochastic_depth import StochasticDepth
 from segformer_edu.widgets.training_run import TrainingRun
@@ -30,6 +31,7 @@ __all__ = [
     "Patches",
     "Position",
     "Pyramid",
+    "Roofline",
     "SpatialReduction",
     "StochasticDepth",
     "TrainingRun",

@@ -1,0 +1,657 @@
+# %% [markdown]
+# # Lesson 10 · Where does the time go?
+#
+# SegFormer has few parameters and few multiply-adds for its accuracy, and yet people ask why it is slower than [a U-Net with many more of both](https://github.com/bubbliiiing/segformer-pytorch/issues/21). On a CPU, this package's model gives the same logits as the one in transformers, which takes {{transformers_times}} times as long (`make bench` measured them side by side). In this lesson you find out where such factors come from, on your own machine.
+#
+# **After this lesson you will be able to**
+#
+# - say why neither parameters nor multiply-adds tell how long a model takes, and find the part that takes longest;
+# - measure what your machine can do at most, and draw a computation under that roof;
+# - compute the least time that a SegFormer can take on your machine, and compare it with the clock;
+# - save time without changing an answer: by order, by folding, by layout, and by what is never written;
+# - (*further*) say what bfloat16, eight bits, compilation, export and more threads bring, and when they cost.
+#
+# **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is *further*. **You need** lesson 07. No GPU.
+
+# %%
+import copy
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from segformer_edu import SegFormer, SegFormerConfig, plots, widgets
+from segformer_edu.analysis import cost
+from segformer_edu.analysis.memory import peak_bytes
+from segformer_edu.analysis.roofline import measured_ceilings, operations_of_b0, work_of
+from segformer_edu.analysis.timing import seconds_a_call, seconds_of_parts
+from segformer_edu.exercises import check, compare, hint, solution
+from segformer_edu.memory import keep_freed_memory
+from segformer_edu.strips import in_strips
+
+torch.set_grad_enabled(False)
+torch.set_num_threads(1)
+torch.manual_seed(0)
+
+# %% [markdown]
+# All times here are seconds of one core, and they are the *processor's own*: what other programs use of it does not count. Your numbers differ from those in the stored pictures, whose titles say what was measured on the machine that drew them. The text claims only what we saw on several kinds of processor.
+#
+# ## 1 · Where would you look first?
+#
+# We take B0 with {{ade_classes}} classes, as for ADE20K, and a picture of 512×512. Its decoder comes first in the order of the paper, as lesson 07 wrote it out:
+
+
+# %% tags=["stage"]
+class PublishedDecoder(nn.Module):
+    """Project, resize, concatenate, fuse; norm, ReLU; classify."""
+
+    def __init__(self, embed_dims, decoder_dim, num_classes):
+        super().__init__()
+        self.projections = nn.ModuleList(nn.Linear(dim, decoder_dim) for dim in embed_dims)
+        self.fuse = nn.Conv2d(len(embed_dims) * decoder_dim, decoder_dim, 1, bias=False)
+        self.norm = nn.BatchNorm2d(decoder_dim)
+        self.classifier = nn.Conv2d(decoder_dim, num_classes, 1)
+
+    def forward(self, maps):  # (B, C_i, H_i, W_i) each
+        resized = []
+        for project, x in zip(self.projections, maps, strict=True):
+            x = project(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (B, D, H_i, W_i)
+            resized.append(F.interpolate(x, maps[0].shape[2:], mode="bilinear"))
+        fused = self.fuse(torch.cat(resized[::-1], dim=1))  # (B, 4D, H/4, W/4) → (B, D, H/4, W/4)
+        return self.classifier(F.relu(self.norm(fused)))
+
+
+# %%
+config = SegFormerConfig.named("b0", num_classes=150)
+model = SegFormer(config).eval()
+published = copy.deepcopy(model)
+published.decoder = PublishedDecoder(config.embed_dims, config.decoder_dim, 150).eval()
+published.decoder.load_state_dict(model.decoder.state_dict())
+images = torch.randn(1, 3, 512, 512)
+assert torch.allclose(published(images), model(images), atol=1e-4)
+print("one set of weights, two orders, the same logits")
+
+# %% [markdown]
+# The paper calls this decoder "lightweight" (arXiv:2105.15203, Section 1). With `parameters` and multiply-adds we can compute by how much, without running anything. For the time we need a clock.
+#
+# **Predict.** Of the four stages of the encoder and the published decoder, which takes the most time, and what share of the whole?
+
+# %%
+prediction = ...  # a part and its percentage, such as ("stage 1", 40)
+
+# %%
+bill = cost(config, (512, 512))
+parts = ["stage 1", "stage 2", "stage 3", "stage 4", "decoder"]
+parameters = [stage.parameters for stage in bill.stages] + [bill.decoder.parameters]
+work = [stage.multiply_adds for stage in bill.stages] + [bill.decoder.reference_multiply_adds]
+took = seconds_of_parts(published, images)
+share = {part: round(100 * seconds / sum(took.values())) for part, seconds in took.items()}
+
+# %%
+longest = max(share, key=share.get)
+plots.show(
+    plots.stacked_bars(
+        {
+            "parameters": dict(zip(parts, [100 * n / sum(parameters) for n in parameters])),
+            "multiply-adds": dict(zip(parts, [100 * n / sum(work) for n in work])),
+            "time": share,
+        },
+        "percent of each",
+        f"Here the {longest} took {share[longest]} % of the time",
+    ),
+    alt="Three bars of equal length, divided into stages 1 to 4 and the decoder. Of the parameters, "
+    "stage 4 has about half and the decoder a ninth. Of the multiply-adds, and of the time, the "
+    "decoder has the largest part, and stage 4 the smallest.",
+)
+compare(prediction, (longest, share[longest]))
+
+# %% [markdown]
+# *Compare the first bar with the third.* Stage 4 has {{stage_4_parameters}} of the parameters and takes the least time of all, because it applies them at few places: its map is 32 times smaller a side than the picture. The decoder has {{decoder_parameters}} of the parameters and applies them at a quarter of the picture's side. So it takes longer than any stage, on each processor that we tried.
+#
+# The second bar is closer to the third. Multiply-adds tell much, but are they time? We look at single operations.
+#
+# ## 2 · What can this machine do at most?
+#
+# An operation has to do two things: multiply and add, and fetch and store numbers. Each has a limit. We measure both: the best rate that a large matrix product or convolution reaches, and the rate at which a large tensor is copied.
+#
+# **Predict.** While one core copies a single number in memory (reads four bytes, writes four bytes), how many multiplications and additions could it do?
+
+# %%
+prediction = ...  # a number, such as 1
+
+# %%
+ceilings = measured_ceilings()
+compare(prediction, round(8 * ceilings.ridge))
+
+# %% [markdown]
+# (The first picture below shows both limits, as lines.) So an operation that does little with each number is limited by the copying, however fast the processor computes. What counts is the number of operations for each byte that is moved, the **operational intensity** ([Williams and others 2009](https://doi.org/10.1145/1498765.1498785)). We compute it for eight operations of B0. Where there is no multiply-add, as in a norm, we count one operation for each number that is written.
+
+# %%
+operations = operations_of_b0(torch.Generator().manual_seed(0))
+print(f"{'':<26}multiply-adds, M   moved, MB   operations a byte")
+for name, each in operations.items():
+    adds, moved = each.multiply_adds / 1e6, each.bytes / 1e6
+    print(f"{name:<26}{adds:>16.0f}{moved:>12.1f}{each.operations / each.bytes:>20.1f}")
+
+# %% [markdown]
+# Now the clock. A computation cannot be faster than its arithmetic at the best rate, nor faster than its bytes at the rate of a copy. On logarithmic axes these two limits look like a roof, and the picture is called a **roofline**.
+
+# %%
+rates = {name: each.operations / seconds_a_call(each.run) for name, each in operations.items()}
+points = {
+    name: (each.operations / each.bytes, rates[name]) for name, each in operations.items()
+}
+fastest = max(rates.values()) / min(rates.values())
+plots.show(
+    plots.roofline(points, ceilings, f"Here these rates differ by a factor of {fastest:.0f}"),
+    alt="Rates of eight operations over their intensity, on logarithmic axes, under a roof of a "
+    "slanted line, the copying, and a flat one, the arithmetic. LayerNorm, GELU and the resize lie "
+    "far to the left and low. The depthwise convolution is in the middle. The 1×1 convolutions and "
+    "attention lie on the right, close below the flat line.",
+)
+
+# %% [markdown]
+# *Look from right to left.* The 1×1 convolutions come near the flat roof, so their multiply-adds do tell their time. The depthwise convolution does nine multiply-adds with each number that it fetches. LayerNorm, GELU and the resize have **none at all**, and they take time nevertheless. (A map that is still in the processor's cache, its small fast memory, is not fetched from far. That is why points may lie above the slanted line of the memory, and the dashed one stands for the cache.)
+#
+# So there are two ways to be faster: compute less, and move less.
+#
+# ## 3 · Compute less: may two steps change places?
+#
+# Lesson 07 proved that a resize S and a Linear A commute, because one acts on positions and the other on channels:
+#
+# $$(S\,x)\,A^\top = S\,(x A^\top), \qquad\text{so}\qquad \sum_i W_i\, S_i (A_i x_i + b_i) = \sum_i S_i \big((W_i A_i)\, x_i\big) + \sum_i W_i b_i .$$
+#
+# The right-hand side multiplies two small matrices, and never makes the map of 4·D channels. That leaves {{commuted_multiply_adds}} G of the decoder's {{published_multiply_adds}} G multiply-adds.
+#
+# **Predict.** By this count the decoder does {{head_factor}} times less. How many times as fast does it become? And the whole model?
+
+# %%
+prediction = ...  # two factors, such as (2.0, 1.1)
+
+# %%
+ours = seconds_of_parts(model, images)
+faster = round(took["decoder"] / ours["decoder"], 1)
+in_all = round(sum(took.values()) / sum(ours.values()), 1)
+milliseconds = {
+    name: {part: 1000 * seconds for part, seconds in each.items()}
+    for name, each in {"published order": took, "commuted": ours}.items()
+}
+
+# %%
+plots.show(
+    plots.stacked_bars(
+        milliseconds,
+        "milliseconds of one core, B0 at 512×512",
+        f"Here the decoder is {faster} times as fast, and the model {in_all} times",
+    ),
+    alt="Two bars of milliseconds, divided into four stages and the decoder. The stages take the "
+    "same in both. In the published order the decoder takes most of the bar; commuted, it takes "
+    "about as much as stage 1.",
+)
+compare(prediction, (faster, in_all))
+
+# %% [markdown]
+# *Compare the two decoders.* This is the largest saving of the lesson, and no answer has changed. It works wherever a Linear follows a resize, a crop, a shift or a mean over positions.
+#
+# ## 4 · Move less: what moves numbers and computes nothing?
+#
+# Four things are left that take time and have no multiply-adds to show for it. Each cell below shows the way with and the way without one of them, and checks that both give the same numbers. Then we measure all four.
+#
+# ### A norm that could be folded
+#
+# In evaluation, BatchNorm multiplies each channel by a constant and adds another. So does the convolution before it. With the scale $s = \gamma / \sqrt{\sigma^2 + \varepsilon}$,
+#
+# $$s\,(W x + b - \mu) + \beta \;=\; (s W)\, x + \big(s\,(b - \mu) + \beta\big).$$
+
+# %%
+x = torch.randn(1, 256, 128, 128).contiguous(memory_format=torch.channels_last)
+convolution, norm = nn.Conv2d(256, 256, 1, bias=False), nn.BatchNorm2d(256).eval()
+norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
+scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+folded = scale[:, None, None, None] * convolution.weight, norm.bias - norm.running_mean * scale
+pairs = {
+    "a norm that could be folded": (lambda: norm(convolution(x)), lambda: F.conv2d(x, *folded)),
+}
+with_norm, without = (way() for way in pairs["a norm that could be folded"])
+assert torch.allclose(with_norm, without, atol=1e-4)
+print(f"the norm reads and writes {2 * x.nbytes / 1e6:.0f} MB, and learns nothing from it")
+
+# %% [markdown]
+# ### A copy that nobody asked for
+#
+# A tensor is a row of numbers in memory, and its *strides* say how far apart neighbours lie in it. Our maps are (B, H, W, C), with the channels of a pixel side by side. A convolution wants (B, C, H, W), so we permute.
+#
+# **Predict.** The map below has 128×128 pixels of {{hidden_channels}} channels. How many of its numbers does `permute` copy?
+
+# %%
+prediction = ...  # a number of numbers, such as 100
+
+# %%
+hidden = torch.randn(1, 128, 128, 128)  # (B, H, W, C), as inside Mix-FFN of stage 1
+view = hidden.permute(0, 3, 1, 2)
+shared = view.data_ptr() == hidden.data_ptr()
+print("strides", hidden.stride(), "→", view.stride())
+print("the same memory" if shared else "a copy")
+compare(prediction, 0 if shared else view.numel())
+
+# %% [markdown]
+# Only the strides have changed places, and the result is a **view** of the same memory. PyTorch calls this layout *channels last*, and its convolutions take it as it is. So a permute costs next to nothing, unless something behind it asks for another layout: `.contiguous()`, or a `reshape` that no strides can express. Then the whole map is copied.
+
+# %%
+depthwise = model.encoder.stages[0].blocks[0].mix_ffn.depthwise
+pairs["a copy that nobody asked for"] = (
+    lambda: depthwise(view.contiguous()),
+    lambda: depthwise(view),
+)
+assert torch.allclose(*(way() for way in pairs["a copy that nobody asked for"]), atol=1e-5)
+
+# %% [markdown]
+# ### Memory that is new each time
+#
+# An operating system hands out memory in *pages*, often of `4096` bytes, and fills one with zeros when a program first touches it. This interruption is called a **page fault**. The C library keeps small blocks that were freed and hands them out again. Large ones it gives back to the system, so the next pass pays for every page again. The concatenated map of the published decoder is such a block.
+
+# %%
+four = [torch.randn(1, 256, 128, 128) for _ in range(4)]
+kept = torch.cat(four, dim=1)
+pairs["memory that is new each time"] = (
+    lambda: torch.cat(four, dim=1),
+    lambda: torch.cat(four, dim=1, out=kept),
+)
+print(f"{kept.nbytes / 2**20:.0f} MiB are {kept.nbytes // 4096:,} pages of 4 KiB")
+
+# %% [markdown]
+# The package has two answers. It makes no map as large as that. And its commands call `keep_freed_memory()`, after which glibc, the C library of most Linux systems, keeps blocks of up to 32 MiB for the next pass ([mallopt](https://man7.org/linux/man-pages/man3/mallopt.3.html) has the details).
+#
+# ### Scores that are written down
+#
+# softmax(q kᵀ / √d) v needs a score for each query and key. Written in three lines, it stores all of them, twice. PyTorch's fused kernel goes through them block by block, and keeps none (lesson 02).
+
+# %%
+q, k, v = torch.randn(1, 1, 128 * 128, 32), *torch.randn(2, 1, 1, 256, 32)  # stage 1 of B0
+
+
+def explicit(q, k, v):
+    return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(dim=-1) @ v
+
+
+fused = F.scaled_dot_product_attention
+pairs["scores that are written down"] = (lambda: explicit(q, k, v), lambda: fused(q, k, v))
+assert torch.allclose(explicit(q, k, v), fused(q, k, v), atol=1e-5)
+for way in (explicit, fused):
+    print(f"{peak_bytes(way, q, k, v) / 2**20:>3.0f} MiB at its peak")
+
+# %%
+keep_freed_memory()
+longer = {
+    what: {"times": seconds_a_call(first) / seconds_a_call(second)}
+    for what, (first, second) in pairs.items()
+}
+most = max(longer, key=lambda what: longer[what]["times"])
+plots.show(
+    plots.stacked_bars(
+        longer,
+        "times as long as without it",
+        f"Here {most} costs most: {longer[most]['times']:.1f} times as long",
+    ),
+    alt="Four bars, each of how many times as long a computation takes: with a norm that could be "
+    "folded a little over once, with a copy of the map, with scores that are written down, and "
+    "with memory that is new each time more.",
+)
+
+# %% [markdown]
+# *Compare the bars.* None of the four changes an answer, and none shows in a count of multiply-adds. Each looks harmless in the code, where it is one word or one line.
+#
+# ## 5 · Must a temporary leave the cache?
+#
+# Mix-FFN of stage 1 makes maps with four times the channels of its input, uses each once, and throws it away. If we compute them for a few rows at a time, they are small, and the next step may find them still in the cache. But the 3×3 convolution reads one row above and one below the strip, so these are computed twice, and each strip costs some calls.
+
+# %%
+mix_ffn = model.encoder.stages[0].blocks[0].mix_ffn
+tokens = torch.randn(1, 128, 128, 32)
+
+
+def mixed(rows):
+    """Mix-FFN of all 128 rows, so many at a time."""
+    made = []
+    for top in range(0, 128, rows):
+        first, last = max(top - 1, 0), min(top + rows + 1, 128)
+        made.append(mix_ffn.mix(tokens[:, first:last])[:, top - first :][:, :rows])
+    return torch.cat(made, dim=1)
+
+
+assert torch.allclose(mixed(8), mixed(128), atol=1e-5)
+
+# %% [markdown]
+# **Predict.** How many rows at a time are fastest: 2, 4, 8, 16, 32, 64 or all `128`? And what share of the temporaries' memory do strips of 8 rows need?
+
+# %%
+prediction = ...  # rows, and a percentage, such as (4, 50)
+
+# %%
+heights = [2, 4, 8, 16, 32, 64, 128]
+strip_times = [1000 * seconds_a_call(mixed, rows) for rows in heights]
+strip_memory = [peak_bytes(mixed, rows) / 2**20 for rows in heights]
+best = heights[strip_times.index(min(strip_times))]
+saved = round(100 * strip_memory[heights.index(8)] / strip_memory[-1])
+plots.show(
+    plots.growth(
+        {
+            "milliseconds": {"Mix-FFN of stage 1": (heights, strip_times)},
+            "peak memory, MiB": {"Mix-FFN of stage 1": (heights, strip_memory)},
+        },
+        "rows in a strip",
+        {rows: str(rows) for rows in heights},
+        f"Here strips of {best} rows are fastest; 8 rows need {saved} % of the memory",
+    ),
+    alt="Two curves over the rows in a strip, from 2 to 128. The time falls from 2 rows on, is "
+    "lowest somewhere in the middle or late, and changes little there. The memory rises steadily, "
+    "and strips of 8 rows need a small part of that of the whole map.",
+)
+compare(prediction, (best, saved))
+
+# %% [markdown]
+# *Look at both ends.* Very short strips are slow on every machine that we tried, because so many rows are computed twice. Where the curve is lowest depends on the cache, which programs share. The memory falls on any machine, and it no longer grows with the height of the picture. That is why the package takes strips of {{strip_rows}} rows here.
+#
+# ## 6 · How close is the whole model to its floor?
+#
+# Now we add up. `work_of` lists all operations of the model, with multiply-adds and bytes. For each, the longer of its two limits is the least time that it can take alone, and the sum is a **floor** for a program that computes one operation after the other.
+
+# %%
+works = work_of(config, (512, 512))
+limits = {
+    "arithmetic alone": lambda each: each.arithmetic(ceilings),
+    "floor": lambda each: each.least(ceilings),
+}
+bars = {
+    name: {part: 1000 * sum(map(limit, [w for w in works if w.part == part])) for part in parts}
+    for name, limit in limits.items()
+}
+bars["the clock"] = milliseconds["commuted"]
+print(f"{len(works)} operations, {sum(each.multiply_adds == 0 for each in works)} of them without a multiply-add")
+
+# %%
+floor, clock = (sum(bars[name].values()) for name in ("floor", "the clock"))
+plots.show(
+    plots.stacked_bars(
+        bars,
+        "milliseconds of one core, B0 at 512×512",
+        f"Here the model takes {clock / floor:.1f} times its floor",
+    ),
+    alt="Three bars of milliseconds, divided into stages and decoder: arithmetic alone is the "
+    "shortest, the floor a little longer, and the clock longer than both in every part.",
+)
+
+# %% [markdown]
+# *Compare the floor with the clock.* What lies between them are operations that reach neither limit: the calls themselves, small maps, kernels that are not perfect. (Strips can go *below* this floor where they keep maps in the cache, since the floor assumes that each operation fetches its numbers from memory.)
+#
+# A floor is useful because it says when to stop. Suppose that a part takes twice its floor. Then no better kernel can make it more than twice as fast, and only another *algorithm* can, such as that of section 3.
+#
+# ## Play
+#
+# Choose a model and a size of picture, and a machine: yours, which is measured when the widget appears, or one that we measured. Arrow keys move all sliders.
+
+# %%
+widgets.Roofline()
+
+# %% [markdown]
+# <details><summary>What you should have found</summary>
+#
+# Twice the memory's rate helps the decoder and stage 1 most, because their maps are the largest. Twice the arithmetic helps everything else. For small pictures the clock lies further above the floor, because there the calls themselves take most of the time. From B0 to B1 the encoder costs several times as much and the decoder little more.
+#
+# </details>
+#
+# ## 7 · What else is on the menu?
+#
+# Four offers do not change what is computed, but how. We try them on a small picture, 128×128, and count the milliseconds for each picture.
+
+# %%
+small = images[..., :128, :128].contiguous()
+narrow = copy.deepcopy(model).bfloat16()
+offers = {
+    "as it is": (model, small, 1),
+    "decoder folded": (model.folded(), small, 1),
+    "8 pictures at once": (model, small.expand(8, -1, -1, -1).contiguous(), 8),
+    "bfloat16": (narrow, small.bfloat16(), 1),
+}
+each = {
+    name: {"ms": 1000 * seconds_a_call(way, x) / count} for name, (way, x, count) in offers.items()
+}
+times_bfloat16 = each["as it is"]["ms"] / each["bfloat16"]["ms"]
+wide, coarse = model(small), narrow(small.bfloat16()).float()
+print(f"bfloat16 moves the logits by {(wide - coarse).abs().mean() / wide.std():.0%} of their spread")
+
+# %%
+plots.show(
+    plots.stacked_bars(
+        each,
+        "milliseconds of one core for each picture of 128×128",
+        f"Here bfloat16 is {times_bfloat16:.1f} times as fast",
+    ),
+    alt="Four bars of milliseconds for each picture: as it is, with the decoder folded, eight "
+    "pictures at once, which takes less for each, and bfloat16, which is faster on processors that "
+    "multiply it and many times slower on others.",
+)
+
+# %% [markdown]
+# - **A batch** shares what each call costs however small its map is. For small pictures that is much.
+# - **Folding** saves the composing of the matrices, once for each call. That is little, and it needs no BatchNorm at run time.
+# - **bfloat16** keeps the range of float32 with eight bits of precision, in half the bytes. Where the processor has instructions for it, the arithmetic doubles, too. Where it has none, each number is converted back and forth, and we saw it eight times *slower*. So measure before you choose.
+#
+# All of it depends on the machine, and so does every advice that names no machine.
+#
+# ## 8 · What do eight bits cost? · *further*
+#
+# A weight is a float32, four bytes. Engines for phones and servers compute with whole numbers of eight bits, of which a register holds four times as many. What does the model lose?
+#
+# **Symmetric** quantisation writes each row of a matrix as whole numbers times one scale, so that the largest becomes `127`: $W_{dc} \approx s_d\, n_{dc}$, with $s_d = \max_c |W_{dc}| / 127$. We round nano's matrices and kernels in this way, with one scale for each row, or one for the whole tensor, and let it name the parts of 24 new scenes.
+
+# %%
+from segformer_edu.data.scenes import CLASSES, Scenes
+from segformer_edu.training import confusion_matrix, scores
+
+nano = SegFormer.from_pretrained("nano")
+scenes, labels = (torch.stack(each) for each in zip(*Scenes(24, 128, seed=2026), strict=True))
+
+
+def rounded(weight, bits, rows):
+    flat, largest = weight.flatten(1), 2 ** (bits - 1) - 1
+    size = flat.abs().amax(dim=1, keepdim=True) if rows else flat.abs().max()
+    scale = size / largest
+    return ((flat / scale).round() * scale).view_as(weight)
+
+
+# %%
+def miou(bits=None, rows=True):
+    model = copy.deepcopy(nano)
+    for weight in model.parameters():
+        if bits and weight.ndim > 1:
+            weight.copy_(rounded(weight, bits, rows))
+    return scores(confusion_matrix(model.predict(scenes), labels, len(CLASSES))).miou
+
+
+print(f"float32: mIoU {miou():.2f}")
+for bits in (8, 4, 3, 2):
+    print(f"{bits} bits: {miou(bits):.2f} with a scale for each row, {miou(bits, False):.2f} with one")
+
+# %% [markdown]
+# Eight bits cost nothing that shows, and four cost little if each row has its own scale. With one scale for all, a single large weight makes the steps coarse for the rows that are small. But these are the weights alone. An engine also rounds the *maps*, whose range it has to learn from pictures (it is **calibrated**), and only then does it compute with whole numbers and gain time.
+#
+# ## 9 · What do compilers, engines and threads bring? · *further*
+#
+# These take longer than a lesson has, so here is what `make bench` measured: one forward pass of B0, {{bench_threads}} threads, {{bench_machine}}. The last column says how many times as long as the package each takes. (The whole table is in `benchmarks/README.md`.)
+#
+# {{forward_table}}
+#
+# An **export** writes the model as a graph of operations (`torch.export`, ONNX). An **engine** such as ONNX Runtime or OpenVINO takes the graph, folds what can be folded, joins neighbouring operations, and chooses layouts. It does automatically what section 4 did by hand. But it does not exchange a resize with a Linear: that it has to be given.
+#
+# ### Threads that wait for each other
+#
+# With several threads, every operation is cut into pieces, and the threads meet at its end. Those that are early *spin*: they ask again and again whether the others are there, and so keep their core busy. On a machine that does nothing else that is the fastest way. But where another program has taken one core, its thread is late, the others spin, and the scheduler sees busy threads everywhere. With every core busy, the benchmark measured {{spinning}} ms for a pass that takes {{quiet}} ms on a quiet machine, and {{yielding}} ms with `GOMP_SPINCOUNT=1000`, which makes a thread give up its core after a short wait.
+#
+# So when a model is suddenly many times slower, look at what else is running, and at how many threads you have: `python -m segformer_edu doctor` does.
+#
+# ## Break it · *further*
+#
+# In segmentation_models_pytorch, training SegFormer was [extremely slow](https://github.com/qubvel-org/segmentation_models.pytorch/issues/996), "despite approximately the same number of parameters" as other models. The logits were right. Below is a decoder with the line that was to blame, at the size of a picture of 256×256. **Find it, and say why it costs that much.**
+
+
+# %%
+class SlowDecoder(PublishedDecoder):
+    """The published decoder, with the mistake."""
+
+    def forward(self, maps):
+        resized = []
+        for project, x in zip(self.projections, maps, strict=True):
+            x = project(x.flatten(2).transpose(1, 2))  # (B, H_i · W_i, D)
+            x = x.transpose(1, 2).contiguous().unflatten(2, maps[len(resized)].shape[2:])
+            resized.append(F.interpolate(x, maps[0].shape[2:], mode="bilinear"))
+        fused = self.fuse(torch.cat(resized[::-1], dim=1))
+        return self.classifier(F.relu(self.norm(fused)))
+
+
+# %%
+slow = SlowDecoder(config.embed_dims, config.decoder_dim, 150).eval()
+slow.load_state_dict(model.decoder.state_dict())
+maps = model.encoder(images[..., :256, :256])
+assert torch.allclose(slow(maps), published.decoder(maps), atol=1e-4)
+took_by = {
+    name: {"ms": 1000 * seconds_a_call(decoder, maps)}
+    for name, decoder in {"published": published.decoder, "with the mistake": slow}.items()
+}
+loss = took_by["with the mistake"]["ms"] / took_by["published"]["ms"]
+plots.show(
+    plots.stacked_bars(
+        took_by,
+        "milliseconds of one core, decoder at 256×256",
+        f"Here one word makes the decoder take {loss:.1f} times as long",
+    ),
+    alt="Two bars of milliseconds: the published decoder, and the one with the mistake, which "
+    "takes clearly longer.",
+)
+
+# %% [markdown]
+# <details><summary>Diagnosis</summary>
+#
+# `.contiguous()` copies the map into another layout: channels first. The copy itself is not the worst. From here on *every* map is in that layout, so the resize, the concatenation and the convolutions compute in it, too, and the fusion reads a map of 4·D channels whose pixels lie far apart. Without the word, `transpose` and `unflatten` are views, and the maps stay channels last. The library [removed it](https://github.com/qubvel-org/segmentation_models.pytorch/pull/998).
+#
+#     x.stride()      # before and after: which axis has stride 1?
+#
+# </details>
+#
+# ## Exercises
+#
+# Replace the `...`, run the cell, read the answer. `hint("10.1")` gives a hint, and another one each time; `solution("10.1")` gives the answer.
+#
+# ### Exercise 10.1 ★★ 8 minutes · A BatchNorm in front
+#
+# In section 4 the BatchNorm came after the convolution. Here it comes *before* a Linear, in evaluation mode: the Linear, with weight `(D, C)` and bias `(D,)`, reads what the BatchNorm gives. The others are `(C,)`. Return weight and bias of the one Linear that does what both do.
+
+
+# %%
+def fold_in_front(mean, variance, scale, shift, eps, weight, bias):
+    return ...
+
+
+check("10.1", fold_in_front)
+
+# %% [markdown]
+# ### Exercise 10.2 ★★ 8 minutes · What will `1024²` cost?
+#
+# The cost of the encoder is a part that grows with the number N of tokens, plus a part that grows with N². You know its cost at 256×256 and at 512×512. Return its cost at 1024×1024.
+
+
+# %%
+def cost_at_1024(at_256, at_512):
+    return ...
+
+
+check("10.2", cost_at_1024)
+
+# %% [markdown]
+# ### Exercise 10.3 ★ 6 minutes · Where is the copy?
+#
+# In one of these lines a whole map is copied and nothing is computed. Give its number. (`x` is (2, 32, 32, 64), with the channels of a pixel side by side, and `depthwise` keeps the layout that it is given.)
+#
+# ```
+# y = x.permute(0, 3, 1, 2)               # 1
+# y = depthwise(y)                        # 2
+# y = y.permute(0, 2, 3, 1)               # 3
+# y = y.contiguous()                      # 4
+# y = y.flatten(1, 2)                     # 5: (2, 1024, 64)
+# y = y.unflatten(2, (4, 16))             # 6: four heads
+# y = y.transpose(1, 2)                   # 7: (2, 4, 1024, 16)
+# y = y.flatten(0, 1)                     # 8: (8, 1024, 16)
+# y = y.mean(dim=1)                       # 9
+# ```
+
+# %%
+copies = ...
+
+check("10.3", copies)
+
+# %% [markdown]
+# ### Exercise 10.4 ★★ 8 minutes · The floor of a Linear
+#
+# A Linear with a bias maps `tokens` tokens from `inputs` to `outputs` channels, in float32. The machine does at most `rate` multiplications and additions in a second, and moves at most `bandwidth` bytes. Return the least number of seconds that it needs.
+
+
+# %%
+def floor_of_linear(tokens, inputs, outputs, rate, bandwidth):
+    return ...
+
+
+check("10.4", floor_of_linear)
+
+# %% [markdown]
+# ### Exercise 10.5 ★★★ 12 minutes · Eight bits
+#
+# Quantise a matrix `(D, C)` symmetrically, a scale for each row. Return the whole numbers, `(D, C)` from `-127` to `127`, and the scales, `(D,)`, so that `numbers * scales[:, None]` is as close to the matrix as this allows. The largest number of each row, by its size, becomes `127` or `-127`. A row of zeros gets the scale 1.
+
+
+# %%
+def quantize(weight):
+    return ...
+
+
+check("10.5", quantize)
+
+# %% [markdown]
+# ## Recap
+#
+# - Parameters do not tell the time, because they are used at few places or at many. Multiply-adds tell the time of operations with much arithmetic for each byte, and nothing about the others.
+# - In the published order, the decoder takes longer than any stage of the encoder. Exchanging resize and Linear takes most of that away, and changes no answer.
+# - A machine has two ceilings, arithmetic and moving. A roofline shows which of them an operation meets.
+# - Norms that could be folded, copies, new memory and scores that are written down cost time and no multiply-adds.
+# - Strips of rows make temporaries small: always in memory, sometimes in time.
+# - A floor says when better kernels cannot help any more.
+# - Batches, bfloat16, eight bits and engines help on one machine and cost on another, so measure.
+#
+# **Can you answer without scrolling up?**
+#
+# 1. Half of the parameters take the least time. How can that be?
+# 2. An operation does one addition for each number that it reads and writes. Your new processor computes twice as fast and has the old memory. What do you gain?
+# 3. Which two properties let a resize and a Linear change places?
+# 4. What does `permute` copy, and when does a copy follow nevertheless?
+# 5. A part takes 1½ times its floor. What can a better kernel bring at most, and what else could?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Stage 4 uses its parameters at few places, because its map is small.
+# 2. Next to nothing: it is limited by moving.
+# 3. One acts on positions, the other on channels, and both are linear.
+# 4. Nothing. A copy follows where an operation needs another layout, as `.contiguous()` or a `reshape` that no strides can express.
+# 5. A factor of 1½ at most. Another algorithm, one that needs less arithmetic or moves less, could bring more.
+#
+# </details>
+#
+# ## Where paper, code and posts differ · *further*
+#
+# - *"Lightweight."* The paper's decoder is light in parameters. By its own count, the multiply-adds of B0 fall from {{b0_whole}} G to {{b0_encoder}} G without it: it does {{decoder_multiply_adds}} of them (arXiv:2105.15203, Table 1 has the sum).
+# - *FLOPs.* The paper counts a multiplication and an addition as one (Table 1). Processors' data sheets, and this lesson's roofline, count two.
+# - *"Parameters tell the time."* They are what tools print first. [An issue](https://github.com/qubvel-org/segmentation_models.pytorch/issues/996) and [another](https://github.com/bubbliiiing/segformer-pytorch/issues/21) are from people whom that surprised.
+# - *"Fused layers are always faster."* Folding a BatchNorm takes a pass over one map away. On this model that is a small part of the time.
+#
+# **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.2, Table 1. S. Williams, A. Waterman and D. Patterson, *Roofline: an insightful visual performance model for multicore architectures*, [Communications of the ACM 52 (2009)](https://doi.org/10.1145/1498765.1498785). T. Dao and others, *FlashAttention*, [arXiv:2205.14135](https://arxiv.org/abs/2205.14135). B. Jacob and others, *Quantization and training of neural networks for efficient integer-arithmetic-only inference*, [arXiv:1712.05877](https://arxiv.org/abs/1712.05877).
+#
+# **Next:** lesson 11 puts the paper's claims to the test.
