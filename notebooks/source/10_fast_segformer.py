@@ -7,15 +7,17 @@
 #
 # - say why neither parameters nor multiply-adds tell how long a model takes, and find the part that takes longest;
 # - measure what your machine can do at most, and draw a computation under that roof;
-# - compute the least time that a SegFormer can take on your machine, and compare it with the clock;
-# - save time without changing an answer: by order, by folding, by layout, and by what is never written;
+# - save time without changing an answer, by order, by folding, by layout, and by what is never written;
+# - compute the least time that a SegFormer needs on your machine, and compare it with the clock;
 # - (*further*) say what bfloat16, eight bits, compilation, export and more threads bring, and when they cost.
 #
 # **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is *further*. **You need** lesson 07. No GPU.
 
 # %%
 import copy
-import time
+import os
+
+os.environ["KINETO_LOG_LEVEL"] = "6"  # torch's profiler would write its log into the lesson
 
 import torch
 from torch import nn
@@ -28,14 +30,12 @@ from segformer_edu.analysis.roofline import measured_ceilings, operations_of_b0,
 from segformer_edu.analysis.timing import seconds_a_call, seconds_of_parts
 from segformer_edu.exercises import check, compare, hint, solution
 from segformer_edu.memory import keep_freed_memory
-from segformer_edu.strips import in_strips
 
 torch.set_grad_enabled(False)
 torch.set_num_threads(1)
-torch.manual_seed(0)
 
 # %% [markdown]
-# All times here are seconds of one core, and they are the *processor's own*: what other programs use of it does not count. Your numbers differ from those in the stored pictures, whose titles say what was measured on the machine that drew them. The text claims only what we saw on several kinds of processor.
+# All times here are those of one core, and they are the *processor's own*: what other programs use of it does not count. Your numbers will differ from those in the stored pictures, whose titles say what was measured on the machine that drew them. The text claims only what we saw on several kinds of processor.
 #
 # ## 1 · Where would you look first?
 #
@@ -63,6 +63,7 @@ class PublishedDecoder(nn.Module):
 
 
 # %%
+torch.manual_seed(0)
 config = SegFormerConfig.named("b0", num_classes=150)
 model = SegFormer(config).eval()
 published = copy.deepcopy(model)
@@ -73,7 +74,7 @@ assert torch.allclose(published(images), model(images), atol=1e-4)
 print("one set of weights, two orders, the same logits")
 
 # %% [markdown]
-# The paper calls this decoder "lightweight" (arXiv:2105.15203, Section 1). With `parameters` and multiply-adds we can compute by how much, without running anything. For the time we need a clock.
+# The paper calls this decoder "lightweight" (arXiv:2105.15203, Section 1). Is it? Parameters and multiply-adds can be computed without running anything. For time we need a clock, so we let one run in every part.
 #
 # **Predict.** Of the four stages of the encoder and the published decoder, which takes the most time, and what share of the whole?
 
@@ -91,13 +92,12 @@ share = {part: round(100 * seconds / sum(took.values())) for part, seconds in to
 # %%
 longest = max(share, key=share.get)
 plots.show(
-    plots.stacked_bars(
+    plots.parts_of_each(
         {
-            "parameters": dict(zip(parts, [100 * n / sum(parameters) for n in parameters])),
-            "multiply-adds": dict(zip(parts, [100 * n / sum(work) for n in work])),
-            "time": share,
+            f"parameters, {sum(parameters) / 1e6:.1f} M": dict(zip(parts, parameters, strict=True)),
+            f"multiply-adds, {sum(work) / 1e9:.1f} G": dict(zip(parts, work, strict=True)),
+            f"time, {sum(took.values()):.2f} s": took,
         },
-        "percent of each",
         f"Here the {longest} took {share[longest]} % of the time",
     ),
     alt="Three bars of equal length, divided into stages 1 to 4 and the decoder. Of the parameters, "
@@ -109,7 +109,7 @@ compare(prediction, (longest, share[longest]))
 # %% [markdown]
 # *Compare the first bar with the third.* Stage 4 has {{stage_4_parameters}} of the parameters and takes the least time of all, because it applies them at few places: its map is 32 times smaller a side than the picture. The decoder has {{decoder_parameters}} of the parameters and applies them at a quarter of the picture's side. So it takes longer than any stage, on each processor that we tried.
 #
-# The second bar is closer to the third. Multiply-adds tell much, but are they time? We look at single operations.
+# The second bar is closer to the third. So multiply-adds tell more than parameters do, but are they time? To see that, we look at single operations.
 #
 # ## 2 · What can this machine do at most?
 #
@@ -125,7 +125,7 @@ ceilings = measured_ceilings()
 compare(prediction, round(8 * ceilings.ridge))
 
 # %% [markdown]
-# (The first picture below shows both limits, as lines.) So an operation that does little with each number is limited by the copying, however fast the processor computes. What counts is the number of operations for each byte that is moved, the **operational intensity** ([Williams and others 2009](https://doi.org/10.1145/1498765.1498785)). We compute it for eight operations of B0. Where there is no multiply-add, as in a norm, we count one operation for each number that is written.
+# Many, on every processor that we tried. So an operation that does little with each number waits for its numbers, however fast the processor computes. What counts is how many operations it does for each byte that is moved, its **operational intensity** ([Williams and others 2009](https://doi.org/10.1145/1498765.1498785)). We compute it for eight operations of B0. A multiply-add counts as two. Where the paper counts none, as in a norm, we count one for each number that is written.
 
 # %%
 operations = operations_of_b0(torch.Generator().manual_seed(0))
@@ -135,7 +135,7 @@ for name, each in operations.items():
     print(f"{name:<26}{adds:>16.0f}{moved:>12.1f}{each.operations / each.bytes:>20.1f}")
 
 # %% [markdown]
-# Now the clock. A computation cannot be faster than its arithmetic at the best rate, nor faster than its bytes at the rate of a copy. On logarithmic axes these two limits look like a roof, and the picture is called a **roofline**.
+# Now the clock. An operation cannot take less time than its arithmetic at the best rate, nor less than its bytes at the rate of a copy. On logarithmic axes these two limits look like a roof, which is why the picture is called a **roofline**.
 
 # %%
 rates = {name: each.operations / seconds_a_call(each.run) for name, each in operations.items()}
@@ -152,7 +152,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look from right to left.* The 1×1 convolutions come near the flat roof, so their multiply-adds do tell their time. The depthwise convolution does nine multiply-adds with each number that it fetches. LayerNorm, GELU and the resize have **none at all**, and they take time nevertheless. (A map that is still in the processor's cache, its small fast memory, is not fetched from far. That is why points may lie above the slanted line of the memory, and the dashed one stands for the cache.)
+# *Look from right to left.* The 1×1 convolutions come near the flat roof, so their multiply-adds do tell their time. The depthwise convolution does only nine multiply-adds with each number that it fetches. LayerNorm, GELU and the resize have **none** in the paper's count, and they take time nevertheless. (A map that is still in the cache, the processor's small fast memory, need not be fetched from far. So a point may lie above the slanted line, and the dashed line is that of the cache.)
 #
 # So there are two ways to be faster: compute less, and move less.
 #
@@ -192,11 +192,11 @@ plots.show(
 compare(prediction, (faster, in_all))
 
 # %% [markdown]
-# *Compare the two decoders.* This is the largest saving of the lesson, and no answer has changed. It works wherever a Linear follows a resize, a crop, a shift or a mean over positions.
+# *Compare the two decoders.* This is the largest saving of the lesson, and no answer has changed. The same exchange works wherever a Linear follows a crop, a shift or a mean over positions, because these are linear maps of positions, too. Only a bias needs care: it stays as it is where the weights of the positions sum to one.
 #
 # ## 4 · Move less: what moves numbers and computes nothing?
 #
-# Four things are left that take time and have no multiply-adds to show for it. Each cell below shows the way with and the way without one of them, and checks that both give the same numbers. Then we measure all four.
+# Some things take time and have no multiply-adds to show for it. Each cell below has a way with one of them and a way without, and checks that both give the same numbers. Then we measure them all.
 #
 # ### A norm that could be folded
 #
@@ -213,9 +213,8 @@ folded = scale[:, None, None, None] * convolution.weight, norm.bias - norm.runni
 pairs = {
     "a norm that could be folded": (lambda: norm(convolution(x)), lambda: F.conv2d(x, *folded)),
 }
-with_norm, without = (way() for way in pairs["a norm that could be folded"])
-assert torch.allclose(with_norm, without, atol=1e-4)
-print(f"the norm reads and writes {2 * x.nbytes / 1e6:.0f} MB, and learns nothing from it")
+assert torch.allclose(*(way() for way in pairs["a norm that could be folded"]), atol=1e-4)
+print(f"the norm reads and writes {2 * x.nbytes / 1e6:.0f} MB that the folded convolution does not")
 
 # %% [markdown]
 # ### A copy that nobody asked for
@@ -263,9 +262,9 @@ print(f"{kept.nbytes / 2**20:.0f} MiB are {kept.nbytes // 4096:,} pages of 4 KiB
 # %% [markdown]
 # The package has two answers. It makes no map as large as that. And its commands call `keep_freed_memory()`, after which glibc, the C library of most Linux systems, keeps blocks of up to 32 MiB for the next pass ([mallopt](https://man7.org/linux/man-pages/man3/mallopt.3.html) has the details).
 #
-# ### Scores that are written down
+# ### A matrix that is stored · *further*
 #
-# softmax(q kᵀ / √d) v needs a score for each query and key. Written in three lines, it stores all of them, twice. PyTorch's fused kernel goes through them block by block, and keeps none (lesson 02).
+# softmax(q kᵀ / √d) v needs a score for each query and key. Written in plain code, it stores all of them, twice. PyTorch's fused kernel goes through them block by block, and keeps none (lesson 02).
 
 # %%
 q, k, v = torch.randn(1, 1, 128 * 128, 32), *torch.randn(2, 1, 1, 256, 32)  # stage 1 of B0
@@ -276,10 +275,13 @@ def explicit(q, k, v):
 
 
 fused = F.scaled_dot_product_attention
-pairs["scores that are written down"] = (lambda: explicit(q, k, v), lambda: fused(q, k, v))
+pairs["a matrix that is stored"] = (lambda: explicit(q, k, v), lambda: fused(q, k, v))
 assert torch.allclose(explicit(q, k, v), fused(q, k, v), atol=1e-5)
 for way in (explicit, fused):
     print(f"{peak_bytes(way, q, k, v) / 2**20:>3.0f} MiB at its peak")
+
+# %% [markdown]
+# ### What do they cost?
 
 # %%
 keep_freed_memory()
@@ -294,17 +296,17 @@ plots.show(
         "times as long as without it",
         f"Here {most} costs most: {longer[most]['times']:.1f} times as long",
     ),
-    alt="Four bars, each of how many times as long a computation takes: with a norm that could be "
-    "folded a little over once, with a copy of the map, with scores that are written down, and "
-    "with memory that is new each time more.",
+    alt="Bars of how many times as long a computation takes: a little over once with a norm that "
+    "could be folded, and clearly longer with a copy of the map, with memory that is new each "
+    "time, and with a stored matrix of scores.",
 )
 
 # %% [markdown]
-# *Compare the bars.* None of the four changes an answer, and none shows in a count of multiply-adds. Each looks harmless in the code, where it is one word or one line.
+# *Compare the bars.* None of these changes an answer, and none shows in a count of multiply-adds. In the code, each is one word or one line. The copy costs more than its bytes, because the convolution behind it then works in a layout that suits it less.
 #
 # ## 5 · Must a temporary leave the cache?
 #
-# Mix-FFN of stage 1 makes maps with four times the channels of its input, uses each once, and throws it away. If we compute them for a few rows at a time, they are small, and the next step may find them still in the cache. But the 3×3 convolution reads one row above and one below the strip, so these are computed twice, and each strip costs some calls.
+# Mix-FFN of stage 1 makes maps with four times the channels of its input, uses each once, and throws it away. If we compute a few rows at a time, in *strips*, these maps are small, and the next step may find them still in the cache. But the 3×3 convolution reads one row above and one below the strip, so those rows are computed twice, and each strip costs some calls.
 
 # %%
 mix_ffn = model.encoder.stages[0].blocks[0].mix_ffn
@@ -323,7 +325,7 @@ def mixed(rows):
 assert torch.allclose(mixed(8), mixed(128), atol=1e-5)
 
 # %% [markdown]
-# **Predict.** How many rows at a time are fastest: 2, 4, 8, 16, 32, 64 or all `128`? And what share of the temporaries' memory do strips of 8 rows need?
+# **Predict.** How many rows at a time are fastest: 2, 4, 8, 16, 32, 64 or all `128`? And what share of the memory do strips of 16 rows need?
 
 # %%
 prediction = ...  # rows, and a percentage, such as (4, 50)
@@ -333,7 +335,7 @@ heights = [2, 4, 8, 16, 32, 64, 128]
 strip_times = [1000 * seconds_a_call(mixed, rows) for rows in heights]
 strip_memory = [peak_bytes(mixed, rows) / 2**20 for rows in heights]
 best = heights[strip_times.index(min(strip_times))]
-saved = round(100 * strip_memory[heights.index(8)] / strip_memory[-1])
+saved = round(100 * strip_memory[heights.index(16)] / strip_memory[-1])
 plots.show(
     plots.growth(
         {
@@ -342,16 +344,16 @@ plots.show(
         },
         "rows in a strip",
         {rows: str(rows) for rows in heights},
-        f"Here strips of {best} rows are fastest; 8 rows need {saved} % of the memory",
+        f"Here strips of {best} rows are fastest; 16 rows need {saved} % of the memory",
     ),
-    alt="Two curves over the rows in a strip, from 2 to 128. The time falls from 2 rows on, is "
-    "lowest somewhere in the middle or late, and changes little there. The memory rises steadily, "
-    "and strips of 8 rows need a small part of that of the whole map.",
+    alt="Two curves over the rows in a strip, from 2 to 128. The time falls steeply from 2 rows on "
+    "and changes little above 16. The memory is least at 16 rows, rises a little towards 2, and "
+    "steeply towards 128.",
 )
 compare(prediction, (best, saved))
 
 # %% [markdown]
-# *Look at both ends.* Very short strips are slow on every machine that we tried, because so many rows are computed twice. Where the curve is lowest depends on the cache, which programs share. The memory falls on any machine, and it no longer grows with the height of the picture. That is why the package takes strips of {{strip_rows}} rows here.
+# *Look at both ends.* Very short strips are slow on every machine that we tried, because so many rows are computed twice. (They need more memory again, too, because each finished strip still holds its two extra rows.) Above 16 rows, the time depends on the cache, which programs share: on some machines whole maps are as fast. But memory falls on every machine, and what the strips need no longer grows with the height of the picture. So the package takes strips of {{strip_rows}} rows here, for memory first and time second.
 #
 # ## 6 · How close is the whole model to its floor?
 #
@@ -368,7 +370,8 @@ bars = {
     for name, limit in limits.items()
 }
 bars["the clock"] = milliseconds["commuted"]
-print(f"{len(works)} operations, {sum(each.multiply_adds == 0 for each in works)} of them without a multiply-add")
+without = sum(each.multiply_adds == 0 for each in works)
+print(f"{len(works)} operations, {without} of them without a multiply-add")
 
 # %%
 floor, clock = (sum(bars[name].values()) for name in ("floor", "the clock"))
@@ -383,9 +386,9 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the floor with the clock.* What lies between them are operations that reach neither limit: the calls themselves, small maps, kernels that are not perfect. (Strips can go *below* this floor where they keep maps in the cache, since the floor assumes that each operation fetches its numbers from memory.)
+# *Compare the floor with the clock.* Between them lie operations that reach neither limit, because their maps are small, their kernels are not perfect, or the calls themselves take long. (What stays in the cache can even go *below* this floor, which lets each operation fetch its numbers from memory.)
 #
-# A floor is useful because it says when to stop. Suppose that a part takes twice its floor. Then no better kernel can make it more than twice as fast, and only another *algorithm* can, such as that of section 3.
+# A floor is useful because it says when to stop. A part that takes twice its floor can become about twice as fast by better kernels. For more, it needs another *order* of computation: one that does less, as in section 3, or moves less, as in sections 4 and 5.
 #
 # ## Play
 #
@@ -397,13 +400,13 @@ widgets.Roofline()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# Twice the memory's rate helps the decoder and stage 1 most, because their maps are the largest. Twice the arithmetic helps everything else. For small pictures the clock lies further above the floor, because there the calls themselves take most of the time. From B0 to B1 the encoder costs several times as much and the decoder little more.
+# A memory twice as fast helps the decoder and stage 1 most, because their maps are the largest. Faster arithmetic helps every part, and stages 3 and 4 hardly need anything else. At the smallest pictures the clock lies furthest above the floor, because there the calls themselves take most of the time.
 #
 # </details>
 #
-# ## 7 · What else is on the menu?
+# ## 7 · What else is on the menu? · *further*
 #
-# Four offers do not change what is computed, but how. We try them on a small picture, 128×128, and count the milliseconds for each picture.
+# Some offers change not what is computed, but how. We try three of them on a small picture, 128×128, and count the milliseconds for each picture.
 
 # %%
 small = images[..., :128, :128].contiguous()
@@ -435,10 +438,8 @@ plots.show(
 
 # %% [markdown]
 # - **A batch** shares what each call costs however small its map is. For small pictures that is much.
-# - **Folding** saves the composing of the matrices, once for each call. That is little, and it needs no BatchNorm at run time.
-# - **bfloat16** keeps the range of float32 with eight bits of precision, in half the bytes. Where the processor has instructions for it, the arithmetic doubles, too. Where it has none, each number is converted back and forth, and we saw it eight times *slower*. So measure before you choose.
-#
-# All of it depends on the machine, and so does every advice that names no machine.
+# - **Folding** the decoder saves the product of its small matrices, which is otherwise computed in every call. For small pictures that is something, and for large ones next to nothing.
+# - **bfloat16** keeps the range of float32 in half the bytes, with eight bits of precision in place of 24. Where the processor has instructions for it, its arithmetic is faster, too. Where it has none, numbers are converted back and forth, and we saw it several times *slower*. So measure before you choose.
 #
 # ## 8 · What do eight bits cost? · *further*
 #
@@ -622,10 +623,10 @@ check("10.5", quantize)
 # - Parameters do not tell the time, because they are used at few places or at many. Multiply-adds tell the time of operations with much arithmetic for each byte, and nothing about the others.
 # - In the published order, the decoder takes longer than any stage of the encoder. Exchanging resize and Linear takes most of that away, and changes no answer.
 # - A machine has two ceilings, arithmetic and moving. A roofline shows which of them an operation meets.
-# - Norms that could be folded, copies, new memory and scores that are written down cost time and no multiply-adds.
-# - Strips of rows make temporaries small: always in memory, sometimes in time.
-# - A floor says when better kernels cannot help any more.
-# - Batches, bfloat16, eight bits and engines help on one machine and cost on another, so measure.
+# - A norm that could be folded, a copy, and memory that is new each time cost time and no multiply-adds.
+# - Strips of rows save memory on every machine, and time on some.
+# - A floor says how much better kernels can bring, and when another order of computation is needed.
+# - *Further*: batches, bfloat16, eight bits and engines help on one machine and cost on another, so measure.
 #
 # **Can you answer without scrolling up?**
 #
@@ -633,15 +634,15 @@ check("10.5", quantize)
 # 2. An operation does one addition for each number that it reads and writes. Your new processor computes twice as fast and has the old memory. What do you gain?
 # 3. Which two properties let a resize and a Linear change places?
 # 4. What does `permute` copy, and when does a copy follow nevertheless?
-# 5. A part takes 1½ times its floor. What can a better kernel bring at most, and what else could?
+# 5. A part takes twice its floor. What can better kernels bring, and what could bring more?
 #
 # <details><summary>Answers</summary>
 #
 # 1. Stage 4 uses its parameters at few places, because its map is small.
 # 2. Next to nothing: it is limited by moving.
-# 3. One acts on positions, the other on channels, and both are linear.
+# 3. Both are linear, and one acts on positions, the other on channels.
 # 4. Nothing. A copy follows where an operation needs another layout, as `.contiguous()` or a `reshape` that no strides can express.
-# 5. A factor of 1½ at most. Another algorithm, one that needs less arithmetic or moves less, could bring more.
+# 5. About a factor of two. Another order of computation, which does less arithmetic or moves less, could bring more.
 #
 # </details>
 #

@@ -330,17 +330,11 @@ def examine_quantize(answer: Callable[..., tuple[Tensor, Tensor]]) -> str | None
         scales = of_rows(weight) / 127
         return (weight / scales[:, None]).round(), scales
 
-    def unguarded_whole(weight: Tensor) -> tuple[Tensor, Tensor]:
-        numbers, scales = unguarded(weight)
-        return numbers.to(torch.int8), scales
-
     def no_scale(weight: Tensor) -> tuple[Tensor, Tensor]:
         return quantize(weight)[0], of_rows(weight) / 127
 
     mistakes = {
         "a row of zeros divides by zero. Its scale is 1.": unguarded,
-        "a row of zeros divides by zero, and what that is as a whole number depends on the "
-        "machine. Its scale is 1.": unguarded_whole,
         "the numbers are right, but a row of zeros gets the scale 1, not 0.": no_scale,
         "there is one scale for the whole matrix here. Each row has its own.": by(of_all),
         "the scales are those of the columns.": columns,

@@ -6,6 +6,7 @@
 from segformer_edu.plots.bars import (
     class_bars,
     grouped_bars,
+    parts_of_each,
     stacked_bars,
     stacked_shares,
     survivors,
@@ -99,6 +100,7 @@ __all__ = [
     "number_grid",
     "number_grids",
     "over_amounts",
+    "parts_of_each",
     "patches",
     "photograph",
     "pictures",

@@ -138,6 +138,25 @@ def stacked_shares(
     return _end_to_end(shares, ends, f"share of the {quantity}, %", finding)
 
 
+@styled
+def parts_of_each(bars: Mapping[str, Mapping[str, float]], finding: str = "") -> Figure:
+    """What each of a few quantities consists of, in percent, as horizontal bars of equal length.
+
+    Args:
+        bars: for each bar its parts, the same ones and in the same order in every bar. The name of
+            a bar says what it measures and its total.
+        finding: the title.
+
+    Raises:
+        ValueError: bars of different parts.
+    """
+    shares = {
+        name: {part: 100 * value / sum(parts.values()) for part, value in parts.items()}
+        for name, parts in bars.items()
+    }
+    return _end_to_end(shares, dict.fromkeys(bars, ""), "share, %", finding)
+
+
 def _end_to_end(
     bars: Mapping[str, Mapping[str, float]], ends: Mapping[str, str], x_label: str, finding: str
 ) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,7 +18,6 @@ def roofline(
     points: Mapping[str, Point],
     ceilings: Ceilings,
     finding: str = "",
-    moves: Sequence[tuple[str, str]] = (),
 ) -> Figure:
     """Computations under the roof of a machine, both axes logarithmic.
 
@@ -26,7 +25,6 @@ def roofline(
         points: name → operations for each byte that it moves, and operations in a second.
         ceilings: of the machine; the slanted lines are those of memory and of cache.
         finding: the title.
-        moves: pairs of names, joined by an arrow from the first to the second.
 
     Raises:
         ValueError: a point that is not above zero: it has no logarithm.
@@ -47,11 +45,6 @@ def roofline(
         look = {"color": OKABE_ITO[number % 6], "marker": MARKERS[number % len(MARKERS)]}
         fill = {"markerfacecolor": "none", "mew": 2} if number >= len(MARKERS) else {}
         ax.plot(intensity, rate / 1e9, ls="", ms=8, label=name, **look, **fill)
-    for start, end in moves:
-        places = [(points[name][0], points[name][1] / 1e9) for name in (end, start)]
-        ax.annotate(
-            "", places[0], places[1], arrowprops={"arrowstyle": "->", "color": INK, "lw": 1.2}
-        )
     lowest = min(rates.min() / 1e9, ceilings.memory * left / 1e9)
     ax.set(xscale="log", yscale="log", xlim=(left, right))
     ax.set_ylim(lowest / 2, 2 * ceilings.operations / 1e9)

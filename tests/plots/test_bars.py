@@ -70,3 +70,12 @@ def test_the_law_stands_over_what_was_drawn():
 def test_bars_that_do_not_fit_together_are_refused(draw, words):
     with pytest.raises(ValueError, match=words):
         draw()
+
+
+def test_parts_of_each_are_shares_of_unlike_quantities():
+    bars = {"parameters, 4": {"a": 3.0, "b": 1.0}, "seconds, 20": {"a": 5.0, "b": 15.0}}
+    ax = plots.parts_of_each(bars).axes[0]
+    spans = [(each.get_x(), each.get_width()) for each in ax.patches]
+    assert spans == [(0, 75.0), (0, 25.0), (75.0, 25.0), (25.0, 75.0)]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(bars)
+    assert not "".join(text.get_text() for text in ax.texts).strip()

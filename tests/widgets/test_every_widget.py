@@ -40,6 +40,7 @@ LIMITS = {
     "Pyramid": (17, 272, 17_000),
     "Patches": (402, 89, 13_000),
     "Position": (13, 120, 2_200),
+    "Roofline": (9, 115, 1_400),
     "SpatialReduction": (67, 203, 5_500),
     "StochasticDepth": (123, 399, 16_000),
     "TrainingRun": (29, 133, 2_500),
