@@ -271,7 +271,7 @@ plots.show(
     "All four lead to the all-MLP decoder (07), which gives every pixel a class. Inside a stage: "
     "overlapping patches (01), then blocks of attention and its bill (02) with fewer keys (03), "
     "Mix-FFN (04), and skip connections around both (05). Below: start here (00), train it "
-    "(08), look inside (09), and test the paper's claims (11); planned is make it fast (10).",
+    "(08), look inside (09), make it fast (10), and test the paper's claims (11).",
 )
 
 # %% [markdown]
@@ -279,7 +279,7 @@ plots.show(
 # are the ground truth, at which training aims.)
 #
 # The lessons follow the data, from patches (01) and attention (02, 03) by way of position (04) and depth (05) to the encoder (06) and the full model (07).
-# After that the model is yours: you train it (08), you look inside (09), and you test the paper's claims (11). One more lesson is planned: make it fast (10). Nothing before needs it.
+# After that the model is yours: you train it (08), you look inside (09), you find out where its time goes (10), and you test the paper's claims (11).
 #
 # ## Recap
 #

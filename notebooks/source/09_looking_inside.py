@@ -1241,4 +1241,4 @@ check("09.7", cam_of_pixel)
 # **References.** S. Abnar, W. Zuidema, *Quantifying Attention Flow in Transformers*, [arXiv:2005.00928](https://arxiv.org/abs/2005.00928). R. Selvaraju and others, *Grad-CAM*, [arXiv:1610.02391](https://arxiv.org/abs/1610.02391). K. Vinogradova, A. Dibrov, G. Myers, *Towards Interpretable Semantic Segmentation via Gradient-Weighted Class Activation Mapping*, [arXiv:2002.11434](https://arxiv.org/abs/2002.11434). V. Petsiuk, A. Das, K. Saenko, *RISE*, [arXiv:1806.07421](https://arxiv.org/abs/1806.07421).
 # J. Adebayo and others, *Sanity Checks for Saliency Maps*, [arXiv:1810.03292](https://arxiv.org/abs/1810.03292). J. Vig and others, *Causal Mediation Analysis*, [arXiv:2004.12265](https://arxiv.org/abs/2004.12265). C. Guo and others, *On Calibration of Modern Neural Networks*, [arXiv:1706.04599](https://arxiv.org/abs/1706.04599).
 #
-# **Next:** lesson 11 puts the paper's claims to the test. (Lesson 10, a fast SegFormer, is still to come.)
+# **Next:** lesson 10 asks where the time goes.

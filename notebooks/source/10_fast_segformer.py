@@ -100,8 +100,8 @@ plots.show(
         },
         f"Here the {longest} took {share[longest]} % of the time",
     ),
-    alt="Three bars of equal length, divided into stages 1 to 4 and the decoder. Of the parameters, "
-    "stage 4 has about half and the decoder a ninth. Of the multiply-adds, and of the time, the "
+    alt="Three bars of equal length, divided into stages 1 to 4 and the decoder. Stage 4 has about "
+    "half of the parameters and the decoder a ninth. Of the multiply-adds, and of the time, the "
     "decoder has the largest part, and stage 4 the smallest.",
 )
 compare(prediction, (longest, share[longest]))
@@ -139,9 +139,7 @@ for name, each in operations.items():
 
 # %%
 rates = {name: each.operations / seconds_a_call(each.run) for name, each in operations.items()}
-points = {
-    name: (each.operations / each.bytes, rates[name]) for name, each in operations.items()
-}
+points = {name: (each.operations / each.bytes, rates[name]) for name, each in operations.items()}
 fastest = max(rates.values()) / min(rates.values())
 plots.show(
     plots.roofline(points, ceilings, f"Here these rates differ by a factor of {fastest:.0f}"),
@@ -185,14 +183,14 @@ plots.show(
         "milliseconds of one core, B0 at 512×512",
         f"Here the decoder is {faster} times as fast, and the model {in_all} times",
     ),
-    alt="Two bars of milliseconds, divided into four stages and the decoder. The stages take the "
-    "same in both. In the published order the decoder takes most of the bar; commuted, it takes "
-    "about as much as stage 1.",
+    alt="Two bars of milliseconds, divided into four stages and the decoder. The stages take "
+    "about as long in both. In the published order the decoder takes most of the bar; commuted, "
+    "it takes about as much as stage 1.",
 )
 compare(prediction, (faster, in_all))
 
 # %% [markdown]
-# *Compare the two decoders.* This is the largest saving of the lesson, and no answer has changed. The same exchange works wherever a Linear follows a crop, a shift or a mean over positions, because these are linear maps of positions, too. Only a bias needs care: it stays as it is where the weights of the positions sum to one.
+# *Compare the two decoders.* This is the largest saving of the lesson, and no answer has changed. The same exchange works wherever a Linear follows a crop, a shift or a mean over positions, because these are linear maps of positions, too. Only a bias needs care: it stays as it is where the weights of the positions sum to one. (Where stage 1 has become faster, too, section 4 says why.)
 #
 # ## 4 · Move less: what moves numbers and computes nothing?
 #
@@ -248,7 +246,7 @@ assert torch.allclose(*(way() for way in pairs["a copy that nobody asked for"]),
 # %% [markdown]
 # ### Memory that is new each time
 #
-# An operating system hands out memory in *pages*, often of `4096` bytes, and fills one with zeros when a program first touches it. This interruption is called a **page fault**. The C library keeps small blocks that were freed and hands them out again. Large ones it gives back to the system, so the next pass pays for every page again. The concatenated map of the published decoder is such a block.
+# An operating system hands out memory in *pages*, often of `4096` bytes, and fills one with zeros when a program first touches it. This interruption is called a **page fault**. The C library keeps small blocks that were freed and hands them out again. Large ones it gives back to the system, so the next pass pays for every page again, wherever its first maps are made. The concatenated map of the published decoder is such a block.
 
 # %%
 four = [torch.randn(1, 256, 128, 128) for _ in range(4)]
@@ -420,16 +418,18 @@ offers = {
 each = {
     name: {"ms": 1000 * seconds_a_call(way, x) / count} for name, (way, x, count) in offers.items()
 }
-times_bfloat16 = each["as it is"]["ms"] / each["bfloat16"]["ms"]
+gain = {name: each["as it is"]["ms"] / way["ms"] for name, way in each.items()}
 wide, coarse = model(small), narrow(small.bfloat16()).float()
-print(f"bfloat16 moves the logits by {(wide - coarse).abs().mean() / wide.std():.0%} of their spread")
+moved = (wide - coarse).abs().mean() / wide.std()
+print(f"bfloat16 moves the logits by {moved:.0%} of their spread")
 
 # %%
 plots.show(
     plots.stacked_bars(
         each,
         "milliseconds of one core for each picture of 128×128",
-        f"Here bfloat16 is {times_bfloat16:.1f} times as fast",
+        f"Here eight at once are {gain['8 pictures at once']:.1f} times as fast, "
+        f"bfloat16 {gain['bfloat16']:.1f} times",
     ),
     alt="Four bars of milliseconds for each picture: as it is, with the decoder folded, eight "
     "pictures at once, which takes less for each, and bfloat16, which is faster on processors that "
@@ -473,7 +473,8 @@ def miou(bits=None, rows=True):
 
 print(f"float32: mIoU {miou():.2f}")
 for bits in (8, 4, 3, 2):
-    print(f"{bits} bits: {miou(bits):.2f} with a scale for each row, {miou(bits, False):.2f} with one")
+    by_rows, by_one = miou(bits), miou(bits, rows=False)
+    print(f"{bits} bits: {by_rows:.2f} with a scale for each row, {by_one:.2f} with one for all")
 
 # %% [markdown]
 # Eight bits cost nothing that shows, and four cost little if each row has its own scale. With one scale for all, a single large weight makes the steps coarse for the rows that are small. But these are the weights alone. An engine also rounds the *maps*, whose range it has to learn from pictures (it is **calibrated**), and only then does it compute with whole numbers and gain time.

@@ -124,17 +124,15 @@ def _draw_block(ax: Axes) -> None:
 
 
 def _draw_skills(ax: Axes) -> None:
-    """What the course does with the whole model, and what it is yet to do."""
+    """What the course does with the whole model."""
     skills = (
         (1, "00", "start here"),
-        (17, "08", "train it"),
-        (29, "09", "look inside"),
-        (43, "11", "test the paper's claims"),
-        (81, "10", "make it fast"),
+        (18, "08", "train it"),
+        (33, "09", "look inside"),
+        (51, "10", "make it fast"),
+        (70, "11", "test the paper's claims"),
     )
-    _box(ax, 1, 1, 69, 6.2, SKILL)
-    _box(ax, 71, 1, 28, 6.2, SKILL, PAPER)
-    ax.text(72, 4.1, "planned:", va="center")
+    _box(ax, 1, 1, 98, 6.2, SKILL)
     for x, number, name in skills:
         _lesson(ax, x + 1.5, 4.1, number, name, SKILL)
 
