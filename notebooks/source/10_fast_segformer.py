@@ -35,7 +35,7 @@ torch.set_grad_enabled(False)
 torch.set_num_threads(1)
 
 # %% [markdown]
-# All times here are those of one core, and they are the *processor's own*: what other programs use of it does not count. Your numbers will differ from those in the stored pictures, whose titles say what was measured on the machine that drew them. The text claims only what we saw on several kinds of processor.
+# All times here are those of one core, and they are the *processor's own*: what other programs use of it does not count. Your numbers will differ from those in the stored pictures, whose titles say what was measured on the machine that drew them. The text claims only what held on our machine with its newest instructions and without them, whatever else was running.
 #
 # ## 1 · Where would you look first?
 #
@@ -107,7 +107,7 @@ plots.show(
 compare(prediction, (longest, share[longest]))
 
 # %% [markdown]
-# *Compare the first bar with the third.* Stage 4 has {{stage_4_parameters}} of the parameters and takes the least time of all, because it applies them at few places: its map is 32 times smaller a side than the picture. The decoder has {{decoder_parameters}} of the parameters and applies them at a quarter of the picture's side. So it takes longer than any stage, on each processor that we tried.
+# *Compare the first bar with the third.* Stage 4 has {{stage_4_parameters}} of the parameters and takes the least time of all, because it applies them at few places: each side of its map is 1/32 of the picture's. The decoder has {{decoder_parameters}} of the parameters, but it applies most of them where each side is 1/4 of the picture's. So it takes longer than any stage.
 #
 # The second bar is closer to the third. So multiply-adds tell more than parameters do, but are they time? To see that, we look at single operations.
 #
@@ -125,7 +125,7 @@ ceilings = measured_ceilings()
 compare(prediction, round(8 * ceilings.ridge))
 
 # %% [markdown]
-# Many, on every processor that we tried. So an operation that does little with each number waits for its numbers, however fast the processor computes. What counts is how many operations it does for each byte that is moved, its **operational intensity** ([Williams and others 2009](https://doi.org/10.1145/1498765.1498785)). We compute it for eight operations of B0. A multiply-add counts as two. Where the paper counts none, as in a norm, we count one for each number that is written.
+# On the machine that drew these pictures it could do about {{operations_a_copy}}. So an operation that does little with each number waits for its numbers, however fast the processor computes. What counts is how many operations it does for each byte that is moved, its **operational intensity** ([Williams and others 2009](https://doi.org/10.1145/1498765.1498785)). We compute it for eight operations of B0. A multiply-add counts as two. Where the paper counts none, as in a norm, we count one for each number that is written.
 
 # %%
 operations = operations_of_b0(torch.Generator().manual_seed(0))
@@ -192,13 +192,13 @@ compare(prediction, (faster, in_all))
 # %% [markdown]
 # *Compare the two decoders.* This is the largest saving of the lesson, and no answer has changed. The same exchange works wherever a Linear follows a crop, a shift or a mean over positions, because these are linear maps of positions, too. Only a bias needs care: it stays as it is where the weights of the positions sum to one. (Where stage 1 has become faster, too, section 4 says why.)
 #
-# ## 4 · Move less: what moves numbers and computes nothing?
+# ## 4 · Move less: what takes time and has no multiply-adds?
 #
-# Some things take time and have no multiply-adds to show for it. Each cell below has a way with one of them and a way without, and checks that both give the same numbers. Then we measure them all.
+# There are several such things. Each cell below has a way with one of them and a way without, and checks that both give the same numbers. Then we measure them all.
 #
 # ### A norm that could be folded
 #
-# In evaluation, BatchNorm multiplies each channel by a constant and adds another. So does the convolution before it. With the scale $s = \gamma / \sqrt{\sigma^2 + \varepsilon}$,
+# In evaluation, BatchNorm multiplies each channel by a constant and adds another. The convolution before it is linear, too, so one convolution can do both. With the scale $s = \gamma / \sqrt{\sigma^2 + \varepsilon}$,
 #
 # $$s\,(W x + b - \mu) + \beta \;=\; (s W)\, x + \big(s\,(b - \mu) + \beta\big).$$
 
@@ -222,7 +222,7 @@ print(f"the norm reads and writes {2 * x.nbytes / 1e6:.0f} MB that the folded co
 # **Predict.** The map below has 128×128 pixels of {{hidden_channels}} channels. How many of its numbers does `permute` copy?
 
 # %%
-prediction = ...  # a number of numbers, such as 100
+prediction = ...  # how many numbers, such as 100
 
 # %%
 hidden = torch.randn(1, 128, 128, 128)  # (B, H, W, C), as inside Mix-FFN of stage 1
@@ -351,11 +351,11 @@ plots.show(
 compare(prediction, (best, saved))
 
 # %% [markdown]
-# *Look at both ends.* Very short strips are slow on every machine that we tried, because so many rows are computed twice. (They need more memory again, too, because each finished strip still holds its two extra rows.) Above 16 rows, the time depends on the cache, which programs share: on some machines whole maps are as fast. But memory falls on every machine, and what the strips need no longer grows with the height of the picture. So the package takes strips of {{strip_rows}} rows here, for memory first and time second.
+# *Look at both ends.* Very short strips are slow, because so many rows are computed twice. (They need more memory again, too, because each finished strip still holds its two extra rows.) Above 16 rows, the time depends on the cache, which programs share: in some of our runs, whole maps were as fast. But the memory is the same on every machine, and what the strips need no longer grows with the height of the picture. So the package takes strips of {{strip_rows}} rows here, for memory first and time second.
 #
 # ## 6 · How close is the whole model to its floor?
 #
-# Now we add up. `work_of` lists all operations of the model, with multiply-adds and bytes. For each, the longer of its two limits is the least time that it can take alone, and the sum is a **floor** for a program that computes one operation after the other.
+# Now we add up. `work_of` lists all operations of the model, with multiply-adds and bytes. For each, the longer of its two limits is the least time that it can take alone, and the sum is a **floor** for a program that computes one operation after the other and keeps nothing in the cache.
 
 # %%
 works = work_of(config, (512, 512))
@@ -384,7 +384,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the floor with the clock.* Between them lie operations that reach neither limit, because their maps are small, their kernels are not perfect, or the calls themselves take long. (What stays in the cache can even go *below* this floor, which lets each operation fetch its numbers from memory.)
+# *Compare the floor with the clock.* Between them lie operations that reach neither limit, because their maps are small, their kernels are not perfect, or the calls themselves take long. (What does stay in the cache can even go below this floor.)
 #
 # A floor is useful because it says when to stop. A part that takes twice its floor can become about twice as fast by better kernels. For more, it needs another *order* of computation: one that does less, as in section 3, or moves less, as in sections 4 and 5.
 #

@@ -10,6 +10,7 @@ from benchmarks.__main__ import HERE
 from segformer_edu import SegFormerConfig
 from segformer_edu.analysis import cost
 from segformer_edu.strips import strips
+from segformer_edu.widgets.roofline import ELSEWHERE, State
 
 BENCHMARK = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
 CONFIG = SegFormerConfig.named("b0", num_classes=150)
@@ -59,6 +60,11 @@ def b0_whole() -> str:
 
 def b0_encoder() -> str:
     return f"{B0.encoder_multiply_adds / 1e9:.1f}"
+
+
+def operations_a_copy() -> str:
+    """While four bytes are read and four are written, on the machine of the widget's picture."""
+    return f"{8 * ELSEWHERE[State().machine].ceilings.ridge:.0f}"
 
 
 def strip_rows() -> str:
