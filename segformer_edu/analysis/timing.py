@@ -42,7 +42,8 @@ def seconds_a_call(function: Callable[..., Any], *arguments: Any) -> float:
         arguments: what it is called with.
     """
     function(*arguments)
-    calls, times = 1, []
+    calls = 1
+    times: list[float] = []
     while len(times) < 3:
         start = time.process_time()
         for _ in range(calls):

@@ -236,9 +236,8 @@ def examine_floor_of_linear(answer: Callable[..., float]) -> str | None:
         sizes = rng.randint(1, 300), rng.randint(1, 300), rng.randint(1, 300)
         return *sizes, 1e9 * rng.choice([1, 10, 100, 1000]), 1e9 * rng.choice([1, 10, 100])
 
-    def limits(
-        n: int, c: int, d: int, rate: float, bandwidth: float, **changes: float
-    ) -> tuple[float, float]:
+    def limits(*case: float, **changes: float) -> tuple[float, float]:
+        n, c, d, rate, bandwidth = case
         parts = {"adds": 2, "input": n * c, "weight": c * d, "bias": d, "output": n * d, "bytes": 4}
         parts |= changes
         numbers = parts["input"] + parts["weight"] + parts["bias"] + parts["output"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -42,9 +43,11 @@ def roofline(
     ax.plot(x, memory, color=INK, ls="-", label=f"memory, {ceilings.memory / 1e9:.0f} GB/s")
     ax.plot(x, cache, color=GREY, ls="--", label=f"cache, {ceilings.cache / 1e9:.0f} GB/s")
     for number, (name, (intensity, rate)) in enumerate(points.items()):
-        look = {"color": OKABE_ITO[number % 6], "marker": MARKERS[number % len(MARKERS)]}
-        fill = {"markerfacecolor": "none", "mew": 2} if number >= len(MARKERS) else {}
-        ax.plot(intensity, rate / 1e9, ls="", ms=8, label=name, **look, **fill)
+        look: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)]}
+        if number >= len(MARKERS):  # the same shapes again, hollow
+            look |= {"markerfacecolor": "none", "mew": 2}
+        color = OKABE_ITO[number % 6]
+        ax.plot(intensity, rate / 1e9, ls="", ms=8, label=name, color=color, **look)
     lowest = min(rates.min() / 1e9, ceilings.memory * left / 1e9)
     ax.set(xscale="log", yscale="log", xlim=(left, right))
     ax.set_ylim(lowest / 2, 2 * ceilings.operations / 1e9)

@@ -138,11 +138,14 @@ def floors(
         ceilings: of the machine.
         clock: part → seconds that were measured; empty if none were.
     """
-    limits = {part: [0.0, 0.0] for part in PARTS}
+    arithmetic, moving = dict.fromkeys(PARTS, 0.0), dict.fromkeys(PARTS, 0.0)
     for work, count in works(model, side):
-        arithmetic, moving = work.arithmetic(ceilings), work.moving(ceilings)
-        limits[work.part][moving > arithmetic] += 1000 * count * max(arithmetic, moving)
-    return {part: Floor(*limits[part], 1000 * clock[part] if clock else None) for part in PARTS}
+        longer = moving if work.moving(ceilings) > work.arithmetic(ceilings) else arithmetic
+        longer[work.part] += 1000 * count * work.least(ceilings)
+    return {
+        part: Floor(arithmetic[part], moving[part], 1000 * clock[part] if clock else None)
+        for part in PARTS
+    }
 
 
 def draw(state: State) -> Picture:
