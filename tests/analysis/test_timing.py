@@ -69,7 +69,7 @@ def test_parts_are_timed_one_by_one_and_left_alone(monkeypatch, small_model):
     parts = parts_of(small_model)
     assert list(parts) == order
     for number, part in enumerate(parts.values(), start=1):
-        monkeypatch.setattr(part, "forward", winding(part, iter([90, number + 1, number, 80])))
+        monkeypatch.setattr(part, "forward", winding(part, iter([0.5, number + 1, number])))
     monkeypatch.setattr("time.process_time", lambda: now)
     images = torch.zeros(1, 3, 64, 64)
     found = seconds_of_parts(small_model.eval(), images, passes=2)
