@@ -145,8 +145,8 @@ plots.show(
     plots.roofline(points, ceilings, f"Here these rates differ by a factor of {fastest:.0f}"),
     alt="Rates of eight operations over their intensity, on logarithmic axes, under a roof of a "
     "slanted line, the copying, and a flat one, the arithmetic. LayerNorm, GELU and the resize lie "
-    "far to the left and low. The depthwise convolution is in the middle. The 1×1 convolutions and "
-    "attention lie on the right, close below the flat line.",
+    "far to the left and low. The depthwise convolution is in the middle. The 1×1 convolutions lie "
+    "on the right, close below the flat line, and attention is beside them and somewhat lower.",
 )
 
 # %% [markdown]
@@ -295,8 +295,8 @@ plots.show(
         f"Here {most} costs most: {longer[most]['times']:.1f} times as long",
     ),
     alt="Bars of how many times as long a computation takes: a little over once with a norm that "
-    "could be folded, and clearly longer with a copy of the map, with memory that is new each "
-    "time, and with a stored matrix of scores.",
+    "could be folded, somewhat more with a stored matrix of scores, and several times as long with "
+    "a copy of the map and with memory that is new each time.",
 )
 
 # %% [markdown]
