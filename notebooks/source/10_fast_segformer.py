@@ -146,11 +146,11 @@ plots.show(
     alt="Rates of eight operations over their intensity, on logarithmic axes, under a roof of a "
     "slanted line, the copying, and a flat one, the arithmetic. LayerNorm, GELU and the resize lie "
     "far to the left and low. The depthwise convolution is in the middle. The 1×1 convolutions lie "
-    "on the right, close below the flat line, and attention is beside them and somewhat lower.",
+    "on the right, close below the flat line, and attention is beside them and lower.",
 )
 
 # %% [markdown]
-# *Look from right to left.* The 1×1 convolutions come near the flat roof, so their multiply-adds do tell their time. The depthwise convolution does only nine multiply-adds with each number that it fetches. LayerNorm, GELU and the resize have **none** in the paper's count, and they take time nevertheless. (A map that is still in the cache, the processor's small fast memory, need not be fetched from far. So a point may lie above the slanted line, and the dashed line is that of the cache.)
+# *Look from right to left.* The 1×1 convolutions come near the flat roof, so their multiply-adds do tell their time. The depthwise convolution does only nine multiply-adds with each number that it fetches. LayerNorm, GELU and the resize have **none** in the paper's count, and they take time nevertheless. (A map that is still in the cache, the processor's small fast memory, need not be fetched from far. So a point may lie above the slanted line, and the dashed line is that of the cache. Attention stays lower on our processor, because torch multiplies its matrices by another library than those of a convolution.)
 #
 # So there are two ways to be faster: compute less, and move less.
 #
@@ -384,7 +384,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the floor with the clock.* Between them lie operations that reach neither limit, because their maps are small, their kernels are not perfect, or the calls themselves take long. (What does stay in the cache can even go below this floor.)
+# *Compare the floor with the clock.* Between them lie operations that reach neither limit, because their maps are small, their kernels are not perfect (attention's is not, as we saw), or the calls themselves take long. (What does stay in the cache can even go below this floor.)
 #
 # A floor is useful because it says when to stop. A part that takes twice its floor can become about twice as fast by better kernels. For more, it needs another *order* of computation: one that does less, as in section 3, or moves less, as in sections 4 and 5.
 #

@@ -158,7 +158,7 @@ def test_ceilings_are_rates_of_what_was_run(monkeypatch):
     """With a clock that says that every call takes a thousandth of a second."""
     monkeypatch.setattr(roofline, "seconds_a_call", lambda function, *given: 1e-3)
     ceilings = measured_ceilings()
-    product = torch.zeros(768, 768)
+    product = torch.zeros(1024, 1024)
     with FlopCounterMode(display=False) as counter:
         product @ product
     assert ceilings.operations == 1000 * counter.get_total_flops()
