@@ -21,7 +21,7 @@ from segformer_edu.analysis.roofline import Ceilings, measured_ceilings
 from segformer_edu.memory import keep_freed_memory
 from segformer_edu.widgets.roofline import MODELS, SIDES, TABLE, floors, seconds_of
 
-LONGEST = 2.0  # seconds of a floor; what would take longer is not measured
+LONGEST = 1.0  # seconds of a floor; what would take longer is not measured
 
 
 def main() -> None:

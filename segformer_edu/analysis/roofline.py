@@ -249,7 +249,7 @@ def operations_of_b0(generator: torch.Generator) -> dict[str, Operation]:
         weights = layer.weight.numel()
         moved = side**2 * (inputs + outputs) + weights + outputs
         if kernel == 1:  # its rows as images: many of them go to the faster library
-            x = x.transpose(0, 1)
+            x = x.view(side, 1, side, inputs)
         channels_last = x.permute(0, 3, 1, 2)
         return Operation(
             lambda: layer(channels_last), side**2 * weights, FLOAT_BYTES * moved, side**2 * outputs
