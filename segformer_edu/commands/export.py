@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segformer_edu.commands.parser import add_command, add_weights, check_out, missing_package
 from segformer_edu.data.photos import IMAGENET_MEAN, IMAGENET_STD
 from segformer_edu.extras import install_command
 from segformer_edu.files import write_atomically
-from segformer_edu.segformer import SegFormer, labels_from_logits
+from segformer_edu.segformer import SegFormer
 
 DESCRIPTION = """\
 Write a model as ONNX: for ONNX Runtime, OpenVINO, TensorRT, a browser. Batch, height and width stay
@@ -72,8 +73,9 @@ class LogitsAndLabels(nn.Module):
         self.model = model.folded()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.model(images)
-        return logits, labels_from_logits(logits, images.shape[-2:])
+        logits = self.model(images)  # (B, K, H/4, W/4)
+        full = F.interpolate(logits, images.shape[-2:], mode="bilinear")
+        return logits, full.argmax(1) if full.shape[1] > 1 else (full[:, 0] > 0).long()
 
 
 def to_onnx(model: SegFormer) -> bytes:
