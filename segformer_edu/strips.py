@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 def strips(
-    size: Sequence[int], x: Tensor, whole: bool = False, pixels: int = 2048
+    size: Sequence[int], x: Tensor, whole: bool = False, pixels: int = 4096
 ) -> Iterator[tuple[int, int]]:
     """First and last row of each strip in which a map of `size`, computed from `x`, is made.
 

@@ -45,7 +45,7 @@ def test_strips_cover_every_row_once(device, size):
 @pytest.mark.parametrize(
     ("device", "batch", "options", "first"),
     [
-        ("cpu", 2, {}, [(0, 10), (10, 20)]),  # 10 rows of 100 pixels in two images, of 2048
+        ("cpu", 2, {}, [(0, 20), (20, 40)]),  # 20 rows of 100 pixels in two images, of 4096
         ("cpu", 1, {"pixels": 300}, [(0, 4), (4, 8)]),  # never fewer than four
         ("cpu", 0, {}, [(0, 500)]),
         ("meta", 40, {}, [(0, 32), (32, 64)]),  # of 2¹⁷, where there is no cache to stay in
@@ -67,7 +67,7 @@ def neighbours(x):
     return padded[:, :-4] + x + padded[:, 4:]
 
 
-@pytest.mark.parametrize("height", [1, 10, 11, 47])  # strips of 10 rows
+@pytest.mark.parametrize("height", [1, 20, 21, 94])  # strips of 20 rows
 @pytest.mark.parametrize("grad", [True, False])
 def test_a_function_in_strips_gives_what_it_gives_on_the_whole_map(height, grad):
     heights = []
@@ -79,7 +79,7 @@ def test_a_function_in_strips_gives_what_it_gives_on_the_whole_map(height, grad)
     x = torch.randn(2, height, 100, 3)
     with torch.set_grad_enabled(grad):  # which must not matter
         assert torch.equal(in_strips(spy, x, halo=2), neighbours(x))
-    assert heights == [min(top + 12, height) - max(top - 2, 0) for top in range(0, height, 10)]
+    assert heights == [min(top + 22, height) - max(top - 2, 0) for top in range(0, height, 20)]
     heights.clear()
     assert torch.equal(in_strips(spy, x, halo=2, whole=True), neighbours(x))
     assert heights == [height]
