@@ -340,6 +340,32 @@ def test_exported_program_gives_the_same_logits(small_model, folded):
     torch.testing.assert_close(program.module()(images), model(images), rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+def test_one_exported_program_answers_for_any_batch_and_size(small_model):
+    free = torch.export.Dim.DYNAMIC
+    shapes = ({0: free, 2: free, 3: free},)
+    program = torch.export.export(small_model, (torch.randn(2, 3, 64, 96),), dynamic_shapes=shapes)
+    for shape in [(1, 3, 65, 97), (3, 3, 129, 67)]:
+        images = torch.randn(shape)
+        answer = program.module()(images)
+        torch.testing.assert_close(answer, small_model(images), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_one_compiled_graph_answers_for_any_size(small_model):
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(small_model, backend=backend, fullgraph=True, dynamic=True)
+    for shape in [(2, 3, 64, 96), (2, 3, 65, 97), (3, 3, 129, 67)]:
+        images = torch.randn(shape)
+        torch.testing.assert_close(compiled(images), small_model(images), rtol=1e-4, atol=1e-5)
+    assert len(graphs) == 1
+
+
 @pytest.mark.parametrize("mode", ["training", "evaluation"])
 def test_the_model_is_one_graph_without_breaks(small_model, mode):
     model = small_model.train(mode == "training")
