@@ -92,7 +92,10 @@ def overlay(photo: np.ndarray, labels: np.ndarray, strength: float = 0.6) -> np.
 def _draw_badge(picture: Axes, region: np.ndarray, text: str) -> None:
     """Write a number into the widest part of a region, if it is wide enough."""
     step = max(1, region.shape[1] // 128)  # a coarse search is precise enough for a badge
-    row, column, radius = innermost(region[::step, ::step])
+    coarse = region[::step, ::step]
+    if not coarse.any():  # a speck between the pixels that the search looks at
+        return
+    row, column, radius = innermost(coarse)
     if radius < MIN_BADGE_RADIUS * region.shape[1] / step:
         return
     circle = {"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": INK, "lw": 0.8}

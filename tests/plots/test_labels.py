@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from segformer_edu import plots
 from segformer_edu.plots.labels import color_labels, innermost, overlay
@@ -35,6 +37,27 @@ def test_every_region_carries_the_number_of_its_class_within_it():
     assert list(badges) == ["0", "2", "7"]
     for label, (column, row) in badges.items():
         assert LABELS[int(row), int(column)] == int(label)
+
+
+SIDES = st.sampled_from([1, 3, 90])
+PARTS = st.tuples(st.integers(1, 8), st.floats(0, 1), st.floats(0, 1), SIDES, SIDES)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 600), st.integers(1, 40), st.lists(PARTS, max_size=5))
+def test_whatever_the_labels_each_number_lies_in_a_region_of_its_class(width, height, parts):
+    """Among them specks of one pixel, and pictures of one."""
+    labels = np.zeros((height, width), dtype=np.int64)
+    for label, across, down, wide, tall in parts:
+        left, top = int(across * (width - 1)), int(down * (height - 1))
+        labels[top : top + tall, left : left + wide] = label
+    photo = np.zeros((height, width, 3), dtype=np.uint8)
+    figure = plots.segmentation(photo, labels)
+    found = {int(entry.split(",")[0].removeprefix("class ")) for entry in legend(figure)}
+    assert found == set(labels.flat)
+    for text in figure.axes[0].texts:
+        column, row = text.get_position()
+        assert labels[int(row), int(column)] == int(text.get_text())
 
 
 def test_a_long_legend_sums_up_what_it_leaves_out():
