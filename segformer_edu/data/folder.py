@@ -39,12 +39,16 @@ class Survey(NamedTuple):
     Attributes:
         sizes: `(n, 2)` the height and width of each picture, fitted into `size` if there is one.
         counts: `(n, K)` how many pixels of each picture are of each class.
-        numbers: `(256,)` how many pixels of all their masks hold each number, classes or not.
+        numbers: `(n, 256)` how many pixels of each mask hold each number, classes or not.
     """
 
     sizes: np.ndarray
     counts: np.ndarray
     numbers: np.ndarray
+
+    def of(self, rows: slice) -> Survey:
+        """What some of the pictures hold."""
+        return Survey(*(each[rows] for each in self))
 
 
 class Folder(SegmentationDataset):
@@ -128,7 +132,7 @@ class Folder(SegmentationDataset):
         sizes = [self.size or shape for shape, _ in found]
         numbers = np.array([numbers for _, numbers in found]).reshape(-1, 256)
         values = [int(self._labels.tolist().index(k)) for k in range(len(self.class_names))]
-        return Survey(np.array(sizes).reshape(-1, 2), numbers[:, values], numbers.sum(0))
+        return Survey(np.array(sizes).reshape(-1, 2), numbers[:, values], numbers)
 
     def _look_at(
         self, pairs: Sequence[Pair], look: Callable[[Pair], Found], description: str
@@ -223,19 +227,7 @@ def match_files(
     images: Path, masks: Path, names: Sequence[str] | None
 ) -> tuple[list[Pair], list[Fault]]:
     """The photographs and masks that share a name, in order, and the faults of all others."""
-    for what, folder in (("images", images), ("masks", masks)):
-        if not folder.is_dir():
-            raise ValueError(
-                f"{what} = {folder} is not a folder: give the path of one that exists."
-            )
-    if images.resolve() == masks.resolve():
-        raise ValueError(f"images and masks are both {images}: give each a folder of its own.")
-    photographs, drawn = by_name(images), by_name(masks)
-    if not photographs:
-        raise ValueError(
-            f"images = {images} holds no photograph: their names end in {', '.join(ENDINGS)}. "
-            f"Folders inside it are not searched."
-        )
+    photographs, drawn = files_of(images, masks)
     if names is None:
         names = sorted({*photographs, *drawn})
     if isinstance(names, str) or not len(names):
@@ -254,6 +246,36 @@ def match_files(
         else:
             pairs.append((photographs[name][0], drawn[name][0]))
     return pairs, faults
+
+
+def names_in(images: str | Path, masks: str | Path) -> list[str]:
+    """The names, without endings, of all photographs and masks in two folders.
+
+    Raises:
+        ValueError: folders that do not exist, are the same, or hold no photograph.
+    """
+    photographs, drawn = files_of(expanded(images), expanded(masks))
+    return sorted({*photographs, *drawn})
+
+
+def files_of(
+    images: Path, masks: Path
+) -> tuple[defaultdict[str, list[Path]], defaultdict[str, list[Path]]]:
+    """The photographs and the masks in two folders, by name."""
+    for what, folder in (("images", images), ("masks", masks)):
+        if not folder.is_dir():
+            raise ValueError(
+                f"{what} = {folder} is not a folder: give the path of one that exists."
+            )
+    if images.resolve() == masks.resolve():
+        raise ValueError(f"images and masks are both {images}: give each a folder of its own.")
+    photographs = by_name(images)
+    if not photographs:
+        raise ValueError(
+            f"images = {images} holds no photograph: their names end in {', '.join(ENDINGS)}. "
+            f"Folders inside it are not searched."
+        )
+    return photographs, by_name(masks)
 
 
 def by_name(folder: Path) -> defaultdict[str, list[Path]]:
@@ -276,6 +298,10 @@ def class_names_of(classes: int | Sequence[str]) -> tuple[str, ...]:
         raise ValueError(
             f"classes = {classes!r}: give a list of names, or how many classes there are, from 1 "
             f"to {IGNORE}."
+        )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(
+            f"classes = {classes!r}: {twice[0]} stands there twice; give each class its own name."
         )
     return names
 

@@ -14,13 +14,14 @@ QUARTER_TURNS = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
 class Fault(ValueError):
     """What is wrong with one file, and what to do about it."""
 
-    # It can be made of one message: that is how torch raises a worker's error again.
     def __init__(self, problem: str, remedy: str = "") -> None:
+        # torch raises a worker's error again from one text, a traceback that ends in the message
+        problem = problem.rpartition(f"{__name__}.Fault: ")[2].strip()
         super().__init__(problem, remedy)
         self.problem, self.remedy = problem, remedy
 
     def __str__(self) -> str:
-        return f"{self.problem}. {self.remedy}".strip()
+        return f"{self.problem}. {self.remedy}" if self.remedy else self.problem
 
 
 @contextmanager

@@ -216,7 +216,8 @@ def test_check_counts_the_pixels_of_each_class_and_number_in_each_picture(files)
     np.testing.assert_array_equal(survey.sizes, [[12, 16], [12, 17], [12, 18]])
     expected = np.zeros(256)
     expected[[0, 1, 2, 255]] = [*sum(each), 12 * 16]
-    np.testing.assert_array_equal(survey.numbers, expected)
+    np.testing.assert_array_equal(survey.numbers.sum(0), expected)
+    np.testing.assert_array_equal(survey.of(slice(2, 3)).numbers[0, :3], each[1])
     some = made(files, ["b", "a"], values=(1, 0), ignore_index=(2, 255), size=8).check([2, 1])
     np.testing.assert_array_equal(some.counts, [each[1][[1, 0]], each[0][[1, 0]]])
     np.testing.assert_array_equal(some.sizes, [[8, 8], [8, 8]])
@@ -338,9 +339,11 @@ def test_a_bad_mask_is_named_by_workers_too(files):
     Image.fromarray(np.full((12, 16), 9, np.uint8)).save(files / "masks" / "a.png")
     with pytest.raises(ValueError) as error:
         made(files).picture(0)
-    again = type(error.value)(f"Caught in a worker: {error.value}")  # as torch raises it anew
-    assert isinstance(again, ValueError) and "a.png holds 9" in str(again)
+    assert "a.png holds 9" in str(error.value)
     assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+    with pytest.raises(ValueError) as of_worker:
+        list(DataLoader(made(files), num_workers=1))
+    assert str(of_worker.value) == str(error.value)  # without the worker's traceback
 
 
 def test_progress_shows_only_where_one_waits(files, monkeypatch, capfd):
