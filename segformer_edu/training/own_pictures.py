@@ -25,7 +25,10 @@ def split_folder(settings: Settings) -> Datasets:
     """
     for name in ("images", "masks", "classes"):
         if not getattr(settings, name):
-            raise ValueError(f"{name} is empty: data = 'folder' needs images, masks and classes.")
+            raise ValueError(
+                f"{name} = … is missing: data = 'folder' needs images = …, masks = … and "
+                f"classes = …."
+            )
     if len(settings.classes) == 1:
         (only,) = settings.classes
         raise ValueError(

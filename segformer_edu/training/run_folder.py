@@ -74,8 +74,8 @@ class RunFolder:
             return
         if not resume:
             raise ValueError(
-                f"{self.path} already holds a run: continue it with --resume (resume=True), or "
-                f"name another folder."
+                f"{self.path} already holds a run: continue it with resume=True, or name another "
+                f"folder."
             )
         if (self.path / SETTINGS).exists():
             begun_with = Settings.from_yaml(self.path / SETTINGS)
@@ -94,7 +94,7 @@ class RunFolder:
     def _compare(self, begun_with: Settings) -> None:
         if names := begun_with.differences(self.settings):
             changed = (
-                f"{name} was {getattr(begun_with, name)!r} and is {getattr(self.settings, name)!r}"
+                f"{name} = {getattr(begun_with, name)!r} is now {getattr(self.settings, name)!r}"
                 for name in names
             )
             raise ValueError(

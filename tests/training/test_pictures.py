@@ -63,7 +63,7 @@ def test_a_folder_is_read_as_the_settings_say(folder):
 @pytest.mark.parametrize("name", ["images", "masks", "classes"])
 def test_a_folder_with_a_missing_setting_is_refused(folder, name):
     empty = () if name == "classes" else ""
-    with pytest.raises(ValueError, match=f"{name} is empty"):
+    with pytest.raises(ValueError, match=f"{name} = … is missing"):
         open_data(folder.replace(**{name: empty}))
 
 
