@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from segformer_edu.analysis import attention_maps
 from segformer_edu.analysis.contributions import contributions
+from segformer_edu.analysis.lamps import keys_of_the_lamp
 from segformer_edu.data.dataset import DrawnDataset
 from segformer_edu.data.lamps import Lamps
 from segformer_edu.data.photos import normalize
@@ -34,12 +35,13 @@ from segformer_edu.widgets.picture import (
     heat_map,
     jpeg,
 )
-from segformer_edu.widgets.words import percent, plural
+from segformer_edu.widgets.words import percent, plural, signed
 
 COUNT = 24  # pictures of each kind; the parts of a logit are counted from their mean over these
+LAMPS = Lamps(COUNT, seed=2026)
 DATA: dict[str, tuple[str, DrawnDataset]] = {
     "scene": ("nano", Scenes(COUNT, 128, seed=707)),
-    "strip": ("lamps", Lamps(COUNT, seed=2026)),
+    "strip": ("lamps", LAMPS),
 }
 PICTURES = (
     *(("scene", number) for number in (3, 4, 10, 11)),
@@ -310,10 +312,16 @@ def name_of(state: State) -> str:
 
 
 def finding(state: State, found: Seen) -> str:
-    top = int(found.on.argmax())
+    kind, number = state.picture
+    if kind == "strip":
+        keys = keys_of_the_lamp(LAMPS, number, found.weights.shape).numpy()
+        share, target = found.weights[keys].sum(), "keys that the lamp touches"
+    else:
+        top = int(found.on.argmax())
+        share, target = found.on[top], f"pixels of {classes(state)[top]}"
     return (
         f"{name_of(state)}: as spread as over {found.spread:.1f} of {found.weights.size} keys; "
-        f"{found.on[top]:.0%} on {classes(state)[top]}.".replace("%", " %")
+        f"{percent(round(100 * share))} on {target}."
     )
 
 
@@ -339,12 +347,12 @@ def description(state: State, found: Seen) -> str:
     names, chosen = classes(state), found.parts[:, found.winner]
     row, column = np.unravel_index(found.weights.argmax(), found.weights.shape)
     rows, columns = found.weights.shape
-    spoken = ", ".join(f"{part} {value:+.2f}" for part, value in zip(PARTS, chosen, strict=True))
+    spoken = ", ".join(f"{part} {signed(value)}" for part, value in zip(PARTS, chosen, strict=True))
     return (
         f"{state.picture[0].capitalize()} {state.picture[1]}, {state.down} % from the top and "
         f"{state.across} % from the left. The key with most weight, {found.weights.max():.2g}, is "
         f"in row {row + 1} of {rows} and column {column + 1} of {columns}. "
-        f"{verdict(state, found)}. The lead of {names[found.winner]} is {chosen.sum():+.2f}, the "
+        f"{verdict(state, found)}. The lead of {names[found.winner]} is {signed(chosen.sum())}, the "
         f"sum of {spoken}. Small maps show {plural(len(found.heads), 'head')} of this block."
     )
 
@@ -352,7 +360,9 @@ def description(state: State, found: Seen) -> str:
 def table(state: State, found: Seen) -> list[tuple[str, ...]]:
     """Class by class: the attention on it, its area, its probability, and who adds to its lead."""
     area = on_classes(state.picture, found.weights.shape).mean((1, 2))
-    rows: list[tuple[str, ...]] = [("class", "attention", "area", "probability", *PARTS, "lead")]
+    rows: list[tuple[str, ...]] = [
+        ("class", "attention on its pixels", "area", "probability", *PARTS, "lead")
+    ]
     for label, name in enumerate(classes(state)):
         parts = found.parts[:, label]
         shares = (found.on[label], area[label], found.probabilities[label])
@@ -360,8 +370,8 @@ def table(state: State, found: Seen) -> list[tuple[str, ...]]:
             (
                 name,
                 *(f"{100 * share:.1f} %" for share in shares),
-                *(f"{value:+.2f}" for value in parts),
-                f"{parts.sum():+.2f}",
+                *map(signed, parts),
+                signed(parts.sum()),
             )
         )
     return rows

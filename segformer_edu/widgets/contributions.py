@@ -30,7 +30,7 @@ from segformer_edu.widgets.picture import (
     jpeg,
     png,
 )
-from segformer_edu.widgets.words import percent
+from segformer_edu.widgets.words import percent, signed
 
 SEED, COUNT, SIZE = 707, 24, 128  # the scenes of the lesson
 SCENES = (3, 4, 6, 10, 11, 23)  # those among them that can be chosen
@@ -168,7 +168,7 @@ def bars(chosen: np.ndarray, top: float = TOP) -> list[Shape]:
         shapes += [
             Text(BARS, y + 13, name, bold=name == "together"),
             Rectangle(ZERO - width * (value < 0), y, width, 16, color),
-            Text(NUMBERS, y + 13, f"{value:+.2f}", anchor="end"),
+            Text(NUMBERS, y + 13, signed(value), anchor="end"),
         ]
     shapes.append(Lines([(ZERO, top, ZERO, top + 176)], INK, 1))
     return shapes
