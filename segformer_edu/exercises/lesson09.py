@@ -88,6 +88,8 @@ def examine_effective_keys(answer: Callable[..., Tensor]) -> str | None:
             "the sum goes over the queries. It should go over the keys, the last axis.": (
                 lambda w: entropy(w, dim=0).exp()
             ),
+            "the sum goes over all queries at once. It should go over the keys of each, the last "
+            "axis.": lambda w: entropy(w.flatten()).exp(),
         },
     )
 
@@ -414,6 +416,27 @@ def examine_deletion_scores(answer: Callable[..., Sequence]) -> str | None:
         scores = deletion_scores(s, x, i, f, n)
         return [scores[0] - each for each in scores]
 
+    def one_at_least(s: Callable, x: Tensor, i: Tensor, f: Tensor, n: Sequence[int]) -> list:
+        return deletion_scores(s, x, i, f, [max(count, 1) for count in n])
+
+    def all_at_none(s: Callable, x: Tensor, i: Tensor, f: Tensor, n: Sequence[int]) -> list:
+        return deletion_scores(s, x, i, f, [count or i.numel() for count in n])
+
+    def one_more(s: Callable, x: Tensor, i: Tensor, f: Tensor, n: Sequence[int]) -> list:
+        return deletion_scores(s, x, i, f, [count + 1 for count in n])
+
+    def in_each_row(s: Callable, x: Tensor, i: Tensor, f: Tensor, n: Sequence[int]) -> list:
+        rank = i.argsort(descending=True).argsort()  # along a row
+        return [s(torch.where(rank < count, f, x)) for count in n]
+
+    def columns_as_places(s: Callable, x: Tensor, i: Tensor, f: Tensor, n: Sequence[int]) -> list:
+        order, scores = i.argsort(descending=True).flatten(), []
+        for count in n:
+            gone = torch.zeros(i.numel(), dtype=torch.bool)
+            gone[order[:count]] = True
+            scores.append(s(torch.where(gone.view_as(i), f, x)))
+        return scores
+
     return diagnose(
         answer,
         deletion_scores,
@@ -435,6 +458,18 @@ def examine_deletion_scores(answer: Callable[..., Sequence]) -> str | None:
             "the image is multiplied by its importance. The pixels that stay should stay as they "
             "are.": masked,
             "these are the losses against the whole image. The scores are asked for.": dropped,
+            "one pixel is gone where the count is 0. There the image should be whole.": (
+                one_at_least
+            ),
+            "all pixels are gone where the count is 0. An index of 0 − 1 is that of the last.": (
+                all_at_none
+            ),
+            "one pixel too many is gone. A pixel goes if its rank, counted from 0, is below the "
+            "count.": one_more,
+            "each row loses so many pixels, because the order is made row by row. A count is of "
+            "the whole image.": in_each_row,
+            "argsort of a map gives columns, row by row, and here they are taken for places in the "
+            "flat image. Flatten the importance first.": columns_as_places,
             "the first score is missing.": lambda *given: deletion_scores(*given)[1:],
             "that is the mean already. Return one score for each count.": (
                 lambda *given: torch.stack(deletion_scores(*given)).mean()
@@ -486,7 +521,8 @@ def examine_calibration_error(answer: Callable[..., float]) -> str | None:
         return confidence, right, bins
 
     def draw(rng: random.Random) -> tuple[Tensor, Tensor, int]:
-        return case(rng, rng.randint(2, 12), rng.randint(4, 40), rng.random() < 0.3)
+        bins = rng.randint(2, 12)  # whoever fills them equally does so in one way, at such sizes
+        return case(rng, bins, bins * rng.randint(2, 6), rng.random() < 0.3)
 
     def gaps(
         confidence: Tensor, right: Tensor, bins: int, top: int | None = None

@@ -132,6 +132,44 @@ def cumulated(score, image, importance, fill, counts):
     return deletion_in_numpy(score, image, importance, fill, totals)
 
 
+def by_threshold(which: Callable) -> Callable:
+    """The number at an index of the sorted ones goes, and all above it."""
+
+    def deleted(score, image, importance, fill, counts):
+        ordered = importance.flatten().sort(descending=True).values
+        limits = [ordered[which(count)] for count in counts]
+        return [score(torch.where(importance >= limit, fill, image)) for limit in limits]
+
+    return deleted
+
+
+def by_rank(score, image, importance, fill, counts):
+    ranks = (-importance).flatten().argsort().argsort().view_as(importance)
+    return [score(torch.where(ranks <= count, fill, image)) for count in counts]
+
+
+def row_by_row(score, image, importance, fill, counts):
+    scores = []
+    for count in counts:
+        changed = image.clone()
+        for row, values in enumerate(importance):
+            first = values.sort(descending=True).indices[:count]
+            changed[:, row, first] = fill[:, row, first]
+        scores.append(score(changed))
+    return scores
+
+
+def argsort_of_the_map(score, image, importance, fill, counts):
+    order = torch.argsort(importance, descending=True).reshape(-1).tolist()
+    scores = []
+    for count in counts:
+        changed = image.clone()
+        for place in order[:count]:
+            changed.flatten(1)[:, place] = fill.flatten(1)[:, place]
+        scores.append(score(changed))
+    return scores
+
+
 def of_bins(measure: Callable) -> Callable:
     def error(confidence, right, bins):
         index = np.minimum((confidence.numpy() * bins).astype(int), bins - 1)
@@ -172,6 +210,15 @@ def open_above(confidence, right, bins):
     return error
 
 
+def by_quantiles(confidence, right, bins):
+    edges = np.quantile(confidence.numpy(), np.linspace(0, 1, bins + 1))
+    index = np.digitize(confidence.numpy(), edges[1:-1])
+    return sum(
+        (index == k).mean() * abs(right.numpy()[index == k].mean() - confidence[index == k].mean())
+        for k in range(bins)
+    ).item()
+
+
 def asking(question: Callable, detach: bool = False) -> Callable:
     def cam(model, images, stage, row, column, label):
         maps = model.encoder(images)
@@ -210,6 +257,7 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "the largest weight": lambda w: 1 / w.max(-1).values,
         "one number for all": lambda w: by_scipy(w).mean(),
         "over the queries": lambda w: torch.special.entr(w).sum(0).exp(),
+        "over all queries": lambda w: torch.exp(-torch.sum(w * torch.log(w + 1e-12))),
     },
     "09.2": {
         "they sum to r²": lambda w, r: by_kron(w, r) * r * r,
@@ -278,6 +326,11 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "added to those before": cumulated,
         "are back": step_by_step,
         "the losses": lambda s, x, i, f, n: s(x).item() - deletion_in_numpy(s, x, i, f, n),
+        "one pixel is gone where": by_threshold(lambda count: max(count - 1, 0)),
+        "all pixels are gone where": by_threshold(lambda count: count - 1),
+        "one pixel too many": by_rank,
+        "each row loses": row_by_row,
+        "argsort of a map": argsort_of_the_map,
         "the first score": lambda s, x, i, f, n: deletion_in_numpy(s, x, i, f, n[1:]),
         "the mean already": lambda s, x, i, f, n: deletion_in_numpy(s, x, i, f, n).mean(),
     },
@@ -296,6 +349,7 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "their mean has a root": of_bins(lambda shares, gap: (shares * gap**2).sum() ** 0.5),
         "Brier": lambda c, r, bins: F.mse_loss(c, r.float()).item(),
         "each pixel's confidence": lambda c, r, bins: F.l1_loss(c, r.float()).item(),
+        "equally many pixels": by_quantiles,
         "falls behind the last": open_above,
         "makes nan": empty_is_nan,
         "in percent": lambda c, r, bins: 100 * by_histogram(c, r, bins),
