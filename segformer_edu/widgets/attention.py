@@ -320,8 +320,8 @@ def finding(state: State, found: Seen) -> str:
         top = int(found.on.argmax())
         share, target = found.on[top], f"pixels of {classes(state)[top]}"
     return (
-        f"{name_of(state)}: as spread as over {found.spread:.1f} of {found.weights.size} keys; "
-        f"{percent(round(100 * share))} on {target}."
+        f"The weights are as spread as over {found.spread:.1f} of {found.weights.size} keys; "
+        f"{percent(round(100 * share))} lie on {target}."
     )
 
 
@@ -349,8 +349,8 @@ def description(state: State, found: Seen) -> str:
     rows, columns = found.weights.shape
     spoken = ", ".join(f"{part} {signed(value)}" for part, value in zip(PARTS, chosen, strict=True))
     return (
-        f"{state.picture[0].capitalize()} {state.picture[1]}, {state.down} % from the top and "
-        f"{state.across} % from the left. The key with most weight, {found.weights.max():.2g}, is "
+        f"{name_of(state)}. {state.picture[0].capitalize()} {state.picture[1]}, {state.down} % from"
+        f" the top and {state.across} % from the left. The key with most weight, {found.weights.max():.2g}, is "
         f"in row {row + 1} of {rows} and column {column + 1} of {columns}. "
         f"{verdict(state, found)}. The lead of {names[found.winner]} is {signed(chosen.sum())}, the "
         f"sum of {spoken}. Small maps show {plural(len(found.heads), 'head')} of this block."

@@ -40,7 +40,14 @@ def test_the_table_holds_the_probabilities_of_the_model_at_the_cursors_pixel(pic
     row, column = 40 * image.shape[1] // 100, 88 * image.shape[2] // 100
     expected = logits[0, :, row, column].softmax(0)
     names, *rows = Attention.picture_of(state).table
-    assert names == ("class", "attention on its pixels", "area", "probability", *module.PARTS, "lead")
+    assert names == (
+        "class",
+        "attention on its pixels",
+        "area",
+        "probability",
+        *module.PARTS,
+        "lead",
+    )
     assert tuple(each[0] for each in rows) == model.config.class_names
     for (_, _, _, probability, *parts, lead), true in zip(rows, expected, strict=True):
         assert float(probability.split()[0]) == pytest.approx(100 * true.item(), abs=0.06)
@@ -78,8 +85,7 @@ def test_the_title_tells_the_spread_and_where_most_of_it_lies() -> None:
     assert found._replace(weights=one).spread == 1
     told = found._replace(weights=even, on=np.array([0.1, 0, 0, 0, 0.9, 0, 0, 0]))
     assert module.finding(state, told) == (
-        "Stage 2, last block, head 1: as spread as over 64.0 of 64 keys; 90 % on pixels of "
-        "sidewalk."
+        "The weights are as spread as over 64.0 of 64 keys; 90 % lie on pixels of sidewalk."
     )
 
 
@@ -92,7 +98,7 @@ def test_on_a_strip_the_title_tells_how_much_lies_on_keys_that_the_lamp_touches(
     on, off = found.weights[touched].sum(), found.weights[~touched].sum()
     assert on + off == pytest.approx(1, abs=1e-5) and touched.any()
     assert module.finding(state, found).endswith(
-        f"; {100 * on:.0f} % on keys that the lamp touches."
+        f"; {100 * on:.0f} % lie on keys that the lamp touches."
     )
 
 
