@@ -170,6 +170,15 @@ class Seen(NamedTuple):
         return int(self.probabilities.argmax())
 
     @property
+    def second(self) -> int:
+        return int(self.probabilities.argsort()[-2])
+
+    @property
+    def lead(self) -> np.ndarray:
+        """What each part adds to the lead of the winner over the second, `(stages + 1,)`."""
+        return self.parts[:, self.winner] - self.parts[:, self.second]
+
+    @property
     def spread(self) -> float:
         """How many keys, attended to alike, have the entropy of these weights."""
         p = self.weights[self.weights > 0]
@@ -210,14 +219,15 @@ def draw(state: State) -> Picture:
     found = seen(state)
     tall = drawn(state.picture)[0].shape[0] / drawn(state.picture)[0].shape[1]
     middle = TOP + SMALL * tall + 30
-    below = middle + 226
+    below = middle + 246
     height = max(TOP + SIDE * tall, below + TINY * tall) + 34
     shapes = [
         Text(LEFT, 20, finding(state, found), 15, bold=True),
         *attention_panel(state, found, tall),
         *pictures(state, found, tall),
         Text(RIGHT, middle, verdict(state, found)),
-        *bars(found.parts[:, found.winner], middle + 12),
+        Text(RIGHT, middle + 20, f"What makes {lead_of(state, found)}:"),
+        *bars(found.lead, middle + 32),
         *head_maps(state, found, below, tall),
     ]
     return Picture(
@@ -333,6 +343,11 @@ def verdict(state: State, found: Seen) -> str:
     )
 
 
+def lead_of(state: State, found: Seen) -> str:
+    names = classes(state)
+    return f"the lead of {names[found.winner]} over {names[found.second]}"
+
+
 def weight(share: float) -> str:
     """A weight of attention, without powers of ten."""
     return "under 0.0001" if share < 1e-4 else f"{share:#.2g}"
@@ -344,16 +359,18 @@ def probability(share: float) -> str:
 
 
 def description(state: State, found: Seen) -> str:
-    names, chosen = classes(state), found.parts[:, found.winner]
     row, column = np.unravel_index(found.weights.argmax(), found.weights.shape)
     rows, columns = found.weights.shape
-    spoken = ", ".join(f"{part} {signed(value)}" for part, value in zip(PARTS, chosen, strict=True))
+    spoken = ", ".join(
+        f"{part} {signed(value)}" for part, value in zip(PARTS, found.lead, strict=True)
+    )
     return (
-        f"{name_of(state)}. {state.picture[0].capitalize()} {state.picture[1]}, {state.down} % from"
-        f" the top and {state.across} % from the left. The key with most weight, {found.weights.max():.2g}, is "
-        f"in row {row + 1} of {rows} and column {column + 1} of {columns}. "
-        f"{verdict(state, found)}. The lead of {names[found.winner]} is {signed(chosen.sum())}, the "
-        f"sum of {spoken}. Small maps show {plural(len(found.heads), 'head')} of this block."
+        f"{name_of(state)}. {state.picture[0].capitalize()} {state.picture[1]}, {state.down} % "
+        f"from the top and {state.across} % from the left. The key with most weight, "
+        f"{found.weights.max():.2g}, is in row {row + 1} of {rows} and column {column + 1} of "
+        f"{columns}. {verdict(state, found)}. {lead_of(state, found).capitalize()} is "
+        f"{signed(found.lead.sum())}, the sum of {spoken}. Small maps show "
+        f"{plural(len(found.heads), 'head')} of this block."
     )
 
 

@@ -179,12 +179,22 @@ def test_the_scale_names_the_least_the_greatest_and_an_even_share() -> None:
     assert panel[-1].text.startswith("dark 0.010, bright 0.36; all alike: 0.016.")
 
 
+@torch.no_grad()
+def test_the_bars_add_up_to_the_lead_of_the_likeliest_class_over_the_next() -> None:
+    model, image, _ = tensors(("scene", 10))
+    logits = torch.nn.functional.interpolate(model(image[None]), image.shape[1:], mode="bilinear")
+    values, classes = logits[0, :, 51, 112].topk(2)
+    found = module.seen(State(("scene", 10), down=40, across=88))
+    assert [found.winner, found.second] == classes.tolist()
+    assert found.lead.sum() == pytest.approx((values[0] - values[1]).item(), abs=1e-3)
+
+
 def test_where_the_model_errs_the_bars_are_of_what_it_says() -> None:
     across = (State(("scene", 4), 3, "last", 1, 20, percent) for percent in module.PERCENTS)
     seen = ((state, module.seen(state)) for state in across)
     state, found = next(each for each in seen if each[1].winner != each[1].true)
     texts = [shape.text for shape in module.draw(state).shapes if isinstance(shape, Text)]
-    assert [f"{value:+.2f}" for value in found.parts[:, found.winner]] == [
+    assert [f"{value:+.2f}" for value in found.lead] == [
         text.replace("−", "-") for text in texts if text[0] in "+−"
     ][:-1]  # the last is their sum
 
