@@ -50,6 +50,13 @@ def path_by_path(attentions):
     return torch.stack(rows)
 
 
+def half_of_the_input(attentions):
+    rows = torch.eye(len(attentions[0]))
+    for attention in attentions:
+        rows = 0.5 * (attention @ rows) + 0.5 * torch.eye(len(rows))
+    return rows
+
+
 def cam_by_loop(maps, gradient):
     total = torch.zeros(maps.shape[1:])
     for channel, slope in zip(maps, gradient, strict=True):
@@ -253,6 +260,7 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "the mean over the keys": lambda w: np.exp(nats(w) / w.shape[-1]),
         "by another measure": lambda w: (w**2).sum(-1) ** -1,
         "a softmax again": lambda w: by_scipy(torch.softmax(w, -1)),
+        "a share of the keys": lambda w: by_scipy(w) / w.size(-1),
         "a weight above 0": lambda w: torch.count_nonzero(w, dim=-1),
         "the largest weight": lambda w: 1 / w.max(-1).values,
         "one number for all": lambda w: by_scipy(w).mean(),
@@ -284,6 +292,10 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "the last block alone": lambda a: path_by_path(a[-1:]),
         "the attention of the last block": lambda a: a[-1],
         "the mean of the blocks": lambda a: sum(path_by_path([each]) for each in a) / len(a),
+        "the token of the input": half_of_the_input,
+        "their mean is multiplied": lambda a: torch.matrix_power(
+            sum(path_by_path([each]) for each in a) / len(a), len(a)
+        ),
         "products of single numbers": lambda a: torch.stack(
             [path_by_path([each]) for each in a]
         ).prod(0),
@@ -307,6 +319,8 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "as well as the sum": lambda m, g: F.relu((F.relu(g.mean((1, 2), True)) * m).sum(0)),
         "absolute values where": lambda m, g: (g.mean((1, 2), True) * m).sum(0).abs(),
         "the weights are absolute": lambda m, g: F.relu((g.mean((1, 2), True).abs() * m).sum(0)),
+        "a ReLU before its mean": lambda m, g: cam_by_loop(m, F.relu(g)),
+        "absolute values are averaged": lambda m, g: cam_by_loop(m, abs(g)),
         "its largest number": lambda m, g: cam_by_loop(m, g) / (cam_by_loop(m, g).max() + 1e-12),
         "over the channels": lambda m, g: F.relu((g.mean(0) * m).sum(0)),
         "the channels are not summed": lambda m, g: F.relu(g.mean((1, 2), True) * m),
@@ -339,6 +353,7 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "the empty ones too": lambda c, r, bins: (
             of_bins(lambda shares, gap: np.abs(gap).sum())(c, r, bins) / bins
         ),
+        "its bin's number of pixels": lambda c, r, bins: by_histogram(c, r, bins) * c.numel(),
         "the gaps are added up": of_bins(lambda shares, gap: np.abs(gap).sum()),
         "the largest gap": of_bins(lambda shares, gap: np.abs(gap).max()),
         "so too sure and too careful cancel": of_bins(lambda shares, gap: (shares * gap).sum()),
@@ -370,6 +385,12 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "own class": asking(lambda logits, row, column, label: logits[0, :, row, column].amax()),
         "row and column": asking(lambda logits, row, column, label: logits[0, label, column, row]),
         "another stage": the_other_stage,
+        "were enlarged": asking(
+            lambda logits, row, column, label: F.interpolate(
+                logits, size=[4 * side for side in logits.shape[2:]], mode="bilinear"
+            )[0, label, 4 * row + 2, 4 * column + 2]
+        ),
+        "its largest number": lambda *asked: by_hook(*asked) / (by_hook(*asked).max() + 1e-12),
         "the size of the picture": lambda model, images, *asked: F.interpolate(
             by_hook(model, images, *asked)[None, None], images.shape[-2:], mode="bilinear"
         ).squeeze(),
