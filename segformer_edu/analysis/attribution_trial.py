@@ -11,6 +11,8 @@ import numpy as np
 
 from segformer_edu.analysis.seeds import Interval
 
+STRIPS = ("strips", "strips, reversed", "strips, night")
+
 
 def bootstrap(values: Sequence[float] | np.ndarray, draws: int = 5000) -> Interval:
     """The mean of values from places that do not depend on each other, and where 95 % of the means
@@ -64,7 +66,7 @@ class Trial:
         self, name: str, what: str, light: str, question: str = "and not the other"
     ) -> Interval:
         """What a way of asking says of the lamp, over the strips whose lamp has this light."""
-        questions = self.told["strips"] | self.told["strips, reversed"]
+        questions = {k: v for part in STRIPS for k, v in self.told[part].items()}
         values = np.array(questions[question][name][what])
         return bootstrap(values[np.array(self.told["lights"]) == light])
 

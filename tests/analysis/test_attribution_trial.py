@@ -22,6 +22,7 @@ def trial(tmp_path):
         "lights": ["red", "green", "red"],
         "strips": {"and not the other": {"good": {"on the lamp": [0.2, 0.9, 0.4]}}},
         "strips, reversed": {"the other": {"good": {"on the lamp": [0.5, 0.6, 0.1]}}},
+        "strips, night": {"elsewhere": {"good": {"on the lamp": [0.7, 0.3, 0.8]}}},
         "sanity": {"good": {"fresh weights": [0.5, 0.7]}},
     }
     path = tmp_path / "table.json"
@@ -39,6 +40,7 @@ def test_it_finds_curves_lamps_and_agreement(trial):
     assert trial.curve("good", "deletion").tolist() == [[1, 0], [0.9, 0], [1, 0.2]]
     assert trial.lamp("good", "on the lamp", "red").mean == pytest.approx(0.3)
     assert trial.lamp("good", "on the lamp", "green", "the other").mean == pytest.approx(0.6)
+    assert trial.lamp("good", "on the lamp", "green", "elsewhere").mean == pytest.approx(0.3)
     assert trial.agreement("good", "fresh weights").mean == pytest.approx(0.6)
     assert trial.machine == {"date": "today"}
 
