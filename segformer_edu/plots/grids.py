@@ -141,7 +141,8 @@ def _write_numbers(ax: Axes, values: np.ndarray, bright: np.ndarray, digits: int
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
             color = "black" if bright[row, column] else "white"
-            ax.text(column, row, f"{value:.{digits}f}", ha="center", va="center", color=color)
+            text = f"{value:.{digits}f}".replace("-", "−")
+            ax.text(column, row, text, ha="center", va="center", color=color)
 
 
 @styled
