@@ -980,10 +980,10 @@ tables = {
 del parts
 plots.show(
     plots.number_grids(tables, CLASSES, ["1", "2", "3", "4"], "Three ways to ask seldom agree"),
-    alt="Three grids of eight classes by four stages, each row's largest number framed, or two that "
-    "tie. For vegetation stage 1 is framed in all three, and for roads stage 3 in the first two. For"
-    " the sky stage 4 is framed in the first grid, and stage 1 in the others. Without stage 1 five "
-    "of the eight classes lose most, and two nearly most.",
+    alt="Three grids of eight classes by four stages, each row's largest number framed, or two "
+    "that tie. For vegetation stage 1 is framed in all three, and for roads stage 3 in the first "
+    "two. For the sky stage 4 is framed in the first grid, and stage 1 in the others. Without "
+    "stage 1 five of the eight classes lose most, and two nearly most.",
 )
 
 # %% [markdown]
