@@ -25,6 +25,7 @@ from torch import Tensor
 
 from experiments import lamps
 from experiments.stochastic_depth import machine
+from experiments.token_merging import drawn_changes
 from segformer_edu import SegFormer
 from segformer_edu.analysis import attention_maps
 from segformer_edu.analysis.attention_heads import attention_on, cells, entropy, even_share
@@ -32,7 +33,7 @@ from segformer_edu.analysis.interventions import silenced, transplanted, with_ev
 from segformer_edu.analysis.lamps import all_lamps_and_balls, all_relit
 from segformer_edu.data.lamps import CLASSES, Lamps
 from segformer_edu.data.scenes import Scenes
-from segformer_edu.training import confusion_matrix, scores
+from segformer_edu.training.metrics import confusion_matrices, mious
 
 RESULTS = Path(__file__).with_suffix(".json")
 SCENES, SCENE_SEEDS = 100, (2026, 2027)  # unseen in training
@@ -46,22 +47,19 @@ Row = dict[str, Any]
 @torch.no_grad()
 def confusions(model: SegFormer, images: Tensor, labels: Tensor) -> np.ndarray:
     """A confusion matrix for each picture: `(N, K, K)`."""
-    classes = model.config.num_classes
     said = torch.cat([model.predict(part) for part in images.split(10)])
-    pairs = zip(said, labels, strict=True)
-    return np.stack([confusion_matrix(*pair, classes).numpy() for pair in pairs])
+    return confusion_matrices(said, labels, model.config.num_classes)
 
 
-def miou(confusion: np.ndarray) -> float:
-    return scores(torch.from_numpy(confusion.sum(0))).miou
+def miou(confusions: np.ndarray) -> float:
+    """Of all pictures together."""
+    return float(mious(confusions.sum(0)))
 
 
 def lost(before: np.ndarray, after: np.ndarray) -> list[float]:
     """The mIoU lost and its standard error, drawing the same scenes anew for both."""
-    chance = np.random.default_rng(0)
-    draws = [chance.integers(len(before), size=len(before)) for _ in range(DRAWS)]
-    differences = [miou(before[draw]) - miou(after[draw]) for draw in draws]
-    return [round(miou(before) - miou(after), 5), round(float(np.std(differences)), 5)]
+    error = float(drawn_changes(before, after, DRAWS).std())
+    return [round(miou(before) - miou(after), 5), round(error, 5)]
 
 
 def on_scenes(seed: int, count: int) -> Iterator[Row]:
