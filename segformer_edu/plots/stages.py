@@ -139,6 +139,8 @@ def maps_beside(
     scale = axes[1, 0].inset_axes((0.05, 0.6, 0.9, 0.1))
     scale.imshow(np.linspace(0, 1, 256)[None], extent=(0, 1, 0, 1), aspect="auto")
     scale.set_xticks((0, 1), ("least", "greatest"))
+    for label, side in zip(scale.get_xticklabels(), ("left", "right"), strict=True):
+        label.set_ha(side)  # within the bar's width, off the neighbours
     scale.set(yticks=[], title="in its channel")
     for stage, (row, stage_map) in enumerate(zip(axes[:, 1:], maps, strict=True), start=1):
         row[0].set_ylabel("stage {}: {} × {}".format(stage, *stage_map.shape[1:]))

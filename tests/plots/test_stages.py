@@ -67,6 +67,11 @@ def test_maps_stand_beside_their_photograph_a_row_for_each_stage():
     assert np.array_equal(titled["channel 4"].images[0].get_array(), fine[4])
     (bar,) = [ax for ax in figure.axes[0].figure.findobj(Axes) if ax.get_title(loc="left") == KEY]
     assert [label.get_text() for label in bar.get_xticklabels()] == ["least", "greatest"]
+    figure.draw_without_rendering()
+    ends = bar.get_window_extent()
+    for label in bar.get_xticklabels():
+        words = label.get_window_extent()
+        assert ends.x0 - 1 < words.x0 and words.x1 < ends.x1 + 1
 
 
 @pytest.mark.parametrize(
