@@ -34,13 +34,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import bootstrap
 from torch import Tensor
 from tqdm import tqdm
 
 from experiments.stochastic_depth import machine
 from segformer_edu import SegFormer
 from segformer_edu.analysis import attribution as ask
+from segformer_edu.analysis.seeds import Interval, bootstrap
 from segformer_edu.data.lamps import Lamps
 from segformer_edu.data.scenes import CLASSES, Scenes
 
@@ -158,11 +158,9 @@ def bands_of(found: Tensor) -> dict[str, dict[str, list[float]]]:
     """The mean probability over places, and a 95 % interval of it by bootstrap over them."""
     told = {}
     for k, kind in enumerate(KINDS):
-        values = found[:, k, :, 0].numpy()
-        rng = np.random.default_rng(0)
-        drawn = bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=rng)
-        low, high = drawn.confidence_interval
-        told[kind] = {"mean": rounded(values.mean(0)), "low": rounded(low), "high": rounded(high)}
+        each = [bootstrap(values, draws=2000) for values in found[:, k, :, 0].T.numpy()]
+        ends = zip(Interval._fields, zip(*each, strict=True), strict=True)
+        told[kind] = {name: rounded(values) for name, values in ends}
     return told
 
 

@@ -14,8 +14,8 @@ import torch
 from segformer_edu.analysis.contributions import contributions
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import CLASSES, scene
+from segformer_edu.plots.importance import signed_colors
 from segformer_edu.plots.labels import overlay
-from segformer_edu.plots.maps import signed_colors
 from segformer_edu.plots.style import AGAINST, BLUE, FOR, INK
 from segformer_edu.segformer import SegFormer, labels_from_logits
 from segformer_edu.widgets.explorer import Choices, Explorer, choice, token_at
