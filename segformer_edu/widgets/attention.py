@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional as F
 
 from segformer_edu.analysis import attention_maps
+from segformer_edu.analysis.attention_heads import cells
 from segformer_edu.analysis.contributions import contributions
-from segformer_edu.analysis.lamps import keys_of_the_lamp
 from segformer_edu.data.dataset import DrawnDataset
 from segformer_edu.data.lamps import Lamps
 from segformer_edu.data.photos import normalize
@@ -324,7 +324,8 @@ def name_of(state: State) -> str:
 def finding(state: State, found: Seen) -> str:
     kind, number = state.picture
     if kind == "strip":
-        keys = keys_of_the_lamp(LAMPS, number, found.weights.shape).numpy()
+        lamp = torch.from_numpy(LAMPS.lamp_and_balls(number)[0])
+        keys = cells(lamp[None], found.weights.shape)[0].numpy()
         share, target = found.weights[keys].sum(), "keys that the lamp touches"
     else:
         top = int(found.on.argmax())
