@@ -109,7 +109,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: names the file that is damaged, missing, or holds something else.
     """
-    if path.exists() and path.open("rb").read(len(LFS_POINTER)) == LFS_POINTER:
+    if _begins_with(LFS_POINTER, path):
         raise ValueError(
             f"{path} is a pointer that Git LFS left in place of the file: run `git lfs pull` "
             f"where it lies, or download the file itself."
@@ -124,6 +124,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         f"{path} ends in {path.suffix!r}, but weights end in .safetensors, {', '.join(PICKLED)} "
         f"or {INDEX}. Rename the file to match its format, or give the file of the weights."
     )
+
+
+def _begins_with(start: bytes, path: Path) -> bool:
+    """Whether a file is there, and begins with these bytes."""
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -408,7 +408,7 @@ def test_impossible_settings_are_refused_before_anything_is_written(
 
 
 def test_nothing_to_train_on_is_refused(settings, data, tmp_path):
-    with pytest.raises(ValueError, match="leaves no picture to train on"):
+    with pytest.raises(ValueError, match="holds out all pictures there are, and leaves none"):
         quiet(settings, tmp_path / "run", data=(Rectangles(0), data[1]))
     assert not (tmp_path / "run").exists()
 
