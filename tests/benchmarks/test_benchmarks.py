@@ -95,12 +95,13 @@ def test_medians_and_ratios_worked_by_hand():
     assert "| theirs | 60 (40) ×4.0 |" in table([ours, theirs])
 
 
-def test_a_round_in_which_the_first_failed_has_no_ratio():
-    """Rounds of 2 and 3 times as long; the third cannot be compared."""
+def test_a_round_in_which_one_of_two_failed_has_no_ratio():
+    """Rounds of 2 and 3 times as long; the two others cannot be compared."""
     measured = [
         *(entry("ours", 0, [10]), entry("theirs", 0, [20])),
         *(entry("ours", 1, []), entry("theirs", 1, [90])),
         *(entry("ours", 2, [10]), entry("theirs", 2, [30])),
+        *(entry("ours", 3, [10]), entry("theirs", 3, [])),
     ]
     assert summarize(measured)[1]["ratios"] == [2, 3]
 
