@@ -181,6 +181,9 @@ def examine_bootstrap_interval(answer: Callable[..., tuple]) -> str | None:
     )
 
 
+LOST = "A `+=` at a list of indices serves an index that occurs twice only once: see index_add."
+
+
 def merged_tokens(movable: Tensor, staying: Tensor, count: int) -> Tensor:
     """Merge the tokens that resemble a staying one most, `(S, C)`, `(D, C)` → `(S − count + D, C)`.
 
@@ -260,6 +263,13 @@ def examine_merged_tokens(answer: Callable[..., Tensor]) -> str | None:
     def last(own: Tensor, more: list[Tensor]) -> Tensor:
         return (own + more[-1]) / 2 if more else own
 
+    def overwritten(own: Tensor, more: list[Tensor]) -> Tensor:
+        """`staying[partner[gone]] += …`, of which one of equal indices is left, and right sizes."""
+        return (own + more[-1]) / (1 + len(more)) if more else own
+
+    def sizes_overwritten(own: Tensor, more: list[Tensor]) -> Tensor:
+        return (own + sum(more)) / 2 if more else own
+
     def variant(combine: Callable[[Tensor, list[Tensor]], Tensor]) -> Callable[..., Tensor]:
         return lambda m, s, count: merge(m, s, count, combine=combine)
 
@@ -285,7 +295,17 @@ def examine_merged_tokens(answer: Callable[..., Tensor]) -> str | None:
             "two at a time are averaged, so the last one of a group counts for half.": (
                 variant(one_by_one)
             ),
-            "only one token is taken in by each partner, and the others are lost.": variant(last),
+            f"only one token is taken in by each partner, and the others are lost. {LOST}": (
+                variant(last)
+            ),
+            f"the sizes are right, but the partners take in one token only. {LOST}": (
+                variant(overwritten)
+            ),
+            f"the sums are right, but no partner is counted as more than two. {LOST}": (
+                variant(sizes_overwritten)
+            ),
+            "a partner is replaced by the last token that came. It should take in all of them, and "
+            "stay in the mean itself.": variant(lambda own, more: more[-1] if more else own),
             "half of a partner is itself, and half is the mean of all that came. Each token should "
             "count the same.": variant(
                 lambda own, more: (own + torch.stack(more).mean(0)) / 2 if more else own

@@ -135,6 +135,36 @@ def halves(own, more):
     return own
 
 
+def assigned(sums: bool = False, sizes: bool = False) -> Callable:
+    """Partners that are added to by index, where of several with one index the last one is left."""
+
+    def added(totals, index, values, overwrite):
+        if not overwrite:
+            return totals.index_add(0, index, values)
+        totals = totals.clone()
+        totals[index] += values
+        return totals
+
+    def merged(movable, staying, count):
+        likeness, partner = torch.cosine_similarity(movable[:, None], staying[None], dim=-1).max(1)
+        gone = likeness.topk(count).indices
+        left = [row for row in range(len(movable)) if row not in gone.tolist()]
+        totals = added(staying, partner[gone], movable[gone], sums)
+        members = added(torch.ones(len(staying)), partner[gone], torch.ones(count), sizes)
+        return torch.cat([movable[left], totals / members[:, None]])
+
+    return merged
+
+
+def replaced(movable, staying, count):
+    likeness, partner = torch.cosine_similarity(movable[:, None], staying[None], dim=-1).max(1)
+    gone = likeness.topk(count).indices
+    left = [row for row in range(len(movable)) if row not in gone.tolist()]
+    staying = staying.clone()
+    staying[partner[gone]] = movable[gone]
+    return torch.cat([movable[left], staying])
+
+
 def staying_first(movable, staying, count):
     merged = by_dictionary(movable, staying, count)
     return torch.cat([merged[-len(staying) :], merged[: -len(staying)]])
@@ -211,6 +241,10 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "half is the mean": with_groups(
             lambda own, more: (own + sum(more) / len(more)) / 2 if more else own
         ),
+        "and the others are lost": assigned(sums=True, sizes=True),
+        "the sizes are right": assigned(sums=True),
+        "the sums are right": assigned(sizes=True),
+        "is replaced by": replaced,
         "stand behind": staying_first,
         "the order of their likeness": by_rank,
         "are missing": lambda m, s, n: by_dictionary(m, s, n)[len(m) - n :],
