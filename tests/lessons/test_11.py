@@ -336,3 +336,30 @@ def test_a_power_law_foretells_the_most_steps_and_not_the_most_scenes(kind, hold
     assert (low < errors[largest].mean() < high) == holds
     if not holds:
         assert errors[largest].min() - high > (high - low)
+
+
+def test_drop_path_helps_on_few_scenes_at_every_depth_alike_and_costs_as_much_on_those():
+    def gain(blocks, rate, pictures="scene"):
+        dropped, kept = (
+            table("depth").values(f"depth {blocks}, rate {each}", pictures) for each in (rate, "0")
+        )
+        return dropped - kept
+
+    for blocks in (1, 2, 3):
+        assert interval(gain(blocks, "0.1")).low > 0.005
+        assert 0.012 < gain(blocks, "0.1").mean() < 0.02
+        assert interval(gain(blocks, "0.3")).low > 0.01
+        costs = gain(blocks, "0.3", "seen").mean() / gain(blocks, "0.3").mean()
+        assert -1.4 < costs < -0.8
+    for rate in ("0.1", "0.3"):
+        assert not interval(gain(3, rate) - gain(1, rate)).shows
+    values = table("depth").values
+    for rate in ("0", "0.1", "0.3"):
+        one, two, three = (values(f"depth {blocks}, rate {rate}") for blocks in (1, 2, 3))
+        assert interval(two - one).low > 0.01
+        assert not interval(three - two).shows
+    gaps = [
+        (values(f"depth {blocks}, rate 0", "seen") - values(f"depth {blocks}, rate 0")).mean()
+        for blocks in (1, 2, 3)
+    ]
+    assert max(gaps) - min(gaps) < 0.015

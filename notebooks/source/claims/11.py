@@ -5,6 +5,7 @@ import math
 from functools import cache
 from typing import Any
 
+import numpy as np
 from scipy.special import stdtrit
 
 from experiments import every_ratio, token_merging
@@ -219,7 +220,11 @@ def _paired(one: str, other: str, of_one: str, of_other: str = "") -> str:
         one, other: arms.
         of_one, of_other: the tables that hold them; one table if the second is left out.
     """
-    difference = _table(of_one).values(one) - _table(of_other or of_one).values(other)
+    return _told(_table(of_one).values(one) - _table(of_other or of_one).values(other))
+
+
+def _told(difference: np.ndarray) -> str:
+    """The mean over seeds, with Student's interval."""
     return str(interval(difference)).replace("-", "−")
 
 
@@ -302,6 +307,50 @@ def seen_of_4000_steps() -> str:
 
 def unseen_of_4000_steps() -> str:
     return f"{_table('longest').values('4000 steps').mean():.2f}"
+
+
+def _dropping(blocks: int, pictures: str = "scene") -> np.ndarray:
+    """What the drop-path rate 0.3 brings at a depth, for each seed."""
+    dropped, kept = (
+        _table("depth").values(f"depth {blocks}, rate {rate}", pictures) for rate in ("0.3", "0")
+    )
+    return dropped - kept
+
+
+def drop_path_gain() -> str:
+    return _told(_dropping(1))
+
+
+def drop_path_seen() -> str:
+    return _told(_dropping(1, "seen"))
+
+
+def gain_of_depth() -> str:
+    return _told(_dropping(3) - _dropping(1))
+
+
+def _gap(blocks: int) -> str:
+    seen, unseen = (
+        _table("depth").values(f"depth {blocks}, rate 0", pictures)
+        for pictures in ("seen", "scene")
+    )
+    return f"{(seen - unseen).mean():.2f}"
+
+
+def gap_of_depth_1() -> str:
+    return _gap(1)
+
+
+def gap_of_depth_3() -> str:
+    return _gap(3)
+
+
+def second_block() -> str:
+    return _paired("depth 2, rate 0", "depth 1, rate 0", "depth")
+
+
+def third_block() -> str:
+    return _paired("depth 3, rate 0", "depth 2, rate 0", "depth")
 
 
 QUERIES, LINEAR = "class queries, patches of 8", "linear head, patches of 8"
