@@ -19,6 +19,7 @@ from tests.lessons.written import written_out
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(experiments.claims.__file__).parent
+STARTS = ("pretrained", "from scratch")
 ZEROS = ("", ", replicate")  # with the zeros at the border, and without
 FOUR = ["overlapping, 3×3", "patches, 3×3", "overlapping, PE", "patches, PE"]
 
@@ -363,3 +364,21 @@ def test_drop_path_helps_on_few_scenes_at_every_depth_alike_and_costs_as_much_on
         for blocks in (1, 2, 3)
     ]
     assert max(gaps) - min(gaps) < 0.015
+
+
+def test_pretraining_helps_most_where_scenes_are_few_and_more_steps_make_up_for_it_with_many():
+    values = table("pretraining").values
+    ahead = []
+    for scenes in (50, 200, 800):
+        low, high = (
+            {start: values(f"{scenes} scenes, {rate}, {start}") for start in STARTS}
+            for rate in ("0.002", "0.008")
+        )
+        assert all(high[start].mean() > low[start].mean() for start in STARTS)
+        pretrained, scratch = (high[start] for start in STARTS)
+        longer = values(f"{scenes} scenes, from scratch for 1250 steps")
+        assert interval(pretrained - scratch).low > 0.05
+        ahead.append(interval(pretrained - longer))
+    assert ahead[0].low > 0.09 and ahead[1].low > 0.03 and ahead[2].high < 0
+    assert ahead[0].low > ahead[1].high > ahead[1].low > ahead[2].high
+    assert values("50 scenes, from scratch for 1250 steps", "seen").min() > 0.8

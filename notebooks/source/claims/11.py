@@ -353,6 +353,44 @@ def third_block() -> str:
     return _paired("depth 3, rate 0", "depth 2, rate 0", "depth")
 
 
+def _pretrained(scenes: int, rival: str) -> str:
+    """What pretraining brings, at the better of the two rates, which is the higher one for all."""
+    return _paired(
+        f"{scenes} scenes, 0.008, pretrained", f"{scenes} scenes, {rival}", "pretraining"
+    )
+
+
+def pretrained_50() -> str:
+    return _pretrained(50, "0.008, from scratch")
+
+
+def pretrained_200() -> str:
+    return _pretrained(200, "0.008, from scratch")
+
+
+def pretrained_800() -> str:
+    return _pretrained(800, "0.008, from scratch")
+
+
+LONGER = "from scratch for 1250 steps"
+
+
+def pretrained_longer_50() -> str:
+    return _pretrained(50, LONGER)
+
+
+def pretrained_longer_200() -> str:
+    return _pretrained(200, LONGER)
+
+
+def pretrained_longer_800() -> str:
+    return _pretrained(800, LONGER)
+
+
+def longer_seen_50() -> str:
+    return f"{_table('pretraining').values(f'50 scenes, {LONGER}', 'seen').mean():.2f}"
+
+
 QUERIES, LINEAR = "class queries, patches of 8", "linear head, patches of 8"
 COARSE = "class queries, patches of 16"
 
