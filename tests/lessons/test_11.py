@@ -382,3 +382,23 @@ def test_pretraining_helps_most_where_scenes_are_few_and_more_steps_make_up_for_
     assert ahead[0].low > 0.09 and ahead[1].low > 0.03 and ahead[2].high < 0
     assert ahead[0].low > ahead[1].high > ahead[1].low > ahead[2].high
     assert values("50 scenes, from scratch for 1250 steps", "seen").min() > 0.8
+
+
+def test_at_twice_the_rate_all_three_gain_alike_and_attention_stays_ahead():
+    usual, twice = table("robustness"), table("twice")
+    leads = {}
+    for arm in twice.arms:
+        gain = twice.values(arm) - usual.values(arm)
+        assert not interval(gain).shows and 0 < gain.mean() < 0.008
+    for other in twice.arms[1:]:
+        leads[other] = interval(twice.values("attention") - twice.values(other))
+        assert 0.008 < leads[other].mean < 0.016
+    assert leads["neither"].shows and not leads["3×3 convolution"].shows
+    kept = {
+        arm: {kind: twice.kept(arm, kind, STRENGTHS).mean(axis=1) for kind in CORRUPTIONS}
+        for arm in twice.arms
+    }
+    for kind in CORRUPTIONS:
+        found = interval(kept["attention"][kind] - kept["3×3 convolution"][kind])
+        assert found.mean < 0 and found.shows == (kind in ("noise", "blur", "JPEG"))
+    assert not interval(kept["attention"]["fog"] - kept["neither"]["fog"]).shows
