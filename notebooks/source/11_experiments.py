@@ -312,7 +312,7 @@ plots.show(
         "mIoU less that of r = 1, 1, 1, 1",
         finding="With four keys a stage, a hundredth of mIoU is lost",
     ),
-    alt="Two panels with three settings of r. At 64 pixels the interval of 8, 4, 2, 1 lies at minus "
+    alt="Two panels with three settings of r. At 64 pixels the interval of 8, 4, 2, 1 is at minus "
     "0.01, and the others reach just above zero. At 128 pixels all three are wide and hold zero.",
 )
 compare(prediction, f"{-loss['r = 8, 4, 2, 1'].mean():.3f}")
@@ -503,9 +503,7 @@ for kind in CORRUPTIONS:
     ours, theirs = (
         twice.kept(arm, kind, STRENGTHS).mean(axis=1) for arm in ("attention", "3×3 convolution")
     )
-    print(
-        f"{kind:<12} share kept at twice the rate, less the convolution's: {interval(ours - theirs)}"
-    )
+    print(f"{kind:<12} share kept at twice the rate, less the other's: {interval(ours - theirs)}")
 
 # %% [markdown]
 # All three models gain about half a hundredth from twice the rate, and none of these gains shows, so the one seed was lucky for the convolution. On clean scenes attention stays ahead of both. But its lead over the convolution has an interval now that holds zero, so it is suggestive at most.
@@ -639,7 +637,7 @@ plots.show(
     ),
     alt="Two panels of error over size, with dots for runs, and a band of laws that are fitted to "
     "all sizes but the last and go on beyond it. Over steps the dots lie on the curve, from 0.56 "
-    "down to 0.33, the last ones too. Over scenes they fall from 0.59 to 0.37, and at 3200 they lie "
+    "down to 0.33, the last ones too. Over scenes they fall from 0.59 to 0.37; at 3200 they are "
     "above the curve, because they no longer fall.",
 )
 
