@@ -248,15 +248,15 @@ DEFECTS = (
     Defect(
         "the union counts the intersection twice",
         "segformer_edu/training/metrics.py",
-        "counted.sum(0) + counted.sum(1) - both",
-        "counted.sum(0) + counted.sum(1)",
+        "confusions.sum(-1) + confusions.sum(-2) - both",
+        "confusions.sum(-1) + confusions.sum(-2)",
         "tests/training/test_metrics.py::test_scores_are_those_of_scikit_learn",
     ),
     Defect(
         "a class that appears nowhere counts as zero in the mean",
         "segformer_edu/training/metrics.py",
-        "np.nanmean(iou)",
-        "np.nan_to_num(iou).mean()",
+        "np.nanmean(ious(confusions), axis=-1)",
+        "np.nan_to_num(ious(confusions)).mean(axis=-1)",
         "tests/training/test_metrics.py::test_a_class_that_occurs_nowhere_does_not_count_and_one_never_found_does",
     ),
     # Training

@@ -76,22 +76,9 @@ def _scenes(settings: Settings) -> Datasets:
 
 
 def _folder(settings: Settings) -> Datasets:
-    from segformer_edu.data.folder import Folder
+    from segformer_edu.training.own_pictures import split_folder
 
-    for name in ("images", "masks", "classes"):
-        if not getattr(settings, name):
-            raise ValueError(f"{name} is empty: data = 'folder' needs images, masks and classes.")
-    every = Folder(
-        settings.images,
-        settings.masks,
-        settings.classes,
-        values=settings.values or None,
-        ignore_index=settings.ignore,
-        size=settings.fit or None,
-    )
-    order = np.random.default_rng(settings.seed).permutation(len(every)).tolist()
-    held_out = settings.validation or len(every)
-    return Selection(every, order[held_out:]), Selection(every, order[:held_out])
+    return split_folder(settings)
 
 
 def _pets(settings: Settings) -> Datasets:
