@@ -11,6 +11,7 @@ import torch
 from accelerate.utils import broadcast_object_list
 from tqdm.auto import tqdm
 
+from segformer_edu.data.views import Datasets
 from segformer_edu.doctor import crowding
 from segformer_edu.segformer import SegFormer
 from segformer_edu.training.gradient import compute_gradient
@@ -18,7 +19,6 @@ from segformer_edu.training.interruption import Interruption
 from segformer_edu.training.optimizer import learning_rate_factor, set_learning_rate, update_average
 from segformer_edu.training.own_pictures import picture_names
 from segformer_edu.training.parts import assemble, start_accelerator, step_seed
-from segformer_edu.training.pictures import Datasets
 from segformer_edu.training.run_folder import RunFolder
 from segformer_edu.training.settings import Settings
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.data.folder import ENDINGS, Folder, Survey, names_in
+from segformer_edu.data.views import CachedDataset, Datasets, Selection
 from segformer_edu.files import expanded
-from segformer_edu.training.pictures import CachedDataset, Datasets, Selection
 from segformer_edu.training.settings import Settings
 
 

@@ -18,18 +18,14 @@ from torch.utils.data import DataLoader
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.data.augment import Augment
 from segformer_edu.data.dataset import SegmentationDataset
+from segformer_edu.data.views import CachedDataset, Datasets
 from segformer_edu.segformer import SegFormer
 from segformer_edu.training.batch_norm import synchronize_batch_norm
 from segformer_edu.training.evaluation import evaluate
 from segformer_edu.training.metrics import Scores, scores
 from segformer_edu.training.optimizer import make_optimizer
 from segformer_edu.training.own_pictures import check_pictures
-from segformer_edu.training.pictures import (
-    CachedDataset,
-    Datasets,
-    balanced_weights,
-    open_data,
-)
+from segformer_edu.training.pictures import balanced_weights, open_data
 from segformer_edu.training.samples import Samples
 from segformer_edu.training.settings import Settings
 

@@ -18,9 +18,9 @@ import torch
 
 from segformer_edu import SegFormer
 from segformer_edu.__main__ import main
+from segformer_edu.data.views import CachedDataset
 from segformer_edu.training import Settings, confusion_matrix, open_data, scores
 from segformer_edu.training.parts import make_loader
-from segformer_edu.training.pictures import CachedDataset
 from tests.training.rectangles import TINY, Rectangles, write_files
 
 ROOT = Path(__file__).resolve().parent.parent.parent
