@@ -8,7 +8,7 @@ ifneq ($(shell test -w "$$HOME" && echo yes),yes)
 export HOME := $(CURDIR)/.venv/home
 endif
 
-.PHONY: lab test notebooks figures bench clean
+.PHONY: lab test notebooks figures bench bench-gpu clean
 
 lab: .venv/lab.stamp   # Jupyter wants to be told that root is meant, as in a container
 	$(VENV_PYTHON) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ip=127.0.0.1 notebooks/00_start_here.ipynb
@@ -24,6 +24,9 @@ figures: .venv/test.stamp
 
 bench: .venv/bench.stamp
 	$(VENV_PYTHON) -m benchmarks && $(VENV_PYTHON) -m benchmarks.tricks && $(VENV_PYTHON) -m benchmarks.widgets
+
+bench-gpu: .venv/bench.stamp
+	$(VENV_PYTHON) -m benchmarks.gpu
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build *.egg-info

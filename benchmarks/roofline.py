@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.__main__ import processor
+from benchmarks.runs import processor
 from segformer_edu.analysis.roofline import Ceilings, measured_ceilings
 from segformer_edu.memory import keep_freed_memory
 from segformer_edu.widgets.roofline import MODELS, SIDES, TABLE, floors, seconds_of

@@ -11,8 +11,12 @@ from statistics import median
 
 from tqdm import tqdm
 
-from benchmarks.__main__ import HERE, OURS, filled, processor, run
-from benchmarks.contender import TRICKS, Job
+from benchmarks.__main__ import HERE
+from benchmarks.contenders import OURS
+from benchmarks.job import Job
+from benchmarks.report import filled
+from benchmarks.runs import processor, run
+from benchmarks.without import TRICKS
 from segformer_edu.doctor import cores
 
 BEGIN, END = "<!-- tricks -->", "<!-- end of tricks -->"
@@ -43,8 +47,11 @@ def measure(rounds: int, size: int, repeats: int) -> dict[tuple[str, str], list[
     with tqdm(total=rounds * len(TASKS) * len(contenders), unit="process") as progress:
         for _ in range(rounds):
             for task in TASKS:
+                batch = 2 if task == "training" else 1
                 for contender in contenders:
-                    job = Job(task, contender, "cpu", size, repeats, cores(), exported="")
+                    job = Job(
+                        task, contender, size=size, repeats=repeats, threads=cores(), batch=batch
+                    )
                     times.setdefault((task, contender), []).append(median(run(job)))
                     progress.update()
     return times

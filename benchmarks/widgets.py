@@ -18,7 +18,9 @@ from statistics import median, quantiles
 from playwright.sync_api import Locator, Page
 from tqdm import tqdm
 
-from benchmarks.__main__ import HERE, filled, processor
+from benchmarks.__main__ import HERE
+from benchmarks.report import filled
+from benchmarks.runs import processor
 from segformer_edu.widgets.explorer import Explorer
 from tools.browser import MISSING, driver, find, start
 from tools.lab import (

@@ -17,7 +17,9 @@ It takes about twenty minutes on one quiet core. Stated before it ran:
   arXiv:1810.03292), for another place of the same class, and for the class that came second.
 - Strips: the shipped "lamps", one ball in each of 50 unseen strips, where the answer is known: the
   lamp. Asked is the logit of the ball's class, and its lead over the other colour's. Added after
-  the first reading: the lead of the other colour ("why red?" where the lamp is green).
+  the first reading: the lead of the other colour ("why red?" where the lamp is green). Added after
+  the second: the same strips, asked at a place of the empty night, as far from all discs as there
+  is one, which is night under every lamp.
 """
 
 from __future__ import annotations
@@ -32,13 +34,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import bootstrap
 from torch import Tensor
 from tqdm import tqdm
 
 from experiments.stochastic_depth import machine
 from segformer_edu import SegFormer
 from segformer_edu.analysis import attribution as ask
+from segformer_edu.analysis.seeds import Interval, bootstrap
 from segformer_edu.data.lamps import Lamps
 from segformer_edu.data.scenes import CLASSES, Scenes
 
@@ -66,6 +68,9 @@ QUESTIONS: dict[str, Question] = {
 }
 REVERSED: dict[str, Question] = {
     "the other, and not its own": lambda own: (3 - own, own),
+}
+AT_NIGHT: dict[str, Question] = {
+    "night, and not the lamp's": lambda own: (0, own),
 }
 
 
@@ -153,11 +158,9 @@ def bands_of(found: Tensor) -> dict[str, dict[str, list[float]]]:
     """The mean probability over places, and a 95 % interval of it by bootstrap over them."""
     told = {}
     for k, kind in enumerate(KINDS):
-        values = found[:, k, :, 0].numpy()
-        rng = np.random.default_rng(0)
-        drawn = bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=rng)
-        low, high = drawn.confidence_interval
-        told[kind] = {"mean": rounded(values.mean(0)), "low": rounded(low), "high": rounded(high)}
+        each = [bootstrap(values, draws=2000) for values in found[:, k, :, 0].T.numpy()]
+        ends = zip(Interval._fields, zip(*each, strict=True), strict=True)
+        told[kind] = {name: rounded(values) for name, values in ends}
     return told
 
 
@@ -196,7 +199,26 @@ def check_sanity(model: SegFormer, count: int) -> dict[str, dict[str, list[float
     return told
 
 
-def ask_strips(model: SegFormer, count: int, questions: dict[str, Question]) -> dict[str, Any]:
+def on_a_ball(index: int) -> ask.Place:
+    _, ball, *_ = STRIPS.discs(index)
+    return int(ball.y // 4), int(ball.x // 4)
+
+
+def in_the_night(index: int) -> ask.Place:
+    """A place as far from all discs as there is one."""
+    discs = np.array(STRIPS.discs(index))
+    rows, columns = 4 * np.mgrid[:16, :64] + 2
+    edges = [np.hypot(rows - y, columns - x) - radius for x, y, radius in discs]
+    row, column = np.unravel_index(np.min(edges, axis=0).argmax(), rows.shape)
+    return int(row), int(column)
+
+
+def ask_strips(
+    model: SegFormer,
+    count: int,
+    questions: dict[str, Question],
+    where: Callable[[int], ask.Place] = on_a_ball,
+) -> dict[str, Any]:
     """For each question and way of asking: what falls on the lamp, and the areas."""
     told: dict[str, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     generator = torch.Generator().manual_seed(3)
@@ -204,10 +226,9 @@ def ask_strips(model: SegFormer, count: int, questions: dict[str, Question]) -> 
         image = STRIPS[index][0][None]
         covers = [torch.from_numpy(each.raster()[0] > 0) for each in STRIPS.discs(index)]
         lamp, ball, night = covers[0], covers[1], ~torch.stack(covers).any(0)
-        _, asked, *_ = STRIPS.discs(index)
-        place = int(asked.y // 4), int(asked.x // 4)
+        place = where(index)
         with torch.no_grad():
-            own = int(model(image)[0, 1:, *place].argmax()) + 1
+            own = int(model(image)[0, 1:, *on_a_ball(index)].argmax()) + 1
         fill = image.median(3, keepdim=True).values.expand_as(image)  # night without discs
         for question, about in questions.items():
             label, rival = about(own)
@@ -246,6 +267,7 @@ def main() -> None:
         "lights": lambda: [Lamps.class_names[STRIPS.draw(n)[1].max()] for n in range(count)],
         "strips": lambda: ask_strips(lamps, count, QUESTIONS),
         "strips, reversed": lambda: ask_strips(lamps, count, REVERSED),
+        "strips, night": lambda: ask_strips(lamps, count, AT_NIGHT, in_the_night),
         "sanity": lambda: check_sanity(nano, sane),
         **{name: partial(ask_scenes, nano, name, count) for name in list(SETTINGS)[1:]},
     }

@@ -25,8 +25,9 @@ from tqdm import tqdm
 from experiments.stochastic_depth import machine
 from segformer_edu import SegFormer
 from segformer_edu.analysis.branches import Branch, branches, drawn_branches, without_branches
+from segformer_edu.analysis.seeds import redrawn
 from segformer_edu.data.scenes import CLASSES, Scenes
-from segformer_edu.training.metrics import confusion_matrix
+from segformer_edu.training.metrics import confusion_matrices, mious, redrawn_mious
 from segformer_edu.training.minute import in_memory, predictions
 from segformer_edu.widgets import branches as widget
 from segformer_edu.widgets.branches import MODELS
@@ -55,25 +56,7 @@ class Confusions:
 
     def _of(self, model: SegFormer, missing: Iterable[Branch]) -> np.ndarray:
         said = predictions(without_branches(model, missing), self.images)
-        pairs = zip(said, self.labels, strict=True)
-        return np.stack([confusion_matrix(*pair, len(CLASSES)).numpy() for pair in pairs])
-
-
-def miou(confusions: np.ndarray) -> np.ndarray:
-    """The mean IoU of each matrix, `(..., K, K)` → `(...)`, over the classes that occur in it."""
-    both = confusions.diagonal(axis1=-2, axis2=-1)
-    either = confusions.sum(-1) + confusions.sum(-2) - both
-    iou = np.divide(both, either, out=np.full(both.shape, np.nan), where=either > 0)
-    return np.nanmean(iou, axis=-1)
-
-
-def resampled(confusions: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """mIoU where each scene counts as often as it was drawn.
-
-    Shape: `(..., scenes, K, K)`, `(resamples, scenes)` → `(..., resamples)`.
-    """
-    total = np.tensordot(counts.astype(float), confusions, (1, -3))  # (resamples, ..., K, K)
-    return np.moveaxis(miou(total), 0, -1)
+        return confusion_matrices(said, self.labels, len(CLASSES))
 
 
 def estimate(value: float, values: np.ndarray) -> list[float]:
@@ -106,7 +89,7 @@ def compared(found: np.ndarray, drawn: np.ndarray) -> Row:
 def one_choice(confusions: Confusions, missing: Sequence[Branch], counts: np.ndarray) -> Row:
     """The row of some branches that are left out, with intervals over scenes."""
     pair = np.stack([confusions.without(each) for each in ((), missing)])
-    return {"missing": missing, **compared(miou(pair.sum(2)), resampled(pair, counts))}
+    return {"missing": missing, **compared(mious(pair.sum(2)), redrawn_mious(pair, counts))}
 
 
 def many_draws(
@@ -115,16 +98,16 @@ def many_draws(
     """The row of a rate: means over draws, with intervals over scenes and draws, both resampled."""
     missing = [drawn_branches(confusions.models[0], rate, draw) for draw in range(1, draws + 1)]
     each = np.stack([confusions.without(branches) for branches in tqdm(missing, desc=f"{rate}")])
-    found = miou(each.sum(2))  # (draws, models)
-    weights = chance.multinomial(draws, np.full(draws, 1 / draws), len(counts)) / draws
-    of_draws = np.einsum("dmr,rd->mr", resampled(each, counts), weights)
+    found = mious(each.sum(2))  # (draws, models)
+    weights = redrawn(draws, len(counts), chance) / draws
+    of_draws = np.einsum("dmr,rd->mr", redrawn_mious(each, counts), weights)
     whole = confusions.without(())
-    means = np.stack([miou(whole.sum(1)), found.mean(0)])
+    means = np.stack([mious(whole.sum(1)), found.mean(0)])
     rows = [
         {"missing": left_out, "miou": by_model(pair)}
         for left_out, pair in zip(missing, found, strict=True)
     ]
-    told = compared(means, np.stack([resampled(whole, counts), of_draws]))
+    told = compared(means, np.stack([redrawn_mious(whole, counts), of_draws]))
     return {"rate": rate, "missing": round(np.mean([*map(len, missing)]), 2), **told, "draws": rows}
 
 
@@ -132,7 +115,7 @@ def save_for_widget(confusions: Confusions) -> None:
     """mIoU in each state of the widget, `(models, branches, rates, draws)`."""
     sliders = widget.BRANCHES, widget.RATES, widget.DRAWS
     states = list(product(*sliders))
-    found = [miou(confusions.without(widget.missing(*each)).sum(1)) for each in tqdm(states)]
+    found = [mious(confusions.without(widget.missing(*each)).sum(1)) for each in tqdm(states)]
     shape = [len(MODELS), *map(len, sliders)]
     np.savez_compressed(widget.TABLE, miou=np.array(found, np.float32).T.reshape(shape))
 
@@ -161,7 +144,7 @@ def main() -> None:
     torch.set_num_threads(1)
     scenes, draws, resamples = (2, 2, 20) if quick else (SCENES, DRAWS, RESAMPLES)
     confusions, chance = Confusions(scenes), np.random.default_rng(0)
-    counts = chance.multinomial(scenes, np.full(scenes, 1 / scenes), resamples)
+    counts = redrawn(scenes, resamples, chance)
     every = branches(confusions.models[0])
     results = {
         "machine": machine(),

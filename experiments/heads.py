@@ -25,22 +25,20 @@ from torch import Tensor
 
 from experiments import lamps
 from experiments.stochastic_depth import machine
+from experiments.token_merging import drawn_changes
 from segformer_edu import SegFormer
 from segformer_edu.analysis import attention_maps
-from segformer_edu.analysis.attention_heads import attention_on, cells, entropy
+from segformer_edu.analysis.attention_heads import attention_on, cells, entropy, even_share
 from segformer_edu.analysis.interventions import silenced, transplanted, with_even_attention
+from segformer_edu.analysis.lamps import all_lamps_and_balls, all_relit
 from segformer_edu.data.lamps import CLASSES, Lamps
-from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import Scenes
-from segformer_edu.training import confusion_matrix, scores
+from segformer_edu.training.metrics import confusion_matrices, mious
 
 RESULTS = Path(__file__).with_suffix(".json")
 SCENES, SCENE_SEEDS = 100, (2026, 2027)  # unseen in training
 STRIPS, STRIP_SEED = 100, 2026
-MODELS, STEPS = (
-    range(5),
-    600,
-)  # seeds of the models of lamps; seed 0 ships, the others get 600 steps
+MODELS, STEPS = range(5), 600  # seeds of the models of lamps: 0 ships, the others get 600 steps
 DRAWS = 1000  # of the scenes, for a standard error
 LEAST = 0.25  # of a token's area: then it is a ball's
 Row = dict[str, Any]
@@ -49,22 +47,19 @@ Row = dict[str, Any]
 @torch.no_grad()
 def confusions(model: SegFormer, images: Tensor, labels: Tensor) -> np.ndarray:
     """A confusion matrix for each picture: `(N, K, K)`."""
-    classes = model.config.num_classes
     said = torch.cat([model.predict(part) for part in images.split(10)])
-    pairs = zip(said, labels, strict=True)
-    return np.stack([confusion_matrix(*pair, classes).numpy() for pair in pairs])
+    return confusion_matrices(said, labels, model.config.num_classes)
 
 
-def miou(confusion: np.ndarray) -> float:
-    return scores(torch.from_numpy(confusion.sum(0))).miou
+def miou(confusions: np.ndarray) -> float:
+    """Of all pictures together."""
+    return float(mious(confusions.sum(0)))
 
 
 def lost(before: np.ndarray, after: np.ndarray) -> list[float]:
     """The mIoU lost and its standard error, drawing the same scenes anew for both."""
-    chance = np.random.default_rng(0)
-    draws = [chance.integers(len(before), size=len(before)) for _ in range(DRAWS)]
-    differences = [miou(before[draw]) - miou(after[draw]) for draw in draws]
-    return [round(miou(before) - miou(after), 5), round(float(np.std(differences)), 5)]
+    error = float(drawn_changes(before, after, DRAWS).std())
+    return [round(miou(before) - miou(after), 5), round(error, 5)]
 
 
 def on_scenes(seed: int, count: int) -> Iterator[Row]:
@@ -105,14 +100,10 @@ def model_of(seed: int, steps: int) -> SegFormer:
 def on_strips(seed: int, steps: int, count: int) -> Iterator[Row]:
     """A row for each stage of a model of lamps."""
     model, strips = model_of(seed, steps), Lamps(count, STRIP_SEED)
-    masks = zip(*(strips.lamp_and_balls(index) for index in range(count)), strict=True)
-    lamp, balls = (torch.from_numpy(np.stack(each)) for each in masks)
+    lamp, balls = all_lamps_and_balls(strips)
     labels = torch.stack([labels for _, labels in strips])
     own = labels.amax((1, 2))  # 1 or 2
-    lit = {
-        light: torch.cat([normalize(strips.relit(index, light)) for index in range(count)])
-        for light in CLASSES
-    }
+    lit = {light: all_relit(strips, light) for light in CLASSES}
     red = own[:, None, None, None] == 1
     images = torch.where(red, lit["red"], lit["green"])
     others = torch.where(red, lit["green"], lit["red"])
@@ -134,9 +125,7 @@ def on_strips(seed: int, steps: int, count: int) -> Iterator[Row]:
                 ]
                 for light, found in maps.items()
             },
-            "evenly": round(
-                on.float().mean((1, 2))[:, None, None].expand_as(asking)[asking].mean().item(), 4
-            ),
+            "evenly": round(even_share(on, asking), 4),
             "intact": share(model.predict(images), own),
             "silenced": share(silenced(model, stage).predict(images), own),
             "even": share(with_even_attention(model, stage).predict(images), own),

@@ -21,8 +21,9 @@ from experiments.stochastic_depth import machine, spread
 from segformer_edu import SegFormerConfig
 from segformer_edu.analysis import columns, cost
 from segformer_edu.data.scenes import CLASSES, Scenes
+from segformer_edu.data.views import CachedDataset
 from segformer_edu.training import Settings, evaluate, scores, train
-from segformer_edu.training.pictures import VALIDATION_SEED, CachedDataset
+from segformer_edu.training.pictures import VALIDATION_SEED
 
 RESULTS = Path(__file__).parent / "hierarchy.json"
 SIDE = 64  # pixels

@@ -22,8 +22,9 @@ from torch import Tensor
 from experiments.stochastic_depth import machine
 from segformer_edu import SegFormer
 from segformer_edu.analysis.map_contents import near_a_border
+from segformer_edu.analysis.seeds import redrawn
 from segformer_edu.data.scenes import CLASSES, Scenes
-from segformer_edu.training.metrics import confusion_matrix
+from segformer_edu.training.metrics import confusion_matrices, ious
 from segformer_edu.training.minute import in_memory, predictions
 
 HERE = Path(__file__).parent
@@ -40,13 +41,11 @@ def counts(said: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
     Shape: → `(N, K, K)`, `(N, 2, 2)`.
     """
-    confusions = [
-        confusion_matrix(a[None], b[None], len(CLASSES)) for a, b in zip(said, labels, strict=True)
-    ]
     border = near_a_border(labels)
     places = [[((said == labels) & of).sum((1, 2)), of.sum((1, 2))] for of in (border, ~border)]
     parts = [torch.stack(each, dim=1) for each in places]
-    return torch.stack(confusions).double().numpy(), torch.stack(parts, dim=1).double().numpy()
+    confusions = confusion_matrices(said, labels, len(CLASSES))
+    return confusions, torch.stack(parts, dim=1).numpy()
 
 
 def quantities(confusions: np.ndarray, places: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -54,9 +53,7 @@ def quantities(confusions: np.ndarray, places: np.ndarray, times: np.ndarray) ->
 
     Shape: `(N, K, K)`, `(N, 2, 2)`, `(draws, N)` → `(draws, K + 3)`.
     """
-    total = np.einsum("dn,nij->dij", times, confusions)
-    both = np.einsum("dii->di", total)
-    iou = both / (total.sum(1) + total.sum(2) - both)
+    iou = ious(np.einsum("dn,nij->dij", times, confusions))
     right, of = np.einsum("dn,npq->qdp", times, places)
     return np.concatenate([iou.mean(1, keepdims=True), iou, right / of], axis=1)
 
@@ -70,7 +67,7 @@ def differences(size: int, scenes: int, pairs: Sequence[Any] = PAIRS) -> list[Ro
         asked = config.replace(reduction_ratios=ratios)
         said[ratios] = predictions(SegFormer.from_pretrained("nano", config=asked), images)
         counted[ratios] = counts(said[ratios], labels)
-    drawn = np.random.default_rng(0).multinomial(scenes, [1 / scenes] * scenes, size=DRAWS)
+    drawn = redrawn(scenes, DRAWS, np.random.default_rng(0))
     times = np.concatenate([np.ones((1, scenes)), drawn])  # first as they are
     rows = []
     for one, other in pairs:

@@ -26,7 +26,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 from tqdm import tqdm
 
-from benchmarks.__main__ import processor
+from benchmarks.runs import processor
 from segformer_edu import OverlapPatchEmbedding, drop_rates
 from segformer_edu.encoder import EncoderBlock
 from segformer_edu.layers import initialize

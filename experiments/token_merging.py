@@ -30,7 +30,7 @@ from segformer_edu.analysis import cost
 from segformer_edu.analysis.branches import branches, without_branches
 from segformer_edu.analysis.token_merging import MATCHINGS, NOTHING, Merging, merged, multiply_adds
 from segformer_edu.data.scenes import CLASSES, Scenes
-from segformer_edu.training.metrics import confusion_matrix
+from segformer_edu.training.metrics import confusion_matrices, mious, redrawn_mious
 from segformer_edu.training.minute import in_memory, predictions
 
 RESULTS = Path(__file__).parent / "token_merging.json"
@@ -116,26 +116,20 @@ def nano(ratios: tuple[int, ...]) -> SegFormer:
     return SegFormer.from_pretrained("nano", config=own.replace(reduction_ratios=ratios))
 
 
-def confusions(model: SegFormer, images: Tensor, labels: Tensor) -> np.ndarray:
-    """The confusion matrix of each scene, `(N, K, K)`."""
-    said = predictions(model, images)
-    pairs = zip(said, labels, strict=True)
-    return np.stack([confusion_matrix(*pair, len(CLASSES)).numpy() for pair in pairs])
-
-
-def mious(confusion: np.ndarray) -> np.ndarray:
-    """Of matrices `(..., K, K)`, all of whose classes occur: `(...)`."""
-    both = confusion.diagonal(axis1=-2, axis2=-1)
-    return (both / (confusion.sum(-1) + confusion.sum(-2) - both)).mean(-1)
-
-
 def change(found: np.ndarray, usual: np.ndarray) -> tuple[float, float, float]:
     """The difference in mIoU, and where 95 % of it lie when the scenes are drawn again."""
-    chosen = np.random.default_rng(0).integers(len(found), size=(DRAWS, len(found)))
-    counts = np.stack([np.bincount(row, minlength=len(found)) for row in chosen])  # (DRAWS, N)
-    drawn = [mious(np.tensordot(counts, each, axes=1)) for each in (found, usual)]
-    low, high = np.quantile(drawn[0] - drawn[1], [0.025, 0.975])
+    low, high = np.quantile(drawn_changes(found, usual, DRAWS), [0.025, 0.975])
     return float(mious(found.sum(0)) - mious(usual.sum(0))), float(low), float(high)
+
+
+def drawn_changes(found: np.ndarray, usual: np.ndarray, draws: int) -> np.ndarray:
+    """The difference in mIoU on as many scenes, drawn again and again, the same ones for both.
+
+    Shape: `(N, K, K)`, `(N, K, K)` → `(draws,)`.
+    """
+    chosen = np.random.default_rng(0).integers(len(found), size=(draws, len(found)))
+    times = np.stack([np.bincount(row, minlength=len(found)) for row in chosen])  # (draws, N)
+    return redrawn_mious(found, times) - redrawn_mious(usual, times)
 
 
 def rows(part: Part, quick: bool = False) -> Iterator[Row]:
@@ -163,7 +157,8 @@ def rows(part: Part, quick: bool = False) -> Iterator[Row]:
         }
 
     for name, model, cost_of in models(size, ratios, quick):
-        found[name], adds[name] = confusions(model, images, labels), cost_of
+        said = predictions(model, images)
+        found[name], adds[name] = confusion_matrices(said, labels, len(CLASSES)), cost_of
         yield row(name, NOBODY)
     yield from (row(*pair) for pair in pairs(list(found)))
 

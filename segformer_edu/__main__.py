@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+import warnings
 from collections.abc import Sequence
+from functools import partial
 
 from segformer_edu.commands import doctor, evaluate, export, segment, train
 from segformer_edu.commands.parser import Parser
@@ -25,20 +27,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: 0 if it worked, 1 if it failed (the doctor: if something is missing), 2 if
     the request was wrong, 130 if it was interrupted.
     """
+    speaker = parser()
     try:
-        options = parser().parse_args(arguments)
-        return options.run(options)
+        options = speaker.parse_args(arguments)
+        speaker = options.parser
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(note, speaker)
+            return options.run(options)
     except (ValueError, OSError) as error:
-        return say(error, 2)
+        return say(speaker, error, 2)
     except FloatingPointError as error:
-        return say(error, 1)
+        return say(speaker, error, 1)
     except KeyboardInterrupt as error:
-        return say(error, 130)
+        return say(speaker, error, 130)
 
 
-def say(error: BaseException, code: int) -> int:
-    """One line on stderr, and the exit code."""
-    print(" ".join(str(error).split()) or "Interrupted.", file=sys.stderr)
+def note(speaker: Parser, message: object, *where: object) -> None:
+    """A warning in the words of the command line, without the line of code that gave it."""
+    say(speaker, f"Note: {message}")
+
+
+def say(speaker: Parser, message: object, code: int = 0) -> int:
+    """Say on stderr what happened, in the words of the command line; and the exit code."""
+    lines = [" ".join(line.split()) for line in str(message).splitlines()]
+    print(speaker.in_flags("\n".join(filter(None, lines))) or "Interrupted.", file=sys.stderr)
     return code
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segformer_edu.checks import check_maps, check_per_stage, check_positive, check_rate
-from segformer_edu.layers import initialize, linear
+from segformer_edu.layers import PointwiseConv2d, initialize, linear
 from segformer_edu.strips import add_resized, joined, strips, widen
 
 
@@ -50,7 +50,7 @@ class AllMLPDecoder(nn.Module):
         self.fuse = nn.Conv2d(len(embed_dims) * decoder_dim, decoder_dim, 1, bias=False)
         self.norm = nn.BatchNorm2d(decoder_dim)
         self.dropout = nn.Dropout2d(dropout)
-        self.classifier = nn.Conv2d(decoder_dim, num_classes, 1)
+        self.classifier = PointwiseConv2d(decoder_dim, num_classes)
         self.apply(initialize)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:

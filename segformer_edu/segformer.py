@@ -11,12 +11,15 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.decoder import AllMLPDecoder, FoldedDecoder
 from segformer_edu.encoder import MixTransformer
 from segformer_edu.layers import evaluation
-from segformer_edu.strips import joined, resize, strips
+from segformer_edu.strips import source_pairs
+
+PIXELS = 2**14  # whose logits are mixed at once
 
 
 class SegFormer(nn.Module):
@@ -140,12 +143,34 @@ class SegFormer(nn.Module):
 def labels_from_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
     """Resize logits `(B, K, h, w)` to `size`, then take the argmax: `(B, H, W)` int64.
 
-    Resizing the labels instead would round every border to the coarse grid. The work is done in
-    strips of rows, so that K maps at full size never exist.
+    Resizing the labels instead would round every border to the coarse grid. But where the four
+    tokens around a pixel agree on the largest logit, every weighted mean of them agrees, too. So
+    only the other pixels are mixed, some at a time, and K maps at full size never exist.
     """
-    x = logits.permute(0, 2, 3, 1)
-    labels = []
-    for top, bottom in strips(size, x):
-        strip = resize(x, size, top, bottom).permute(0, 3, 1, 2)  # (B, K, rows, W)
-        labels.append(strip.max(dim=1).indices if strip.shape[1] > 1 else (strip[:, 0] > 0).long())
-    return joined(labels, dim=1)
+    if logits.shape[1] == 1:
+        logits = F.pad(logits, (0, 0, 0, 0, 1, 0))  # a binary model: class 0 has logit 0
+    x = logits.permute(0, 2, 3, 1).float()  # (B, h, w, K)
+    rows, down = source_pairs(x.shape[1], size[0], x)  # (H, 2) each: source rows and weights
+    columns, right = source_pairs(x.shape[2], size[1], x)  # (W, 2) each
+    coarse = x.max(dim=-1).indices  # (B, h, w)
+    nearest = coarse[:, rows[:, 0]][:, :, columns[:, 0]]  # (B, H, W)
+    mixed = disagree(coarse)[:, rows[:, 0]][:, :, columns[:, 0]]
+    tokens = x.reshape(-1, x.shape[3])  # (B·h·w, K)
+    for pixels in mixed.nonzero().split(PIXELS):
+        image, row, column = pixels.unbind(dim=1)  # (n,) each
+        starts = (image[:, None] * x.shape[1] + rows[row]) * x.shape[2]
+        corners = starts[:, :, None] + columns[column][:, None]  # (n, 2, 2): numbers of tokens
+        weights = down[row][:, :, None] * right[column][:, None]
+        means = F.embedding_bag(
+            corners.flatten(1), tokens, mode="sum", per_sample_weights=weights.flatten(1)
+        )
+        nearest[image, row, column] = means.max(dim=1).indices
+    return nearest
+
+
+def disagree(labels: Tensor) -> Tensor:
+    """Where the largest and the smallest of four labels differ: a token's, its right, its lower and
+    its lower right neighbour's. `(B, h, w)` → `(B, h, w)`.
+    """
+    x = F.pad(labels[:, None].float(), (0, 1, 0, 1), mode="replicate")
+    return (F.max_pool2d(x, 2, stride=1) != -F.max_pool2d(-x, 2, stride=1))[:, 0]

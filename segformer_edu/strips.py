@@ -1,4 +1,4 @@
-"""Maps computed a strip of rows at a time, and bilinear resizing of such a strip."""
+"""Maps computed a strip of rows at a time, and bilinear resizing of a strip or of single pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 def strips(
-    size: Sequence[int], x: Tensor, whole: bool = False, pixels: int = 2048
+    size: Sequence[int], x: Tensor, whole: bool = False, pixels: int = 4096
 ) -> Iterator[tuple[int, int]]:
     """First and last row of each strip in which a map of `size`, computed from `x`, is made.
 
@@ -60,17 +60,6 @@ def joined(made: list[Tensor], dim: int) -> Tensor:
     return made[0] if len(made) == 1 else torch.cat(made, dim)
 
 
-def resize(x: Tensor, size: Sequence[int], top: int = 0, bottom: int | None = None) -> Tensor:
-    """Rows `top` to `bottom` of a map resized bilinearly, `(B, h, w, C)` → `(B, rows, W, C)`.
-
-    Gives the same numbers as `F.interpolate(..., mode="bilinear", align_corners=False)` for those
-    rows; the rest of the large map is never computed.
-    """
-    rows, weights = row_weights(x.shape[1], size[0], top, size[0] if bottom is None else bottom, x)
-    tall = weights @ x[:, rows].flatten(2)  # (B, rows, w·C)
-    return widen(tall.unflatten(2, x.shape[2:]), size[1])
-
-
 def add_resized(total: Tensor, x: Tensor, height: int, top: int) -> Tensor:
     """Resize `x` bilinearly to `height` rows, and add its rows from `top` on to `total`.
 
@@ -94,8 +83,7 @@ def row_weights(
 ) -> tuple[slice, Tensor]:
     """Bilinear resizing of rows as a matrix product: the source rows that it reads, and the matrix.
 
-    Pixel centres lie at half-integers (align_corners=False): row i reads the source at (i + ½) ·
-    size / resized − ½, clamped to the map; a source row has weight 1 minus its distance from there.
+    A source row has weight 1 minus its distance from the place that `places` gives.
 
     Args:
         size, resized: rows before and after.
@@ -110,7 +98,26 @@ def row_weights(
     last = size if bottom == resized else min(math.floor((bottom - 0.5) * scale + 1.5), size)
     precision = torch.promote_types(like.dtype, torch.float32)
     wanted = torch.arange(top, bottom, device=like.device, dtype=precision)
-    position = ((wanted + 0.5) * scale - 0.5).clamp(0, size - 1)
     source = torch.arange(first, last, device=like.device, dtype=precision)
-    weights = (1 - (position[:, None] - source).abs()).clamp(min=0)
+    weights = (1 - (places(wanted, size, resized)[:, None] - source).abs()).clamp(min=0)
     return slice(first, last), weights.to(like.dtype)
+
+
+def source_pairs(size: int, resized: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Bilinear resizing along one axis, pixel by pixel: the two source pixels of each, `(resized,
+    2)`, and their float32 weights, which sum to one.
+    """
+    wanted = torch.arange(resized, device=like.device, dtype=torch.float32)
+    place = places(wanted, size, resized)
+    first = place.long()
+    pair = torch.stack([first, (first + 1).clamp(max=size - 1)], dim=1)
+    return pair, torch.stack([1 - (place - first), place - first], dim=1)
+
+
+def places(wanted: Tensor, size: int, resized: int) -> Tensor:
+    """Where in a side of `size` pixels the `wanted` pixels of the `resized` side lie.
+
+    Pixel centres lie at half-integers (align_corners=False): pixel i reads the source at (i + ½) ·
+    size / resized − ½, clamped to the map.
+    """
+    return ((wanted + 0.5) * (size / resized) - 0.5).clamp(0, size - 1)

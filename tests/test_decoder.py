@@ -14,7 +14,7 @@ DIMS = (6, 10, 14, 18)
 SIZES = {
     "square": [(16, 16), (8, 8), (4, 4), (2, 2)],
     "odd": [(17, 25), (9, 13), (5, 7), (3, 4)],
-    "tall": [(75, 21), (38, 11), (19, 6), (10, 3)],
+    "tall": [(150, 21), (75, 11), (38, 6), (19, 3)],
     "not halves": [(33, 20), (11, 19), (7, 7), (1, 1)],
 }
 
@@ -110,7 +110,7 @@ def test_a_part_that_trains_alone_sees_the_whole_map(randomized, monkeypatch, pa
         monkeypatch.setattr(torch.compiler, "is_compiling", lambda exporting=exporting: exporting)
         torch.manual_seed(0)
         answers.append(copy.deepcopy(decoder)(maps))
-    assert torch.equal(*answers)
+    torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-5)  # by other kernels
 
 
 def test_a_frozen_norm_needs_no_second_token(decoder):

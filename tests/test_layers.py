@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segformer_edu.layers import Linear, evaluation, initialize
+from segformer_edu.layers import Linear, PointwiseConv2d, evaluation, initialize, linear
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 7, 6), (2, 35, 6), (35, 6), (0, 5, 7, 6)], ids=str)
@@ -13,6 +13,24 @@ def test_linear_is_torchs_on_maps_and_on_tokens(device, shape):
     layer = Linear(6, 4).to(device)
     x = torch.randn(shape, device=device)
     torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 5, 7), (1, 6, 30, 2), (3, 6, 1, 1)], ids=str)
+def test_linear_and_pointwise_convolution_have_torchs_gradients(device, shape):
+    pointwise = PointwiseConv2d(6, 4).to(device)
+    matrix = pointwise.weight[:, :, 0, 0]
+    outcomes = []
+    for form in (
+        pointwise,
+        lambda x: F.conv2d(x, pointwise.weight, pointwise.bias),
+        lambda x: linear(x.permute(0, 2, 3, 1), matrix, pointwise.bias).permute(0, 3, 1, 2),
+    ):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+        y = form(x.requires_grad_())
+        gradients = torch.autograd.grad(y.sin().sum(), [x, *pointwise.parameters()])
+        outcomes.append([y, *gradients])
+    for outcome in outcomes[1:]:
+        torch.testing.assert_close(outcomes[0], outcome, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segformer_edu import SegFormer, SegFormerConfig, segmentation_loss
-from segformer_edu.segformer import labels_from_logits
+from segformer_edu.segformer import disagree, labels_from_logits
 
 # Parameters of the released models with 150 classes, and of their encoders.
 PARAMETERS = {
@@ -133,6 +133,51 @@ def test_labels_of_few_classes_and_of_ties():
     two = torch.cat([2 * higher, higher], dim=1)
     assert not labels_from_logits(two, (9, 7)).any()
     assert labels_from_logits(two.flip(1), (9, 7)).all()
+
+
+@pytest.mark.parametrize("size", [(96, 128), (37, 53), (24, 32), (5, 3), (1, 1)], ids=str)
+@pytest.mark.parametrize(("batch", "classes"), [(0, 4), (1, 150), (2, 4), (3, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_labels_of_smooth_logits_are_the_argmax_at_any_size(device, size, batch, classes, dtype):
+    coarse = torch.randn(batch, classes, 5, 6)
+    logits = F.interpolate(coarse, (24, 32), mode="bicubic") if batch else coarse
+    logits = logits.to(device, dtype if device.type != "mps" else None)
+    full = F.interpolate(logits.float(), size, mode="bilinear")
+    labels = labels_from_logits(logits, size)
+    assert labels.shape == (batch, *size) and labels.dtype == torch.int64
+    if classes == 1:
+        full = torch.cat([torch.zeros_like(full), full], dim=1)
+    best, chosen = full.amax(1), full.gather(1, labels[:, None])[:, 0]
+    assert (best - chosen <= 1e-5 * logits.abs().amax((1, 2, 3))[:, None, None]).all()
+
+
+def test_only_pixels_whose_tokens_disagree_are_mixed(monkeypatch):
+    logits = torch.zeros(1, 3, 8, 8)
+    logits[:, 1, 3:6, 2:5] = 1  # an object of 3×3 tokens
+    mixed, embedding_bag = [], F.embedding_bag
+
+    def spy(corners, *args, **kwargs):
+        mixed.append(corners)
+        return embedding_bag(corners, *args, **kwargs)
+
+    monkeypatch.setattr(F, "embedding_bag", spy)
+    labels_from_logits(logits, (32, 32))
+    winners = logits.argmax(1).flatten()
+    corners = torch.cat(mixed)
+    assert all(len(set(winners[four].tolist())) == 2 for four in corners)
+    # Of the windows of 2×2 tokens, 4×4 touch the object and 2×2 are inside; each has 4×4 pixels.
+    assert len(corners) == (16 - 4) * 16
+
+
+def test_neighbours_disagree_where_one_of_four_labels_differs():
+    labels = torch.randint(3, (2, 6, 7), generator=torch.Generator().manual_seed(0))
+    expected = [
+        [len(set(image[i : i + 2, j : j + 2].flatten().tolist())) > 1 for j in range(7)]
+        for image in labels
+        for i in range(6)
+    ]
+    assert disagree(labels).flatten(0, 1).tolist() == expected
+    assert 0 < sum(map(sum, expected)) < 84
 
 
 def test_predict_keeps_nothing_for_a_backward_pass(small_model, device):
@@ -293,6 +338,32 @@ def test_exported_program_gives_the_same_logits(small_model, folded):
     with torch.no_grad():
         program = torch.export.export(model, (images,))
     torch.testing.assert_close(program.module()(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_one_exported_program_answers_for_any_batch_and_size(small_model):
+    free = torch.export.Dim.DYNAMIC
+    shapes = ({0: free, 2: free, 3: free},)
+    program = torch.export.export(small_model, (torch.randn(2, 3, 64, 96),), dynamic_shapes=shapes)
+    for shape in [(1, 3, 65, 97), (3, 3, 129, 67)]:
+        images = torch.randn(shape)
+        answer = program.module()(images)
+        torch.testing.assert_close(answer, small_model(images), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_one_compiled_graph_answers_for_any_size(small_model):
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(small_model, backend=backend, fullgraph=True, dynamic=True)
+    for shape in [(2, 3, 64, 96), (2, 3, 65, 97), (3, 3, 129, 67)]:
+        images = torch.randn(shape)
+        torch.testing.assert_close(compiled(images), small_model(images), rtol=1e-4, atol=1e-5)
+    assert len(graphs) == 1
 
 
 @pytest.mark.parametrize("mode", ["training", "evaluation"])

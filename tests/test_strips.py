@@ -1,4 +1,6 @@
-"""Maps in strips: every row once, the numbers of the whole map, and no more rows than needed."""
+"""Maps in strips: every row once, the numbers of the whole map, and no more rows than needed; the
+two source pixels of each pixel.
+"""
 
 import pytest
 import torch
@@ -6,21 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from segformer_edu.strips import add_resized, in_strips, resize, row_weights, strips
+from segformer_edu.strips import add_resized, in_strips, row_weights, source_pairs, strips
 
 SIDE = st.integers(1, 40)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(size=st.tuples(SIDE, SIDE), resized=st.tuples(SIDE, SIDE), data=st.data())
-def test_any_rows_of_a_resized_map_are_those_of_interpolate(size, resized, data):
-    top = data.draw(st.integers(0, resized[0] - 1))
-    bottom = data.draw(st.integers(top + 1, resized[0]))
-    x = torch.randn(2, *size, 3, generator=torch.Generator().manual_seed(0))
-    whole = F.interpolate(x.permute(0, 3, 1, 2), resized, mode="bilinear").permute(0, 2, 3, 1)
-    rows = resize(x, resized, top, bottom)
-    torch.testing.assert_close(rows, whole[:, top:bottom], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(resize(x, resized), whole, rtol=1e-4, atol=1e-5)
+@given(size=SIDE, resized=SIDE)
+def test_two_source_pixels_and_their_weights_give_the_pixels_of_interpolate(size, resized):
+    x = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    pair, weights = source_pairs(size, resized, x)
+    expected = F.interpolate(x[None, None], resized, mode="linear")[0, 0]
+    torch.testing.assert_close((x[pair] * weights).sum(1), expected, rtol=1e-4, atol=1e-5)
+    assert pair.diff(dim=1).unique().tolist() in ([0], [1], [0, 1])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
@@ -45,7 +45,7 @@ def test_strips_cover_every_row_once(device, size):
 @pytest.mark.parametrize(
     ("device", "batch", "options", "first"),
     [
-        ("cpu", 2, {}, [(0, 10), (10, 20)]),  # 10 rows of 100 pixels in two images, of 2048
+        ("cpu", 2, {}, [(0, 20), (20, 40)]),  # 20 rows of 100 pixels in two images, of 4096
         ("cpu", 1, {"pixels": 300}, [(0, 4), (4, 8)]),  # never fewer than four
         ("cpu", 0, {}, [(0, 500)]),
         ("meta", 40, {}, [(0, 32), (32, 64)]),  # of 2¹⁷, where there is no cache to stay in
@@ -67,7 +67,7 @@ def neighbours(x):
     return padded[:, :-4] + x + padded[:, 4:]
 
 
-@pytest.mark.parametrize("height", [1, 10, 11, 47])  # strips of 10 rows
+@pytest.mark.parametrize("height", [1, 20, 21, 94])  # strips of 20 rows
 @pytest.mark.parametrize("grad", [True, False])
 def test_a_function_in_strips_gives_what_it_gives_on_the_whole_map(height, grad):
     heights = []
@@ -79,7 +79,7 @@ def test_a_function_in_strips_gives_what_it_gives_on_the_whole_map(height, grad)
     x = torch.randn(2, height, 100, 3)
     with torch.set_grad_enabled(grad):  # which must not matter
         assert torch.equal(in_strips(spy, x, halo=2), neighbours(x))
-    assert heights == [min(top + 12, height) - max(top - 2, 0) for top in range(0, height, 10)]
+    assert heights == [min(top + 22, height) - max(top - 2, 0) for top in range(0, height, 20)]
     heights.clear()
     assert torch.equal(in_strips(spy, x, halo=2, whole=True), neighbours(x))
     assert heights == [height]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 
 import torch
@@ -89,6 +90,15 @@ class WithPosition(nn.Module):
             self.position, tokens.shape[1:3], mode="bilinear", align_corners=False
         )
         return tokens + position.permute(0, 2, 3, 1)
+
+
+def laid_anew(model: nn.Module, times: int) -> nn.Module:
+    """A copy whose embeddings are repeated, so that each scene of a mosaic has them in full."""
+    model = copy.deepcopy(model)
+    for part in model.modules():
+        if isinstance(part, WithPosition):
+            part.position = nn.Parameter(part.position.repeat(1, 1, times, times))
+    return model
 
 
 class PlainFFN(nn.Module):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.claims.settings import SIDE, Condition, Run
+from experiments.claims.settings import LAID_ANEW, SIDE, Condition, Run
 from segformer_edu.analysis.robustness import corrupted
 from segformer_edu.data.dataset import as_tensors
 from segformer_edu.data.scenes import Scenes, scene
@@ -66,7 +66,7 @@ def unseen(condition: Condition) -> Pictures:
     kind, amount, count = condition.pictures, condition.amount, condition.scenes
     if kind == "scene":
         return in_one(scenes(count, round(amount * SIDE)))
-    if kind == "mosaic":
+    if kind in ("mosaic", LAID_ANEW):
         return mosaics(*unseen(Condition(scenes=count)), round(amount))
     if kind == "tiles":
         return tiles(*unseen(Condition("scene", amount, count)), round(amount))

@@ -19,9 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
-from experiments.claims.models import build, optimizer_for
+from experiments.claims.models import build, laid_anew, optimizer_for
 from experiments.claims.pictures import class_weights, test_pictures, training_pictures
-from experiments.claims.settings import Condition, Run
+from experiments.claims.settings import LAID_ANEW, Condition, Run
 from experiments.stochastic_depth import machine
 from segformer_edu.data.scenes import CLASSES
 from segformer_edu.files import write_atomically
@@ -118,6 +118,8 @@ class Cache:
 
     def score(self, model: nn.Module, condition: Condition, run: Run) -> Scored:
         images, labels = test_pictures(condition, run)
+        if condition.pictures == LAID_ANEW:
+            model = laid_anew(model, round(condition.amount))
         said = predictions(model, images.to(self.device)).cpu()
         result = scores(confusion_matrix(said, labels, len(CLASSES)))
         return {

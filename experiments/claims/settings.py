@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 SIDE = 64  # pixels of a training picture
+LAID_ANEW = "mosaic, laid anew"  # the position embedding too, over each scene of a mosaic
 RECIPE = 1  # to be raised when a run of the same settings would come out otherwise
 
 
@@ -80,8 +81,8 @@ class Condition:
     """What a trained model is tested on; `pictures.py` makes it.
 
     Attributes:
-        pictures: "scene", "mosaic", "tiles", "seen", or a corruption's name.
-        amount: for the first three how many times larger than in training; otherwise its strength.
+        pictures: "scene", "mosaic", "mosaic, laid anew", "tiles", "seen", or a corruption's name.
+        amount: for the first four how many times larger than in training; otherwise its strength.
         scenes: how many, at most.
     """
 

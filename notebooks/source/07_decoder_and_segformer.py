@@ -318,8 +318,9 @@ from collections.abc import Callable
 from typing import Self
 
 from segformer_edu.checks import check_maps, check_per_stage, check_positive, check_rate
-from segformer_edu.layers import evaluation, initialize, linear
-from segformer_edu.strips import joined, resize, row_weights, strips, widen
+from segformer_edu.layers import PointwiseConv2d, evaluation, initialize, linear
+from segformer_edu.segformer import PIXELS
+from segformer_edu.strips import joined, row_weights, source_pairs, strips, widen
 
 # %% tags=["mirror"]
 # segformer_edu.strips.add_resized
@@ -596,7 +597,10 @@ print("with nano's own epsilon they differ by more than 3e-06 of the largest log
 #
 # ### The class in full · *further*
 #
-# `predict` resizes by strips, so K maps at full size need not exist. (It needs no softmax, which would not change which logit is largest. With K = 1 the sign decides. With overlapping windows of a large picture, too, add up logits, and take the argmax last.) It also sets evaluation mode, because in training mode the BatchNorm takes the statistics of the batch, and an answer depends on what else is in it. With nano's norm in that mode, the mIoU is {{norm_in_batch}} when the scenes come together, and {{norm_one_by_one}} when they come one by one. (Training with a batch of one works, because a picture has many positions at H/4; heads that pool it to a single one [fail](https://github.com/open-mmlab/mmsegmentation/issues/272). PyTorch's `momentum` of 0.1 is the [share of the new batch](https://pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html) in the running statistics, [Keras's](https://keras.io/api/layers/normalization_layers/batch_normalization/) that of the old.)
+# Where the four tokens around a pixel agree on the largest logit, so does every weighted mean of them. That is why `predict` mixes only the pixels between tokens that disagree, and K maps at full size need not exist. (It needs no softmax, which would not change which logit is largest. With K = 1 the sign decides. With overlapping windows of a large picture, too, add up logits, and take the argmax last.) It also sets evaluation mode, because in training mode the BatchNorm takes the statistics of the batch, and an answer depends on what else is in it. With nano's norm in that mode, the mIoU is {{norm_in_batch}} when the scenes come together, and {{norm_one_by_one}} when they come one by one. (Training with a batch of one works, because a picture has many positions at H/4; heads that pool it to a single one [fail](https://github.com/open-mmlab/mmsegmentation/issues/272). PyTorch's `momentum` of 0.1 is the [share of the new batch](https://pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html) in the running statistics, [Keras's](https://keras.io/api/layers/normalization_layers/batch_normalization/) that of the old.)
+
+# %% tags=["mirror"]
+# segformer_edu.segformer.disagree
 
 # %% tags=["mirror"]
 # segformer_edu.segformer.labels_from_logits

@@ -7,7 +7,7 @@
 #
 # - show what any query, head and block attends to, and say what such a map leaves out;
 # - find out by an intervention whether a stage or head carries what you think it carries;
-# - ask in five ways which pixels decided one pixel's class, compute two of them yourself, and test all of them against what happens when those pixels go;
+# - ask in five ways which pixels decided one pixel's class, compute two of them yourself (in the exercises), and test all of them against what happens when those pixels go;
 # - tell whether a model's confidence can be believed, and sort its errors into kinds (*further*).
 #
 # **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*, because no section of the core builds on it. (Sections 8 to 17 use what section 7 loads.) **You need** lessons 02, 03, 06 and 07; for what is marked *further* also 04, 05 and 08.
@@ -55,8 +55,8 @@ plots.show(
         photo,
         [each.numpy() for each in means],
         at,
-        [f"stage {stage}" for stage in (1, 2, 3, 4)],
-        "The strongest keys lie everywhere but on our car",
+        [f"stage {stage}, up to {each.max():.2f}" for stage, each in enumerate(means, start=1)],
+        "In no stage does the strongest key lie on our car",
     ),
     alt="A street at dusk with a dot on a white car, and four maps of keys: 8 by 8 in stages 1 "
     "to 3, the brightest beside another car, on houses and on the kerb to the right; 4 by 4"
@@ -64,7 +64,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look for the car under the dot.* In none of the four is it what the query attends to most. If attention were the explanation, nano would call this pixel a vehicle because of houses.
+# *Look for the car under the dot.* In none of the four is it what the query attends to most. If attention were the explanation, nano would call this pixel a vehicle because of houses and a kerb.
 #
 # It need not be. A token keeps what it knows already, because attention only adds to it (lesson 06), so a query is free to fetch what the token does *not* have. (This is one query, and others do look at their own class.) Besides, a weight says how much of a key's **value** arrives, and not whether that value makes a difference.
 #
@@ -83,8 +83,8 @@ plots.show(
         "Each head has chosen one to three keys; the mean is no head's map",
     ),
     alt="The scene and nine maps of 4 by 4 keys. Five of the eight heads give nearly all weight"
-    " to one key, the others to two or three, most of them on the left and right edge in "
-    "the upper half, one head below the car. The mean spreads over all of these.",
+    " to one key, the others to two or three, four of them on the right edge and"
+    " the left one in the upper half, one head below the car. The mean spreads over them all.",
 )
 
 # %% [markdown]
@@ -110,7 +110,7 @@ for light, pictures in lit.items():
 # %% [markdown]
 # *Look at the last line.* Without a lamp the model is as sure of green as with a green lamp. So of the two lights it looks for **red** only, and says green when there is none. On these strips that is enough.
 #
-# Which of its stages does the looking? We take all tokens that lie on balls, and ask what share of their attention goes to keys that the lamp touches (at night: where the lamp would be). If they looked everywhere alike, that share would be the lamp's share of the keys, which is printed as "evenly". Guess first: which of the four stages look at a red lamp?
+# Which of its stages does the looking? We take all tokens that lie on balls, and ask what share of their attention, the mean of a stage's heads, goes to keys that the lamp touches (at night: where the lamp would be). If they looked everywhere alike, that share would be the lamp's share of the keys, which is printed as "evenly". Guess first: which of the four stages look at a red lamp?
 
 # %%
 shares = {light: attention_between(seer, pictures, balls, lamp) for light, pictures in lit.items()}
@@ -119,7 +119,7 @@ for stage in range(4):
     print(f"stage {stage + 1}: {looks}; evenly {shares['red'][stage][1]:.0%}")
 
 # %% [markdown]
-# Two stages stand out, 2 and 4. If we had looked at red lamps alone, we would say now that both of them read the lamp. But the other two columns are a **control**: they show what a stage does when the thing that it seems to look at is gone. In stage 2 the share falls from nearly everything to next to nothing, so it does look for red. In stage 4 nothing changes at all. Most of its heads look at one corner of every strip, whatever hangs there, and in more than a quarter of the strips that is where the lamp happens to be. (Section 6 shows both maps.)
+# Two stages stand out, 2 and 4. If we had looked at red lamps alone, we would say now that both of them read the lamp. But the other two columns are a **control**: they show what a stage does when the thing that it seems to look at is gone. In stage 2 the share falls from nearly everything to next to nothing, so it does look for red. In stage 4 nothing changes at all. Most of its heads look at the lower left corner of every strip, and in more than a quarter of the strips the lamp happens to hang there. (Section 6 shows both maps.)
 #
 # So a large share of attention is no proof that a head has found something. It can be a habit. **Take the thing away and look again** before you believe a map.
 
@@ -130,7 +130,7 @@ for stage in range(4):
 #
 # - **Silence** a stage: its attention adds nothing.
 # - **Even out** its weights: every query attends to all keys alike, so the stage still adds a mean of the values, but cannot choose.
-# - **Transplant**: let the stage gather what it gathered in *another* picture, here in the same strip with the other lamp, while all else stays. If the balls change their colour, then this stage brought it to them. The literature calls it *activation patching* ([Vig and others 2020](https://arxiv.org/abs/2004.12265)).
+# - **Transplant**: let the stage gather what it gathered in *another* picture, here in the same strip with the other lamp, while all else stays. If the balls change their colour, then this stage brought it to them. [Vig and others 2020](https://arxiv.org/abs/2004.12265) call it a mediation analysis, and later papers *activation patching*.
 #
 # **Predict.** Which stages does the model need (silenced, it calls more than a tenth of the balls wrongly)? And which carry the colour (transplanted, they change it in more than a tenth)?
 
@@ -139,43 +139,32 @@ prediction = ...  # two lists of stages, for example ([1, 2], [2, 4])
 
 # %%
 red, green = lit["red"], lit["green"]
-
-
-def called_red(*answers):
-    """The shares of the balls' pixels that are called red: under a red lamp, and a green one."""
-    return [(answer[balls] == 1).float().mean().item() for answer in answers]
-
-
-needed, carrying = [], []
+ways = {
+    "silenced": lambda stage: [change.silenced(seer, stage).predict(x) for x in (red, green)],
+    "even": lambda stage: [
+        change.with_even_attention(seer, stage).predict(x) for x in (red, green)
+    ],
+    "transplanted": lambda stage: [
+        change.transplanted(seer, *strips_and_donors, stage)
+        for strips_and_donors in ((red, green), (green, red))
+    ],
+}
+wrong = {}
 print("balls called red under a red lamp, and under a green one (100% 0% is right):")
 for stage in range(4):
-    quiet, even = change.silenced(seer, stage), change.with_even_attention(seer, stage)
-    found = {
-        "silenced": called_red(quiet.predict(red), quiet.predict(green)),
-        "even": called_red(even.predict(red), even.predict(green)),
-        "transplanted": called_red(
-            change.transplanted(seer, red, green, stage),
-            change.transplanted(seer, green, red, stage),
-        ),
-    }
-    print(
-        f"stage {stage + 1}:", ", ".join(f"{k} {a:>4.0%} {b:>4.0%}" for k, (a, b) in found.items())
-    )
-    wrong = {how: max(1 - at_red, at_green) for how, (at_red, at_green) in found.items()}
-    needed += [stage + 1] * (wrong["silenced"] > 0.1)
-    carrying += [stage + 1] * (wrong["transplanted"] > 0.1)
-compare(prediction, (needed, carrying))
+    print(f"stage {stage + 1}", end="")
+    for how, answers in ways.items():
+        at_red, at_green = ((said[balls] == 1).float().mean().item() for said in answers(stage))
+        print(f", {how} {at_red:>4.0%} {at_green:>4.0%}", end="")
+        wrong[how, stage + 1] = max(1 - at_red, at_green)
+    print()
+outcome = [[k for k in (1, 2, 3, 4) if wrong[how, k] > 0.1] for how in ("silenced", "transplanted")]
+compare(prediction, tuple(outcome))
 
 # %% [markdown]
-# *Compare stages 2 and 4.* Both had eye-catching maps, and silenced, each of them leaves one answer for nearly every ball: without stage 2 it is green, as without a lamp, and without stage 4 it is red. Yet if stage 4 gathers what it gathered under the other lamp, not one ball changes its colour, and if it looks everywhere alike, not one is lost. So does it add the same to every token? We try it: in place of what stage 4's attention adds we put the mean of it, one vector for all tokens of all strips.
-
-# %%
-constant = change.with_constant_attention(seer, torch.cat([red, green]), stage=3)
-shares = called_red(constant.predict(red), constant.predict(green))
-print("stage 4: constant {:.0%} {:.0%}".format(*shares))
-
-# %% [markdown]
-# The decoder has come to expect this constant. Zero is a number that it never met in training, and what it answers then says nothing of lamps. So silencing told us that *something* depends on the number, and not that information passes there. Here are the questions, and what answers each. Stage 2 passes all of them.
+# *Compare stages 2 and 4.* Both had eye-catching maps, and silenced, each of them leaves one answer for nearly every ball: without stage 2 it is green, as without a lamp, and without stage 4 it is red. Yet if stage 4 gathers what it gathered under the other lamp, not one ball changes its colour, and if it looks everywhere alike, not one is lost. So silencing told us that *something* depends on what stage 4 adds, and not that information passes there. The layers that follow have come to expect what it adds. They never met zeros in its place in training, and what they answer then says nothing of lamps.
+#
+# Here are the questions, and what answers each. Stage 2 passes the last four.
 #
 # | question | what answers it |
 # |---|---|
@@ -184,6 +173,18 @@ print("stage 4: constant {:.0%} {:.0%}".format(*shares))
 # | Does the model break without it? | silencing |
 # | Must it choose among the keys? | even weights |
 # | Does it carry this information? | a transplant from a picture that differs in this alone |
+#
+# ### Does stage 4 add the same everywhere? · *further*
+#
+# We try it: in place of what its attention adds we put the mean of that, one vector for all tokens of all strips.
+
+# %%
+constant = change.with_constant_attention(seer, torch.cat([red, green]), stage=3)
+shares = ((constant.predict(x)[balls] == 1).float().mean().item() for x in (red, green))
+print("stage 4: constant {:.0%} {:.0%}".format(*shares))
+
+# %% [markdown]
+# Nothing is lost, so in these strips a constant is all that is needed of stage 4's attention.
 #
 # ### Two heads with one map · *further*
 #
@@ -209,14 +210,11 @@ for head in range(2):
 #
 # 1. **Attention** of the query in one block, the mean of its heads.
 # 2. **Rollout** follows attention through all blocks and stages down to the pixels, taking each token to be half itself and half what it attends to (section 13 builds it).
-# 3. **Gradient × input** is the slope (the gradient) of the logit at each pixel, times the pixel's value. For a model that is linear and has no bias, these products add up to the logit.
+# 3. **Gradient × input** is the slope (the gradient) of the logit at each pixel, times the pixel's value.
 # 4. **Grad-CAM** works on a stage's map. It weighs each channel by the mean slope of the logit over the whole map, adds the channels up, and keeps what is positive ([Selvaraju and others 2016](https://arxiv.org/abs/1610.02391); [Vinogradova and others 2020](https://arxiv.org/abs/2002.11434) for segmentation).
 # 5. **Occlusion** hides a patch of pixels, and notes by how much the logit falls.
 #
-# Attention and rollout never hear which class we ask about. Two of the other three take a few lines:
-
-# %% tags=["mirror"]
-# segformer_edu.analysis.attribution.gradient_times_input
+# Attention and rollout never hear which class we ask about. The other three do. Grad-CAM, for example, takes a few lines:
 
 # %% tags=["mirror"]
 # segformer_edu.analysis.attribution.grad_cam
@@ -250,7 +248,10 @@ plots.show(
 #
 # ### Is the slope right? · *further*
 #
-# A slope is what a small step shows. So we stretch one pixel's value by a millionth, and see how far the logit moves.
+# Gradient × input takes even fewer lines. For a model that is linear and has no bias, its products add up to the logit. We can check the slopes, because a slope is what a small step shows: we stretch one pixel's value by a millionth, and see how far the logit moves.
+
+# %% tags=["mirror"]
+# segformer_edu.analysis.attribution.gradient_times_input
 
 # %%
 import copy
@@ -265,22 +266,17 @@ print(f"{CLASSES[label]}: the slope at one pixel is what a step shows")
 # %% [markdown]
 # ## 5 · Does the answer fall without those pixels?
 #
-# Whoever says "these pixels decided" claims that without them the answer would fall. So we replace patches of 8×8 pixels, the most important ones first, by those of a copy of the picture without detail (the mean of each 32×32 pixels, enlarged), and watch the probability of the class at our place. This is the **deletion** curve, and it should fall early. The other way round, we start with that copy and put patches back. That is the **insertion** curve, which should rise early ([Petsiuk and others 2018](https://arxiv.org/abs/1806.07421)). The area under a curve makes it one number.
+# Whoever says "these pixels decided" claims that without them the answer would fall. So we replace patches of 8×8 pixels, the most important ones first, by those of a copy of the picture without detail (the mean of each 32×32 pixels, enlarged), and watch the probability of the class at our place. This is the **deletion** curve, and it should fall early. The other way round, we start with that copy and put patches back. That is the **insertion** curve, which should rise early ([Petsiuk and others 2018](https://arxiv.org/abs/1806.07421)). The area under a curve makes it one number, smaller is better for deletion, and larger for insertion.
 #
 # One pixel proves nothing, so an experiment did this for {{places}} places, each in a scene of its own that nano had not seen (`python -m experiments.attribution`). Places, fill and measure were written down beforehand. It also has a baseline, **nearness**, which knows neither picture nor model, and says that a pixel is the more important, the closer it lies to the place.
 #
-# These are the ways that we compare, with random numbers beside them:
-
-# %%
-names = ["attention 4", "rollout 4", "gradient × input", "Grad-CAM 3", "occlusion 16", "random"]
-
-# %% [markdown]
-# **Predict.** Which of them will beat nearness on both curves, by more than chance?
+# **Predict.** Which of these will beat nearness on both curves, by more than chance: attention 4, rollout 4, gradient × input, Grad-CAM 3, occlusion 16, or random numbers?
 
 # %%
 prediction = ...  # a list of some of them, such as ["attention 4", "Grad-CAM 3"]
 
 # %%
+names = ["attention 4", "rollout 4", "gradient × input", "Grad-CAM 3", "occlusion 16", "random"]
 trial = Trial(experiments / "attribution.json")
 kinds = ("deletion", "insertion")
 gains = {kind: {name: trial.gain(name, kind) for name in names} for kind in kinds}
@@ -299,7 +295,7 @@ better = [{name for name, each in rows.items() if each.low > 0} for rows in gain
 compare(prediction, sorted(set.intersection(*better)))
 
 # %% [markdown]
-# An empty list is the answer: **no way surely beats "what is near" on both curves**. (Each way is compared with nearness at the same place. The {{places}} places are drawn anew from themselves many times, and the bar holds nineteen of twenty of the means. It is grey if it touches the line.) Occlusion by patches of 16×16 pixels comes closest: it is ahead by {{occlusion_gain}} on both, but on deletion the places differ so much that this may be chance. Attention of the last stage explains nano's answers no better than random numbers.
+# An empty list is the answer: **no way surely beats "what is near" on both curves**. (For a bar the {{places}} places are drawn anew from themselves many times. It holds nineteen of twenty of the mean gains, and is grey if it touches the line.) Occlusion by patches of 16×16 pixels comes closest: it is ahead by {{occlusion_gain}} on both, but on deletion the places differ so much that this may be chance. Attention of the last stage explains nano's answers no better than random numbers.
 #
 # Is nearness the explanation, then? No. It tells us that *in these scenes* what decides is mostly near. A way that draws a blob around every pixel scores well here, and has found out nothing about the model. That is why a baseline that knows nothing belongs in every such table.
 #
@@ -326,6 +322,8 @@ plots.show(
 )
 
 # %% [markdown]
+# (The copy without detail still gives the class {{coarse_left}}, so there deletion ends and insertion begins.)
+#
 # The fill, the side of a patch, the scenes and what we watch are our choices, so the experiment tried others: {{places}} *other scenes*, a *grey* fill (the picture's mean colour), a fill of the picture's own pixels *shuffled*, single *pixels* in place of patches, and the *lead* of the logit over the mean of all classes in place of the probability. For each we list the ways that beat nearness on both curves.
 
 # %%
@@ -346,7 +344,7 @@ for setting in ("main", "other scenes", "grey", "shuffled", "pixels"):
 # %% [markdown]
 # ## 6 · Where the right answer is known
 #
-# On street scenes nobody knows the right map. On the strips we do. A ball is red because of a red lamp, which is *far* from it, so nearness must not find it. We take one pixel of a ball, and ask *why red, and not green?*: we watch how far the logit of red leads that of green.
+# On street scenes nobody knows the right map. On the strips we do. A ball is red because of a red lamp, which is *far* from it, so nearness cannot find it. We take one pixel of a ball, and ask *why red, and not green?*: we watch how far the logit of red leads that of green.
 
 # %%
 night, _ = strips.picture(5)
@@ -371,59 +369,62 @@ plots.show(
 )
 
 # %% [markdown]
-# The same over {{strips}} strips, {{red_strips}} of them with a red lamp: how often does a pixel of the lamp rank above one of the empty night? One half is chance.
+# The same over {{strips}} strips, {{red_strips}} of them with a red lamp: what share of all that a map calls important lies on the lamp? The line is the share of the pixels that are the lamp's. Then come two tests in which a map should hardly show the lamp, because it decides nothing there:
 #
-# A green lamp makes next to no difference: without it the lead of green changes by {{green_lead}}. So a map should hardly show it. There are two ways to ask, *why red?* as above, and *why green?*, because that is what the model says there.
+# - a **green lamp**: a ball is green without it, too, and the lead of green changes by {{green_lead}};
+# - a **pixel of the empty night**, far from all discs, beside a red lamp: it is night under every lamp. (We ask *why night, and not red?*, and a red lamp speaks against it, if anything.)
 
 # %%
 panels = {
-    "red lamp: why red?": ("red", "and not the other"),
-    "green lamp: why green?": ("green", "and not the other"),
-    "green lamp: why red?": ("green", "the other, and not its own"),
+    "red lamp, a ball": ("red", "and not the other"),  # the lamp's light, and the question
+    "green lamp, a ball": ("green", "and not the other"),
+    "red lamp, the night": ("red", "night, and not the lamp's"),
 }
-ranks = {
-    panel: {name: trial.lamp(name, "lamp above night", *asked) for name in (*names, "nearness")}
+on_lamp = {
+    panel: {name: trial.lamp(name, "on the lamp", *asked) for name in (*names, "nearness")}
     for panel, asked in panels.items()
 }
 plots.show(
     plots.intervals(
-        ranks,
-        ["lamp above night"] * 3,
-        "Five of these find the red lamp; asked why green, two show that one, too",
-        reference=0.5,
+        on_lamp,
+        ["share of the map on the lamp"] * 3,
+        "Five find the red lamp; most of these also show one that decides nothing",
+        reference=lamp.float().mean().item(),
     ),
-    alt="Means and intervals. Red lamp: attention 2, rollout, Grad-CAM 1, occlusion and the "
-    "size of gradient times input near 1, attention 4 near 0.8, nearness near 0. Green lamp "
-    "and why green: attention 2 and rollout low, the size of gradient times input near a "
-    "half, occlusion and attention 4 near 0.8, Grad-CAM 1 at 1. Green lamp and why red: the "
-    "same, but Grad-CAM 1 at a third and occlusion at a fifth.",
+    alt="Means and intervals; the line is at 0.006. Red lamp, a ball: Grad-CAM 1 at 0.45, attention"
+    " 2 at 0.17, occlusion at 0.11, rollout and the size of gradient times input at 0.06, attention"
+    " 4 at 0.02, nearness at 0. Green lamp: Grad-CAM 1 at 0.08, attention 4 at 0.02, the others at "
+    "the line or below. The night: attention and rollout as in the first panel, occlusion at 0.05, "
+    "Grad-CAM 1, the size of gradient times input and nearness near 0.",
 )
 
 # %% [markdown]
-# *Compare the panels, line by line.* Attention of **stage 4** stands at the same place in all; that is its corner. Attention of **stage 2**, **rollout** and **the size of gradient × input** find a red lamp, and no green one. Attention and rollout never hear which class we ask about, and a size has no sign, so the last two panels are the same for them.
+# *Compare the panels, line by line.* Attention of **stage 4** is the same in all, because it looks at its corner. Attention of **stage 2** and **rollout** find a red lamp, and no green one. But they show the red lamp to the night as well. In stage 2 every token of such a strip looks at it, a token of the night with {{night_looks}} of its attention. So these maps tell what the *picture* sends to everybody, and not what decided *our pixel*.
 #
-# **Grad-CAM of stage 1** depends on the question. Asked *why green?* it shows the green lamp in every strip, and {{cam_green}} of all that it calls important lies there, although the lamp adds {{green_lead}} to the lead. Asked *why red?* it does not. So say which question you asked. **Occlusion** also ranks the green lamp above the night if asked *why green?*, but by next to nothing, and rightly: {{occlusion_green}} of what it calls important lies on a green lamp, and {{occlusion_red}} on a red one.
+# **Grad-CAM of stage 1** passes the test of the night, but shows every green lamp, with {{cam_green}} of all that it calls important. (**Occlusion** shows the lamp to the night, too, but there no patch matters much: the strongest lowers the lead by {{occlusion_night}} on average.) **The size of gradient × input** passes all three. (But section 13 finds that it looks much alike for a network that knows nothing.) And **nearness** misses the lamp, although on the street it was hard to beat.
 #
-# And **nearness** ranks the lamp below everything, although on the street it was hard to beat. So no way is good or bad for all tasks.
+# No map is right by itself. But each can be tested: beside a baseline that knows nothing, where the cause is known, and where the cause is gone.
 #
-# No way is right by itself, but a map can fail: against a baseline that knows nothing, where the cause is known, and where it is gone.
-#
-# ### What about the other ways, and the curves? · *further*
+# ### What about the other ways, another question, and the curves? · *further*
 
 # %%
-for name in ("gradient × input", "Grad-CAM 2", "Grad-CAM 3", "Grad-CAM 4", "occlusion 8"):
-    found = [trial.lamp(name, "lamp above night", *asked).mean for asked in panels.values()]
-    print(f"{name:<17}", "  ".join(f"{p} {x:.2f}" for p, x in zip(panels, found, strict=True)))
+columns = panels | {"green lamp, why red?": ("green", "the other, and not its own")}
+print(" " * 18, *(f"{column:>20}" for column in columns))
+for name in ("gradient × input", "occlusion 8", *(f"Grad-CAM {stage}" for stage in (1, 2, 3, 4))):
+    found = [trial.lamp(name, "on the lamp", *asked).mean for asked in columns.values()]
+    print(f"{name:<18}", *(f"{share:>20.1%}" for share in found))
 
 # %% [markdown]
-# (Ties count one half.) Grad-CAM of stage 4 shows nothing on red strips, because nothing there speaks for red. And of what occlusion by 8×8 patches calls important there, {{occlusion_ball}} lies on the ball, and rightly, because a hidden ball is night. For the two that have a sign, occlusion and gradient × input, the reversed question turns every sign around, so their last two numbers add up to one.
+# *Look at the last column.* We asked about the same green lamps, but *why red?*, and Grad-CAM of stages 1 and 2 shows them no more. So a map depends on the question. Grad-CAM of stage 4 shows nothing on red strips, because nothing there speaks for red. And of what occlusion by 8×8 patches calls important there, {{occlusion_ball}} lies on the ball, and rightly, because a hidden ball is night.
 #
-# And what do the curves say of nearness on red strips? By deletion it has an area of {{nearness_deletion}} (small is good), as good as any way's, since the ball goes first, and with it the answer. Only insertion finds out, with {{nearness_insertion}} for nearness, {{attention_insertion}} for attention of stage 2, which shows the lamp but not the ball, and {{size_insertion}} for the size of gradient × input. Deletion asks what is *needed*, and insertion what is *enough*, so one without the other can be fooled.
+# The verdict depends on how one counts, too. Had we asked how often a pixel of the lamp *ranks* above one of the empty night, attention of stage 1 would have found the red lamp ({{rank_red_1}}) and no green one ({{rank_green_1}}), although it carries nothing (section 3), and has {{share_red_1}} of its weight there. A rank says which comes first, and not how much it gets.
+#
+# And what do the curves say of nearness on red strips? By deletion it has an area of {{nearness_deletion}} (small is good), as good as any way's, since the ball goes first, and with it the answer. Only insertion finds out, with {{nearness_insertion}} for nearness, {{attention_insertion}} for attention of stage 2, which shows the lamp but not the ball, and {{size_insertion}} for the size of gradient × input. Deletion asks what is *needed*, and insertion what is *enough*, so one without the other can be fooled. On green strips the ball alone decides. There insertion gives attention of stage 2 and rollout {{attention_green}} and {{rollout_green}}, less than random numbers ({{random_green}}).
 
 # %% [markdown]
-# ## Play
+# ## Play · *further*
 #
-# Put the cursor on a ball of a strip. In which stages does its token look at the lamp, and do all heads do so? Then go to a street scene: can you tell from the maps which stage matters? (Section 12 has the answer.)
+# Put the cursor on a ball of a strip. In which stages does its token look at the lamp, and do all heads do so? Then go to a street scene: can you tell from the maps which stage matters? (If the attention of one stage is silenced, only that of stage 1 is missed, says section 12.) The bars show which stages make the likeliest class lead over the next.
 
 # %%
 widgets.Attention()
@@ -431,7 +432,7 @@ widgets.Attention()
 # %% [markdown]
 # ## Break it
 #
-# Somebody wanted the Grad-CAM of one pixel, and changed a tutorial's target to what stands below ([pytorch-grad-cam, issue 263](https://github.com/jacobgil/pytorch-grad-cam/issues/263)). It ran, and "the result is the opposite" of what was expected.
+# Somebody wanted the Grad-CAM of one pixel, and changed a tutorial's target to what stands below ([pytorch-grad-cam, issue 263](https://github.com/jacobgil/pytorch-grad-cam/issues/263)). It ran, and "the result is the opposite" of what was expected. What is wrong? (A rank correlation of 1 is the same order of patches, 0 has nothing to do with it, and −1 is the reverse.)
 
 
 # %%
@@ -441,12 +442,6 @@ def theirs(logits):  # (B, classes, H, W)
 
 targets = {"ours": logit(place, label), "theirs": theirs}  # our pixel on the white car
 found = {name: grad_cam(nano, image, target, stage=2) for name, target in targets.items()}
-
-# %% [markdown]
-# **Predict.** The order of 8×8 patches in their map, compared with ours: a rank correlation of 1 is the same order, 0 has nothing to do with it, and −1 is the reverse. Where will it be?
-
-# %%
-prediction = ...  # a number such as 0.8, or 0.0, or -0.5
 
 # %%
 plots.show(
@@ -460,12 +455,12 @@ plots.show(
     alt="The scene and two maps of Grad-CAM at stage 3. Ours is bright on the white car and its"
     " neighbour. Theirs is dark there, and bright on a kerb to the right and on the sky.",
 )
-compare(prediction, round(ask.rank_correlation(found["ours"], found["theirs"]), 1))
+print(f"rank correlation {ask.rank_correlation(found['ours'], found['theirs']):z.1f}")
 
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# The slice keeps all classes, and `sum(1)` adds their logits up. But the softmax does not see a number that is added to all logits, so this sum decides no class. It is not even neutral: what makes nano surer of *vehicle* tends to lower the seven other logits, and then the sum *falls* where the evidence for the class is. At this stage the correlation is negative in {{bug_negative}} of {{bug_scenes}} scenes, and at stage 1 in {{bug_negative_1}}.
+# The slice keeps all classes, and `sum(1)` adds their logits up. That names no class. And what makes nano surer of *vehicle* tends to lower the seven other logits, so the sum often *falls* where the evidence for the class is. At this stage the correlation is negative in {{bug_negative}} of {{bug_scenes}} scenes, and at stage 1 in {{bug_negative_1}}.
 #
 # The mend is to name the class: `logits[:, label, 23, 17]`. What would have caught it? A question whose answer you know: ask about another class, and the map has to change. Theirs cannot, because it names none.
 #
@@ -593,7 +588,7 @@ for side in (1, 5, 9):
     print(f"{side}×{side}: {confidence(worse).mean():.0%} sure, {share:.0%} right")
 
 # %% [markdown]
-# The blurrier the scenes, the fewer pixels are right, and nano does not notice enough of it. Calibration holds for the kind of pictures on which it was measured.
+# The blurrier the scenes, the fewer pixels are right, and nano does not notice enough of it. So calibration is promised only for the kind of pictures on which it was measured.
 
 # %% [markdown]
 # ## 8 · Where is it wrong? · *further*
@@ -658,7 +653,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Now the pictures. For each kind the search takes the two scenes with the largest patch that hangs together, so nobody picked them:
+# Now the pictures. For each kind the search takes the two scenes with the largest patch that hangs together, so nobody picked them. In the answers all is pale but the wrong pixels of that kind.
 
 # %%
 gallery = {}
@@ -672,14 +667,14 @@ for kind, name in KINDS.items():
 plots.show(
     plots.error_gallery(gallery, CLASSES, "The worst of each kind, found by search"),
     alt="Six rows, one for each kind of error; in each two errors, and of each the picture, "
-    "the true labels and nano's, with the wrong pixels outlined. Shifted borders run along "
+    "the true labels and nano's, pale but for the wrong pixels. Shifted borders run along "
     "whole outlines, such as that of a roof at night; pieces are parts of a wall called "
-    "vehicle, or a road called sidewalk; thin parts are arms of lamps and posts; walls are "
-    "missed under vegetation.",
+    "vehicle, or a road called sidewalk; thin parts are the arm of a signal, and gaps "
+    "between things; walls are missed under vegetation.",
 )
 
 # %% [markdown]
-# *Go through the rows.* The shifted borders are long outlines, such as that of a roof against a night sky, each a pixel or two off. Pieces of a region are a road that looks like a sidewalk and a wall that looks like vehicles. Thin parts are the arms and posts of lamps and signals. Vegetation comes up where there is a wall, and the other way round: in "thing missed" both are walls called vegetation. Many of these scenes are dark, blurred or noisy, so the next question would be how the kinds depend on the weather. The scenes of `segformer_edu` know their own weather, and you could ask them.
+# *Go through the rows.* The shifted borders are long outlines, such as that of a roof against a night sky, each a pixel or two off. Pieces of a region are a road that looks like a sidewalk and a wall that looks like vehicles. Thin parts are the arm of a signal, and gaps between persons and poles. In "thing missed" both are walls called vegetation. Many of these scenes are dark, blurred or noisy, so the next question would be how the kinds depend on the weather. The scenes of `segformer_edu` know their own weather, and you could ask them.
 #
 # What was it for? A list like this says where to look next. If most of what is wrong lies at borders, for example, one would try finer logits before one tries a better way to tell walls from sky.
 
@@ -704,8 +699,8 @@ blocks = [f"stage {stage}.{block}" for stage in range(1, 5) for block in (1, 2)]
 plots.show(
     plots.by_block(
         {
-            f"{name}: entropy, 1 for even attention; bars: standard deviation over scenes": [
-                list(zip(of.mean(0).tolist(), of.std(0).tolist(), strict=True))
+            f"{name}: entropy, 1 for even attention; bars: nine tenths of the scenes": [
+                list(zip(of.mean(0).tolist(), *np.quantile(of, (0.05, 0.95), axis=0), strict=True))
                 for stage in found
                 for of in stage
             ]
@@ -721,7 +716,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the two rows.* Untrained heads look everywhere alike, because our initial weights are small. Training made them choose, and more so the later they come: in stage 4's last block, most heads give nearly everything to one of its sixteen keys. And they choose differently. In these scenes we search for the two heads of one block that differ most on the same query, by the **total variation** ½ Σ |p − q|, which is 0 for equal weights, and 1 if no key has weight in both.
+# *Compare the two rows.* Untrained heads look everywhere alike, and so, very nearly, do nano's own weights if they are shuffled. To choose is something that was learned, most of all in stage 4: in its last block, most heads give nearly everything to one of its sixteen keys. And they choose differently. In these scenes we search for the two heads of one block that differ most on the same query, by the **total variation** ½ Σ |p − q|, which is 0 for equal weights, and 1 if no key has weight in both.
 
 # %%
 last = attention_maps(nano, images[:8])[2][-1]  # stage 3, last block: (8, heads, 8, 8, 8, 8)
@@ -765,10 +760,9 @@ prediction = ...  # two numbers of points, for example (0.1, 2)
 table = json.loads((experiments / "heads.json").read_text(encoding="utf-8"))["scenes"]
 heads = [row for row in table if row["head"] is not None and row["seed"] == 2026]
 panels = {
-    "entropy, 1 for even attention": lambda row: [n / np.log(row["keys"]) for n in row["nats"]],
+    "entropy, 1 for even attention": lambda row: [row["nats"][0] / np.log(row["keys"])] * 3,
     "points of mIoU lost if silenced; bars: two standard errors": lambda row: [
-        100 * row["silenced"][0],
-        200 * row["silenced"][1],
+        100 * (row["silenced"][0] + errors * row["silenced"][1]) for errors in (0, -2, 2)
     ],
 }
 places = list(dict.fromkeys((row["stage"], row["block"]) for row in heads))
@@ -794,7 +788,7 @@ compare(prediction, tuple(round(abs(float(np.mean(each))), 1) for each in lost))
 # %% [markdown]
 # The sharpest heads are the ones that nobody misses, and both that cost something are spread, in both sets of scenes. But heads of stage 3 are as spread, and cost nothing. Does spread attention then *make* a head important? No. Entropy and importance both depend on the stage: stage 1 alone has one head to a block, so nothing can stand in for it, and its map goes to the decoder in the finest grid. Within stages 3 and 4, where heads have company and could be compared, no loss is above {{late_loss}} points, so there is nothing to correlate with. The honest result is that here entropy does not tell importance.
 #
-# What, then, does stage 1's attention contribute? Silenced as a whole, it costs {{silent_stage_1}} points in the two sets of scenes. If its weights are made **even**, so that every token gets the mean of the picture's values, {{even_stage_1}} are lost. That could mean two things: the tokens need to know how *this* picture looks on the whole, or they merely need the vector that they are used to. So we gave them the mean over sixty other scenes instead, and {{constant_stage_1}} points were lost, as many as by silencing. It is the first, then: most of what stage 1's attention does in nano is to tell every token what kind of picture it is in, and for that it hardly matters where it looks. Its map, of which we could have drawn a beautiful picture, has little to do with it.
+# What, then, does stage 1's attention contribute? Silenced as a whole, it costs {{silent_stage_1}} points in the two sets of scenes. If its weights are made **even**, so that every token gets the mean of the picture's values, {{even_stage_1}} are lost. That could mean two things: the tokens need to know how *this* picture looks on the whole, or they merely need the vector that they are used to. So we gave them the mean over sixty other scenes instead, and {{constant_stage_1}} points were lost, nearly as many as by silencing. It is the first, then: most of what stage 1's attention does in nano is to tell every token what kind of picture it is in, and for that it hardly matters where it looks. Its map, of which we could have drawn a beautiful picture, has little to do with it.
 #
 # That heads can be taken out of a trained transformer with little loss is known from translation models ([Michel and others 2019](https://arxiv.org/abs/1905.10650), [Voita and others 2019](https://arxiv.org/abs/1905.09418)). There, too, a few of them mattered, and most did not.
 
@@ -815,7 +809,7 @@ for row in table:
 # %% [markdown]
 # (The share is that of the head of the stage that gives most; stage 1 carries nothing in any of them.)
 #
-# *Go through the last column.* In every model the balls follow stage 2's transplant, so that is where the colour comes to them. How it is found differs from seed to seed. The model that ships and models 2 and 4 look for red, model 3 looks for green, and model 1 has a head for each colour. None of that shows in their answers while there is a lamp.
+# *Go through the last column.* In every model the balls follow stage 2's transplant, so it brings the colour to them. (In models 1, 2 and 4 they follow a later stage, too.) How it is found differs from seed to seed. The model that ships and models 2 and 4 look for red, model 3 looks for green, and model 1 has a head for each colour. None of that shows in their answers while there is a lamp.
 #
 # *Look at stage 4 of models 2 and 4.* Its heads give the lamp's keys about the same share under every light, so by our control their maps have nothing to do with the lamp. And yet the balls follow its transplant. That is possible because stage 2 has brought the colour to tokens all over the strip by then, so the *values* carry it, wherever stage 4 looks. So the control protects us from one mistake only: a map that does not care about the lamp may belong to a head that carries its colour.
 #
@@ -843,9 +837,9 @@ for row in table:
         print(f", even {even}")
 
 # %% [markdown]
-# (± two standard errors, over the scenes.) A stage's attention is worth a few points at most, and stage 4's nothing that could be seen, although its maps are the sharpest of all. Most of what decides a street scene's pixel is near it, so the convolutions of patch embeddings and Mix-FFN can do without. **The map of a stage that decides nothing is still a map**, with bright places and all. Whoever shows one owes an intervention with it.
+# (± two standard errors, over the scenes.) One stage's attention is worth a few points at most, and stage 4's nothing that could be seen, although its maps are the sharpest of all. Stages can stand in for each other, though: the attention of stages 2 to 4 together costs {{late_silent}} points, but that of stages 1 *and* 2 costs {{both_silent}}, far more than both alone. **The map of a stage that decides nothing is still a map**, with bright places and all. Whoever shows one owes an intervention with it.
 #
-# The two data sets together give the rule that we take from this lesson: where attention was the only way for the information, one of the maps told the truth (stage 2's), one misled us (stage 4's), and two heads with equal maps did different things. Nothing in the maps themselves told which is which.
+# The two data sets together give the rule that we take from this lesson: where attention was the only way for the information, one of the maps told the truth (stage 2's), one misled us (stage 4's), and two heads with equal maps did different things. No single map told which is which.
 
 # %% [markdown]
 # ## 13 · How does rollout go through stages? · *further*
@@ -880,7 +874,7 @@ plots.show(
 #
 # ### Would other weights give another map?
 #
-# A map that explains a model should change when the model does. [Adebayo and others 2018](https://arxiv.org/abs/1810.03292) replace the weights by fresh ones. We do so, too, and also ask about another place of the same class, as far away as there is one, and about the class that came second. If the order of the patches stays the same (a rank correlation near 1), then the map knows nothing of what we changed.
+# A map that explains a model should change when the model does. [Adebayo and others 2018](https://arxiv.org/abs/1810.03292) replace the weights by fresh ones. We do so, too, and also ask about another place of the same class, as far away as there is one, and about the class that came second. If the order of the patches stays the same (a rank correlation near 1), then the map knows nothing of what we changed, so small is good.
 
 # %%
 names = ["attention 4", "rollout 2", "rollout 4", "|gradient × input|", "Grad-CAM 3"]
@@ -905,7 +899,7 @@ plots.show(
 # %% [markdown]
 # *Look at rollout, panel by panel.* It passes the first test tolerably: fresh weights give other maps, so it is more than the spreading of patches. But ask at a place as far away as there is one, and rollout from stage 4 gives the *same* map. It tells what this picture sends to everybody, and nothing about our pixel. And of the class it knows nothing, as attention knows nothing.
 #
-# The size of gradient × input fails the first test in good part. Where a network is steep depends much on the picture and on what is near, and not on what was learned; so a map of it looks plausible for a network that knows nothing. Occlusion and Grad-CAM pass the first and the third test. Passing is not enough, as section 6 shows, but failing is.
+# The size of gradient × input fails the first test in good part. Where a network is steep depends mostly on what is near the place, in a network that knows nothing, too, so its map looks plausible there. Occlusion and Grad-CAM pass the first and the third test. Passing is not enough, as section 6 shows. It also shows what failing means: rollout, which hardly knows the place, shows the lamp to the night.
 
 # %% [markdown]
 # ## 14 · How far does a token see, and what made it so? · *further*
@@ -948,11 +942,11 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare stage 4, trained.* The two networks see about equally far, {{area_4_segformer}} and {{area_4_twin}} of the picture, and none of the seeds says otherwise. *Compare stage 1.* There the trained SegFormer's area is {{area_1_factor}} times the twin's, in all three seeds. (That is for pictures of this size; at 96×96 pixels it is {{area_1_factor_small}} times.) So attention widens the early stages, and training widens every stage of both networks.
+# *Compare stage 4, trained.* (Each map has its own, logarithmic scale, so go by the areas above them.) The two networks see about equally far, {{area_4_segformer}} and {{area_4_twin}} of the picture, and none of the seeds says otherwise. *Compare stage 1.* There the trained SegFormer's area is {{area_1_factor}} times the twin's, in all three seeds. (That is for pictures of this size; at 96×96 pixels it is {{area_1_factor_small}} times.) So attention widens the early stages, and training widens every stage of both networks.
 #
 # Two checks take something away from this. The **area of one half**, measured alike, hardly differs between the networks once they are trained, in any stage: half of a token's response comes from its own neighbourhood, with attention or without it. What attention adds is a faint ground that reaches far.
 #
-# And then the *shuffled* networks. In the twin (see the printed table) they see as far as trained ones, so there the whole widening comes from weights that are larger than the small ones we start from, and not from what they have learned. In the SegFormer stages 2 and 3 shrink to {{area_2_kept}} and {{area_3_kept}} of their trained areas when the numbers are shuffled. There, at least, seeing far is something that was learned. In stage 1 shuffled networks scatter so much from seed to seed ({{area_1_shuffled}}) that we cannot say.
+# And then the *shuffled* networks. In the twin (see the printed table) they see as far as trained ones, so there the whole widening comes from weights that are larger than the small ones we start from, and not from what they have learned. In the SegFormer stages 2 and 3 shrink to {{area_2_kept}} and {{area_3_kept}} of their trained areas when the numbers are shuffled. There, at least, seeing far is something that was learned. (That, too, is said of large pictures: at 96×96 pixels stage 2 keeps {{area_2_kept_small}}, and stage 3 {{area_3_kept_small}}.) In stage 1 shuffled networks scatter so much from seed to seed ({{area_1_shuffled}}) that we cannot say.
 
 # %% [markdown]
 # ## 15 · Which stage decides which class? · *further*
@@ -986,10 +980,10 @@ tables = {
 del parts
 plots.show(
     plots.number_grids(tables, CLASSES, ["1", "2", "3", "4"], "Three ways to ask seldom agree"),
-    alt="Three grids of eight classes by four stages, each row's largest number framed. For "
-    "vegetation stage 1 is framed in all three, and for roads stage 3 in the first two. For"
-    " the sky stage 4 is framed in the first grid, and stage 1 in the others. Without stage"
-    " 1 six of the eight classes lose most or nearly most.",
+    alt="Three grids of eight classes by four stages, each row's largest number framed, or two "
+    "that tie. For vegetation stage 1 is framed in all three, and for roads stage 3 in the first "
+    "two. For the sky stage 4 is framed in the first grid, and stage 1 in the others. Without "
+    "stage 1 five of the eight classes lose most, and two nearly most.",
 )
 
 # %% [markdown]
@@ -1013,10 +1007,12 @@ for mode in ("zeros", "replicate", "reflect", "circular"):
     padded = copy.deepcopy(nano)
     pad_with(padded, mode)
     said = torch.cat([padded.predict(some) for some in images.split(20)])
+    turned = torch.cat([padded.predict(some.flip(2)).flip(1) for some in images.split(20)])
     wrong = 100 * (said != labels).double().mean(dim=0).numpy()  # % of the scenes, at each pixel
     by_distance[mode] = np.array([[wrong[distance // 4 == band].mean() for band in range(16)]])
     added[mode] = wrong - (added["zeros"] if added else 0)
-    print(f"{mode:<10} mIoU {scores(confusion_matrix(said, labels, 8)).miou:.2f}")
+    print(f"{mode:<10} mIoU {scores(confusion_matrix(said, labels, 8)).miou:.2f}", end="; ")
+    print(f"upside down {(turned == labels).double().mean():.0%} of the pixels are right")
 del added["zeros"]
 
 # %%
@@ -1025,7 +1021,7 @@ plots.show(
         [4 * band + 2 for band in range(16)],
         by_distance,
         ("pixels from the border", "wrong pixels, %"),
-        "What replaces the zeros breaks the margin, and leaves the middle alone",
+        "Reflect and circular padding break the margin, and leave the middle alone",
     ),
     alt="Wrong pixels over the distance from the border, four curves. From 32 pixels on they "
     "are one. At the border zeros and replicate have about 7 to 8 percent wrong, reflect "
@@ -1047,7 +1043,9 @@ plots.show(
 # %% [markdown]
 # *Compare replicate with circular.* Neither has zeros. Replicate costs {{replicate_lost}} points of mIoU, circular {{circular_lost}}. So it is not the missing zeros that break the margin, but what stands in their place. Above the sky, for example, now lies the road of the lower border. At the top, {{sky_called_other}} of the true sky gets another name. No scene of nano's training had a road above its sky.
 #
-# And in the middle, eight tokens of stage 1 or more from the border, nothing changes, under any padding, by more than a few pixels in a thousand. Nano *could* read its place from the zeros, as lesson 04 read it with a probe. A likely reason why it does not is that the content says already what is above and what is below. What can be read from a network's maps is not yet what the network uses. All this holds on another set of scenes, and at 256×256 pixels, where circular padding damages a margin about as wide in pixels.
+# And in the middle, eight tokens of stage 1 or more from the border, the share of wrong pixels changes by a few in a thousand at most, under any padding. (The curves rise again because there are more borders between things.)
+#
+# Does nano do without knowing its place, then? In these scenes the content says already what is above and what is below, so we cannot tell. That is why the cell also shows nano all scenes *upside down*, where place and content disagree. *Look at the last column.* With zeros {{upside_zeros}} of the pixels are right, and with circular padding, under which no token can know its place, {{upside_circular}}. So nano does use its place, even against the content. (Replicate has a border, too, and {{upside_replicate}} are right.) **That a network loses little without something does not show that it does not use it.** What is said of the margin and the middle holds on another set of scenes, and at 256×256 pixels, where circular padding damages a margin about as wide in pixels.
 
 # %% [markdown]
 # ## 17 · Which branch can be left out? · *further*
@@ -1102,7 +1100,12 @@ for kind in ("attention", "mix_ffn"):
 portrait = np.ascontiguousarray(sample_photo()[::4, ::4])  # 128 × 128
 logits = nano(normalize(portrait))
 plots.show(
-    plots.segmentation(portrait, nano.predict(normalize(portrait))[0].numpy(), CLASSES),
+    plots.segmentation(
+        portrait,
+        nano.predict(normalize(portrait))[0].numpy(),
+        CLASSES,
+        "Of a face nano says building",
+    ),
     alt="The portrait of an astronaut with nano's labels: her face and suit are building, a "
     "flag is sidewalk and vegetation, the black part of the suit pole, her helmet road, the"
     " wall sky.",
@@ -1119,7 +1122,7 @@ print(f"mean probability of the answers: {logits.softmax(1).amax(1).mean():.2f}"
 #
 # ### Exercise 09.1 ★ 5 minutes · At how many keys does it look?
 #
-# Attention weights `(…, keys)` sum to one over their last axis, and some may be 0. Return the exponential of their entropy, `(…)`, with the natural logarithm: the number of keys over which equal weights would be spread as much.
+# Attention weights `(…, keys)` sum to one over their last axis, and some may be 0. Return the exponential of their entropy, `(…)`, with the natural logarithm: over how many keys equal weights would be as spread.
 
 
 # %%
@@ -1197,7 +1200,7 @@ check("09.6", expected_calibration_error)
 # %% [markdown]
 # ### Exercise 09.7 ★★★ 12 minutes · Grad-CAM of one pixel
 #
-# Now on a whole SegFormer in evaluation mode, and one image `(1, 3, H, W)`: return Grad-CAM at the map of one `stage` (counted from 0) for the logit of class `label` at `row` and `column` of the logits' grid, as `(H_s, W_s)`, the size of the stage's map. `model.encoder(images)` gives the maps of all stages, `model.decoder(maps)` the logits.
+# Now on a whole SegFormer in evaluation mode, and one image `(1, 3, H, W)`: return Grad-CAM at the map of one `stage` (counted from 0) for the logit of class `label` at `row` and `column` of the logits' grid, as `(H_s, W_s)`, the size of the stage's map, without any scaling. `model.encoder(images)` gives the maps of all stages, `model.decoder(maps)` the logits.
 
 
 # %%
@@ -1212,7 +1215,7 @@ check("09.7", cam_of_pixel)
 #
 # - An attention map shows a weight. Whether a head looks there because of what is there, whether its value matters, and whether the answer would change, only interventions tell: take the thing away, make the weights even, transplant.
 # - An explanation can be tested: remove what it calls important, and watch the answer. On street scenes none of five ways surely beat nearness, which knows nothing, on both curves.
-# - Where the cause is known and far away, attention of stage 2, rollout and the size of gradient × input found it, and did not show it where it made next to no difference. Attention of stage 4 showed it there as well, and Grad-CAM depended on the stage and on the question.
+# - Where the cause is known and far away, attention of stage 2 and rollout found it, but showed it for pixels that it does not decide. Grad-CAM of stage 1 found it, but also showed a lamp that makes next to no difference. No map is right by itself, so test each where the cause is gone.
 # - The fill, the size of a patch, the stage and the question are choices. State them, and vary them.
 #
 # **Can you answer without scrolling up?**
@@ -1239,6 +1242,6 @@ check("09.7", cam_of_pixel)
 # - *Deletion and insertion.* The paper deletes to grey, and inserts into a blurred picture ([Petsiuk and others 2018](https://arxiv.org/abs/1806.07421)). We use the same fill for both and vary it.
 #
 # **References.** S. Abnar, W. Zuidema, *Quantifying Attention Flow in Transformers*, [arXiv:2005.00928](https://arxiv.org/abs/2005.00928). R. Selvaraju and others, *Grad-CAM*, [arXiv:1610.02391](https://arxiv.org/abs/1610.02391). K. Vinogradova, A. Dibrov, G. Myers, *Towards Interpretable Semantic Segmentation via Gradient-Weighted Class Activation Mapping*, [arXiv:2002.11434](https://arxiv.org/abs/2002.11434). V. Petsiuk, A. Das, K. Saenko, *RISE*, [arXiv:1806.07421](https://arxiv.org/abs/1806.07421).
-# J. Adebayo and others, *Sanity Checks for Saliency Maps*, [arXiv:1810.03292](https://arxiv.org/abs/1810.03292). J. Vig and others, *Causal Mediation Analysis*, [arXiv:2004.12265](https://arxiv.org/abs/2004.12265). C. Guo and others, *On Calibration of Modern Neural Networks*, [arXiv:1706.04599](https://arxiv.org/abs/1706.04599).
+# J. Adebayo and others, *Sanity Checks for Saliency Maps*, [arXiv:1810.03292](https://arxiv.org/abs/1810.03292). J. Vig and others, *Causal Mediation Analysis for Interpreting Neural NLP*, [arXiv:2004.12265](https://arxiv.org/abs/2004.12265). C. Guo and others, *On Calibration of Modern Neural Networks*, [arXiv:1706.04599](https://arxiv.org/abs/1706.04599).
 #
 # **Next:** lesson 10 asks where the time goes.

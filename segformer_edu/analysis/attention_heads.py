@@ -52,9 +52,9 @@ def attention_between(
     found = []
     for *_, weights in attention_maps(model, images):
         rows, columns, h, w = weights.shape[2:]
-        keys = cells(asked, (h, w))
-        given = attention_on(weights, keys, cells(asking, (rows, columns), least=0.25))
-        found.append((given.mean().item(), keys.float().mean().item()))
+        keys, queries = cells(asked, (h, w)), cells(asking, (rows, columns), least=0.25)
+        given = attention_on(weights, keys, queries).mean().item()
+        found.append((given, even_share(keys, queries)))
     return found
 
 
@@ -75,3 +75,12 @@ def attention_on(weights: Tensor, keys: Tensor, queries: Tensor) -> Tensor:
         raise ValueError("queries: not a single one is True, so there is no attention to look at.")
     on = (weights * keys[:, None, None, None]).sum((-2, -1))  # (B, heads, H, W)
     return on.transpose(0, 1)[:, queries].mean(1)
+
+
+def even_share(keys: Tensor, queries: Tensor) -> float:
+    """What `attention_on` would be if every query attended to all keys alike.
+
+    Args: as of `attention_on`.
+    """
+    pictures, *_ = queries.nonzero(as_tuple=True)
+    return keys.float().mean((1, 2))[pictures].mean().item()

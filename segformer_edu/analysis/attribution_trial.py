@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from segformer_edu.analysis.seeds import Interval
+from segformer_edu.analysis.seeds import Interval, bootstrap
 
-
-def bootstrap(values: Sequence[float] | np.ndarray, draws: int = 5000) -> Interval:
-    """The mean of values from places that do not depend on each other, and where 95 % of the means
-    lie if the places are drawn anew from themselves.
-    """
-    given = np.asarray(values)
-    chosen = np.random.default_rng(0).integers(len(given), size=(draws, len(given)))
-    low, high = np.percentile(given[chosen].mean(1), (2.5, 97.5))
-    return Interval(float(given.mean()), float(low), float(high))
+STRIPS = ("strips", "strips, reversed", "strips, night")
 
 
 class Trial:
@@ -64,7 +55,7 @@ class Trial:
         self, name: str, what: str, light: str, question: str = "and not the other"
     ) -> Interval:
         """What a way of asking says of the lamp, over the strips whose lamp has this light."""
-        questions = self.told["strips"] | self.told["strips, reversed"]
+        questions = {k: v for part in STRIPS for k, v in self.told[part].items()}
         values = np.array(questions[question][name][what])
         return bootstrap(values[np.array(self.told["lights"]) == light])
 

@@ -10,6 +10,8 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F
 
+from segformer_edu.analysis.seeds import redrawn
+
 
 def at_full_size(logits: Tensor, labels: Tensor) -> Tensor:
     """Logits for every pixel of the labels: `(B, K, h, w)`, `(B, H, W)` → `(B, K, H, W)`."""
@@ -74,8 +76,7 @@ class Reliability:
         if calibrated:
             mean = gap.sum(0) / np.maximum(self.pixels.sum(0), 1)
             gap = gap - mean * self.pixels
-        count = len(gap)
-        often = np.random.default_rng(seed).multinomial(count, [1 / count] * count, draws)
+        often = redrawn(len(gap), draws, np.random.default_rng(seed))
         return np.abs(often @ gap).sum(1) / (often @ self.pixels).sum(1)
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from scipy.ndimage import maximum_filter, minimum_filter
 from skimage.measure import label as number_regions
 
+from segformer_edu.analysis.seeds import redrawn
+
 NAMED_OTHERWISE, MISSED, INVENTED, THIN, BORDER, PIECE = range(1, 7)
 KINDS = {
     BORDER: "border shifted",
@@ -131,9 +133,7 @@ def resampled_shares(counts: np.ndarray, draws: int = 1000, seed: int = 0) -> np
 
     Shape: → `(draws, kinds)`; each row sums to one.
     """
-    pictures = len(counts)
-    often = np.random.default_rng(seed).multinomial(pictures, [1 / pictures] * pictures, draws)
-    totals = often @ counts
+    totals = redrawn(len(counts), draws, np.random.default_rng(seed)) @ counts
     return totals / totals.sum(1, keepdims=True)
 
 

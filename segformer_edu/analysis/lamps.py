@@ -8,11 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segformer_edu.analysis.attention_heads import cells
+from segformer_edu.analysis.attention_heads import attention_between
 from segformer_edu.analysis.attention_maps import attention_maps
 from segformer_edu.data.lamps import CLASSES, HEIGHT, WIDTH, Disc, Lamps
 from segformer_edu.data.photos import normalize
 from segformer_edu.segformer import SegFormer
+
+
+def all_strips(strips: Lamps) -> tuple[Tensor, Tensor]:
+    """All strips as a model takes them, and their labels: `(N, 3, 64, 256)`, `(N, 64, 256)`."""
+    images, labels = zip(*(strips[number] for number in range(len(strips))), strict=True)
+    return torch.stack(images), torch.stack(labels)
 
 
 def all_relit(strips: Lamps, light: str) -> Tensor:
@@ -49,35 +55,25 @@ def middles(discs: Sequence[Disc]) -> list[tuple[float, float]]:
     return [(each.y / HEIGHT, each.x / WIDTH) for each in discs]
 
 
-def keys_of_the_lamp(strips: Lamps, index: int, key_size: Sequence[int]) -> Tensor:
-    """Which keys are made of pixels of the lamp, `(h, w)`."""
-    lamp, _ = strips.lamp_and_balls(index)
-    height, width = key_size
-    return cells(torch.from_numpy(lamp)[None], (height, width))[0]
-
-
 def shares_on_lamp(model: SegFormer, strips: Lamps, stage: int) -> dict[str, tuple[float, float]]:
-    """For lamps of each colour, the share of a ball's attention that goes to the lamp's keys, and
-    the share that would if all keys got the same: means over balls and heads.
+    """For lamps of each colour, the share of the balls' attention that goes to the lamp, and the
+    share that would if all keys got the same, as `attention_between` counts them.
 
     Args: as of `ball_looks`.
     """
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in CLASSES[1:]}
-    for index in range(len(strips)):
-        looks = ball_looks(model, strips, index, stage)
-        lamp = keys_of_the_lamp(strips, index, looks.shape[2:])
-        shares = looks[..., lamp].sum(-1).mean(1)  # (balls,)
-        colour = CLASSES[strips.draw(index)[1].max()]
-        found[colour] += [(share, lamp.float().mean().item()) for share in shares.tolist()]
-    return {colour: tuple(np.mean(each, axis=0).tolist()) for colour, each in found.items()}
+    images, labels = all_strips(strips)
+    lamps, balls = all_lamps_and_balls(strips)
+    found = {}
+    for number, colour in enumerate(CLASSES[1:], start=1):
+        of = labels.amax((1, 2)) == number
+        found[colour] = attention_between(model, images[of], balls[of], lamps[of])[stage]
+    return found
 
 
 @torch.no_grad()
 def rightly_labelled_balls(model: SegFormer, strips: Lamps) -> float:
     """The share of the pixels of balls that get the class of their lamp."""
-    images, labels = map(
-        torch.stack, zip(*map(strips.__getitem__, range(len(strips))), strict=True)
-    )
+    images, labels = all_strips(strips)
     _, balls = all_lamps_and_balls(strips)
     said = torch.cat([model.predict(part) for part in images.split(25)])
     return (said == labels)[balls].float().mean().item()

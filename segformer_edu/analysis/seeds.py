@@ -1,4 +1,6 @@
-"""Runs that differ in their seed: a tidy table of them, and what their mean is known to."""
+"""Runs that differ in their seed: a tidy table of them; and how well a mean is known, over seeds or
+over pictures.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +52,26 @@ def interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Inter
     error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
     reach = float(stdtrit(len(values) - 1, (1 + level) / 2)) * error
     return Interval(mean, mean - reach, mean + reach)
+
+
+def bootstrap(values: Sequence[float] | np.ndarray, draws: int = 5000) -> Interval:
+    """The mean of values from places that do not depend on each other, and where 95 % of the means
+    lie if the places are drawn anew from themselves.
+    """
+    given = np.asarray(values)
+    chosen = np.random.default_rng(0).integers(len(given), size=(draws, len(given)))
+    low, high = np.percentile(given[chosen].mean(1), (2.5, 97.5))
+    return Interval(float(given.mean()), float(low), float(high))
+
+
+def redrawn(count: int, draws: int, chance: np.random.Generator) -> np.ndarray:
+    """How often each of some pictures is among as many that are drawn from them, with replacement.
+
+    For a bootstrap of what is a sum over pictures, such as a confusion matrix.
+
+    Shape: → `(draws, count)` int64; each row adds up to `count`.
+    """
+    return chance.multinomial(count, np.full(count, 1 / count), draws)
 
 
 class Table:

@@ -27,7 +27,20 @@ from segformer_edu.checkpoints.files import CONFIG, WEIGHTS, locate, read_json, 
 from segformer_edu.checkpoints.layouts import HUGGING_FACE, Weights, translate
 from segformer_edu.checkpoints.reductions import with_reductions
 from segformer_edu.config import SegFormerConfig, check_config
+from segformer_edu.data.photos import IMAGENET_MEAN, IMAGENET_STD
 from segformer_edu.files import expanded
+
+PREPROCESSOR = "preprocessor_config.json"
+PREPROCESSING = {  # what the model expects of pictures; they keep their size
+    "image_processor_type": "SegformerImageProcessor",
+    "do_resize": False,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": IMAGENET_MEAN,
+    "image_std": IMAGENET_STD,
+    "do_reduce_labels": False,
+}
 
 
 def read(
@@ -42,8 +55,9 @@ def read(
     weights = translate(read_tensors(path), str(path))
     if num_classes is None and not weights.has_decoder:
         raise ValueError(
-            f"{path} holds an encoder only: pass num_classes=… to add a decoder that starts from "
-            f"random weights."
+            f"{path} holds an encoder only, and no decoder that labels pixels: train one "
+            f"(`python -m segformer_edu train --weights`), or pass num_classes to from_pretrained "
+            f"for one with random weights."
         )
     config = config or _described(path.with_name(CONFIG), weights) or infer(weights)
     if num_classes is not None:
@@ -139,8 +153,11 @@ def write(config: SegFormerConfig, state: Mapping[str, Tensor], folder: str | Pa
     dtype = state["decoder.classifier.weight"].dtype
     description = json.dumps(to_hugging_face(config, dtype), indent=2, ensure_ascii=False)
     weights = safetensors.torch.save(tensors, {"format": "pt"})
+    files = {CONFIG: f"{description}\n".encode(), WEIGHTS: weights}
+    if config.in_channels == len(IMAGENET_MEAN):
+        files = {PREPROCESSOR: f"{json.dumps(PREPROCESSING, indent=2)}\n".encode(), **files}
     try:
-        _replace_files(folder, (description + "\n").encode(), weights)
+        _replace_files(folder, files)
     except OSError as error:
         raise OSError(
             f"The model could not be written to {folder} ({error}); what was there is unchanged. "
@@ -148,18 +165,22 @@ def write(config: SegFormerConfig, state: Mapping[str, Tensor], folder: str | Pa
         ) from error
 
 
-def _replace_files(folder: Path, config: bytes, weights: bytes) -> None:
-    """Write both files under other names, then move them: no reader sees half of one."""
+def _replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files under other names, then move them, so that no reader sees half of one. The
+    last, the weights, belongs to the one before, the config; what comes first is always the same.
+    """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     old_config = (folder / CONFIG).read_bytes() if (folder / CONFIG).exists() else None
-    new_config, new_weights = (folder / f".{name}.{os.getpid()}.part" for name in (CONFIG, WEIGHTS))
+    parts = {folder / name: folder / f".{name}.{os.getpid()}.part" for name in files}
     try:
-        new_config.write_bytes(config)
-        new_weights.write_bytes(weights)
-        os.replace(new_config, folder / CONFIG)
+        for path, part in parts.items():
+            part.write_bytes(files[path.name])
+        *others, weights = parts
+        for path in others:
+            os.replace(parts[path], path)
         try:
-            os.replace(new_weights, folder / WEIGHTS)
+            os.replace(parts[weights], weights)
         except BaseException:  # the old weights are still there: so must be their config
             if old_config is None:
                 (folder / CONFIG).unlink()
@@ -167,8 +188,9 @@ def _replace_files(folder: Path, config: bytes, weights: bytes) -> None:
                 (folder / CONFIG).write_bytes(old_config)
             raise
     except BaseException:  # Ctrl-C among them
-        new_config.unlink(missing_ok=True)
-        new_weights.unlink(missing_ok=True)
+        for part in parts.values():
+            part.unlink(missing_ok=True)
         if made:
+            (folder / PREPROCESSOR).unlink(missing_ok=True)
             folder.rmdir()
         raise

@@ -14,7 +14,10 @@ from torch import Tensor
 from segformer_edu.extras import install_command
 from segformer_edu.files import expanded
 
-PICKLED = (".pth", ".pt", ".bin")
+PICKLED = (".pth", ".pt", ".bin", ".ckpt")
+NESTED = ("state_dict", "model_state_dict", "model", "ema")  # where trainers put the weights
+LFS_POINTER = b"version https://git-lfs"
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 INDEX = ".index.json"  # of a checkpoint in shards
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -78,9 +81,18 @@ def download(hub_id: str) -> Path:
 
 def _weights_in(folder: Path) -> Path:
     """The weights in a folder: under their usual name, or the only file that can be weights."""
+    if (folder / "settings.yaml").exists() and (folder / "best").is_dir():
+        raise ValueError(
+            f"{folder} holds a run, and its weights are in {folder / 'best'}: give that."
+        )
     for name in IN_FOLDERS:
         if (folder / name).exists():
             return folder / name
+    if adapters := [name for name in ADAPTERS if (folder / name).exists()]:
+        raise ValueError(
+            f"{folder} holds an adapter ({adapters[0]}), which changes a model and is none: merge "
+            f"it into its model with peft's merge_and_unload(), and save that."
+        )
     files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", *PICKLED))
     if len(files) != 1:
         found = ", ".join(path.name for path in files) or "none"
@@ -97,6 +109,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: names the file that is damaged, missing, or holds something else.
     """
+    if _begins_with(LFS_POINTER, path):
+        raise ValueError(
+            f"{path} is a pointer that Git LFS left in place of the file: run `git lfs pull` "
+            f"where it lies, or download the file itself."
+        )
     if path.name.endswith(INDEX):
         return _read_shards(path)
     if path.suffix == ".safetensors":
@@ -107,6 +124,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         f"{path} ends in {path.suffix!r}, but weights end in .safetensors, {', '.join(PICKLED)} "
         f"or {INDEX}. Rename the file to match its format, or give the file of the weights."
     )
+
+
+def _begins_with(start: bytes, path: Path) -> bool:
+    """Whether a file is there, and begins with these bytes."""
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -148,15 +173,22 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:
-    """A dict of tensors that torch saved, alone or under "state_dict"; code in it is refused."""
+    """A dict of tensors that torch saved, alone or where trainers put it; code in it is refused."""
     content = load_pickled(
         path,
         "is not a readable file of weights: it is missing, truncated, in another format, or holds "
         "more than tensors. Nothing in it was run. If you trust its source, save its state dict "
         "alone with torch.save(model.state_dict(), path).",
     )
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    if isinstance(content, dict) and {"network", "optimizer", "log_bytes"} <= set(content):
+        best = path.parent / "best"
+        raise ValueError(
+            f"{path} is from where a run resumes; its weights are in {best}: give that."
+        )
+    while isinstance(content, dict) and (
+        inside := [name for name in NESTED if isinstance(content.get(name), dict)]
+    ):
+        content = content[inside[0]]
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; a dict of tensors is needed.")
     for name, tensor in content.items():

@@ -178,6 +178,8 @@ PUBLISHED = (
 HUGGING_FACE = PUBLISHED[1]  # the layout that is written
 LAYOUTS = [replace(layout, prefix=prefix) for layout in PUBLISHED for prefix in (layout.prefix, "")]
 
+# What trainers put before all names: DistributedDataParallel, Lightning and others, torch.compile.
+WRAPPERS = re.compile(r"^((module|model|net|network|_orig_mod)\.)+|(?<=\.)_orig_mod\.")
 INDEX = "(?P<{}>0|[1-9][0-9]{{0,3}})"  # few digits: no name has 10 ** 18
 LEAF = r"\.(?P<leaf>weight|bias|running_mean|running_var|num_batches_tracked)"
 
@@ -231,8 +233,14 @@ def translate(tensors: Mapping[str, Tensor], source: str) -> Weights:
         ValueError: no layout explains any name.
     """
     full_names = list(tensors)
-    wrapped = bool(full_names) and all(name.startswith("module.") for name in full_names)
-    names = {name.removeprefix("module.") if wrapped else name: name for name in full_names}
+    names = {WRAPPERS.sub("", name): name for name in full_names}
+    if len(names) < len(full_names):
+        once = set(names.values())
+        twice = next(name for name in full_names if name not in once)
+        raise ValueError(
+            f"{source} holds two models: {twice} and {names[WRAPPERS.sub('', twice)]}. Save the "
+            f"one that you want alone."
+        )
     layout, ours = max(
         ((layout, _translation(layout, names)) for layout in LAYOUTS), key=lambda pair: len(pair[1])
     )

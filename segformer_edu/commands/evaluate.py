@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from segformer_edu.commands.parser import Parser, add_command, add_weights, check_out
+from segformer_edu.config import SegFormerConfig
 from segformer_edu.files import write_atomically
 from segformer_edu.memory import keep_freed_memory
 from segformer_edu.segformer import SegFormer
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from segformer_edu.training import Scores
 
 SETTINGS = (  # which pictures are scored, and how they are read
-    *("data", "size", "validation", "images", "masks", "classes", "values", "ignore"),
+    *("data", "size", "validation", "images", "masks", "classes", "values", "ignore", "upright"),
+    *("validation_images", "validation_masks", "validation_names", "training_names"),
     *("root", "border", "fit", "workers", "batch_size", "cpu", "seed"),
 )
 DESCRIPTION = """\
@@ -65,6 +67,7 @@ def fill(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     from segformer_edu.commands.settings import read_settings
     from segformer_edu.training import evaluate, open_data, scores
+    from segformer_edu.training.own_pictures import check_pictures
     from segformer_edu.training.parts import start_accelerator
 
     if options.out:
@@ -75,12 +78,9 @@ def run(options: argparse.Namespace) -> int:
     model = SegFormer.from_pretrained(options.weights).to(accelerator.device)
     with accelerator.local_main_process_first():  # it may have to download the data for all
         _, pictures = open_data(settings)
-    if max(model.config.num_classes, 2) != len(pictures.class_names):
-        raise ValueError(
-            f"{options.weights} tells {model.config.num_classes} classes apart, and the pictures "
-            f"have {len(pictures.class_names)} ({', '.join(pictures.class_names)}): give weights "
-            f"and data that go together."
-        )
+    check_classes(options.weights, model.config, pictures.class_names)
+    if settings.data == "folder" and accelerator.is_local_main_process:
+        check_pictures(settings, {"validation": pictures}, model.config.min_image_size)
     confusion = evaluate(
         model, pictures, settings.batch_size, settings.workers, accelerator, progress=True
     ).cpu()
@@ -94,6 +94,21 @@ def run(options: argparse.Namespace) -> int:
             write_atomically(options.out, f"{text}\n".encode())
     accelerator.end_training()
     return 0
+
+
+def check_classes(weights: str, config: SegFormerConfig, names: Sequence[str]) -> None:
+    """Refuse pictures whose classes are others than those of the weights, or in another order."""
+    if max(config.num_classes, 2) != len(names):
+        raise ValueError(
+            f"{weights} tells {config.num_classes} classes apart, and the pictures have "
+            f"{len(names)} ({', '.join(names)}): give weights and data that go together."
+        )
+    if config.class_names and tuple(config.class_names) != tuple(names):
+        raise ValueError(
+            f"{weights} calls its classes {', '.join(config.class_names)}, and the pictures "
+            f"{', '.join(names)}: give classes = … the names of the weights in their order, and "
+            f"values = … the number of each in the masks."
+        )
 
 
 def table(found: Scores, confusion: Tensor, names: Sequence[str]) -> str:

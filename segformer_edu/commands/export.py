@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segformer_edu.commands.parser import add_command, add_weights, check_out, missing_package
+from segformer_edu.commands.quantize import check_packages, judge, open_pictures, to_int8
 from segformer_edu.data.photos import IMAGENET_MEAN, IMAGENET_STD
 from segformer_edu.extras import install_command
 from segformer_edu.files import write_atomically
@@ -25,12 +27,20 @@ free. The decoder is folded (fewer multiplications, the same answers).
 Input   images  (B, 3, H, W) float32: red, green, blue of 0 … 1, ImageNet's mean taken off, divided
                 by its spread; both are in the file's metadata, with the classes' names
 Outputs logits  (B, K, H/4, W/4) float32
-        labels  (B, H, W) int64: the class of every pixel
+        labels  (B, H, W) int64: the class of every pixel; with --labels
 
-Before the file is kept, ONNX Runtime's answers are compared with PyTorch's at three sizes."""
+ONNX Runtime computes all outputs even where it is asked for one, and the labels cost it more than
+the model. Before the file is kept, its answers are compared with PyTorch's at three sizes.
+
+With --int8, convolutions and Linears work on 8-bit numbers, which processors with such instructions
+(VNNI) do several at a time. Half of the pictures of --calibrate give the ranges; on the other half
+the labels are compared with those of float."""
 EXAMPLES = """\
-example:
+examples:
   python -m segformer_edu export --weights run/best --out model.onnx
+  in 8 bits, for pictures such as those in photos, scored with masks of the same names:
+    python -m segformer_edu export --weights run/best --out model.onnx --int8 \\
+        --calibrate photos --masks masks
 """
 TOLERANCE = 1e-4  # of the largest logit
 SIZES = ((2, 64, 96), (1, 65, 97), (3, 127, 50))  # of which the first is traced
@@ -47,37 +57,81 @@ def add(commands: Any) -> None:
     )
     add_weights(parser)
     parser.add_argument("--out", required=True, metavar="ONNX", type=Path, help="what to write")
+    parser.add_argument(
+        "--labels", action="store_true", help="also the class of every pixel, at full size"
+    )
+    parser.add_argument("--int8", action="store_true", help="8-bit numbers; needs --calibrate")
+    parser.add_argument(
+        "--calibrate",
+        metavar="FOLDER",
+        type=Path,
+        help="pictures of the kind and size that the model will see; 50 or more are good, and at "
+        "most 200 are used",
+    )
+    parser.add_argument(
+        "--masks",
+        metavar="FOLDER",
+        type=Path,
+        help="masks of the pictures of --calibrate, as evaluate reads them: mIoU is printed, too",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     check_out(options.out, ".onnx")
+    check_flags(options)
     model = SegFormer.from_pretrained(options.weights)
-    content = to_onnx(model)
+    if options.int8:
+        check_packages()
+        pictures = open_pictures(options.calibrate, options.masks, model.config)
+    content = to_onnx(model, options.labels)
     try:
         difference = compare(content, model)
+        checked = f"ONNX Runtime's logits within {difference:.0e} of PyTorch's, its labels the same"
+        if options.int8:
+            exact, content = content, to_int8(content, pictures)
+            checked = judge(exact, content, pictures)
     except ModuleNotFoundError:
         checked = f"not checked: onnxruntime is missing; {install_command('export')} brings it"
-    else:
-        checked = f"ONNX Runtime's logits within {difference:.0e} of PyTorch's, its labels the same"
     write_atomically(options.out, content)
     print(f"{options.out}: {len(content) / 1e6:.1f} MB; {checked}")
     return 0
 
 
-class LogitsAndLabels(nn.Module):
-    """What the exported graph computes; an engine skips the output that it is not asked for."""
+def check_flags(options: argparse.Namespace) -> None:
+    """Refuse, before any work is done, flags of which one lacks another."""
+    if options.int8 and options.calibrate is None:
+        raise ValueError("--int8 needs --calibrate FOLDER, pictures that show the usual ranges.")
+    for flag in ("calibrate", "masks"):
+        if vars(options)[flag] is not None and not options.int8:
+            raise ValueError(f"--{flag} is for --int8: give that, too, or leave --{flag} out.")
+
+
+class Logits(nn.Module):
+    """What the exported graph computes."""
 
     def __init__(self, model: SegFormer) -> None:
         super().__init__()
         self.model = model.folded()
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.model(images)
-        return logits, labels_from_logits(logits, images.shape[-2:])
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return (self.model(images),)
 
 
-def to_onnx(model: SegFormer) -> bytes:
+class LogitsAndLabels(Logits):
+    """What it computes with --labels."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        logits = self.model(images)  # (B, K, H/4, W/4)
+        full = F.interpolate(logits, images.shape[-2:], mode="bilinear")
+        return logits, full.argmax(1) if full.shape[1] > 1 else (full[:, 0] > 0).long()
+
+
+def to_onnx(model: SegFormer, labels: bool = False) -> bytes:
     """An ONNX file with free batch, height and width.
+
+    Args:
+        model: what to write.
+        labels: whether the class of every pixel is an output, too.
 
     Raises:
         ValueError: a package is missing.
@@ -90,7 +144,7 @@ def to_onnx(model: SegFormer) -> bytes:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns: there is no torchvision
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         graph = torch.export.export(
-            LogitsAndLabels(model).eval(),
+            (LogitsAndLabels if labels else Logits)(model).eval(),
             (example_images(model, SIZES[0]),),
             dynamic_shapes={"images": {0: dynamic, 2: dynamic, 3: dynamic}},
         )
@@ -98,7 +152,7 @@ def to_onnx(model: SegFormer) -> bytes:
             graph,
             dynamo=True,
             input_names=["images"],
-            output_names=["logits", "labels"],
+            output_names=["logits", "labels"] if labels else ["logits"],
             verbose=False,
         )
     assert program is not None  # dynamo returns one
@@ -123,11 +177,12 @@ def compare(content: bytes, model: SegFormer) -> float:
     largest = 0.0
     for size in SIZES:
         images = example_images(model, size)
-        logits, labels = map(torch.tensor, session.run(None, {"images": images.numpy()}))
+        logits, *labels = map(torch.tensor, session.run(None, {"images": images.numpy()}))
         with torch.no_grad():
             expected = model(images)
         difference = float((logits - expected).abs().max() / expected.abs().max())
-        same = float((labels == model.predict(images)).float().mean())
+        found = labels[0] if labels else labels_from_logits(logits, images.shape[-2:])
+        same = float((found == model.predict(images)).float().mean())
         if not (difference <= TOLERANCE and same > 0.999):  # a tie may fall either way
             raise ValueError(
                 f"ONNX Runtime's logits for images {tuple(images.shape)} differ from PyTorch's by "

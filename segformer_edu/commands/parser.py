@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from segformer_edu.data.augment import IGNORE
 from segformer_edu.doctor import DEVICES
 from segformer_edu.extras import install_command
+from segformer_edu.files import expanded
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,6 +25,23 @@ class Parser(argparse.ArgumentParser):
 
     fill: Callable[[Parser], None] | None = None
 
+    def in_flags(self, text: str) -> str:
+        """A message that speaks of Python's arguments, such as `values=(0, 255)`, in the flags of
+        this command, such as `--values 0,255`.
+        """
+        flags = {action.dest: action.option_strings for action in self._actions}
+
+        def flag(found: re.Match) -> str:
+            name, value = found["name"], found["value"].strip("'\"()[]").replace(", ", ",")
+            options = flags.get(SYNONYMS.get(name, name), ())
+            if not options:
+                return found[0]
+            if value in ("True", "False"):
+                return options[value == "False"] if len(options) > 1 else options[0]
+            return f"{options[0]} {value or EMPTY}"
+
+        return ARGUMENT.sub(flag, text)
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.fill:
             fill, self.fill = self.fill, None
@@ -32,6 +52,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{message[0].upper()}{message[1:]}; {self.prog} --help says more.\n")
 
 
+# What functions call what the command line calls otherwise.
+SYNONYMS = {"ignore_index": "ignore"}
+EMPTY = '""'
+ARGUMENT = re.compile(
+    r"\b(?P<name>[a-z][a-z_]*)\s?=\s?(?P<value>\([^)]*\)|\[[^\]]*\]|'[^']*'|\"[^\"]*\"|…|[^\s,;:)]*[^\s,;:).])"
+)
+
+
 def add_command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str, **texts: str
 ) -> Parser:
@@ -39,7 +67,7 @@ def add_command(
     parser = commands.add_parser(
         name, help=help, formatter_class=argparse.RawDescriptionHelpFormatter, **texts
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 
@@ -55,6 +83,29 @@ def add_weights(parser: Parser) -> None:
 
 def add_device(parser: Parser) -> None:
     parser.add_argument("--device", choices=DEVICES, default="", help="default: the fastest here")
+
+
+def class_names(given: str) -> tuple[str, ...]:
+    """Names of classes 0, 1, 2, …: a list with commas, a .txt file with one name a line, or a
+    number, which gives "class 0", "class 1", ….
+
+    Raises:
+        ValueError: a file that cannot be read, an empty name, or one that stands there twice.
+    """
+    listed = given.split(",")
+    if given.lower().endswith(".txt"):
+        try:
+            listed = expanded(given).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"classes = {given} cannot be read as text: {error}") from None
+    elif given.strip().isdecimal() and 0 < int(given) <= IGNORE:
+        listed = [f"class {label}" for label in range(int(given))]
+    names = tuple(name.strip() for name in listed)
+    if not all(names):
+        raise ValueError(f"classes = {given} holds an empty name: give every class a name.")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"classes = {given} names {twice[0]} twice: give each class its own name.")
+    return names
 
 
 def check_out(path: Path, suffix: str) -> None:

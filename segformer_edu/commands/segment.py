@@ -11,6 +11,7 @@ from segformer_edu.commands.parser import (
     add_device,
     add_weights,
     check_out,
+    class_names,
     missing_package,
 )
 from segformer_edu.data.photos import normalize, read_photo
@@ -51,8 +52,8 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--classes",
         metavar="NAMES",
-        help="what classes 0, 1, 2, … are called: a list with commas, or a .txt file with one name "
-        "a line (default: the names that came with the weights)",
+        help="what classes 0, 1, 2, … are called: a list with commas, a .txt file with one name a "
+        "line, or how many there are (default: the names that came with the weights)",
     )
 
 
@@ -63,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         raise missing_package(error, "To draw", "lab") from None
     check_out(options.out, ".png")
     photo = read_photo(options.image)
-    names = read_names(options.classes) if options.classes is not None else ()
+    names = class_names(options.classes) if options.classes is not None else ()
     device = pick_device(options.device)
     keep_freed_memory()
     model = SegFormer.from_pretrained(options.weights).to(device)
@@ -78,18 +79,3 @@ def run(options: argparse.Namespace) -> int:
     write_atomically(options.out, plots.png(figure, dpi=200))
     print(f"{options.out}: {len(set(labels.flat))} classes")
     return 0
-
-
-def read_names(classes: str) -> tuple[str, ...]:
-    """Class names from a list with commas, or from a text file."""
-    if classes.endswith(".txt"):
-        try:
-            listed = Path(classes).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"--classes {classes} cannot be read as text: {error}") from None
-    else:
-        listed = classes.split(",")
-    names = tuple(name.strip() for name in listed)
-    if not all(names):
-        raise ValueError(f"--classes {classes} holds an empty name: give every class a name.")
-    return names

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from segformer_edu.commands.parser import Parser, missing_package
+from segformer_edu.commands.parser import Parser, class_names, missing_package
 
 try:
     import yaml
@@ -67,6 +67,8 @@ def read_settings(options: argparse.Namespace, base: Settings | None = None) -> 
     base = base or Settings()
     given = vars(options)
     changes = {name: value_of(hint, given[name]) for name, hint in TYPES.items() if name in given}
+    if given.get("classes"):
+        changes["classes"] = class_names(given["classes"])
     if MANY in changes:
         changes[MANY] = {**base.config, **changes[MANY]}
     return base.replace(**changes)

@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import ExifTags, ImageFile
 from tqdm import tqdm
 
 from segformer_edu.checks import is_whole
 from segformer_edu.data.augment import IGNORE, fit, height_and_width
-from segformer_edu.data.balance import count_classes
 from segformer_edu.data.dataset import SegmentationDataset
-from segformer_edu.data.masks import Fault, check_kind, label_table, open_image, read_mask
-from segformer_edu.data.photos import read_photo
+from segformer_edu.data.image_files import Fault, is_turned, open_image
+from segformer_edu.data.masks import check_kind, label_table, read_mask
+from segformer_edu.data.photos import check_photo, read_photo
 from segformer_edu.files import expanded
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-QUARTER_TURNS = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
 SHOWN = 10  # faults that a message names, of however many there are
+
+Pair = tuple[Path, Path]  # a photograph and its mask
+Found = TypeVar("Found")
 
 PARTNERS = "A photograph and its mask share a name up to the ending, such as cat.jpg and cat.png."
 RESIZED = (
     "A mask has one number for each pixel of its photograph: make it again at that size. Resized "
     "by anything but nearest-neighbour, it shows classes that are not there."
 )
+
+
+class Survey(NamedTuple):
+    """What some pictures of a folder hold.
+
+    Attributes:
+        sizes: `(n, 2)` the height and width of each picture, fitted into `size` if there is one.
+        counts: `(n, K)` how many pixels of each picture are of each class.
+        numbers: `(n, 256)` how many pixels of each mask hold each number, classes or not.
+    """
+
+    sizes: np.ndarray
+    counts: np.ndarray
+    numbers: np.ndarray
+
+    def of(self, rows: slice) -> Survey:
+        """What some of the pictures hold."""
+        return Survey(*(each[rows] for each in self))
 
 
 class Folder(SegmentationDataset):
@@ -40,8 +61,8 @@ class Folder(SegmentationDataset):
     Args:
         images: the folder of photographs. Hidden files, files other than images, and folders in it
             do not count.
-        masks: the folder of masks: PNG files of their photograph's size, grey or with a palette,
-            whose numbers (not colours) are the classes.
+        masks: the folder of masks: files of their photograph's size, grey or with a palette, whose
+            numbers (not colours) are the classes. PNG, or TIFF or BMP, but not JPEG.
         classes: names of classes 0, 1, 2, …, or how many there are.
         values: the number of each class in the masks; 0, 1, 2, … if left out. For a mask in black
             and white: classes=("rest", "cat"), values=(0, 255), ignore_index=().
@@ -77,7 +98,8 @@ class Folder(SegmentationDataset):
         self._labels, self._known = label_table(len(self.class_names), values, ignore_index)
         self.images, self.masks = expanded(images), expanded(masks)
         self.pairs, faults = match_files(self.images, self.masks, names)
-        self._refuse(faults + self._faults(self._compare_headers, "comparing sizes"))
+        _, more = self._look_at(self.pairs, self._compare_headers, "comparing sizes")
+        self._refuse(faults + more)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -90,42 +112,43 @@ class Folder(SegmentationDataset):
         Raises:
             ValueError: names the file that is damaged or holds a number without a meaning.
         """
-        image, labels = self._read(*self.pairs[index])
+        image_path, mask_path = self.pairs[index]
+        image = read_photo(image_path, self.upright)
+        labels = self._labels[self._numbers(image_path, image.shape[:2], mask_path)]
         return (image, labels) if self.size is None else fit(image, labels, self.size)
 
-    def check(self) -> np.ndarray:
-        """Read every photograph and mask to the last pixel, with a progress bar.
+    def check(self, indices: Sequence[int] | None = None) -> Survey:
+        """Read photographs and masks to the last pixel, several at a time, with a progress bar.
 
-        Returns:
-            How many pixels each class has, `(K,)` int64, with a warning of classes that have none.
+        Args:
+            indices: the pictures to read; all if left out.
 
         Raises:
             ValueError: lists the files that are damaged or hold a number without a meaning.
         """
-        counts = np.zeros(len(self.class_names), dtype=np.int64)
+        pairs = self.pairs if indices is None else [self.pairs[index] for index in indices]
+        found, faults = self._look_at(pairs, self._count, "reading pixels")
+        self._refuse(faults)
+        sizes = [self.size or shape for shape, _ in found]
+        numbers = np.array([numbers for _, numbers in found]).reshape(-1, 256)
+        values = [int(self._labels.tolist().index(k)) for k in range(len(self.class_names))]
+        return Survey(np.array(sizes).reshape(-1, 2), numbers[:, values], numbers)
 
-        def count(image_path: Path, mask_path: Path) -> None:
-            _, labels = self._read(image_path, mask_path)
-            counts[:] += count_classes(labels, len(counts))
-
-        self._refuse(self._faults(count, "reading pixels"))
-        if absent := [self.class_names[label] for label in np.flatnonzero(counts == 0)]:
-            warnings.warn(
-                f"No pixel in {self.masks} is of class {', '.join(absent)}. If the masks have "
-                f"another number for it, give values=….",
-                stacklevel=2,
-            )
-        return counts
-
-    def _faults(self, look: Callable[[Path, Path], None], description: str) -> list[Fault]:
-        """Everything that is wrong, found by looking at every pair."""
-        faults = []
-        for pair in tqdm(self.pairs, description, unit=" pictures", delay=1, leave=False):
-            try:
-                look(*pair)
-            except Fault as fault:
-                faults.append(fault)
-        return faults
+    def _look_at(
+        self, pairs: Sequence[Pair], look: Callable[[Pair], Found], description: str
+    ) -> tuple[list[Found], list[Fault]]:
+        """What looking at every pair finds, several at a time, and everything that is wrong."""
+        found, faults = [], []
+        with ThreadPoolExecutor() as pool:
+            looks = pool.map(partial(fault_or, look), pairs)
+            for each in tqdm(
+                looks, description, len(pairs), unit=" pictures", delay=1, leave=False
+            ):
+                if isinstance(each, Fault):
+                    faults.append(each)
+                else:
+                    found.append(each)
+        return found, faults
 
     def _refuse(self, faults: list[Fault]) -> None:
         """Raise one error for all faults, if there are any."""
@@ -137,7 +160,8 @@ class Folder(SegmentationDataset):
             lines.append(f"  … and {len(faults) - SHOWN} more")
         raise ValueError("\n".join([*lines, *dict.fromkeys(fault.remedy for fault in faults)]))
 
-    def _compare_headers(self, image_path: Path, mask_path: Path) -> None:
+    def _compare_headers(self, pair: Pair) -> None:
+        image_path, mask_path = pair
         with open_image(mask_path) as mask:
             check_kind(mask_path, mask)
             mask_size = mask.size
@@ -169,14 +193,17 @@ class Folder(SegmentationDataset):
             swapped if image_size == mask_size[::-1] else RESIZED,
         )
 
-    def _read(self, image_path: Path, mask_path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """A photograph and its labels, at their own size."""
-        try:
-            image = read_photo(image_path, self.upright)
-        except ValueError as error:
-            raise Fault(str(error)) from error
+    def _count(self, pair: Pair) -> tuple[tuple[int, int], np.ndarray]:
+        """The height and width of a picture, and how many pixels of its mask hold each number."""
+        image_path, mask_path = pair
+        shape = check_photo(image_path, self.upright)
+        numbers = self._numbers(image_path, shape, mask_path)
+        return shape, np.bincount(numbers.ravel(), minlength=256)
+
+    def _numbers(self, image_path: Path, shape: tuple[int, ...], mask_path: Path) -> np.ndarray:
+        """The numbers in the mask of a photograph of this height and width: all have a meaning."""
         numbers = read_mask(mask_path)
-        self._compare_sizes(image_path, image.shape[1::-1], mask_path, numbers.shape[::-1])
+        self._compare_sizes(image_path, shape[::-1], mask_path, numbers.shape[::-1])
         if not self._known[numbers].all():
             strange = np.unique(numbers[~self._known[numbers]])
             raise Fault(
@@ -185,26 +212,22 @@ class Folder(SegmentationDataset):
                 f"meaning here: correct the masks, or say with classes=…, values=… and "
                 f"ignore_index=… what theirs mean.",
             )
-        return image, self._labels[numbers]
+        return numbers
+
+
+def fault_or(look: Callable[[Pair], Found], pair: Pair) -> Found | Fault:
+    """What a look at a pair finds, or the fault that it raises."""
+    try:
+        return look(pair)
+    except Fault as fault:
+        return fault
 
 
 def match_files(
     images: Path, masks: Path, names: Sequence[str] | None
-) -> tuple[list[tuple[Path, Path]], list[Fault]]:
+) -> tuple[list[Pair], list[Fault]]:
     """The photographs and masks that share a name, in order, and the faults of all others."""
-    for what, folder in (("images", images), ("masks", masks)):
-        if not folder.is_dir():
-            raise ValueError(
-                f"{what} = {folder} is not a folder: give the path of one that exists."
-            )
-    if images.resolve() == masks.resolve():
-        raise ValueError(f"images and masks are both {images}: give each a folder of its own.")
-    photographs, drawn = by_name(images), by_name(masks)
-    if not photographs:
-        raise ValueError(
-            f"images = {images} holds no photograph: their names end in {', '.join(ENDINGS)}. "
-            f"Folders inside it are not searched."
-        )
+    photographs, drawn = files_of(images, masks)
     if names is None:
         names = sorted({*photographs, *drawn})
     if isinstance(names, str) or not len(names):
@@ -223,6 +246,36 @@ def match_files(
         else:
             pairs.append((photographs[name][0], drawn[name][0]))
     return pairs, faults
+
+
+def names_in(images: str | Path, masks: str | Path) -> list[str]:
+    """The names, without endings, of all photographs and masks in two folders.
+
+    Raises:
+        ValueError: folders that do not exist, are the same, or hold no photograph.
+    """
+    photographs, drawn = files_of(expanded(images), expanded(masks))
+    return sorted({*photographs, *drawn})
+
+
+def files_of(
+    images: Path, masks: Path
+) -> tuple[defaultdict[str, list[Path]], defaultdict[str, list[Path]]]:
+    """The photographs and the masks in two folders, by name."""
+    for what, folder in (("images", images), ("masks", masks)):
+        if not folder.is_dir():
+            raise ValueError(
+                f"{what} = {folder} is not a folder: give the path of one that exists."
+            )
+    if images.resolve() == masks.resolve():
+        raise ValueError(f"images and masks are both {images}: give each a folder of its own.")
+    photographs = by_name(images)
+    if not photographs:
+        raise ValueError(
+            f"images = {images} holds no photograph: their names end in {', '.join(ENDINGS)}. "
+            f"Folders inside it are not searched."
+        )
+    return photographs, by_name(masks)
 
 
 def by_name(folder: Path) -> defaultdict[str, list[Path]]:
@@ -246,14 +299,11 @@ def class_names_of(classes: int | Sequence[str]) -> tuple[str, ...]:
             f"classes = {classes!r}: give a list of names, or how many classes there are, from 1 "
             f"to {IGNORE}."
         )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(
+            f"classes = {classes!r}: {twice[0]} stands there twice; give each class its own name."
+        )
     return names
-
-
-def is_turned(image: ImageFile.ImageFile) -> bool:
-    """Whether the EXIF tag asks for a quarter turn that Pillow has not made yet."""
-    if image.format == "TIFF":  # of which Pillow gives the upright size, and pixels
-        return False
-    return image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
 
 
 def listed(numbers: np.ndarray) -> str:

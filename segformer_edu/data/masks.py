@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import ImageFile
 
 from segformer_edu.checks import is_whole
 from segformer_edu.data.augment import IGNORE
+from segformer_edu.data.image_files import Fault, open_image
 
-ONE_NUMBER = ("P", "L", "1")  # Pillow's palette, grey, and black and white: at most 8 bits a pixel
+EXACT = ("PNG", "TIFF", "BMP", "GIF")  # formats that keep the numbers they are given
+ONE_NUMBER = ("P", "L", "1", "I", "I;16", "I;16B")  # Pillow's palette, greys, and black and white
 GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0 … 255
-
-
-class Fault(ValueError):
-    """What is wrong with one file, and what to do about it."""
-
-    # It can be made of one message: that is how torch raises a worker's error again.
-    def __init__(self, problem: str, remedy: str = "") -> None:
-        super().__init__(problem, remedy)
-        self.problem, self.remedy = problem, remedy
-
-    def __str__(self) -> str:
-        return f"{self.problem}. {self.remedy}".strip()
-
-
-@contextmanager
-def open_image(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """An image file whose header was read; anything wrong with it is a Fault that names it."""
-    try:
-        with Image.open(path) as file:
-            yield file
-    except Fault:
-        raise
-    except Exception as error:  # whatever bytes can do to a parser
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = "not an image that Pillow knows" if unknown else str(error) or type(error).__name__
-        raise Fault(
-            f"{path} cannot be read ({reason})",
-            "Fetch or save again what cannot be read, or take it out.",
-        ) from error
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -51,26 +23,31 @@ def read_mask(path: Path) -> np.ndarray:
     Shape: → `(H, W)` uint8.
 
     Raises:
-        Fault: not a PNG, in colours, of 16 bits, or damaged.
+        Fault: a format that changes numbers, colours, a number outside 0 … 255, or damaged.
     """
     with open_image(path) as file:
         check_kind(path, file)
-        step = GREY_STEPS.get(str(file.tile[0][3]), 1)
-        return np.array(file, dtype=np.uint8) // step
+        arguments = file.tile[0][3] if file.tile else ""
+        kind = arguments[0] if isinstance(arguments, tuple) else arguments
+        numbers = np.array(file)
+    if numbers.min() < 0 or numbers.max() > 255:
+        strange = numbers.min() if numbers.min() < 0 else numbers.max()
+        raise Fault(
+            f"{path} holds {strange}, and masks hold 0 … 255",
+            "Give classes smaller numbers; what numbers objects, not classes, is no mask.",
+        )
+    return numbers.astype(np.uint8) // GREY_STEPS.get(kind or "", 1)
 
 
 def check_kind(path: Path, file: ImageFile.ImageFile) -> None:
     """Refuse a file that cannot hold classes, as its header shows."""
-    if file.format != "PNG":
+    kind = file.format or ""
+    if file.info.get("compression") == "jpeg":
+        kind = "TIFF with JPEG's compression"
+    if kind not in EXACT:
         raise Fault(
-            f"{path} is {file.format}, and masks are PNG",
-            "JPEG changes the numbers it stores: make the masks again, as PNG.",
-        )
-    if file.mode.startswith("I"):
-        raise Fault(
-            f"{path} has 16 bits a pixel, and masks have 8",
-            "If no number in it is above 255, convert it: "
-            "Image.fromarray(numpy.array(Image.open(mask)).astype('uint8')).save(mask).",
+            f"{path} is {kind}, which changes the numbers it stores",
+            "Make the masks again, as PNG.",
         )
     if file.mode not in ONE_NUMBER:
         raise Fault(

@@ -76,6 +76,9 @@ def examine_effective_keys(answer: Callable[..., Tensor]) -> str | None:
             "the weights went through a softmax again. They sum to one as they are.": (
                 lambda w: entropy(w.softmax(-1)).exp()
             ),
+            "that is a share of the keys. A number of keys is asked for.": (
+                lambda w: effective_keys(w) / w.shape[-1]
+            ),
             "these are the keys with a weight above 0. How large it is should count.": (
                 lambda w: (w > 0).sum(-1)
             ),
@@ -88,6 +91,8 @@ def examine_effective_keys(answer: Callable[..., Tensor]) -> str | None:
             "the sum goes over the queries. It should go over the keys, the last axis.": (
                 lambda w: entropy(w, dim=0).exp()
             ),
+            "the sum goes over all queries at once. It should go over the keys of each, the last "
+            "axis.": lambda w: entropy(w.flatten()).exp(),
         },
     )
 
@@ -203,6 +208,12 @@ def examine_rollout(answer: Callable[..., Tensor]) -> str | None:
     def skip(a: Tensor, share: float = 0.5) -> Tensor:
         return share * a + (1 - share) * torch.eye(len(a))
 
+    def from_the_input(attentions: Sequence[Tensor]) -> Tensor:
+        total = torch.eye(len(attentions[0]))
+        for attention in attentions:
+            total = skip(attention @ total)
+        return total
+
     def elementwise(attentions: Sequence[Tensor]) -> Tensor:
         total = torch.ones_like(attentions[0])
         for attention in attentions:
@@ -228,6 +239,12 @@ def examine_rollout(answer: Callable[..., Tensor]) -> str | None:
             "it.": lambda a: a[-1],
             "this is the mean of the blocks. A path through two blocks is a product.": (
                 lambda a: torch.stack([skip(each) for each in a]).mean(0)
+            ),
+            "the half that a token keeps is the token of the input here. It should be the one that "
+            "enters the block.": from_the_input,
+            "the blocks are averaged first, and their mean is multiplied with itself. Each block "
+            "has its own attention.": (
+                lambda a: torch.linalg.matrix_power(torch.stack([*map(skip, a)]).mean(0), len(a))
             ),
             "these are products of single numbers. A path may go from any token to any other, so "
             "multiply matrices, with @.": elementwise,
@@ -309,6 +326,12 @@ def examine_grad_cam(answer: Callable[..., Tensor]) -> str | None:
             "this has absolute values where the ReLU should be.": lambda m, g: summed(m, g).abs(),
             "the weights are absolute values, so a channel against the class counts for it.": (
                 lambda m, g: (g.mean((1, 2), keepdim=True).abs() * m).sum(0).relu()
+            ),
+            "the gradient went through a ReLU before its mean. Its mean is the weight.": (
+                lambda m, g: grad_cam(m, g.relu())
+            ),
+            "the gradient's absolute values are averaged. Its mean is the weight, with its sign.": (
+                lambda m, g: grad_cam(m, g.abs())
             ),
             "the map is divided by its largest number, so two maps cannot be compared any more.": (
                 scaled
@@ -414,6 +437,27 @@ def examine_deletion_scores(answer: Callable[..., Sequence]) -> str | None:
         scores = deletion_scores(s, x, i, f, n)
         return [scores[0] - each for each in scores]
 
+    def one_at_least(s: Callable, x: Tensor, i: Tensor, f: Tensor, n: Sequence[int]) -> list:
+        return deletion_scores(s, x, i, f, [max(count, 1) for count in n])
+
+    def all_at_none(s: Callable, x: Tensor, i: Tensor, f: Tensor, n: Sequence[int]) -> list:
+        return deletion_scores(s, x, i, f, [count or i.numel() for count in n])
+
+    def one_more(s: Callable, x: Tensor, i: Tensor, f: Tensor, n: Sequence[int]) -> list:
+        return deletion_scores(s, x, i, f, [count + 1 for count in n])
+
+    def in_each_row(s: Callable, x: Tensor, i: Tensor, f: Tensor, n: Sequence[int]) -> list:
+        rank = i.argsort(descending=True).argsort()  # along a row
+        return [s(torch.where(rank < count, f, x)) for count in n]
+
+    def columns_as_places(s: Callable, x: Tensor, i: Tensor, f: Tensor, n: Sequence[int]) -> list:
+        order, scores = i.argsort(descending=True).flatten(), []
+        for count in n:
+            gone = torch.zeros(i.numel(), dtype=torch.bool)
+            gone[order[:count]] = True
+            scores.append(s(torch.where(gone.view_as(i), f, x)))
+        return scores
+
     return diagnose(
         answer,
         deletion_scores,
@@ -435,6 +479,18 @@ def examine_deletion_scores(answer: Callable[..., Sequence]) -> str | None:
             "the image is multiplied by its importance. The pixels that stay should stay as they "
             "are.": masked,
             "these are the losses against the whole image. The scores are asked for.": dropped,
+            "one pixel is gone where the count is 0. There the image should be whole.": (
+                one_at_least
+            ),
+            "all pixels are gone where the count is 0. An index of 0 − 1 is that of the last.": (
+                all_at_none
+            ),
+            "one pixel too many is gone. A pixel goes if its rank, counted from 0, is below the "
+            "count.": one_more,
+            "each row loses so many pixels, because the order is made row by row. A count is of "
+            "the whole image.": in_each_row,
+            "argsort of a map gives columns, row by row, and here they are taken for places in the "
+            "flat image. Flatten the importance first.": columns_as_places,
             "the first score is missing.": lambda *given: deletion_scores(*given)[1:],
             "that is the mean already. Return one score for each count.": (
                 lambda *given: torch.stack(deletion_scores(*given)).mean()
@@ -486,7 +542,8 @@ def examine_calibration_error(answer: Callable[..., float]) -> str | None:
         return confidence, right, bins
 
     def draw(rng: random.Random) -> tuple[Tensor, Tensor, int]:
-        return case(rng, rng.randint(2, 12), rng.randint(4, 40), rng.random() < 0.3)
+        bins = rng.randint(2, 12)  # whoever fills them equally does so in one way, at such sizes
+        return case(rng, bins, bins * rng.randint(2, 6), rng.random() < 0.3)
 
     def gaps(
         confidence: Tensor, right: Tensor, bins: int, top: int | None = None
@@ -532,6 +589,9 @@ def examine_calibration_error(answer: Callable[..., float]) -> str | None:
             ),
             "the gaps are averaged over all bins, the empty ones too. A bin should count by its "
             "share of the pixels.": over_all_bins,
+            "each gap is weighted by its bin's number of pixels. It should be their share.": (
+                lambda c, r, bins: len(c) * calibration_error(c, r, bins)
+            ),
             "the gaps are added up. Each should be weighted by its bin's share of the pixels.": (
                 of_gaps(lambda found: sum(abs(r - p) for _, r, p, _ in found))
             ),
@@ -642,6 +702,10 @@ def examine_pixel_grad_cam(answer: Callable[..., Tensor]) -> str | None:
 
         return of_pixel
 
+    def of_the_picture(logits: Tensor, label: int, row: int, column: int) -> Tensor:
+        full = F.interpolate(logits, scale_factor=4, mode="bilinear")
+        return full[0, label, 4 * row + 2, 4 * column + 2]
+
     def enlarged(*case: *Case) -> Tensor:
         size = case[1].shape[2:]
         return F.interpolate(pixel_grad_cam(*case)[None, None], size, mode="bilinear")[0, 0]
@@ -673,6 +737,11 @@ def examine_pixel_grad_cam(answer: Callable[..., Tensor]) -> str | None:
             "this is the map of another stage. They are counted from 0.": cam(one, offset=-1),
             "the maps were detached, so the way through the later stages is cut off.": (
                 cam(one, detach=True)
+            ),
+            "the logits were enlarged before one was taken. Take it at `row` and `column` of the "
+            "grid that they have.": cam(of_the_picture),
+            "the map is divided by its largest number.": lambda *case: (
+                pixel_grad_cam(*case) / pixel_grad_cam(*case).max().clamp(min=1e-8)
             ),
             "this has the size of the picture. The stage's own is asked for.": enlarged,
             "the ReLU is missing.": variant(

@@ -61,6 +61,9 @@ def examine_paired_difference(answer: Callable[..., tuple]) -> str | None:
             ),
             "the second number is the standard deviation of the differences. Their mean is off by "
             "less, by √n.": lambda a, b: ((a - b).mean(), (a - b).std()),
+            "the standard errors of both are added. What a seed does to both cancels in a − b.": (
+                lambda a, b: ((a - b).mean(), (a.std() + b.std()) / math.sqrt(len(a)))
+            ),
             "the standard deviation is divided by n. It is √n.": (
                 lambda a, b: ((a - b).mean(), (a - b).std() / len(a))
             ),
@@ -134,6 +137,10 @@ def examine_bootstrap_interval(answer: Callable[..., tuple]) -> str | None:
         reach = 1.96 * means.std() / math.sqrt(len(means))
         return means.mean() - reach, means.mean() + reach
 
+    def two_of_them(values: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        means = values[draws].mean(1).sort().values
+        return means[int(0.025 * len(means))], means[int(0.975 * len(means))]
+
     def of_each_column(values: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         return ends(values[draws].mean(0))
 
@@ -170,6 +177,9 @@ def examine_bootstrap_interval(answer: Callable[..., tuple]) -> str | None:
             "these are the quartiles, between which half of the means lie.": (
                 lambda v, d: ends(v[d].mean(1), 0.25, 0.75)
             ),
+            "these are two of the means themselves. A quantile lies between two of them.": (
+                two_of_them
+            ),
             "the two ends are exchanged.": lambda v, d: ends(v[d].mean(1), 0.975, 0.025),
             "these are means of indices. An index says which value was drawn.": (
                 lambda v, d: ends(d.float().mean(1))
@@ -179,6 +189,9 @@ def examine_bootstrap_interval(answer: Callable[..., tuple]) -> str | None:
             ),
         },
     )
+
+
+LOST = "A `+=` at a list of indices serves an index that occurs twice only once: see index_add."
 
 
 def merged_tokens(movable: Tensor, staying: Tensor, count: int) -> Tensor:
@@ -252,6 +265,15 @@ def examine_merged_tokens(answer: Callable[..., Tensor]) -> str | None:
         ]
         return torch.cat([m[left], torch.stack([each.mean(0) for each in whole])])
 
+    def best_pairs(m: Tensor, s: Tensor, count: int) -> Tensor:
+        """The best pairs of all, in which one token may occur twice."""
+        cosines = F.normalize(m, dim=-1) @ F.normalize(s, dim=-1).T
+        pairs = [divmod(i, len(s)) for i in cosines.flatten().topk(count).indices.tolist()]
+        left = [row for row in range(len(m)) if row not in [token for token, _ in pairs]]
+        groups = [[m[row] for row, partner in pairs if partner == k] for k in range(len(s))]
+        whole = [torch.stack([s[k], *more]).mean(0) for k, more in enumerate(groups)]
+        return torch.cat([m[left], torch.stack(whole)])
+
     def one_by_one(own: Tensor, more: list[Tensor]) -> Tensor:
         for token in more:
             own = (own + token) / 2
@@ -259,6 +281,13 @@ def examine_merged_tokens(answer: Callable[..., Tensor]) -> str | None:
 
     def last(own: Tensor, more: list[Tensor]) -> Tensor:
         return (own + more[-1]) / 2 if more else own
+
+    def overwritten(own: Tensor, more: list[Tensor]) -> Tensor:
+        """`staying[partner[gone]] += …`, of which one of equal indices is left, and right sizes."""
+        return (own + more[-1]) / (1 + len(more)) if more else own
+
+    def sizes_overwritten(own: Tensor, more: list[Tensor]) -> Tensor:
+        return (own + sum(more)) / 2 if more else own
 
     def variant(combine: Callable[[Tensor, list[Tensor]], Tensor]) -> Callable[..., Tensor]:
         return lambda m, s, count: merge(m, s, count, combine=combine)
@@ -282,10 +311,24 @@ def examine_merged_tokens(answer: Callable[..., Tensor]) -> str | None:
             "the partners are means of what came, without themselves.": variant(
                 lambda own, more: torch.stack(more).mean(0) if more else own
             ),
+            "the sums are divided by how many came. With the partner itself they are one more.": (
+                variant(lambda own, more: (own + sum(more)) / max(len(more), 1))
+            ),
+            "one token was merged into two partners. Each goes to its best one alone.": best_pairs,
             "two at a time are averaged, so the last one of a group counts for half.": (
                 variant(one_by_one)
             ),
-            "only one token is taken in by each partner, and the others are lost.": variant(last),
+            f"only one token is taken in by each partner, and the others are lost. {LOST}": (
+                variant(last)
+            ),
+            f"the sizes are right, but the partners take in one token only. {LOST}": (
+                variant(overwritten)
+            ),
+            f"the sums are right, but no partner is counted as more than two. {LOST}": (
+                variant(sizes_overwritten)
+            ),
+            "a partner is replaced by the last token that came. It should take in all of them, and "
+            "stay in the mean itself.": variant(lambda own, more: more[-1] if more else own),
             "half of a partner is itself, and half is the mean of all that came. Each token should "
             "count the same.": variant(
                 lambda own, more: (own + torch.stack(more).mean(0)) / 2 if more else own
@@ -341,6 +384,14 @@ def examine_power_law(answer: Callable[..., tuple]) -> str | None:
     def logarithms(n: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         return line(n.log(), e.log())
 
+    def of_the_errors(n: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+        """The least squares of the errors themselves, by scipy, from the answer."""
+        from scipy.optimize import curve_fit  # scipy comes with scikit-image
+
+        start = [float(x) for x in power_law(n, e)]
+        (a, b), _ = curve_fit(lambda n, a, b: a * n**-b, n.numpy(), e.numpy(), start)
+        return torch.tensor(a), torch.tensor(b)
+
     def by_the_ends(n: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         b = -(e[-1] / e[0]).log() / (n[-1] / n[0]).log()
         return e[0] * n[0] ** b, b
@@ -376,6 +427,11 @@ def examine_power_law(answer: Callable[..., tuple]) -> str | None:
             "a is the exponential of a logarithm to base 10. Use one base.": (
                 lambda n, e: ((logarithms(n, e)[0] / math.log(10)).exp(), -logarithms(n, e)[1])
             ),
+            "a is the exponential of a logarithm to base 2. Use one base.": (
+                lambda n, e: ((logarithms(n, e)[0] / math.log(2)).exp(), -logarithms(n, e)[1])
+            ),
+            "that is the least squares of the errors themselves, where the large ones count most. "
+            "Fit their logarithms.": of_the_errors,
             "only the first and the last point count here. All of them should.": by_the_ends,
             "that is an exponential: ln of the error against n. Take the logarithm of n too.": (
                 exponential

@@ -3,6 +3,7 @@
 `show(figure, alt)` displays one in a notebook, with its alt text.
 """
 
+from segformer_edu.plots.attention import attention_grid, attention_over_keys, attention_rows
 from segformer_edu.plots.bars import (
     class_bars,
     grouped_bars,
@@ -33,6 +34,7 @@ from segformer_edu.plots.grids import (
     number_grid,
     number_grids,
 )
+from segformer_edu.plots.importance import contribution_maps, importance_maps
 from segformer_edu.plots.labels import (
     error_gallery,
     label_maps,
@@ -41,17 +43,9 @@ from segformer_edu.plots.labels import (
     segmentation,
 )
 from segformer_edu.plots.maps import (
-    attention_grid,
-    attention_over_keys,
-    attention_rows,
     compared_maps,
-    contribution_maps,
     deviations,
-    feature_maps,
-    importance_maps,
-    maps_beside,
     probed_places,
-    receptive_fields,
     token_kinds,
     token_maps,
 )
@@ -68,6 +62,7 @@ from segformer_edu.plots.points import (
 )
 from segformer_edu.plots.roofline import roofline
 from segformer_edu.plots.show import png, show
+from segformer_edu.plots.stages import feature_maps, maps_beside, receptive_fields
 
 __all__ = [
     "attention_grid",

@@ -44,6 +44,15 @@ def check_stages(maps: Sequence[np.ndarray]) -> None:
         )
 
 
+def check_maps(maps: Sequence[np.ndarray], captions: Sequence[str]) -> None:
+    """Refuse anything but a row of `(H, W)` arrays with a caption for each."""
+    if not len(maps) or len(maps) != len(captions) or any(values.ndim != 2 for values in maps):
+        raise ValueError(
+            f"maps of shapes {[values.shape for values in maps]} and {len(captions)} captions: "
+            f"give (H, W) arrays, and a caption for each."
+        )
+
+
 def check_lengths(series: Mapping[str, Sized], count: int, what: str) -> None:
     """Refuse a series that does not have one value for each of `count` classes, sides, …"""
     for name, values in series.items():

@@ -11,7 +11,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 
 from segformer_edu.plots.checks import check_labels, check_stages
 from segformer_edu.plots.labels import overlay
-from segformer_edu.plots.maps import liveliest
+from segformer_edu.plots.stages import liveliest
 from segformer_edu.plots.style import (
     BLUE,
     BROWN,

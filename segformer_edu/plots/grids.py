@@ -103,7 +103,8 @@ def number_grids(
 ) -> Figure:
     """Grids of numbers side by side, with the same rows and columns, each on its own scale.
 
-    The larger a number, the brighter its cell. Each row's largest is framed.
+    The larger a number, the brighter its cell. Each row's largest is framed, as are those that are
+    written alike.
 
     Args:
         panels: caption → `(rows, columns)`.
@@ -124,7 +125,8 @@ def number_grids(
     for ax, (caption, values) in zip(axes, panels.items(), strict=True):
         ax.imshow(values, cmap=SEQUENTIAL, aspect="auto")
         _write_numbers(ax, values, values >= (values.min() + values.max()) / 2, digits=1)
-        for row, column in enumerate(values.argmax(1)):
+        written = values.round(1)
+        for row, column in np.argwhere(written == written.max(1, keepdims=True)):
             frame(ax, (column - 0.5, row - 0.5, 1, 1), SKY_BLUE, widths=(3, 1.5))
         ax.set_xticks(range(len(columns)), columns)
         ax.set_title(caption, fontsize=9)
@@ -139,7 +141,8 @@ def _write_numbers(ax: Axes, values: np.ndarray, bright: np.ndarray, digits: int
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
             color = "black" if bright[row, column] else "white"
-            ax.text(column, row, f"{value:.{digits}f}", ha="center", va="center", color=color)
+            text = f"{value:.{digits}f}".replace("-", "−")
+            ax.text(column, row, text, ha="center", va="center", color=color)
 
 
 @styled

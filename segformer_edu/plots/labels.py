@@ -13,7 +13,6 @@ from segformer_edu.plots.checks import check_labels
 from segformer_edu.plots.style import (
     GREY,
     INK,
-    PAPER,
     WIDTH,
     class_colors,
     new_figure,
@@ -92,7 +91,10 @@ def overlay(photo: np.ndarray, labels: np.ndarray, strength: float = 0.6) -> np.
 def _draw_badge(picture: Axes, region: np.ndarray, text: str) -> None:
     """Write a number into the widest part of a region, if it is wide enough."""
     step = max(1, region.shape[1] // 128)  # a coarse search is precise enough for a badge
-    row, column, radius = innermost(region[::step, ::step])
+    coarse = region[::step, ::step]
+    if not coarse.any():  # a speck between the pixels that the search looks at
+        return
+    row, column, radius = innermost(coarse)
     if radius < MIN_BADGE_RADIUS * region.shape[1] / step:
         return
     circle = {"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": INK, "lw": 0.8}
@@ -259,7 +261,7 @@ def error_gallery(
 ) -> Figure:
     """Errors by kind, a row for each: of each error the picture, the truth and the answer.
 
-    The answer has its wrong pixels outlined.
+    In the answer all is pale but the wrong pixels.
 
     Args:
         rows: kind → for each error four arrays of one size: `(H, W, 3)` uint8, the true and the
@@ -280,21 +282,17 @@ def error_gallery(
     grid = figure.subplots(len(rows), 3 * count, squeeze=False)
     for axes, (kind, crops) in zip(grid, rows.items(), strict=True):
         for number, (picture, truth, answer, marked) in enumerate(crops):
-            panels = axes[3 * number : 3 * number + 3]
-            for ax, shown in zip(
-                panels, (picture, color_labels(truth), color_labels(answer)), strict=True
-            ):
+            given = color_labels(answer)
+            pale = (given * 0.25 + 255 * 0.75).astype(np.uint8)
+            panels = picture, color_labels(truth), np.where(marked[..., None], given, pale)
+            for ax, shown in zip(axes[3 * number :], panels, strict=False):
                 ax.imshow(shown)
                 ax.set(xticks=[], yticks=[])
-            panels[2].contour(marked, [0.5], colors=[PAPER], linewidths=[2.4])
-            panels[2].contour(marked, [0.5], colors=[INK], linewidths=[1])
-        axes[0].set_ylabel(
-            kind.replace(" ", "\n", 1), fontsize=8, rotation=0, ha="right", va="center"
-        )
+        axes[0].set_ylabel(kind.replace(" ", "\n", 1), rotation=0, ha="right", va="center")
     for ax, caption in zip(grid[0], ("picture", "truth", "answer") * count, strict=True):
-        ax.set_title(caption, fontsize=8, loc="center")
-    entries = map(_entry, class_colors(len(names)), names)
-    figure.legend(handles=list(entries), loc="outside lower center", ncols=len(names), fontsize=8)
+        ax.set_title(caption, loc="center")
+    entries = list(map(_entry, class_colors(len(names)), names))
+    figure.legend(handles=entries, loc="outside lower center", ncols=-(-len(names) // 2))
     return figure
 
 

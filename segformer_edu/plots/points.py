@@ -197,7 +197,7 @@ def clouds(
 
 @styled
 def by_block(
-    panels: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
+    panels: Mapping[str, Sequence[Sequence[tuple[float, float, float]]]],
     blocks: Sequence[str],
     finding: str = "",
 ) -> Figure:
@@ -205,7 +205,7 @@ def by_block(
 
     Args:
         panels: what is measured, one below the other → for each block its heads → the value and
-            the half length of its bar.
+            the ends of its bar.
         blocks: their names, below the last panel.
         finding: the title.
 
@@ -219,9 +219,10 @@ def by_block(
             raise ValueError(f"{label}: {len(heads_of)} blocks, but {len(blocks)} names.")
         for place, heads in enumerate(heads_of):
             x = place + 0.09 * (np.arange(len(heads)) - (len(heads) - 1) / 2)
-            middle, bar = np.transpose(heads)
+            middle, low, high = np.transpose(heads)
+            bars = [middle - low, high - middle]
             look = OKABE_ITO[place // 2 % 6], MARKERS[place % len(MARKERS)]
-            ax.errorbar(x, middle, bar, color=look[0], fmt=look[1], ms=4, lw=1)
+            ax.errorbar(x, middle, bars, color=look[0], fmt=look[1], ms=4, lw=1)
         ax.axhline(0, color=GREY, lw=0.8, ls="-", zorder=0)
         ax.set_title(label, fontsize=9)
     axes[-1].set_xticks(range(len(blocks)), list(blocks))

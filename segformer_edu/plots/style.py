@@ -102,6 +102,13 @@ def frame(
         )
 
 
+def dot(ax: Axes, place: tuple[float, float], size: float) -> None:
+    """Mark a place, `(down, right)`, with a dot that is seen on any background."""
+    down, right = place
+    for color, diameter in ((PAPER, size + 2), (BLUE, size)):  # in points
+        ax.plot(right, down, "o", color=color, ms=diameter, mew=0)
+
+
 def class_colors(count: int) -> np.ndarray:
     """Colours of `count` classes, the same for a class however many follow it.
 

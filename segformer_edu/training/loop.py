@@ -11,13 +11,14 @@ import torch
 from accelerate.utils import broadcast_object_list
 from tqdm.auto import tqdm
 
+from segformer_edu.data.views import Datasets
 from segformer_edu.doctor import crowding
 from segformer_edu.segformer import SegFormer
 from segformer_edu.training.gradient import compute_gradient
 from segformer_edu.training.interruption import Interruption
 from segformer_edu.training.optimizer import learning_rate_factor, set_learning_rate, update_average
+from segformer_edu.training.own_pictures import picture_names
 from segformer_edu.training.parts import assemble, start_accelerator, step_seed
-from segformer_edu.training.pictures import Datasets
 from segformer_edu.training.run_folder import RunFolder
 from segformer_edu.training.settings import Settings
 
@@ -54,11 +55,14 @@ def train(
     """
     accelerator = start_accelerator(settings)
     run = RunFolder(folder, settings, resume, owner=accelerator.is_main_process)
-    state, same = broadcast_object_list([run.state, settings])  # others may not see the folder
+    # Only one process may see the folder.
+    state, same, continued = broadcast_object_list([run.state, settings, run.settings])
     if same != settings:
         raise ValueError("The processes have different settings: start all by the same command.")
+    settings = continued
     parts = assemble(settings, data, accelerator, state, model)
-    run.begin(parts.validation.class_names, state)
+    names = [picture_names(each) for each in (parts.pictures, parts.validation)]
+    run.begin(parts.validation.class_names, state, names)
     speaks = progress and accelerator.is_main_process
     if speaks and accelerator.device.type == "cpu" and (advice := crowding()):
         print(advice, file=sys.stderr)

@@ -41,6 +41,12 @@ def confusion_matrix(
     return pairs.bincount(minlength=num_classes**2).view(num_classes, num_classes)
 
 
+def confusion_matrices(predicted: Tensor, labels: Tensor, num_classes: int) -> np.ndarray:
+    """The confusion matrix of each picture: `(B, H, W)`, `(B, H, W)` → `(B, K, K)` int64."""
+    pairs = zip(predicted, labels, strict=True)
+    return np.stack([confusion_matrix(*pair, num_classes).numpy() for pair in pairs])
+
+
 @dataclass(frozen=True)
 class Scores:
     """What a confusion matrix says.
@@ -69,7 +75,26 @@ def scores(confusion: Tensor) -> Scores:
     counted = confusion.cpu().double().numpy()
     if not counted.sum():
         raise ValueError("The confusion matrix is empty: no pixel was counted; are all ignored?")
-    both = counted.diagonal()
-    either = counted.sum(0) + counted.sum(1) - both
-    iou = np.divide(both, either, out=np.full(len(both), np.nan), where=either > 0)
-    return Scores(tuple(iou.tolist()), float(np.nanmean(iou)), float(both.sum() / counted.sum()))
+    right = counted.trace() / counted.sum()
+    return Scores(tuple(ious(counted).tolist()), float(mious(counted)), float(right))
+
+
+def ious(confusions: np.ndarray) -> np.ndarray:
+    """IoU of each class; nan for a class that neither knows: `(..., K, K)` → `(..., K)`."""
+    both = confusions.diagonal(axis1=-2, axis2=-1)
+    either = confusions.sum(-1) + confusions.sum(-2) - both
+    return np.divide(both, either, out=np.full(both.shape, np.nan), where=either > 0)
+
+
+def mious(confusions: np.ndarray) -> np.ndarray:
+    """The mean of `ious` over the classes that occur: `(..., K, K)` → `(...)`."""
+    return np.nanmean(ious(confusions), axis=-1)
+
+
+def redrawn_mious(confusions: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """mIoU of other sets of the same pictures, given how often each picture is in a set.
+
+    Shape: `(..., pictures, K, K)`, `(sets, pictures)` → `(..., sets)`.
+    """
+    totals = np.tensordot(times.astype(float), confusions, (1, -3))  # (sets, ..., K, K)
+    return np.moveaxis(mious(totals), 0, -1)

@@ -18,17 +18,14 @@ from torch.utils.data import DataLoader
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.data.augment import Augment
 from segformer_edu.data.dataset import SegmentationDataset
+from segformer_edu.data.views import CachedDataset, Datasets
 from segformer_edu.segformer import SegFormer
 from segformer_edu.training.batch_norm import synchronize_batch_norm
 from segformer_edu.training.evaluation import evaluate
 from segformer_edu.training.metrics import Scores, scores
 from segformer_edu.training.optimizer import make_optimizer
-from segformer_edu.training.pictures import (
-    CachedDataset,
-    Datasets,
-    balanced_weights,
-    open_data,
-)
+from segformer_edu.training.own_pictures import check_pictures
+from segformer_edu.training.pictures import balanced_weights, open_data
 from segformer_edu.training.samples import Samples
 from segformer_edu.training.settings import Settings
 
@@ -113,10 +110,13 @@ def assemble(
     """
     with accelerator.local_main_process_first():  # it may have to download the data for all
         datasets = data or open_data(settings)
-    pictures, validation = (CachedDataset(each, settings.cache_mb) for each in datasets)
-    check_shares(settings, accelerator.num_processes, len(pictures))
-    network = model or build_model(settings, pictures.class_names)
+    check_shares(settings, accelerator.num_processes, len(datasets[0]))
+    network = model or build_model(settings, datasets[0].class_names)
     check_precision(settings, network.config, accelerator.device)
+    if settings.data == "folder" and not data and not state and accelerator.is_local_main_process:
+        named = dict(zip(("training", "validation"), datasets, strict=True))
+        check_pictures(settings, named, network.config.min_image_size)
+    pictures, validation = (CachedDataset(each, settings.cache_mb) for each in datasets)
     evaluated = copy.deepcopy(network).to(accelerator.device)
     if accelerator.num_processes > 1:
         warnings.filterwarnings("ignore", "Grad strides do not match")  # a depthwise kernel's: fine
@@ -168,7 +168,9 @@ def check_shares(settings: Settings, processes: int, pictures: int) -> None:
         )
     if not pictures:
         raise ValueError(
-            f"validation = {settings.validation} leaves no picture to train on: hold out fewer."
+            f"validation = {settings.validation} holds out all pictures there are"
+            f"{'' if settings.validation else ' (0 means all)'}, and leaves none to train on: hold "
+            f"out fewer."
         )
 
 
@@ -197,6 +199,8 @@ def build_model(settings: Settings, class_names: tuple[str, ...]) -> SegFormer:
     """
     torch.manual_seed(settings.seed)
     changes = {"class_names": class_names, "num_classes": len(class_names), **settings.config}
+    if changes["num_classes"] == 1 and len(class_names) == 2:  # one logit tells two classes apart
+        changes["class_names"] = ()
     if not settings.weights:
         return SegFormer(SegFormerConfig.named(settings.model, **changes))
     loaded = SegFormer.from_pretrained(settings.weights, num_classes=len(class_names))

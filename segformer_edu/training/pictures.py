@@ -2,59 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from segformer_edu.data.balance import class_balance
 from segformer_edu.data.dataset import SegmentationDataset
+from segformer_edu.data.views import Datasets, Selection
+from segformer_edu.training.own_pictures import split_folder
 from segformer_edu.training.settings import Settings
 
-Datasets = tuple[SegmentationDataset, SegmentationDataset]  # to train on, to validate on
-
 VALIDATION_SEED = 10**6  # of the scenes on which all runs are compared, whatever their own seed
-
-
-class Selection(SegmentationDataset):
-    """Some pictures of a data set, in an order of their own."""
-
-    def __init__(self, dataset: SegmentationDataset, indices: Sequence[int]) -> None:
-        self.class_names = dataset.class_names
-        self.dataset, self.indices = dataset, list(indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def picture(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.dataset.picture(self.indices[index])
-
-
-class CachedDataset(SegmentationDataset):
-    """A data set that keeps each picture once it has been drawn or read, while there is room.
-
-    Args:
-        dataset: the pictures.
-        megabytes: the room; pictures that find none are drawn or read again each time.
-    """
-
-    def __init__(self, dataset: SegmentationDataset, megabytes: int) -> None:
-        self.class_names = dataset.class_names
-        self.dataset, self.room = dataset, megabytes * 10**6
-        self.kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def picture(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        if index in self.kept:
-            return self.kept[index]
-        image, labels = self.dataset.picture(index)
-        if image.nbytes + labels.nbytes <= self.room:
-            self.room -= image.nbytes + labels.nbytes
-            self.kept[index] = image, labels
-        return image, labels
 
 
 def open_data(settings: Settings) -> Datasets:
@@ -63,7 +21,7 @@ def open_data(settings: Settings) -> Datasets:
     Raises:
         ValueError: a data set that is missing or incomplete.
     """
-    return {"scenes": _scenes, "folder": _folder, "pets": _pets}[settings.data](settings)
+    return {"scenes": _scenes, "folder": split_folder, "pets": _pets}[settings.data](settings)
 
 
 def _scenes(settings: Settings) -> Datasets:
@@ -73,25 +31,6 @@ def _scenes(settings: Settings) -> Datasets:
         raise ValueError("validation = 0 means all, and scenes never end: give a number of them.")
     training = Scenes(settings.pictures, settings.size, settings.seed)
     return training, Scenes(settings.validation, settings.size, VALIDATION_SEED)
-
-
-def _folder(settings: Settings) -> Datasets:
-    from segformer_edu.data.folder import Folder
-
-    for name in ("images", "masks", "classes"):
-        if not getattr(settings, name):
-            raise ValueError(f"{name} is empty: data = 'folder' needs images, masks and classes.")
-    every = Folder(
-        settings.images,
-        settings.masks,
-        settings.classes,
-        values=settings.values or None,
-        ignore_index=settings.ignore,
-        size=settings.fit or None,
-    )
-    order = np.random.default_rng(settings.seed).permutation(len(every)).tolist()
-    held_out = settings.validation or len(every)
-    return Selection(every, order[held_out:]), Selection(every, order[:held_out])
 
 
 def _pets(settings: Settings) -> Datasets:

@@ -1,6 +1,8 @@
 """The files of a run: settings, log, checkpoint, best and last weights; intact at every moment.
 
 settings.yaml   every setting, resolved
+training.txt    the names of the pictures that it trains on, if they are files, and
+validation.txt  of those that it holds out; evaluate and --resume keep to them
 log.csv         a row for each step
 last.pt         all that the run needs to continue
 best/           the weights with the best mIoU, for `SegFormer.from_pretrained`
@@ -27,6 +29,7 @@ from segformer_edu.training.curves import draw_curves
 from segformer_edu.training.settings import Settings
 
 SETTINGS, LOG, STATE = "settings.yaml", "log.csv", "last.pt"
+LISTS = {"training_names": "training.txt", "validation_names": "validation.txt"}
 COLUMNS = ("step", "loss", "learning_rate", "gradient_norm", "miou", "pixel_accuracy")
 
 
@@ -44,6 +47,7 @@ class RunFolder:
         owner: whether this process reads and writes the folder; one does so for all.
 
     Attributes:
+        settings: the run's, with its lists of names if it was begun before.
         state: the checkpoint that the run continues from, if any, until `begin`.
         step: steps that the last checkpoint holds.
 
@@ -55,7 +59,8 @@ class RunFolder:
     def __init__(
         self, path: str | Path, settings: Settings, resume: bool, owner: bool = True
     ) -> None:
-        self.path, self.settings, self.owner = expanded(path), settings, owner
+        self.path, self.owner = expanded(path), owner
+        self.settings = settings.anchored(Path.cwd())
         self.state: dict[str, Any] | None = None
         self.step = 0
         if owner:
@@ -69,11 +74,16 @@ class RunFolder:
             return
         if not resume:
             raise ValueError(
-                f"{self.path} already holds a run: continue it with --resume (resume=True), or "
-                f"name another folder."
+                f"{self.path} already holds a run: continue it with resume=True, or name another "
+                f"folder."
             )
         if (self.path / SETTINGS).exists():
-            self._compare(Settings.from_yaml(self.path / SETTINGS))
+            begun_with = Settings.from_yaml(self.path / SETTINGS)
+            lists = {
+                name: getattr(self.settings, name) or getattr(begun_with, name) for name in LISTS
+            }
+            self.settings = self.settings.replace(**lists)
+            self._compare(begun_with)
         if (self.path / STATE).exists():
             self.state = load_pickled(
                 self.path / STATE,
@@ -84,7 +94,7 @@ class RunFolder:
     def _compare(self, begun_with: Settings) -> None:
         if names := begun_with.differences(self.settings):
             changed = (
-                f"{name} was {getattr(begun_with, name)!r} and is {getattr(self.settings, name)!r}"
+                f"{name} = {getattr(begun_with, name)!r} is now {getattr(self.settings, name)!r}"
                 for name in names
             )
             raise ValueError(
@@ -92,8 +102,19 @@ class RunFolder:
                 f"Resume it with its own, or name another folder."
             )
 
-    def begin(self, class_names: Sequence[str], state: Mapping[str, Any] | None) -> None:
-        """Make the folder ready: settings written, the log cut to where the checkpoint stands."""
+    def begin(
+        self,
+        class_names: Sequence[str],
+        state: Mapping[str, Any] | None,
+        names: Sequence[Sequence[str]] = ((), ()),
+    ) -> None:
+        """Make the folder ready: settings written, the log cut to where the checkpoint stands.
+
+        Args:
+            class_names: columns of the log.
+            state: the checkpoint that the run continues from, if any.
+            names: the pictures that are trained on and those held out, if they have names.
+        """
         position, self.step = (state["log_bytes"], state["step"]) if state else (0, 0)
         self.state = None  # to free its memory
         if not self.owner:
@@ -101,7 +122,12 @@ class RunFolder:
         with self._explained(self.step):
             self.path.mkdir(parents=True, exist_ok=True)
             self._sweep()
-            write_atomically(self.path / SETTINGS, self.settings.to_yaml().encode())
+            settings = self.settings
+            for (field, file), listed in zip(LISTS.items(), names, strict=True):
+                if listed:
+                    write_atomically(self.path / file, "".join(f"{x}\n" for x in listed).encode())
+                    settings = settings.replace(**{field: file})
+            write_atomically(self.path / SETTINGS, settings.to_yaml().encode())
             self._log = (self.path / LOG).open("r+b" if position else "wb")
             self._log.truncate(position)
             self._log.seek(position)

@@ -40,16 +40,33 @@ class Settings:
     size: int = setting(96, "side of a training picture in pixels", "data")
     pictures: int = setting(2000, "scenes: how many to train on", "data")
     validation: int = setting(
-        200, "how many pictures to validate on; 0 takes all (not with scenes)", "data"
+        200,
+        "how many pictures to hold out for validation; 0 takes all, for evaluate (not with scenes)",
+        "data",
     )
     images: str = setting("", "folder: where the images are", "data")
     masks: str = setting("", "folder: where their masks are; a mask has its image's name", "data")
-    classes: tuple[str, ...] = setting((), "folder: names of classes 0, 1, 2, …", "data")
+    classes: tuple[str, ...] = setting(
+        (),
+        "folder: names of classes 0, 1, 2, …, a .txt file with one a line, or how many there are",
+        "data",
+    )
     values: tuple[int, ...] = setting(
         (), "folder: how the masks number the classes, if not 0, 1, 2, …", "data"
     )
     ignore: tuple[int, ...] = setting(
         (255,), "folder: numbers in the masks that do not count", "data"
+    )
+    upright: bool = setting(
+        True, "folder: masks were drawn over photographs turned as their EXIF tag says", "data"
+    )
+    validation_images: str = setting("", "folder: validate on these images instead", "data")
+    validation_masks: str = setting("", "folder: the masks of those", "data")
+    validation_names: str = setting(
+        "", "folder: a file with the names of the pictures to validate on, one a line", "data"
+    )
+    training_names: str = setting(
+        "", "folder: the same for those to train on; empty: all others", "data"
     )
     root: str = setting("", "pets: where the data are, or will be stored; empty: the cache", "data")
     border: str = setting(
@@ -133,6 +150,15 @@ class Settings:
             raise ValueError(f"There is no setting {unknown[0]!r}; there are {', '.join(known)}.")
         return replace(self, **changes)
 
+    def anchored(self, folder: Path) -> Settings:
+        """A copy whose relative paths are taken from a folder, so that they hold anywhere."""
+        changes = {}
+        for name in PATHS:
+            path = Path(getattr(self, name)).expanduser()
+            if getattr(self, name) and (name != "weights" or (folder / path).exists()):
+                changes[name] = str((folder / path).absolute())
+        return self.replace(**changes)
+
     def to_yaml(self) -> str:
         """All settings, one on each line, in the form that `from_yaml` reads."""
         content = {
@@ -143,7 +169,8 @@ class Settings:
 
     @classmethod
     def from_yaml(cls, path: Path) -> Settings:
-        """Settings from a file; those that it leaves out keep their defaults.
+        """Settings from a file. Those that it leaves out keep their defaults, and relative paths
+        are taken from the file's folder.
 
         Raises:
             ValueError: not a readable YAML mapping, or a setting that is unknown or impossible.
@@ -157,7 +184,7 @@ class Settings:
                 f"{path} holds no settings: write one on each line, such as `steps: 1150`."
             )
         try:
-            return cls().replace(**content)
+            return cls().replace(**content).anchored(path.parent)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -168,6 +195,10 @@ class Settings:
 
 
 FREE = ("workers", "cache_mb", "save_every")  # a resumed run may have others
+PATHS = (
+    *("weights", "images", "masks", "validation_images", "validation_masks"),
+    *("validation_names", "training_names", "root"),
+)
 TYPES = get_type_hints(Settings)  # of every setting, by its name
 KINDS = {
     int: "a whole number",

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from segformer_edu.analysis import attention_maps
+from segformer_edu.analysis.attention_heads import cells
 from segformer_edu.analysis.contributions import contributions
 from segformer_edu.data.dataset import DrawnDataset
 from segformer_edu.data.lamps import Lamps
@@ -34,12 +35,13 @@ from segformer_edu.widgets.picture import (
     heat_map,
     jpeg,
 )
-from segformer_edu.widgets.words import percent, plural
+from segformer_edu.widgets.words import percent, plural, signed
 
 COUNT = 24  # pictures of each kind; the parts of a logit are counted from their mean over these
+LAMPS = Lamps(COUNT, seed=2026)
 DATA: dict[str, tuple[str, DrawnDataset]] = {
     "scene": ("nano", Scenes(COUNT, 128, seed=707)),
-    "strip": ("lamps", Lamps(COUNT, seed=2026)),
+    "strip": ("lamps", LAMPS),
 }
 PICTURES = (
     *(("scene", number) for number in (3, 4, 10, 11)),
@@ -168,6 +170,15 @@ class Seen(NamedTuple):
         return int(self.probabilities.argmax())
 
     @property
+    def second(self) -> int:
+        return int(self.probabilities.argsort()[-2])
+
+    @property
+    def lead(self) -> np.ndarray:
+        """What each part adds to the lead of the winner over the second, `(stages + 1,)`."""
+        return self.parts[:, self.winner] - self.parts[:, self.second]
+
+    @property
     def spread(self) -> float:
         """How many keys, attended to alike, have the entropy of these weights."""
         p = self.weights[self.weights > 0]
@@ -208,14 +219,15 @@ def draw(state: State) -> Picture:
     found = seen(state)
     tall = drawn(state.picture)[0].shape[0] / drawn(state.picture)[0].shape[1]
     middle = TOP + SMALL * tall + 30
-    below = middle + 226
+    below = middle + 246
     height = max(TOP + SIDE * tall, below + TINY * tall) + 34
     shapes = [
         Text(LEFT, 20, finding(state, found), 15, bold=True),
         *attention_panel(state, found, tall),
         *pictures(state, found, tall),
         Text(RIGHT, middle, verdict(state, found)),
-        *bars(found.parts[:, found.winner], middle + 12),
+        Text(RIGHT, middle + 20, f"What makes {lead_of(state, found)}:"),
+        *bars(found.lead, middle + 32),
         *head_maps(state, found, below, tall),
     ]
     return Picture(
@@ -310,10 +322,17 @@ def name_of(state: State) -> str:
 
 
 def finding(state: State, found: Seen) -> str:
-    top = int(found.on.argmax())
+    kind, number = state.picture
+    if kind == "strip":
+        lamp = torch.from_numpy(LAMPS.lamp_and_balls(number)[0])
+        keys = cells(lamp[None], found.weights.shape)[0].numpy()
+        share, target = found.weights[keys].sum(), "keys that the lamp touches"
+    else:
+        top = int(found.on.argmax())
+        share, target = found.on[top], f"pixels of {classes(state)[top]}"
     return (
-        f"{name_of(state)}: as spread as over {found.spread:.1f} of {found.weights.size} keys; "
-        f"{found.on[top]:.0%} on {classes(state)[top]}.".replace("%", " %")
+        f"The weights are as spread as over {found.spread:.1f} of {found.weights.size} keys; "
+        f"{percent(round(100 * share))} lie on {target}."
     )
 
 
@@ -323,6 +342,11 @@ def verdict(state: State, found: Seen) -> str:
         f"Here: {names[found.winner]}, with probability {probability(sure)}; true: "
         f"{names[found.true]}"
     )
+
+
+def lead_of(state: State, found: Seen) -> str:
+    names = classes(state)
+    return f"the lead of {names[found.winner]} over {names[found.second]}"
 
 
 def weight(share: float) -> str:
@@ -336,23 +360,27 @@ def probability(share: float) -> str:
 
 
 def description(state: State, found: Seen) -> str:
-    names, chosen = classes(state), found.parts[:, found.winner]
     row, column = np.unravel_index(found.weights.argmax(), found.weights.shape)
     rows, columns = found.weights.shape
-    spoken = ", ".join(f"{part} {value:+.2f}" for part, value in zip(PARTS, chosen, strict=True))
+    spoken = ", ".join(
+        f"{part} {signed(value)}" for part, value in zip(PARTS, found.lead, strict=True)
+    )
     return (
-        f"{state.picture[0].capitalize()} {state.picture[1]}, {state.down} % from the top and "
-        f"{state.across} % from the left. The key with most weight, {found.weights.max():.2g}, is "
-        f"in row {row + 1} of {rows} and column {column + 1} of {columns}. "
-        f"{verdict(state, found)}. The lead of {names[found.winner]} is {chosen.sum():+.2f}, the "
-        f"sum of {spoken}. Small maps show {plural(len(found.heads), 'head')} of this block."
+        f"{name_of(state)}. {state.picture[0].capitalize()} {state.picture[1]}, {state.down} % "
+        f"from the top and {state.across} % from the left. The key with most weight, "
+        f"{found.weights.max():.2g}, is in row {row + 1} of {rows} and column {column + 1} of "
+        f"{columns}. {verdict(state, found)}. {lead_of(state, found).capitalize()} is "
+        f"{signed(found.lead.sum())}, the sum of {spoken}. Small maps show "
+        f"{plural(len(found.heads), 'head')} of this block."
     )
 
 
 def table(state: State, found: Seen) -> list[tuple[str, ...]]:
     """Class by class: the attention on it, its area, its probability, and who adds to its lead."""
     area = on_classes(state.picture, found.weights.shape).mean((1, 2))
-    rows: list[tuple[str, ...]] = [("class", "attention", "area", "probability", *PARTS, "lead")]
+    rows: list[tuple[str, ...]] = [
+        ("class", "attention on its pixels", "area", "probability", *PARTS, "lead")
+    ]
     for label, name in enumerate(classes(state)):
         parts = found.parts[:, label]
         shares = (found.on[label], area[label], found.probabilities[label])
@@ -360,8 +388,8 @@ def table(state: State, found: Seen) -> list[tuple[str, ...]]:
             (
                 name,
                 *(f"{100 * share:.1f} %" for share in shares),
-                *(f"{value:+.2f}" for value in parts),
-                f"{parts.sum():+.2f}",
+                *map(signed, parts),
+                signed(parts.sum()),
             )
         )
     return rows

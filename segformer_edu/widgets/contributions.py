@@ -14,8 +14,8 @@ import torch
 from segformer_edu.analysis.contributions import contributions
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import CLASSES, scene
+from segformer_edu.plots.importance import signed_colors
 from segformer_edu.plots.labels import overlay
-from segformer_edu.plots.maps import signed_colors
 from segformer_edu.plots.style import AGAINST, BLUE, FOR, INK
 from segformer_edu.segformer import SegFormer, labels_from_logits
 from segformer_edu.widgets.explorer import Choices, Explorer, choice, token_at
@@ -30,7 +30,7 @@ from segformer_edu.widgets.picture import (
     jpeg,
     png,
 )
-from segformer_edu.widgets.words import percent
+from segformer_edu.widgets.words import percent, signed
 
 SEED, COUNT, SIZE = 707, 24, 128  # the scenes of the lesson
 SCENES = (3, 4, 6, 10, 11, 23)  # those among them that can be chosen
@@ -168,7 +168,7 @@ def bars(chosen: np.ndarray, top: float = TOP) -> list[Shape]:
         shapes += [
             Text(BARS, y + 13, name, bold=name == "together"),
             Rectangle(ZERO - width * (value < 0), y, width, 16, color),
-            Text(NUMBERS, y + 13, f"{value:+.2f}", anchor="end"),
+            Text(NUMBERS, y + 13, signed(value), anchor="end"),
         ]
     shapes.append(Lines([(ZERO, top, ZERO, top + 176)], INK, 1))
     return shapes

@@ -1,4 +1,4 @@
-"""Sizes and counts as sliders and pictures write them."""
+"""Sizes, counts and signs as sliders and pictures write them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ def percent(part: int) -> str:
 def plural(count: int, noun: str) -> str:
     """How many there are: 1 key, 4,096 keys."""
     return f"{count:,} {noun}" + "s" * (count != 1)
+
+
+def signed(number: float) -> str:
+    """A number with its sign, a minus sign and no hyphen: +1.25, −0.73."""
+    return f"{number:+.2f}".replace("-", "−")
 
 
 def short(count: float, unit: str = "") -> str:

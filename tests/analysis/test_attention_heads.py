@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from segformer_edu import SegFormer
-from segformer_edu.analysis.attention_heads import attention_between, attention_on, cells, entropy
+from segformer_edu.analysis.attention_heads import (
+    attention_between,
+    attention_on,
+    cells,
+    entropy,
+    even_share,
+)
 from segformer_edu.analysis.attention_maps import attention_maps
 
 
@@ -45,6 +51,12 @@ def test_attention_on_keys_is_the_mean_over_the_queries_of_all_pictures():
             for query in queries[picture].nonzero()
         ]
         assert found.item() == pytest.approx(sum(map(float, shares)) / len(shares), abs=1e-6)
+
+
+def test_an_even_share_is_what_even_weights_give_however_the_queries_are_spread():
+    keys, queries = torch.rand(3, 2, 2) > 0.5, torch.rand(3, 4, 4) > torch.rand(3, 1, 1)
+    found = attention_on(torch.full((3, 1, 4, 4, 2, 2), 1 / 4), keys, queries)
+    assert even_share(keys, queries) == pytest.approx(found.item(), abs=1e-6)
 
 
 def test_attention_between_pixels_is_that_of_the_last_blocks_and_even_where_queries_are_zero():

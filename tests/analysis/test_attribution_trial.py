@@ -1,12 +1,10 @@
-"""The table of the experiment, read: signs, pairs, and intervals as scipy computes them."""
+"""The table of the experiment, read: signs and pairs."""
 
 import json
 
-import numpy as np
 import pytest
-from scipy.stats import bootstrap as scipys
 
-from segformer_edu.analysis.attribution_trial import Trial, bootstrap
+from segformer_edu.analysis.attribution_trial import Trial
 
 
 @pytest.fixture
@@ -22,6 +20,7 @@ def trial(tmp_path):
         "lights": ["red", "green", "red"],
         "strips": {"and not the other": {"good": {"on the lamp": [0.2, 0.9, 0.4]}}},
         "strips, reversed": {"the other": {"good": {"on the lamp": [0.5, 0.6, 0.1]}}},
+        "strips, night": {"elsewhere": {"good": {"on the lamp": [0.7, 0.3, 0.8]}}},
         "sanity": {"good": {"fresh weights": [0.5, 0.7]}},
     }
     path = tmp_path / "table.json"
@@ -39,16 +38,6 @@ def test_it_finds_curves_lamps_and_agreement(trial):
     assert trial.curve("good", "deletion").tolist() == [[1, 0], [0.9, 0], [1, 0.2]]
     assert trial.lamp("good", "on the lamp", "red").mean == pytest.approx(0.3)
     assert trial.lamp("good", "on the lamp", "green", "the other").mean == pytest.approx(0.6)
+    assert trial.lamp("good", "on the lamp", "green", "elsewhere").mean == pytest.approx(0.3)
     assert trial.agreement("good", "fresh weights").mean == pytest.approx(0.6)
     assert trial.machine == {"date": "today"}
-
-
-def test_the_interval_is_scipys():
-    values = np.random.default_rng(1).exponential(size=50)
-    found = bootstrap(values)
-    theirs = scipys((values,), np.mean, n_resamples=5000, method="percentile", rng=2)
-    low, high = theirs.confidence_interval
-    assert found.mean == values.mean()
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.02)
-    assert found.shows and not bootstrap(values - values.mean()).shows
-    assert bootstrap(values - 5).shows

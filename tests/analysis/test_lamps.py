@@ -2,7 +2,6 @@
 known.
 """
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,7 +9,6 @@ from segformer_edu import SegFormer
 from segformer_edu.analysis.attention_maps import attention_maps
 from segformer_edu.analysis.lamps import (
     ball_looks,
-    keys_of_the_lamp,
     middles,
     rightly_labelled_balls,
     shares_on_lamp,
@@ -36,20 +34,7 @@ def test_each_ball_has_the_weights_of_its_middle_token(model):
     assert middles(discs)[2] == (discs[2].y / 64, discs[2].x / 256)
 
 
-@pytest.mark.parametrize("index", range(6))
-def test_a_key_is_the_lamps_if_some_of_its_pixels_are(index):
-    lamp = STRIPS.discs(index)[0]
-    keys = keys_of_the_lamp(STRIPS, index, (4, 16))
-    rows, columns = np.nonzero(lamp.raster()[0])
-    expected = torch.zeros(4, 16, dtype=torch.bool)
-    expected[rows // 16, columns // 16] = True
-    assert torch.equal(keys, expected) and keys[int(lamp.y // 16), int(lamp.x // 16)]
-
-
 def test_what_looks_nowhere_in_particular_gives_the_lamp_an_even_share(model):
-    (attention,) = [
-        part for part in model.encoder.stages[1].modules() if hasattr(part, "queries_keys_values")
-    ]
     flat = SegFormer.from_pretrained("lamps").eval()
     torch.nn.init.zeros_(flat.encoder.stages[1].blocks[0].attention.query.weight)
     torch.nn.init.zeros_(flat.encoder.stages[1].blocks[0].attention.query.bias)

@@ -1,4 +1,4 @@
-"""Means of a few runs with Student's interval, and tables of them read by what they say."""
+"""Means with their intervals, as scipy computes them, and tables of runs read by what they say."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from segformer_edu.analysis.seeds import Interval, Table, interval
+from segformer_edu.analysis.seeds import Interval, Table, bootstrap, interval, redrawn
 
 TEXT = """arm,seed,pictures,amount,miou,seconds
 one,10,scene,1.0,0.5,3
@@ -61,3 +61,22 @@ def test_a_table_gives_values_in_the_order_of_their_seeds(table):
 def test_what_a_table_lacks_is_named(table, wanted):
     with pytest.raises(ValueError, match=r"some.csv has no .* arms: \['one', 'two'\]"):
         table.values(*wanted)
+
+
+def test_the_interval_over_places_is_scipys_bootstrap():
+    values = np.random.default_rng(1).exponential(size=50)
+    found = bootstrap(values)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=5000, method="percentile", rng=2)
+    low, high = theirs.confidence_interval
+    assert found.mean == values.mean()
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.02)
+    assert found.shows and not bootstrap(values - values.mean()).shows
+    assert bootstrap(values - 5).shows
+
+
+def test_pictures_are_drawn_as_often_as_by_index():
+    times = redrawn(7, 4000, np.random.default_rng(0))
+    chosen = np.random.default_rng(1).integers(7, size=(4000, 7))
+    by_index = np.stack([np.bincount(row, minlength=7) for row in chosen])
+    assert times.shape == (4000, 7) and (times.sum(1) == 7).all()
+    assert np.cov(times.T) == pytest.approx(np.cov(by_index.T), abs=0.1)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import HERE, OURS, filled
-from benchmarks.contender import TRICKS
+from benchmarks.__main__ import HERE
+from benchmarks.contenders import OURS
+from benchmarks.report import filled
 from benchmarks.tricks import BEGIN, END, TASKS, table
+from benchmarks.without import TRICKS
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
@@ -17,9 +19,10 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.contender import Job, made
+from benchmarks.contender import made
+from benchmarks.job import Job
 
-job = Job("forward", "segformer_edu", "cpu", 128, 1, 1, "")
+job = Job("forward", "segformer_edu", size=128, threads=1)
 with torch.inference_mode():
     torch.manual_seed(0)
     ours, images = made(job), torch.randn(1, 3, 200, 120)

@@ -1,7 +1,8 @@
 """The table of the widgets says what was measured; no test here asks how fast any is."""
 
 from benchmarks.__main__ import BEGIN as OTHER
-from benchmarks.__main__ import HERE, filled
+from benchmarks.__main__ import HERE
+from benchmarks.report import filled
 from benchmarks.widgets import BEGIN, END, table
 from segformer_edu.widgets import Patches
 

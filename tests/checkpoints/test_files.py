@@ -294,6 +294,31 @@ def test_a_torch_file_of_something_else_says_what_it_holds(content, words, tmp_p
         SegFormer.from_pretrained(tmp_path / "a.pth")
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_pointer_of_git_lfs_is_named_as_such(name, tmp_path):
+    (tmp_path / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(ValueError, match=f"{name} is a pointer .*git lfs pull"):
+        SegFormer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_is_named_as_such(name, tmp_path):
+    (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(ValueError, match="holds an adapter .*merge_and_unload"):
+        SegFormer.from_pretrained(tmp_path)
+
+
+def test_a_run_points_to_its_weights(folder, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "settings.yaml").write_text("steps: 1\n")
+    folder.rename(run / "best")
+    torch.save({"network": {}, "optimizer": {}, "log_bytes": 3}, run / "last.pt")
+    for path in (run, run / "last.pt"):
+        with pytest.raises(ValueError, match=r"weights are in .*run.best: give that"):
+            SegFormer.from_pretrained(path)
+
+
 # Hostile indexes -------------------------------------------------------------------------------
 
 

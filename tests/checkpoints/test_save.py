@@ -8,13 +8,16 @@ import re
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from transformers import SegformerForSemanticSegmentation
+from transformers import SegformerForSemanticSegmentation, SegformerImageProcessor
 
 from segformer_edu import SegFormer
+from segformer_edu.data.photos import normalize
 
 FILES = ("config.json", "model.safetensors")
+ALL = (*FILES, "preprocessor_config.json")
 ODD = [
     {},
     {"num_classes": 1, "in_channels": 4},
@@ -56,6 +59,19 @@ def test_transformers_loads_it_whole_and_gives_the_same_logits(
     if config.class_names:
         assert tuple(theirs.config.id2label.values()) == config.class_names
         assert theirs.config.label2id == {name: i for i, name in enumerate(config.class_names)}
+
+
+def test_their_processor_and_their_model_give_our_labels(model, tmp_path):
+    """What transformers' pipeline does, on a photograph of an odd size."""
+    model.eval().save_pretrained(tmp_path)
+    photo = np.random.default_rng(0).integers(0, 256, (61, 87, 3), dtype=np.uint8)
+    processor = SegformerImageProcessor.from_pretrained(tmp_path)
+    theirs = SegformerForSemanticSegmentation.from_pretrained(tmp_path).eval()
+    inputs = processor(photo, return_tensors="pt")
+    torch.testing.assert_close(inputs["pixel_values"], normalize(photo), rtol=0, atol=1e-5)
+    with torch.no_grad():
+        found = processor.post_process_semantic_segmentation(theirs(**inputs), [photo.shape[:2]])
+    assert (found[0] == model.predict(normalize(photo))[0]).float().mean() > 0.999  # a tie apart
 
 
 def test_a_paper_epsilon_moves_the_logits_of_transformers_only_slightly(model, images, tmp_path):
@@ -110,7 +126,7 @@ def test_missing_folders_are_made_and_readable_as_any_new_file(model, tmp_path):
     (tmp_path / "ordinary").touch()
     for path in folder.iterdir():
         assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(ALL)
     assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE((tmp_path / "a").stat().st_mode)
 
 
@@ -213,7 +229,7 @@ def test_nothing_is_written_outside_the_folder(model, tmp_path):
     finally:
         tmp_path.chmod(0o755)
     assert tmp_path.stat().st_mtime_ns == seen
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(ALL)
 
 
 def test_a_target_that_is_a_file_is_refused(model, tmp_path):

@@ -38,7 +38,7 @@ def exported(tmp_path_factory, randomized):
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         arguments = ["--weights", str(folder / "weights"), "--out", str(folder / "model.onnx")]
-        assert main(["export", *arguments]) == 0
+        assert main(["export", *arguments, "--labels"]) == 0
     return folder, said.getvalue(), model
 
 
@@ -79,7 +79,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(exported, output, tmp_path, c
 
     monkeypatch.setattr(onnxruntime.InferenceSession, "run", wrong)
     content = (folder / "model.onnx").read_bytes()
-    monkeypatch.setattr(export, "to_onnx", lambda model: content)
+    monkeypatch.setattr(export, "to_onnx", lambda model, labels: content)
     out = tmp_path / "model.onnx"
     assert main(["export", "--weights", str(folder / "weights"), "--out", str(out)]) == 2
     assert "was not written" in capsys.readouterr().err and not out.exists()
@@ -89,7 +89,7 @@ def test_without_onnx_runtime_it_says_that_nothing_was_checked(
     small_config, tmp_path, capsys, monkeypatch
 ):
     SegFormer(small_config).save_pretrained(tmp_path / "weights")
-    monkeypatch.setattr(export, "to_onnx", lambda model: b"a graph")
+    monkeypatch.setattr(export, "to_onnx", lambda model, labels: b"a graph")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     out = tmp_path / "model.onnx"
     assert main(["export", "--weights", str(tmp_path / "weights"), "--out", str(out)]) == 0
@@ -112,6 +112,9 @@ def test_without_onnxscript_it_says_what_to_type(small_config, tmp_path, capsys,
         (["--weights", "no.pth", "--out", "m.onnx"], "no.pth"),
         (["--weights", "w", "--out", "m.pt"], "not a .onnx"),
         (["--weights", "w", "--out", "no/m.onnx"], "no folder"),
+        (["--weights", "w", "--out", "m.onnx", "--int8"], "--calibrate FOLDER"),
+        (["--weights", "w", "--out", "m.onnx", "--calibrate", "."], "--int8"),
+        (["--weights", "w", "--out", "m.onnx", "--masks", "."], "--int8"),
     ],
 )
 def test_what_cannot_be_exported_is_said_in_one_line(

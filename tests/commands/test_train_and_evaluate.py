@@ -1,8 +1,11 @@
 """train and evaluate on the command line: stopped, continued, scored, and refused in one line."""
 
+import contextlib
+import io
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -15,9 +18,9 @@ import torch
 
 from segformer_edu import SegFormer
 from segformer_edu.__main__ import main
+from segformer_edu.data.views import CachedDataset
 from segformer_edu.training import Settings, confusion_matrix, open_data, scores
 from segformer_edu.training.parts import make_loader
-from segformer_edu.training.pictures import CachedDataset
 from tests.training.rectangles import TINY, Rectangles, write_files
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -44,6 +47,17 @@ def command(folder, *arguments):
         return main([str(each) for each in arguments])
     except SystemExit as leaving:
         return leaving.code
+
+
+def check_flags(name, message):
+    """A message of a command speaks of its flags, and of no argument of Python."""
+    every = io.StringIO()
+    with contextlib.redirect_stdout(every), contextlib.suppress(SystemExit):
+        main([name, "--help"])
+    flags = re.findall(r"--[a-z-]+\b", every.getvalue())
+    unknown = set(re.findall(r"(?<![\w/.])--[a-z-]+\b", message)) - {*flags, "--help"}
+    assert unknown <= {"--lr"}, message  # which one test gives
+    assert not re.search(r"\b(?!FIELD)[a-zA-Z_]+ ?= ?[\w…('\[]", message), message
 
 
 def train(folder, *more, out="run"):
@@ -159,13 +173,13 @@ def test_a_class_that_occurs_nowhere_is_null(folder):
 REFUSED = {
     "no folder": (["train"], "--out"),
     "a folder that holds a run": (["train", "--out", "begun"], "--resume"),
-    "other settings": (["train", "--out", "begun", "--resume", "--seed", "5"], "seed was 0"),
+    "other settings": (["train", "--out", "begun", "--resume", "--seed", "5"], "--seed 0 is now 5"),
     "an unknown flag": (["train", "--out", "run", "--lr", "1"], "--lr"),
-    "a setting that cannot be": (["train", "--out", "run", "--steps", "some"], "steps = 'some'"),
+    "a setting that cannot be": (["train", "--out", "run", "--steps", "some"], "--steps some"),
     "a config that is not there": (["train", "--out", "run", "--config", "no.yaml"], "no.yaml"),
     "pictures that are not there": (
         ["train", "--out", "run", "--data", "folder", "--images", "no", "--masks", "no"],
-        "classes is empty",
+        "--classes … is missing",
     ),
     "no weights to score": (["evaluate"], "--weights"),
     "weights that are not there": (["evaluate", "--weights", "no.pth"], "no.pth"),
@@ -200,6 +214,7 @@ def test_an_impossible_request_is_one_line_and_exit_code_two(begun, capsys, monk
     out, err = capsys.readouterr()
     assert not out and words in err and "Traceback" not in err
     assert err.count("\n") == 1 and err.endswith("\n")
+    check_flags(arguments[0], err)
     assert {path: path.stat().st_mtime_ns for path in begun.rglob("*")} == before
 
 

@@ -1,14 +1,23 @@
 """Photographs: any image file comes out upright, in three colours, or is refused in words."""
 
+import struct
+
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from transformers import image_transforms
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from segformer_edu.data import photos
-from segformer_edu.data.photos import normalize, read_photo, sample_labels, sample_photo
+from segformer_edu.data.photos import (
+    check_photo,
+    normalize,
+    read_photo,
+    sample_labels,
+    sample_photo,
+)
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -30,9 +39,7 @@ def test_colours_survive_every_mode(tmp_path, mode):
     assert photo[3, 7].max() <= 3
 
 
-@pytest.mark.parametrize(
-    ("mode", "bright"), [("1", 1), ("L", 200), ("I;16", 200 * 256), ("I", 200 * 256)]
-)
+@pytest.mark.parametrize(("mode", "bright"), [("1", 1), ("L", 200), ("I;16", 200 * 256)])
 def test_grey_becomes_three_equal_colours_and_sixteen_bits_are_scaled(tmp_path, mode, bright):
     path = tmp_path / "grey.tiff"
     picture = Image.new(mode, (3, 2))
@@ -42,6 +49,56 @@ def test_grey_becomes_three_equal_colours_and_sixteen_bits_are_scaled(tmp_path, 
     assert photo.shape == (2, 3, 3)
     assert len(set(photo[0, 1])) == 1
     assert photo[0, 1, 0] >= 200 and photo[1, 1, 0] == 0
+
+
+RNG = np.random.default_rng(0)
+DEEP = {
+    "16 bits that use 12": (RNG.integers(0, 4096, (8, 9), dtype=np.uint16), "0 … 65535.*15 steps"),
+    "32 bits": (RNG.integers(0, 2**32, (8, 9), dtype=np.uint32), "holds 32-bit or negative"),
+    "negative numbers": (RNG.integers(-99, 99, (8, 9), dtype=np.int16), "32-bit or negative"),
+    "real numbers": (RNG.random((8, 9), dtype=np.float32), "holds real numbers"),
+    "five bands": (RNG.integers(0, 256, (8, 9, 5), dtype=np.uint8), "has 5 bands"),
+    "two bands": (RNG.integers(0, 256, (8, 9, 2), dtype=np.uint8), "has 2 bands"),
+    "pages": (RNG.integers(0, 256, (4, 8, 9), dtype=np.uint8), "has 4 pages"),
+}
+
+
+@pytest.mark.parametrize("case", DEEP.values(), ids=DEEP)
+def test_what_would_be_cut_to_a_part_is_refused(tmp_path, case):
+    """Pillow reads the first three bands, or the first page, of them, and says nothing."""
+    content, words = case
+    planes = {"planarconfig": "contig"} if content.shape[-1] in (2, 5) else {}
+    colours = "rgb" if content.shape[-1] == 5 else "minisblack"
+    tifffile.imwrite(tmp_path / "deep.tif", content, photometric=colours, **planes)
+    for look in (read_photo, check_photo):
+        with pytest.raises(ValueError, match=f"deep.tif.*{words}"):
+            look(tmp_path / "deep.tif")
+
+
+def test_twelve_bits_of_a_tiff_keep_their_upper_eight(tmp_path):
+    """Written by hand, two pixels in three bytes: 4095 and 128."""
+    entries = [(256, 2), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (279, 3)]
+    header = struct.pack("<2sHI", b"II", 42, 12) + bytes([0xFF, 0xF0, 0x80, 0])
+    listed = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in entries)
+    (tmp_path / "a.tif").write_bytes(
+        header + struct.pack("<H", len(entries)) + listed + struct.pack("<I", 0)
+    )
+    assert read_photo(tmp_path / "a.tif").tolist() == [[[255] * 3, [8] * 3]]
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("upright", [True, False])
+def test_a_look_at_a_jpeg_finds_the_size_that_reading_it_finds(tmp_path, orientation, upright):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.effect_noise((67, 33), 50).save(tmp_path / "a.jpg", exif=exif)
+    shape = read_photo(tmp_path / "a.jpg", upright).shape[:2]
+    assert check_photo(tmp_path / "a.jpg", upright) == shape
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    for look in (read_photo, check_photo):
+        with pytest.raises(ValueError, match="a.jpg cannot be read"):
+            look(tmp_path / "a.jpg", upright)
 
 
 def test_what_is_transparent_becomes_white(tmp_path):

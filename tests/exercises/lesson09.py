@@ -50,6 +50,13 @@ def path_by_path(attentions):
     return torch.stack(rows)
 
 
+def half_of_the_input(attentions):
+    rows = torch.eye(len(attentions[0]))
+    for attention in attentions:
+        rows = 0.5 * (attention @ rows) + 0.5 * torch.eye(len(rows))
+    return rows
+
+
 def cam_by_loop(maps, gradient):
     total = torch.zeros(maps.shape[1:])
     for channel, slope in zip(maps, gradient, strict=True):
@@ -132,6 +139,44 @@ def cumulated(score, image, importance, fill, counts):
     return deletion_in_numpy(score, image, importance, fill, totals)
 
 
+def by_threshold(which: Callable) -> Callable:
+    """The number at an index of the sorted ones goes, and all above it."""
+
+    def deleted(score, image, importance, fill, counts):
+        ordered = importance.flatten().sort(descending=True).values
+        limits = [ordered[which(count)] for count in counts]
+        return [score(torch.where(importance >= limit, fill, image)) for limit in limits]
+
+    return deleted
+
+
+def by_rank(score, image, importance, fill, counts):
+    ranks = (-importance).flatten().argsort().argsort().view_as(importance)
+    return [score(torch.where(ranks <= count, fill, image)) for count in counts]
+
+
+def row_by_row(score, image, importance, fill, counts):
+    scores = []
+    for count in counts:
+        changed = image.clone()
+        for row, values in enumerate(importance):
+            first = values.sort(descending=True).indices[:count]
+            changed[:, row, first] = fill[:, row, first]
+        scores.append(score(changed))
+    return scores
+
+
+def argsort_of_the_map(score, image, importance, fill, counts):
+    order = torch.argsort(importance, descending=True).reshape(-1).tolist()
+    scores = []
+    for count in counts:
+        changed = image.clone()
+        for place in order[:count]:
+            changed.flatten(1)[:, place] = fill.flatten(1)[:, place]
+        scores.append(score(changed))
+    return scores
+
+
 def of_bins(measure: Callable) -> Callable:
     def error(confidence, right, bins):
         index = np.minimum((confidence.numpy() * bins).astype(int), bins - 1)
@@ -172,6 +217,15 @@ def open_above(confidence, right, bins):
     return error
 
 
+def by_quantiles(confidence, right, bins):
+    edges = np.quantile(confidence.numpy(), np.linspace(0, 1, bins + 1))
+    index = np.digitize(confidence.numpy(), edges[1:-1])
+    return sum(
+        (index == k).mean() * abs(right.numpy()[index == k].mean() - confidence[index == k].mean())
+        for k in range(bins)
+    ).item()
+
+
 def asking(question: Callable, detach: bool = False) -> Callable:
     def cam(model, images, stage, row, column, label):
         maps = model.encoder(images)
@@ -206,10 +260,12 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "the mean over the keys": lambda w: np.exp(nats(w) / w.shape[-1]),
         "by another measure": lambda w: (w**2).sum(-1) ** -1,
         "a softmax again": lambda w: by_scipy(torch.softmax(w, -1)),
+        "a share of the keys": lambda w: by_scipy(w) / w.size(-1),
         "a weight above 0": lambda w: torch.count_nonzero(w, dim=-1),
         "the largest weight": lambda w: 1 / w.max(-1).values,
         "one number for all": lambda w: by_scipy(w).mean(),
         "over the queries": lambda w: torch.special.entr(w).sum(0).exp(),
+        "over all queries": lambda w: torch.exp(-torch.sum(w * torch.log(w + 1e-12))),
     },
     "09.2": {
         "they sum to r²": lambda w, r: by_kron(w, r) * r * r,
@@ -236,6 +292,10 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "the last block alone": lambda a: path_by_path(a[-1:]),
         "the attention of the last block": lambda a: a[-1],
         "the mean of the blocks": lambda a: sum(path_by_path([each]) for each in a) / len(a),
+        "the token of the input": half_of_the_input,
+        "their mean is multiplied": lambda a: torch.matrix_power(
+            sum(path_by_path([each]) for each in a) / len(a), len(a)
+        ),
         "products of single numbers": lambda a: torch.stack(
             [path_by_path([each]) for each in a]
         ).prod(0),
@@ -259,6 +319,8 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "as well as the sum": lambda m, g: F.relu((F.relu(g.mean((1, 2), True)) * m).sum(0)),
         "absolute values where": lambda m, g: (g.mean((1, 2), True) * m).sum(0).abs(),
         "the weights are absolute": lambda m, g: F.relu((g.mean((1, 2), True).abs() * m).sum(0)),
+        "a ReLU before its mean": lambda m, g: cam_by_loop(m, F.relu(g)),
+        "absolute values are averaged": lambda m, g: cam_by_loop(m, abs(g)),
         "its largest number": lambda m, g: cam_by_loop(m, g) / (cam_by_loop(m, g).max() + 1e-12),
         "over the channels": lambda m, g: F.relu((g.mean(0) * m).sum(0)),
         "the channels are not summed": lambda m, g: F.relu(g.mean((1, 2), True) * m),
@@ -278,6 +340,11 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "added to those before": cumulated,
         "are back": step_by_step,
         "the losses": lambda s, x, i, f, n: s(x).item() - deletion_in_numpy(s, x, i, f, n),
+        "one pixel is gone where": by_threshold(lambda count: max(count - 1, 0)),
+        "all pixels are gone where": by_threshold(lambda count: count - 1),
+        "one pixel too many": by_rank,
+        "each row loses": row_by_row,
+        "argsort of a map": argsort_of_the_map,
         "the first score": lambda s, x, i, f, n: deletion_in_numpy(s, x, i, f, n[1:]),
         "the mean already": lambda s, x, i, f, n: deletion_in_numpy(s, x, i, f, n).mean(),
     },
@@ -286,6 +353,7 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "the empty ones too": lambda c, r, bins: (
             of_bins(lambda shares, gap: np.abs(gap).sum())(c, r, bins) / bins
         ),
+        "its bin's number of pixels": lambda c, r, bins: by_histogram(c, r, bins) * c.numel(),
         "the gaps are added up": of_bins(lambda shares, gap: np.abs(gap).sum()),
         "the largest gap": of_bins(lambda shares, gap: np.abs(gap).max()),
         "so too sure and too careful cancel": of_bins(lambda shares, gap: (shares * gap).sum()),
@@ -296,6 +364,7 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "their mean has a root": of_bins(lambda shares, gap: (shares * gap**2).sum() ** 0.5),
         "Brier": lambda c, r, bins: F.mse_loss(c, r.float()).item(),
         "each pixel's confidence": lambda c, r, bins: F.l1_loss(c, r.float()).item(),
+        "equally many pixels": by_quantiles,
         "falls behind the last": open_above,
         "makes nan": empty_is_nan,
         "in percent": lambda c, r, bins: 100 * by_histogram(c, r, bins),
@@ -316,6 +385,12 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "own class": asking(lambda logits, row, column, label: logits[0, :, row, column].amax()),
         "row and column": asking(lambda logits, row, column, label: logits[0, label, column, row]),
         "another stage": the_other_stage,
+        "were enlarged": asking(
+            lambda logits, row, column, label: F.interpolate(
+                logits, size=[4 * side for side in logits.shape[2:]], mode="bilinear"
+            )[0, label, 4 * row + 2, 4 * column + 2]
+        ),
+        "its largest number": lambda *asked: by_hook(*asked) / (by_hook(*asked).max() + 1e-12),
         "the size of the picture": lambda model, images, *asked: F.interpolate(
             by_hook(model, images, *asked)[None, None], images.shape[-2:], mode="bilinear"
         ).squeeze(),

@@ -135,6 +135,47 @@ def halves(own, more):
     return own
 
 
+def best_of_all_pairs(movable, staying, count):
+    cosines = torch.cosine_similarity(movable[:, None], staying[None], dim=-1)
+    order = sorted(np.ndindex(*cosines.shape), key=lambda pair: -cosines[pair])[:count]
+    groups = {k: [staying[k]] for k in range(len(staying))}
+    for row, partner in order:
+        groups[partner].append(movable[row])
+    gone = {row for row, _ in order}
+    left = [movable[row] for row in range(len(movable)) if row not in gone]
+    return torch.stack(left + [sum(group) / len(group) for group in groups.values()])
+
+
+def assigned(sums: bool = False, sizes: bool = False) -> Callable:
+    """Partners that are added to by index, where of several with one index the last one is left."""
+
+    def added(totals, index, values, overwrite):
+        if not overwrite:
+            return totals.index_add(0, index, values)
+        totals = totals.clone()
+        totals[index] += values
+        return totals
+
+    def merged(movable, staying, count):
+        likeness, partner = torch.cosine_similarity(movable[:, None], staying[None], dim=-1).max(1)
+        gone = likeness.topk(count).indices
+        left = [row for row in range(len(movable)) if row not in gone.tolist()]
+        totals = added(staying, partner[gone], movable[gone], sums)
+        members = added(torch.ones(len(staying)), partner[gone], torch.ones(count), sizes)
+        return torch.cat([movable[left], totals / members[:, None]])
+
+    return merged
+
+
+def replaced(movable, staying, count):
+    likeness, partner = torch.cosine_similarity(movable[:, None], staying[None], dim=-1).max(1)
+    gone = likeness.topk(count).indices
+    left = [row for row in range(len(movable)) if row not in gone.tolist()]
+    staying = staying.clone()
+    staying[partner[gone]] = movable[gone]
+    return torch.cat([movable[left], staying])
+
+
 def staying_first(movable, staying, count):
     merged = by_dictionary(movable, staying, count)
     return torch.cat([merged[-len(staying) :], merged[: -len(staying)]])
@@ -161,6 +202,10 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
     "11.1": {
         "this is b − a": lambda a, b: by_scipy(b, a),
         "the spreads of both": unpaired,
+        "errors of both are added": lambda a, b: (
+            (a - b).mean(),
+            np.std(a.numpy(), ddof=1) / len(a) ** 0.5 + np.std(b.numpy(), ddof=1) / len(a) ** 0.5,
+        ),
         "the standard deviation of the differences": second(lambda d: d.std(ddof=1)),
         "is divided by n. It": second(lambda d: d.std(ddof=1) / len(d)),
         "divides by n here": second(lambda d: d.std() / len(d) ** 0.5),
@@ -179,6 +224,9 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "the middle of the values": lambda v, d: np.quantile(v.numpy(), [0.025, 0.975]),
         "all redrawn values": lambda v, d: np.quantile(v[d].numpy(), [0.025, 0.975]),
         "over the draws": lambda v, d: np.quantile(v[d].numpy().mean(0), [0.025, 0.975]),
+        "two of the means themselves": lambda v, d: [
+            sorted(v[d].mean(1).tolist())[int(share * len(d))] for share in (0.025, 0.975)
+        ],
         "lies 90 %": lambda v, d: np.quantile(v[d].numpy().mean(1), [0.05, 0.95]),
         "grow apart": lambda v, d: (v[d].mean(1).amin(), v[d].mean(1).amax()),
         "medians": lambda v, d: torch.quantile(
@@ -211,6 +259,12 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "half is the mean": with_groups(
             lambda own, more: (own + sum(more) / len(more)) / 2 if more else own
         ),
+        "by how many came": with_groups(lambda own, more: sum(more, own) / (len(more) or 1)),
+        "into two partners": best_of_all_pairs,
+        "and the others are lost": assigned(sums=True, sizes=True),
+        "the sizes are right": assigned(sums=True),
+        "the sums are right": assigned(sizes=True),
+        "is replaced by": replaced,
         "stand behind": staying_first,
         "the order of their likeness": by_rank,
         "are missing": lambda m, s, n: by_dictionary(m, s, n)[len(m) - n :],
@@ -221,6 +275,10 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
         "a is still": lambda n, e: (np.log(by_polyfit(n, e)[0]), by_polyfit(n, e)[1]),
         "is a power of 10": lambda n, e: (10 ** np.log(by_polyfit(n, e)[0]), by_polyfit(n, e)[1]),
         "to base 10": lambda n, e: (np.exp(np.log10(by_polyfit(n, e)[0])), by_polyfit(n, e)[1]),
+        "to base 2": lambda n, e: (np.exp(np.log2(by_polyfit(n, e)[0])), by_polyfit(n, e)[1]),
+        "of the errors themselves": lambda n, e: optimize.curve_fit(
+            lambda x, a, b: a * np.exp(-b * np.log(x)), n.numpy(), e.numpy(), by_polyfit(n, e)
+        )[0],
         "the first and the last": lambda n, e: by_polyfit(n[[0, -1]], e[[0, -1]]),
         "an exponential": semilog,
         "the error itself": lambda n, e: np.polyfit(np.log(n.numpy()), e, 1)[::-1] * [1, -1],

@@ -1,6 +1,7 @@
 """The stored table is what the command computes, and holds what the lesson says of it."""
 
 import json
+import math
 
 import pytest
 
@@ -26,7 +27,8 @@ def test_every_part_is_there_for_every_place():
             assert [len(each) for each in areas.values()] == [trial.PLACES] * 4
     assert STORED["strips"].keys() == trial.QUESTIONS.keys()
     assert STORED["strips, reversed"].keys() == trial.REVERSED.keys()
-    for rows in (STORED["strips"] | STORED["strips, reversed"]).values():
+    assert STORED["strips, night"].keys() == trial.AT_NIGHT.keys()
+    for rows in (STORED["strips"] | STORED["strips, reversed"] | STORED["strips, night"]).values():
         assert rows.keys() == names and len(rows["random"]["on the lamp"]) == trial.PLACES
     assert len(STORED["lights"]) == trial.PLACES and set(STORED["lights"]) == {"red", "green"}
     assert STORED["sanity"].keys() == names
@@ -51,10 +53,12 @@ def test_the_first_places_again_give_what_is_stored(nano):
 
 def test_the_first_strip_and_the_first_sane_scene_again(nano):
     lamps = SegFormer.from_pretrained("lamps").folded()
-    questions = trial.QUESTIONS | trial.REVERSED
-    for question, rows in trial.ask_strips(lamps, 1, questions).items():
+    again = trial.ask_strips(lamps, 1, trial.QUESTIONS | trial.REVERSED)
+    again |= trial.ask_strips(lamps, 1, trial.AT_NIGHT, trial.in_the_night)
+    parts = STORED["strips"] | STORED["strips, reversed"] | STORED["strips, night"]
+    for question, rows in again.items():
         for name, row in rows.items():
-            stored = (STORED["strips"] | STORED["strips, reversed"])[question][name]
+            stored = parts[question][name]
             found = row["lamp above night"]
             assert name == "random" or found == pytest.approx(
                 stored["lamp above night"][:1], abs=0.03
@@ -62,6 +66,17 @@ def test_the_first_strip_and_the_first_sane_scene_again(nano):
     for name, row in trial.check_sanity(nano, 1).items():
         stored = STORED["sanity"][name]["another class"][:1]
         assert name == "random" or row["another class"] == pytest.approx(stored, abs=0.05)
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_the_place_in_the_night_is_as_far_from_all_discs_as_there_is_one(index):
+    def room(row, column):
+        here = 4 * column + 2, 4 * row + 2
+        return min(math.dist(here, disc[:2]) - disc.radius for disc in trial.STRIPS.discs(index))
+
+    every = [room(row, column) for row in range(16) for column in range(64)]
+    assert room(*trial.in_the_night(index)) == pytest.approx(max(every))
+    assert max(every) > 20
 
 
 def test_attention_and_rollout_do_not_know_the_class_and_random_knows_nothing():

@@ -2,7 +2,6 @@
 its table and the widget's say the same.
 """
 
-import itertools
 import json
 import sys
 
@@ -15,7 +14,8 @@ from experiments.branches import MODELS, RATES, RESULTS
 from segformer_edu import SegFormer
 from segformer_edu.analysis.branches import branches, drawn_branches
 from segformer_edu.data.scenes import Scenes
-from segformer_edu.training import evaluate, scores
+from segformer_edu.training import evaluate
+from segformer_edu.training.metrics import mious
 from segformer_edu.widgets import branches as widget
 
 TABLE = json.loads(RESULTS.read_text(encoding="utf-8"))
@@ -26,11 +26,6 @@ def confusions():
     return experiment.Confusions(3)
 
 
-@pytest.fixture
-def matrices():
-    return np.random.default_rng(0).integers(1, 50, (2, 6, 4, 4))
-
-
 def test_matrices_are_those_of_each_scene_and_each_model(confusions):
     found = confusions.without([(0, 1, "mix_ffn")])
     assert found.shape == (2, 3, 8, 8) and found is confusions.without([(0, 1, "mix_ffn")])
@@ -38,23 +33,6 @@ def test_matrices_are_those_of_each_scene_and_each_model(confusions):
         expected = evaluate(SegFormer.from_pretrained(name), Scenes(3, 128, seed=2026))
         assert np.array_equal(whole.sum(0), expected.numpy())
     assert not np.array_equal(found, confusions.without([]))
-
-
-def test_miou_is_that_of_the_package_also_where_a_class_does_not_occur(matrices):
-    matrices[0, 0, 2] = matrices[0, 0, :, 2] = 0
-    found = experiment.miou(matrices)
-    for index in itertools.product(range(2), range(6)):
-        expected = scores(torch.from_numpy(matrices[index])).miou
-        assert found[index] == pytest.approx(expected)
-
-
-def test_a_scene_counts_as_often_as_it_was_drawn(matrices):
-    counts = np.array([[1, 0, 3, 0, 2, 0], [1, 1, 1, 1, 1, 1]])
-    found = experiment.resampled(matrices, counts)
-    for model in range(2):
-        by_hand = matrices[model, 0] + 3 * matrices[model, 2] + 2 * matrices[model, 4]
-        assert found[model, 0] == pytest.approx(float(experiment.miou(by_hand)))
-        assert found[model, 1] == pytest.approx(float(experiment.miou(matrices[model].sum(0))))
 
 
 def test_losses_differences_and_intervals_worked_by_hand():
@@ -84,7 +62,7 @@ def test_the_mean_of_a_rate_is_over_its_draws_and_its_interval_over_both(confusi
     drawn = [[each["miou"][name] for name in MODELS] for each in row["draws"]]
     assert list(row["miou"].values()) == pytest.approx(np.mean(drawn, axis=0), abs=1e-4)
     for column, (_, low, high) in enumerate(row["lost"].values()):
-        lost = experiment.miou(confusions.without([]).sum(1))[column] - np.array(drawn)[:, column]
+        lost = mious(confusions.without([]).sum(1))[column] - np.array(drawn)[:, column]
         assert lost.min() - 1e-3 < low < high < lost.max() + 1e-3
 
 

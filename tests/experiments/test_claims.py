@@ -17,13 +17,14 @@ import torch
 
 from experiments.claims import __main__ as command
 from experiments.claims import pictures, runs, tables
-from experiments.claims.models import VITS, build, size_of
+from experiments.claims.models import VITS, WithPosition, build, laid_anew, size_of
 from experiments.claims.parts import BASE, PARTS, Part
 from experiments.claims.runs import Cache
-from experiments.claims.settings import SIDE, Condition, Model, Run
+from experiments.claims.settings import LAID_ANEW, SIDE, Condition, Model, Run
 from segformer_edu.data.scenes import CLASSES
 
 ROOT = Path(__file__).resolve().parents[2]
+MOSAICS = ("mosaic", LAID_ANEW)
 SHORT = Run(steps=2, scenes=4, batch_size=2)
 TINY = Part(
     question="",
@@ -447,6 +448,29 @@ def test_position_embeddings_are_resized_with_the_map():
     torch.testing.assert_close(added[0, :, 0, 0], added[0, :, 5, 3])
     rows = added[0, 1:-1, 0, 0]
     torch.testing.assert_close(rows.diff(), torch.full((29,), 2 / 15 / 2), atol=1e-5, rtol=1e-4)
+
+
+def test_with_its_embedding_laid_anew_a_model_that_sees_patches_alone_treats_each_scene_as_before():
+    alone = Model(kind="no attention", overlap=False, convolution=False, embedding=True)
+    model, images = build(alone).eval(), torch.randn(4, 3, SIDE, SIDE)
+    wide, _ = pictures.mosaics(images, images[:, 0], 2)
+    with torch.no_grad():
+        of_each = model.encoder(images)[3]
+        anew, resized = (each.encoder(wide)[3] for each in (laid_anew(model, 2), model))
+    together, _ = pictures.mosaics(of_each, of_each[:, 0], 2)
+    torch.testing.assert_close(anew, together)
+    assert not torch.allclose(resized, together)
+
+
+@pytest.mark.parametrize("embedding", [True, False])
+def test_mosaics_are_scored_with_the_embedding_laid_anew_where_that_is_asked(embedding, tmp_path):
+    torch.manual_seed(0)
+    model, cache = build(Model(embedding=embedding, convolution=False)).eval(), Cache(tmp_path)
+    for part in model.modules():
+        if isinstance(part, WithPosition):
+            torch.nn.init.normal_(part.position)
+    resized, anew = (cache.score(model, Condition(kind, 2.0, 4), BASE) for kind in MOSAICS)
+    assert (resized != anew) == embedding
 
 
 def test_the_convolution_net_is_as_large_as_segformer():

@@ -81,9 +81,13 @@ def test_grids_of_numbers_share_their_names_and_frame_the_largest_of_each_row():
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["one", "two"]
     for ax, values in zip(figure.axes, panels.values(), strict=True):
         written = {tuple(map(int, text.get_position())): text.get_text() for text in ax.texts}
-        assert written == {(c, r): f"{value:.1f}" for (r, c), value in np.ndenumerate(values)}
+        assert written == {
+            (c, r): f"{value:.1f}".replace("-", "−") for (r, c), value in np.ndenumerate(values)
+        }
         framed = {(box.get_y() + 0.5, box.get_x() + 0.5) for box in ax.patches}
         assert framed == {(row, values[row].argmax()) for row in range(2)}
+    (ax,) = plots.number_grids({"tied": np.array([[1.32, 1.34, 1.2]])}, ["a"], list("xyz")).axes
+    assert {box.get_x() for box in ax.patches} == {-0.5, 0.5}  # both are written 1.3
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["a", "b"]
 
 

@@ -97,13 +97,13 @@ def test_an_interval_is_grey_where_it_holds_the_reference():
 
 
 def test_heads_of_a_block_stand_together_each_with_its_bar():
-    blocks = [[(0.5, 0.1)], [(0.2, 0.0), (0.8, 0.3)]]
+    blocks = [[(0.5, 0.4, 0.6)], [(0.2, 0.2, 0.2), (0.8, 0.5, 0.9)]]
     figure = plots.by_block({"spread": blocks, "lost": blocks}, ["1.1", "1.2"])
     for ax in figure.axes:
         lines = [container.lines for container in ax.containers]
         assert [each[0].get_ydata().tolist() for each in lines] == [[0.5], [0.2, 0.8]]
         bars = [segment[:, 1] for segment in lines[1][2][0].get_segments()]
-        np.testing.assert_allclose(bars, [[0.2, 0.2], [0.5, 1.1]])
+        np.testing.assert_allclose(bars, [[0.2, 0.2], [0.5, 0.9]])
         for place, (middle, *_) in enumerate(lines):  # from left to right around the block's tick
             xs = middle.get_xdata()
             assert xs.mean() == pytest.approx(place) and np.abs(xs - place).max() < 0.1

@@ -216,7 +216,7 @@ def start_again():
 def test_a_folder_that_holds_a_run_is_refused(settings, data, tmp_path):
     quiet(settings, tmp_path, data=data)
     before = content(tmp_path)
-    with pytest.raises(ValueError, match="already holds a run.*--resume"):
+    with pytest.raises(ValueError, match="already holds a run.*resume=True"):
         quiet(settings, tmp_path, data=data)
     assert content(tmp_path) == before
 
@@ -226,7 +226,7 @@ def test_other_settings_are_refused_by_name_and_those_that_change_nothing_are_no
 ):
     quiet(settings, tmp_path, data=data)
     before = content(tmp_path)
-    with pytest.raises(ValueError, match="learning_rate was 0.008 and is 0.1; ema_decay was 0.0"):
+    with pytest.raises(ValueError, match="learning_rate = 0.008 is now 0.1; ema_decay = 0.0"):
         quiet(settings.replace(learning_rate=0.1, ema_decay=0.9), tmp_path, data=data, resume=True)
     with pytest.raises(ValueError, match="begun with 10 pictures, and there are now 11"):
         quiet(settings, tmp_path, data=(Rectangles(11), data[1]), resume=True)
@@ -408,7 +408,7 @@ def test_impossible_settings_are_refused_before_anything_is_written(
 
 
 def test_nothing_to_train_on_is_refused(settings, data, tmp_path):
-    with pytest.raises(ValueError, match="leaves no picture to train on"):
+    with pytest.raises(ValueError, match="holds out all pictures there are, and leaves none"):
         quiet(settings, tmp_path / "run", data=(Rectangles(0), data[1]))
     assert not (tmp_path / "run").exists()
 

@@ -1,11 +1,14 @@
 """Scores against a 3×3 example worked by hand, and against scikit-learn."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from sklearn import metrics
 
 from segformer_edu.training import confusion_matrix, scores
+from segformer_edu.training.metrics import confusion_matrices, mious, redrawn_mious
 
 # Nine pixels: one is ignored, and of class 2, which has two, one is called 1.
 LABELS = torch.tensor([[0, 0, 0], [1, 1, 255], [2, 2, 0]])
@@ -51,11 +54,34 @@ def test_a_class_that_occurs_nowhere_does_not_count_and_one_never_found_does():
     assert found.miou == pytest.approx(1 / 3)
 
 
+@pytest.fixture
+def matrices():
+    return np.random.default_rng(0).integers(1, 50, (2, 6, 4, 4))
+
+
+def test_miou_of_many_matrices_is_that_of_each_also_where_a_class_does_not_occur(matrices):
+    matrices[0, 0, 2] = matrices[0, 0, :, 2] = 0
+    found = mious(matrices)
+    for index in itertools.product(range(2), range(6)):
+        expected = scores(torch.from_numpy(matrices[index])).miou
+        assert found[index] == pytest.approx(expected)
+
+
+def test_a_picture_counts_as_often_as_it_was_drawn(matrices):
+    counts = np.array([[1, 0, 3, 0, 2, 0], [1, 1, 1, 1, 1, 1]])
+    found = redrawn_mious(matrices, counts)
+    for model in range(2):
+        by_hand = matrices[model, 0] + 3 * matrices[model, 2] + 2 * matrices[model, 4]
+        assert found[model, 0] == pytest.approx(float(mious(by_hand)))
+        assert found[model, 1] == pytest.approx(float(mious(matrices[model].sum(0))))
+
+
 def test_matrices_of_parts_add_up_to_the_whole():
     generator = torch.Generator().manual_seed(0)
     predicted, labels = (torch.randint(5, (6, 9, 9), generator=generator) for _ in range(2))
     parts = [confusion_matrix(p, y, 5) for p, y in zip(predicted, labels, strict=True)]
     assert torch.equal(sum(parts), confusion_matrix(predicted, labels, 5))
+    assert np.array_equal(confusion_matrices(predicted, labels, 5), np.stack(parts))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from segformer_edu.data.augment import Augment
+from segformer_edu.data.views import CachedDataset, Selection
 from segformer_edu.training import Samples, balanced_weights
-from segformer_edu.training.pictures import CachedDataset, Selection
 from segformer_edu.training.samples import validation_loader
 from tests.training.rectangles import Rectangles
 

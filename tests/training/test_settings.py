@@ -22,6 +22,11 @@ OTHERS = {  # a value other than the default for every setting: as a flag, and a
     "classes": ("wet road, sky", ("wet road", "sky")),
     "values": ("0,255", (0, 255)),
     "ignore": ("", ()),
+    "upright": (None, False),
+    "validation_images": ("vi", "vi"),
+    "validation_masks": ("vm", "vm"),
+    "validation_names": ("v.txt", "v.txt"),
+    "training_names": ("t.txt", "t.txt"),
     "root": ("r", "r"),
     "border": ("ignore", "ignore"),
     "fit": ("128", 128),
@@ -47,7 +52,7 @@ OTHERS = {  # a value other than the default for every setting: as a flag, and a
     "validate_every": ("0", 0),
     "save_every": ("9", 9),
 }
-FLAGS = {"config": "--set", "class_weights": "--no-class-weights"}
+FLAGS = {"config": "--set", "class_weights": "--no-class-weights", "upright": "--no-upright"}
 
 
 def flag(name):
@@ -77,7 +82,19 @@ def test_yaml_gives_back_what_it_was_given(tmp_path):
     other = Settings().replace(**{name: value for name, (_, value) in OTHERS.items()})
     for settings in (Settings(), other):
         (tmp_path / "settings.yaml").write_text(settings.to_yaml(), encoding="utf-8")
-        assert Settings.from_yaml(tmp_path / "settings.yaml") == settings
+        found = Settings.from_yaml(tmp_path / "settings.yaml")
+        assert found == settings.anchored(tmp_path)
+    assert other.anchored(tmp_path).images == str(tmp_path / "a b/c")
+
+
+def test_paths_hold_wherever_the_command_is_run(tmp_path, monkeypatch):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "mine.yaml").write_text("weights: weights\nimages: ../a\nmasks: /m\n")
+    found = Settings.from_yaml(tmp_path / "mine.yaml")
+    assert found.weights == str(tmp_path / "weights") and found.masks == "/m"
+    assert found.images == str(tmp_path / "../a")
+    (tmp_path / "weights").rmdir()
+    assert Settings.from_yaml(tmp_path / "mine.yaml").weights == "weights"  # a name, such as nano
 
 
 def test_flags_win_over_yaml_and_yaml_over_defaults(tmp_path):

@@ -27,6 +27,10 @@ def tensors(picture):
     return SegFormer.from_pretrained(name), *data[number]
 
 
+def number(text) -> float:
+    return float(text.replace("−", "-"))
+
+
 @pytest.mark.parametrize("picture", module.PICTURES)
 @torch.no_grad()
 def test_the_table_holds_the_probabilities_of_the_model_at_the_cursors_pixel(picture) -> None:
@@ -36,12 +40,19 @@ def test_the_table_holds_the_probabilities_of_the_model_at_the_cursors_pixel(pic
     row, column = 40 * image.shape[1] // 100, 88 * image.shape[2] // 100
     expected = logits[0, :, row, column].softmax(0)
     names, *rows = Attention.picture_of(state).table
-    assert names == ("class", "attention", "area", "probability", *module.PARTS, "lead")
+    assert names == (
+        "class",
+        "attention on its pixels",
+        "area",
+        "probability",
+        *module.PARTS,
+        "lead",
+    )
     assert tuple(each[0] for each in rows) == model.config.class_names
     for (_, _, _, probability, *parts, lead), true in zip(rows, expected, strict=True):
         assert float(probability.split()[0]) == pytest.approx(100 * true.item(), abs=0.06)
-        assert sum(map(float, parts)) == pytest.approx(float(lead), abs=0.031)
-    assert sum(float(each[-1]) for each in rows) == pytest.approx(0, abs=0.05)
+        assert sum(map(number, parts)) == pytest.approx(number(lead), abs=0.031)
+    assert sum(number(each[-1]) for each in rows) == pytest.approx(0, abs=0.05)
 
 
 def test_the_parts_are_counted_from_their_mean_over_all_pictures_of_the_kind() -> None:
@@ -74,7 +85,20 @@ def test_the_title_tells_the_spread_and_where_most_of_it_lies() -> None:
     assert found._replace(weights=one).spread == 1
     told = found._replace(weights=even, on=np.array([0.1, 0, 0, 0, 0.9, 0, 0, 0]))
     assert module.finding(state, told) == (
-        "Stage 2, last block, head 1: as spread as over 64.0 of 64 keys; 90 % on sidewalk."
+        "The weights are as spread as over 64.0 of 64 keys; 90 % lie on pixels of sidewalk."
+    )
+
+
+@pytest.mark.parametrize("number", [5, 7])
+def test_on_a_strip_the_title_tells_how_much_lies_on_keys_that_the_lamp_touches(number) -> None:
+    state = State(picture=("strip", number), stage=2, head=2)
+    found = module.seen(state)
+    lamp = module.DATA["strip"][1].lamp_and_balls(number)[0]
+    touched = lamp.reshape(4, 16, 16, 16).any((1, 3))
+    on, off = found.weights[touched].sum(), found.weights[~touched].sum()
+    assert on + off == pytest.approx(1, abs=1e-5) and touched.any()
+    assert module.finding(state, found).endswith(
+        f"; {100 * on:.0f} % lie on keys that the lamp touches."
     )
 
 
@@ -155,13 +179,23 @@ def test_the_scale_names_the_least_the_greatest_and_an_even_share() -> None:
     assert panel[-1].text.startswith("dark 0.010, bright 0.36; all alike: 0.016.")
 
 
+@torch.no_grad()
+def test_the_bars_add_up_to_the_lead_of_the_likeliest_class_over_the_next() -> None:
+    model, image, _ = tensors(("scene", 10))
+    logits = torch.nn.functional.interpolate(model(image[None]), image.shape[1:], mode="bilinear")
+    values, classes = logits[0, :, 51, 112].topk(2)
+    found = module.seen(State(("scene", 10), down=40, across=88))
+    assert [found.winner, found.second] == classes.tolist()
+    assert found.lead.sum() == pytest.approx((values[0] - values[1]).item(), abs=1e-3)
+
+
 def test_where_the_model_errs_the_bars_are_of_what_it_says() -> None:
     across = (State(("scene", 4), 3, "last", 1, 20, percent) for percent in module.PERCENTS)
     seen = ((state, module.seen(state)) for state in across)
     state, found = next(each for each in seen if each[1].winner != each[1].true)
     texts = [shape.text for shape in module.draw(state).shapes if isinstance(shape, Text)]
-    assert [f"{value:+.2f}" for value in found.parts[:, found.winner]] == [
-        text for text in texts if text[0] in "+-"
+    assert [f"{value:+.2f}" for value in found.lead] == [
+        text.replace("−", "-") for text in texts if text[0] in "+−"
     ][:-1]  # the last is their sum
 
 

@@ -53,7 +53,7 @@ def test_bars_go_right_for_the_class_and_left_against_it() -> None:
     ]
     assert lengths == pytest.approx([1, -0.5, 0.25, -0.25, 0.5])
     written = [shape.text for shape in shapes if isinstance(shape, Text)]
-    assert written[1::2] == ["+2.00", "-1.00", "+0.50", "+0.00", "-0.50", "+1.00"]
+    assert written[1::2] == ["+2.00", "−1.00", "+0.50", "+0.00", "−0.50", "+1.00"]
 
 
 def test_the_parts_are_those_of_the_lesson() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segformer_edu.widgets.words import percent, pixels, plural, short
+from segformer_edu.widgets.words import percent, pixels, plural, short, signed
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,7 @@ def test_nouns_agree_with_their_count():
 
 def test_sizes_and_percents_are_as_on_the_sliders():
     assert (pixels((384, 512)), percent(45)) == ("384 × 512", "45 %")
+
+
+def test_a_sign_is_a_minus_and_no_hyphen():
+    assert [signed(number) for number in (1.25, -0.734, 0)] == ["+1.25", "−0.73", "+0.00"]

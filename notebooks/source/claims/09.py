@@ -1,6 +1,7 @@
 """The numbers that lesson 09 states: each function computes one from the package or a table."""
 
 import copy
+import itertools
 import json
 import math
 from functools import cache
@@ -13,6 +14,7 @@ from torch import Tensor
 from experiments import attribution, branches, heads, receptive_fields
 from segformer_edu import SegFormer
 from segformer_edu.analysis import attribution as ask
+from segformer_edu.analysis.attention_heads import attention_between
 from segformer_edu.analysis.attention_maps import attentions_of
 from segformer_edu.analysis.attribution_trial import Trial
 from segformer_edu.analysis.calibration import (
@@ -30,7 +32,7 @@ from segformer_edu.analysis.contributions import (
     without_a_stage,
 )
 from segformer_edu.analysis.errors import KINDS, Rules, count_kinds, kinds_of_errors
-from segformer_edu.analysis.interventions import with_constant_attention
+from segformer_edu.analysis.interventions import silenced, with_constant_attention
 from segformer_edu.analysis.lamps import all_lamps_and_balls, all_relit
 from segformer_edu.analysis.map_contents import near_a_border
 from segformer_edu.analysis.position import pad_with
@@ -115,8 +117,8 @@ def area_1_factor_small() -> str:
     return _area_1_factor(96)
 
 
-def _kept(stage: int) -> str:
-    kept = _areas("SegFormer", "shuffled") / _areas("SegFormer", "trained")
+def _kept(stage: int, side: int = 192) -> str:
+    kept = _areas("SegFormer", "shuffled", side) / _areas("SegFormer", "trained", side)
     return f"{100 * kept[:, stage].min():.0f} to {100 * kept[:, stage].max():.0f} %"
 
 
@@ -126,6 +128,14 @@ def area_2_kept() -> str:
 
 def area_3_kept() -> str:
     return _kept(2)
+
+
+def area_2_kept_small() -> str:
+    return _kept(1, 96)
+
+
+def area_3_kept_small() -> str:
+    return _kept(2, 96)
 
 
 def area_1_shuffled() -> str:
@@ -192,6 +202,27 @@ def replicate_lost() -> str:
 
 def circular_lost() -> str:
     return _points_lost("circular")
+
+
+@torch.no_grad()
+def _upside(mode: str) -> str:
+    images, labels = _pictures(HELD_OUT)
+    model = copy.deepcopy(_nano())
+    pad_with(model, mode)
+    said = torch.cat([model.predict(some.flip(2)).flip(1) for some in images.split(20)])
+    return f"{100 * (said == labels).double().mean().item():.0f} %"
+
+
+def upside_zeros() -> str:
+    return _upside("zeros")
+
+
+def upside_replicate() -> str:
+    return _upside("replicate")
+
+
+def upside_circular() -> str:
+    return _upside("circular")
 
 
 def sky_called_other() -> str:
@@ -374,6 +405,31 @@ def _points(change: str) -> str:
     return " and ".join(f"{100 * row[change][0]:.1f}" for row in rows)
 
 
+def _stages_silent(*stages: int) -> str:
+    """Points of mIoU lost when all attention of these stages is silenced, in the two sets."""
+    model, lost = _nano(), []
+    for stage, block in itertools.product(stages, range(2)):
+        model = silenced(model, stage, block)
+    for seed in heads.SCENE_SEEDS:
+        images, labels = _all_of(Scenes(heads.SCENES, 128, seed=seed))
+        before, after = (heads.confusions(each, images, labels) for each in (_nano(), model))
+        lost.append(f"{100 * (heads.miou(before) - heads.miou(after)):.1f}")
+    return " and ".join(lost)
+
+
+def both_silent() -> str:
+    return _stages_silent(0, 1)
+
+
+def late_silent() -> str:
+    return _stages_silent(1, 2, 3)
+
+
+def _all_of(scenes: Scenes) -> tuple[Tensor, Tensor]:
+    images, labels = map(torch.stack, zip(*scenes, strict=True))
+    return images, labels
+
+
 def silent_liars() -> str:
     """How many stages a model loses a fifth of the balls without, although no ball follows them."""
     words = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
@@ -394,7 +450,7 @@ def constant_stage_1() -> str:
     second.load_state_dict(attentions_of(one.encoder.stages[0])[1].state_dict())
     lost = []
     for seed in heads.SCENE_SEEDS:
-        images, labels = map(torch.stack, zip(*Scenes(heads.SCENES, 128, seed=seed), strict=True))
+        images, labels = _all_of(Scenes(heads.SCENES, 128, seed=seed))
         before, after = (heads.confusions(each, images, labels) for each in (nano, constant))
         lost.append(f"{100 * (heads.miou(before) - heads.miou(after)):.1f}")
     return " and ".join(lost)
@@ -406,6 +462,10 @@ def constant_stage_1() -> str:
 @cache
 def _trial() -> Trial:
     return Trial(attribution.RESULTS)
+
+
+def coarse_left() -> str:
+    return f"{_trial().curve('nearness', 'deletion')[0, -1]:.0%}"
 
 
 def places() -> str:
@@ -426,14 +486,6 @@ def occlusion_gain() -> str:
     return gain
 
 
-def occlusion_green() -> str:
-    return f"{_trial().lamp('occlusion 16', 'on the lamp', 'green').mean:.0%}"
-
-
-def occlusion_red() -> str:
-    return f"{_trial().lamp('occlusion 16', 'on the lamp', 'red').mean:.0%}"
-
-
 def occlusion_ball() -> str:
     return f"{_trial().lamp('occlusion 8', 'on the ball', 'red').mean:.0%}"
 
@@ -452,6 +504,53 @@ def size_insertion() -> str:
 
 def attention_insertion() -> str:
     return f"{_trial().lamp('attention 2', 'insertion', 'red').mean:.2f}"
+
+
+def attention_green() -> str:
+    return f"{_trial().lamp('attention 2', 'insertion', 'green').mean:.2f}"
+
+
+def rollout_green() -> str:
+    return f"{_trial().lamp('rollout 4', 'insertion', 'green').mean:.2f}"
+
+
+def random_green() -> str:
+    return f"{_trial().lamp('random', 'insertion', 'green').mean:.2f}"
+
+
+def rank_red_1() -> str:
+    return f"{_trial().lamp('attention 1', 'lamp above night', 'red').mean:.2f}"
+
+
+def rank_green_1() -> str:
+    return f"{_trial().lamp('attention 1', 'lamp above night', 'green').mean:.2f}"
+
+
+def share_red_1() -> str:
+    return f"{_trial().lamp('attention 1', 'on the lamp', 'red').mean:.1%}"
+
+
+def night_looks() -> str:
+    """The share of their attention that stage 2's tokens of the night give to a red lamp."""
+    strips = Lamps(60, seed=HELD_OUT)
+    lamp, balls = all_lamps_and_balls(strips)
+    seer = SegFormer.from_pretrained("lamps")
+    between = attention_between(seer, all_relit(strips, "red"), ~(lamp | balls), lamp)
+    return f"{between[1][0]:.0%}"
+
+
+def occlusion_night() -> str:
+    """By what share a patch lowers the lead of the night over red at most, beside a red lamp."""
+    seer, found = SegFormer.from_pretrained("lamps").folded(), []
+    for number, light in enumerate(_trial().told["lights"]):
+        if light == "red":
+            strip = attribution.STRIPS[number][0][None]
+            fill = strip.median(3, keepdim=True).values.expand_as(strip)
+            score = ask.logit(attribution.in_the_night(number), 0, rival=1)
+            fall = ask.occlusion(seer, strip, score, fill, 16).max()
+            with torch.no_grad():
+                found.append((fall / score(seer(strip))).item())
+    return f"{np.mean(found):.0%}"
 
 
 def cam_green() -> str:

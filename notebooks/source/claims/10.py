@@ -101,7 +101,8 @@ def spinning() -> str:
 
 
 def _is(row: dict, task: str) -> bool:
-    return row["task"] == task and row["device"] == "cpu"
+    wanted = SCENE | {"task": task}
+    return all(row[name] == value for name, value in wanted.items())
 
 
 def _measured(task: str, contender: str) -> dict:

@@ -1,0 +1,176 @@
+"""People's own pictures: trained on, held out, and all of them looked at beforehand."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from segformer_edu.data.dataset import SegmentationDataset
+from segformer_edu.data.folder import ENDINGS, Folder, Survey, names_in
+from segformer_edu.data.views import CachedDataset, Datasets, Selection
+from segformer_edu.files import expanded
+from segformer_edu.training.settings import Settings
+
+
+def split_folder(settings: Settings) -> Datasets:
+    """The pictures that lists name; without lists, a choice that hangs on nothing but the names.
+
+    Raises:
+        ValueError: a setting that is missing, lists that overlap, files that do not fit together.
+    """
+    for name in ("images", "masks", "classes"):
+        if not getattr(settings, name):
+            raise ValueError(
+                f"{name} = … is missing: data = 'folder' needs images = …, masks = … and "
+                f"classes = …."
+            )
+    if len(settings.classes) == 1:
+        (only,) = settings.classes
+        raise ValueError(
+            f"classes = {only} is one class, and a model tells two or more apart: name the rest "
+            f"too, such as classes = rest,{only}, and their numbers in the masks, values = 0,255."
+        )
+    trained, held_out = map(listed_names, (settings.training_names, settings.validation_names))
+    if settings.validation_images:
+        own = (settings.validation_images, settings.validation_masks or settings.validation_images)
+        return (
+            open_folder(settings, settings.images, settings.masks, trained),
+            open_folder(settings, *own, held_out),
+        )
+    names = names_in(settings.images, settings.masks)
+    if held_out is None:
+        others = [name for name in names if name not in set(trained or ())]
+        held_out = others if trained else shuffled(names)[: settings.validation or None]
+    if trained is None:
+        trained = [name for name in names if name not in set(held_out)]
+    if both := sorted({*trained} & {*held_out}):
+        raise ValueError(
+            f"{both[0]} is named by training_names = {settings.training_names!r} and by "
+            f"validation_names = {settings.validation_names!r}: it cannot be in both."
+        )
+    if strangers := len({*names} - {*trained} - {*held_out}):
+        warnings.warn(
+            f"{strangers} of the pictures in {settings.images} are in neither list of names, such "
+            f"as those that were added after a run began. They are left out.",
+            stacklevel=2,
+        )
+    every = open_folder(settings, settings.images, settings.masks, [*trained, *held_out])
+    middle = len(trained)
+    return Selection(every, range(middle)), Selection(every, range(middle, len(every)))
+
+
+def open_folder(settings: Settings, images: str, masks: str, names: Sequence[str] | None) -> Folder:
+    """The named pictures of a folder, or all of them, read as the settings say."""
+    return Folder(
+        images,
+        masks,
+        settings.classes,
+        values=settings.values or None,
+        ignore_index=settings.ignore,
+        size=settings.fit or None,
+        names=names,
+        upright=settings.upright,
+    )
+
+
+def shuffled(names: Sequence[str]) -> list[str]:
+    """Names in an order that looks random, and in which every name has a lasting place.
+
+    It is the order of their SHA-256 digests. So the pictures held out are the same whatever the
+    seed, and one that is added to the folder replaces at most one of them.
+    """
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+
+
+def listed_names(path: str) -> list[str] | None:
+    """The names in a file, one a line, with or without endings; None without a file."""
+    if not path:
+        return None
+    try:
+        lines = expanded(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as text: {error}") from None
+    names = [Path(line.strip()) for line in lines if line.strip()]
+    if not names:
+        raise ValueError(f"{path} names no picture: write one name on each line.")
+    return [name.stem if name.suffix.lower() in ENDINGS else name.name for name in names]
+
+
+def picture_names(pictures: SegmentationDataset) -> list[str]:
+    """What the pictures of a folder are called; nothing for those that are drawn."""
+    if isinstance(pictures, CachedDataset):
+        return picture_names(pictures.dataset)
+    if isinstance(pictures, Selection):
+        names = picture_names(pictures.dataset)
+        return [names[index] for index in pictures.indices] if names else []
+    return [image.stem for image, _ in pictures.pairs] if isinstance(pictures, Folder) else []
+
+
+def check_pictures(
+    settings: Settings, parts: Mapping[str, SegmentationDataset], least: int
+) -> None:
+    """Read all pictures, before any time is spent, and say what will not work.
+
+    Args:
+        parts: the pictures for "training", for "validation", or both.
+        least: the smallest side that the model takes.
+
+    Raises:
+        ValueError: files that are damaged or hold a number without a meaning; fewer than two
+            classes to learn, or nothing to validate on; validation pictures that are too small.
+    """
+    for (part, pictures), survey in zip(parts.items(), surveys(*parts.values()), strict=True):
+        check_classes_shown(settings, part, np.array(pictures.class_names), survey)
+        small = np.flatnonzero(survey.sizes.min(1) < least)
+        if part == "validation" and len(small):
+            height, width = survey.sizes[small[0]]
+            raise ValueError(
+                f"{len(small)} of the validation pictures are too small, such as "
+                f"{picture_names(pictures)[small[0]]} with {width} × {height} pixels: the model "
+                f"needs {least} a side. Leave them out, or scale all pictures with fit = …."
+            )
+
+
+def check_classes_shown(settings: Settings, part: str, classes: np.ndarray, survey: Survey) -> None:
+    """Refuse pictures that show too few classes, and warn of those that they do not show."""
+    counts, held = survey.counts.sum(0), numbers_held(survey, settings)
+    shown, absent = classes[counts > 0], classes[counts == 0]
+    if len(shown) < (2 if part == "training" else 1):
+        what = f"only class {shown[0]}" if len(shown) else "no class"
+        raise ValueError(
+            f"The {len(survey.counts)} {part} pictures show {what}: their masks hold {held}. If "
+            f"one of these stands for a class, name it in values = …; what does not count, in "
+            f"ignore = …."
+        )
+    if len(absent):
+        loss = "cannot be learned" if part == "training" else "has no part in the mean IoU"
+        warnings.warn(
+            f"No {part} picture shows {', '.join(absent)}, which therefore {loss}. The masks hold "
+            f"{held}. If another number stands for it, name it in values = ….",
+            stacklevel=2,
+        )
+
+
+def surveys(*parts: SegmentationDataset) -> list[Survey]:
+    """What the pictures of each part hold; one error names all that is wrong in a folder."""
+    rows = [part.indices for part in parts if isinstance(part, Selection)]
+    if not rows:
+        return [part.check() for part in parts if isinstance(part, Folder)]
+    folder = parts[0].dataset  # type: ignore[attr-defined]  # all are of one folder
+    whole, ends = folder.check(sum(rows, [])), np.cumsum([0, *map(len, rows)])
+    return [whole.of(slice(*each)) for each in itertools.pairwise(ends)]
+
+
+def numbers_held(survey: Survey, settings: Settings) -> str:
+    """The numbers in masks, each with its share of the pixels."""
+    pixels = survey.numbers.sum(0)
+    each = [
+        f"{number} ({pixels[number] / pixels.sum():.0%}{', ignored' * (number in settings.ignore)})"
+        for number in np.flatnonzero(pixels)
+    ]
+    return ", ".join(each)

@@ -1,0 +1,207 @@
+"""Pictures of one's own: held out for good, and looked at before any time is spent."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segformer_edu import SegFormer
+from segformer_edu.__main__ import main
+from segformer_edu.training import Settings, open_data
+from segformer_edu.training.own_pictures import picture_names, shuffled
+from tests.training.rectangles import TINY, Rectangles, write_files
+
+CLASSES = "ground,red,blue"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Fourteen pictures, seen from another folder."""
+    write_files(tmp_path, count=14)
+    settings = TINY.replace(
+        data="folder", images="images", masks="masks", classes=Rectangles.class_names, validation=5
+    )
+    (tmp_path / "mine.yaml").write_text(settings.to_yaml(), encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path
+
+
+def settings_of(folder):
+    return Settings.from_yaml(folder / "mine.yaml")
+
+
+def command(name, folder, *more, config="mine.yaml"):
+    out = {"train": ("--out", folder / "run", "--quiet", "--steps", "1"), "evaluate": ()}[name]
+    arguments = [name, *out, "--config", folder / config, *more]
+    try:
+        return main([str(each) for each in arguments])
+    except SystemExit as leaving:
+        return leaving.code
+
+
+def refused(folder, capsys, *words, name="train", more=()):
+    """The message of a command that is refused before it writes anything."""
+    before = sorted(folder.rglob("*"))
+    assert command(name, folder, *more) == 2
+    out, err = capsys.readouterr()
+    assert not out and sorted(folder.rglob("*")) == before
+    assert [word for word in words if word not in err] == [], err
+    assert "Traceback" not in err and not re.search(r"\b[a-z_]+ ?= ?[\w…(]", err), err
+    return err
+
+
+def mask_of(folder, name="03"):
+    return folder / "masks" / f"{name}.png"
+
+
+def test_what_is_held_out_hangs_on_names_alone_and_hardly_moves_when_one_is_added(folder):
+    def held_out(**changes):
+        return picture_names(open_data(settings_of(folder).replace(**changes))[1])
+
+    names = held_out()
+    assert len(names) == 5 and names == held_out(seed=7)
+    assert names == shuffled([f"{number:02}" for number in range(14)])[:5]
+    changed = []
+    for number in range(14, 40):
+        for kind in ("images", "masks"):
+            (folder / kind / f"{number}.png").write_bytes((folder / kind / "00.png").read_bytes())
+        changed.append(len({*names} - {*held_out()}))
+        names = held_out()
+    assert set(changed) == {0, 1}
+
+
+def test_a_run_keeps_to_its_lists_when_the_folder_grows(folder, capsys):
+    assert command("train", folder) == 0
+    lists = [
+        (folder / "run" / f"{part}.txt").read_text().split() for part in ("training", "validation")
+    ]
+    assert len(lists[1]) == 5 and sorted(lists[0] + lists[1]) == [f"{n:02}" for n in range(14)]
+    first = next(name for name in map(str, range(10**6)) if shuffled([name, *lists[1]])[0] == name)
+    for kind in ("images", "masks"):  # a picture that would be held out, had the run begun today
+        (folder / kind / f"{first}.png").write_bytes((folder / kind / "00.png").read_bytes())
+    weights = ("--weights", folder / "run/best", "--seed", "3")
+    capsys.readouterr()
+    assert command("evaluate", folder, *weights, config="run/settings.yaml") == 0
+    _, err = capsys.readouterr()
+    assert "Note: 1 of the pictures" in err and "in neither list" in err
+    with pytest.warns(UserWarning, match="neither list"):
+        _, scored = open_data(Settings.from_yaml(folder / "run/settings.yaml"))
+    assert picture_names(scored) == lists[1]
+    assert command("train", folder, "--resume", "--steps", "1") == 0  # it is finished
+
+
+def test_a_list_or_a_folder_of_ones_own_is_validated_on(folder):
+    (folder / "held.txt").write_text("03.png\n\nimages/07.jpg\n", encoding="utf-8")
+    settings = settings_of(folder).replace(validation_names=str(folder / "held.txt"))
+    training, validation = map(picture_names, open_data(settings))
+    assert validation == ["03", "07"] and len(training) == 12 and not {*training} & {"03", "07"}
+    reverse = settings_of(folder).replace(training_names=str(folder / "held.txt"))
+    assert list(map(picture_names, open_data(reverse))) == [validation, training]
+    write_files(folder / "more", count=3)
+    own = {f"validation_{kind}": str(folder / "more" / kind) for kind in ("images", "masks")}
+    training, validation = open_data(settings_of(folder).replace(**own))
+    assert (len(training), len(validation)) == (14, 3)
+
+
+def test_lists_that_overlap_or_name_nothing_are_refused(folder, capsys):
+    (folder / "a.txt").write_text("03\n05\n", encoding="utf-8")
+    (folder / "b.txt").write_text("05\n", encoding="utf-8")
+    (folder / "c.txt").write_text("99\n", encoding="utf-8")
+    (folder / "d.txt").write_text("\n", encoding="utf-8")
+    lists = ("--training-names", folder / "a.txt", "--validation-names")
+    refused(folder, capsys, "05", "--training-names", "both", more=(*lists, folder / "b.txt"))
+    refused(folder, capsys, "99 has no photograph", more=(*lists, folder / "c.txt"))
+    refused(folder, capsys, "names no picture", more=(*lists, folder / "d.txt"))
+    refused(folder, capsys, "cannot be read", more=(*lists, folder / "none.txt"))
+
+
+def test_black_and_white_masks_of_which_white_is_ignored_are_refused(folder, capsys):
+    for path in (folder / "masks").iterdir():
+        Image.fromarray(255 * (np.array(Image.open(path)) == 1).astype(np.uint8)).save(path)
+    more = ("--classes", "rest,red")
+    err = refused(folder, capsys, "only class rest", "0 (", "255 (", "ignored", more=more)
+    assert "--values" in err and "--ignore" in err
+    assert command("train", folder, *more, "--values", "0,255", "--ignore", "") == 0
+
+
+def test_a_class_that_no_picture_shows_is_named(folder, capsys):
+    assert command("train", folder, "--classes", f"{CLASSES},emu") == 0
+    err = capsys.readouterr().err
+    assert "Note: No training picture shows emu, which therefore cannot be learned" in err
+    assert "No validation picture shows emu" in err and "--values" in err
+
+
+def test_all_that_is_wrong_with_files_is_found_before_the_first_step(folder, capsys):
+    whole = (folder / "images/05.png").read_bytes()
+    (folder / "images/05.png").write_bytes(whole[: len(whole) // 2])
+    numbers = np.array(Image.open(mask_of(folder)))
+    numbers[3, 4] = 77
+    Image.fromarray(numbers).save(mask_of(folder))
+    last = shuffled([f"{n:02}" for n in range(14)])[-1]
+    mask_of(folder, last).write_bytes(mask_of(folder, last).read_bytes()[:-40])
+    names = ["images/05.png cannot be read", "masks/03.png holds 77", "--values", "--ignore"]
+    err = refused(folder, capsys, "pictures cannot be used:", *names)
+    assert err.count("\n") > 3  # a line each
+
+
+def test_validation_pictures_that_cannot_be_scored_are_refused(folder, capsys):
+    held = shuffled([f"{n:02}" for n in range(14)])[:5]
+    for name in held:
+        Image.fromarray(np.full((32, 32), 255, np.uint8)).save(mask_of(folder, name))
+    refused(folder, capsys, "The 5 validation pictures show no class", "255 (100%, ignored)")
+    write_files(folder / "more", count=2)
+    for kind in ("images", "masks"):
+        path = folder / "more" / kind / "00.png"
+        Image.open(path).crop((0, 0, 32, 3)).save(path)
+    own = [f"--validation-{kind}={folder / 'more' / kind}" for kind in ("images", "masks")]
+    refused(folder, capsys, "00 with 32 × 3 pixels", "--fit", more=own)
+
+
+def test_without_a_picture_to_train_on_it_says_what_zero_means(folder, capsys):
+    refused(
+        folder, capsys, "--validation 0 holds out all", "0 means all", more=("--validation", "0")
+    )
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [("red", "one class"), ("red,red,blue", "red twice"), ("red,,blue", "empty name")],
+)
+def test_classes_that_make_no_sense_are_refused(folder, capsys, classes, words):
+    refused(folder, capsys, words, "--classes", more=("--classes", classes))
+
+
+def test_classes_are_named_in_three_ways_everywhere(folder):
+    (folder / "names.txt").write_text("ground\nred\nblue\n", encoding="utf-8")
+    for given, expected in (
+        (folder / "names.txt", ("ground", "red", "blue")),
+        ("3", ("class 0", "class 1", "class 2")),
+    ):
+        assert command("train", folder, "--classes", given) == 0
+        assert SegFormer.from_pretrained(folder / "run/last").config.class_names == expected
+        for path in sorted((folder / "run").rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
+def test_two_classes_can_be_told_apart_by_one_logit(folder, capsys):
+    for path in (folder / "masks").iterdir():
+        Image.fromarray(255 * (np.array(Image.open(path)) == 1).astype(np.uint8)).save(path)
+    more = ("--classes", "rest,red", "--values", "0,255", "--ignore", "")
+    assert command("train", folder, *more, "--set", "num_classes=1") == 0
+    assert SegFormer.from_pretrained(folder / "run/best").config.num_classes == 1
+    assert command("evaluate", folder, "--weights", folder / "run/best", *more) == 0
+    assert "rest" in capsys.readouterr().out
+
+
+def test_weights_whose_classes_have_other_names_are_not_scored(folder, capsys):
+    assert command("train", folder) == 0
+    capsys.readouterr()
+    weights = ("--weights", folder / "run/best")
+    swapped = (*weights, "--classes", "ground,blue,red")
+    refused(folder, capsys, "ground, red, blue", "--classes", name="evaluate", more=swapped)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert command("evaluate", folder, *weights) == 0
