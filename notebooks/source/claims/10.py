@@ -15,6 +15,7 @@ from segformer_edu.widgets.roofline import ELSEWHERE, State
 BENCHMARK = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
 CONFIG = SegFormerConfig.named("b0", num_classes=150)
 B0 = cost(CONFIG, (512, 512))
+SCENE = {"device": "cpu", "model": "b0", "size": 512, "batch": 1, "dtype": "float32"}
 OURS, TRANSFORMERS = "segformer_edu", "transformers, sdpa"
 
 
