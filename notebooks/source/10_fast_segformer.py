@@ -190,7 +190,7 @@ plots.show(
 compare(prediction, (faster, in_all))
 
 # %% [markdown]
-# *Compare the two decoders.* This is the largest saving of the lesson, and no answer has changed. The same exchange works wherever a Linear follows a crop, a shift or a mean over positions, because these are linear maps of positions, too. Only a bias needs care: it stays as it is where the weights of the positions sum to one. (Where stage 1 has become faster, too, section 4 says why.)
+# *Compare the two decoders.* This is the largest saving of the lesson, and no answer has changed. (The second decoder is the package's. It also folds its norm and works in strips, which sections 4 and 5 take up.) The same exchange works wherever a Linear follows a crop, a shift or a mean over positions, because these are linear maps of positions, too. Only a bias needs care: it stays as it is where the weights of the positions sum to one. (Where stage 1 has become faster, too, section 4 says why.)
 #
 # ## 4 · Move less: what takes time and has no multiply-adds?
 #
@@ -351,7 +351,7 @@ plots.show(
 compare(prediction, (best, saved))
 
 # %% [markdown]
-# *Look at both ends.* Very short strips are slow, because so many rows are computed twice. (They need more memory again, too, because each finished strip still holds its two extra rows.) Above 16 rows, the time depends on the cache, which programs share: in some of our runs, whole maps were as fast. But the memory is the same on every machine, and what the strips need no longer grows with the height of the picture. So the package takes strips of {{strip_rows}} rows here, for memory first and time second.
+# *Look at both ends.* Very short strips are slow, because each adds its two extra rows, and pays for calls of its own. (They need more memory again, too, because each finished strip still holds its two extra rows.) Above 16 rows, the time depends on the cache, which programs share: in some of our runs, whole maps were as fast. But the memory is the same on every machine, and what the strips need no longer grows with the height of the picture. So the package takes strips of {{strip_rows}} rows here: few enough for the memory, and enough that several threads share them.
 #
 # ## 6 · How close is the whole model to its floor?
 #
@@ -481,7 +481,7 @@ for bits in (8, 4, 3, 2):
 #
 # ## 9 · What do compilers, engines and threads bring? · *further*
 #
-# These take longer than a lesson has, so here is what `make bench` measured: one forward pass of B0, {{bench_threads}} threads, {{bench_machine}}. The last column says how many times as long as the package each takes. (The whole table is in `benchmarks/README.md`.)
+# These take longer than a lesson has, so here is what `make bench` measured: one forward pass of B0, {{bench_threads}} threads, {{bench_machine}}. The last column says how many times as long as the package each takes. An engine runs the package's export or that of transformers. (The whole table is in `benchmarks/README.md`.)
 #
 # {{forward_table}}
 #
@@ -495,7 +495,7 @@ for bits in (8, 4, 3, 2):
 #
 # ## Break it · *further*
 #
-# In segmentation_models_pytorch, training SegFormer was [extremely slow](https://github.com/qubvel-org/segmentation_models.pytorch/issues/996), "despite approximately the same number of parameters" as other models. The logits were right. Below is a decoder with the line that was to blame, at the size of a picture of 256×256. **Find it, and say why it costs that much.**
+# In segmentation_models_pytorch, training SegFormer was [extremely slow](https://github.com/qubvel-org/segmentation_models.pytorch/issues/996). The logits were right. Below is a decoder with the line that was to blame, at the size of a picture of 256×256. **Find it, and say why it costs that much.**
 
 
 # %%
@@ -535,7 +535,7 @@ plots.show(
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# `.contiguous()` copies the map into another layout: channels first. The copy itself is not the worst. From here on *every* map is in that layout, so the resize, the concatenation and the convolutions compute in it, too, and the fusion reads a map of 4·D channels whose pixels lie far apart. Without the word, `transpose` and `unflatten` are views, and the maps stay channels last. The library [removed it](https://github.com/qubvel-org/segmentation_models.pytorch/pull/998).
+# `.contiguous()` copies the map into another layout: channels first. The copy itself is not the worst. From here on *every* map is in that layout, so the resize, the concatenation and the convolutions compute in it, too, and the fusion reads a map of 4·D channels in which the channels of a pixel lie far apart. Without the word, `transpose` and `unflatten` are views, and the maps stay channels last. The library [removed it](https://github.com/qubvel-org/segmentation_models.pytorch/pull/998).
 #
 #     x.stride()      # before and after: which axis has stride 1?
 #

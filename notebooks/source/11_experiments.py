@@ -56,7 +56,7 @@ print(f"mean {base.mean():.3f}, standard deviation {base.std(ddof=1):.3f}")
 # %% [markdown]
 # So a difference of a hundredth between two single runs may well be luck. We do three things about it.
 #
-# **Say it beforehand.** The question, what the paper lets us expect, and the measure were written down before the first run ([`experiments/claims/parts.py`](../experiments/claims/parts.py)). Whoever chooses the measure afterwards will find one that says what they hoped.
+# **Say it beforehand.** The question, what the paper lets us expect, and the measure were written down before the runs, and where a question came later we say so ([`experiments/claims/parts.py`](../experiments/claims/parts.py)). Whoever chooses the measure afterwards will find one that says what they hoped.
 #
 # **Pair by seed.** Every model in a comparison is trained with the same five seeds, and a seed gives both the same pictures in the same order. So we subtract seed by seed. What a seed does to both then cancels, as far as it does the same to both.
 #
@@ -70,7 +70,7 @@ print("mean and interval:", interval(base - without))
 # %% [markdown]
 # This is the difference between the model and one without attention, which has the Mix-FFN alone. Zero lies outside of the interval, so attention does bring something on these scenes, anything from half a hundredth to two. From one seed alone we might have said half or twice as much.
 #
-# All models below are trained like this, on scenes of 64×64 pixels, and tested on {{test_scenes}} scenes that no model has seen. The intervals are over seeds, for these scenes. (Sections 4 and 5 also ask the trained nano that comes with the package, which is one model.)
+# Unless we say otherwise, models are trained like this, on scenes of 64×64 pixels, and tested on {{test_scenes}} scenes that no model has seen. The intervals are over seeds, for these scenes. (Sections 4 and 5 also ask trained models that come with the package, one of each.)
 #
 # ## 2 · Does it keep its accuracy at other sizes?
 #
@@ -159,7 +159,7 @@ plots.show(
     plots.over_amounts(
         panels,
         ("times the side", "share of mIoU kept"),
-        finding="Mosaics hurt the embedding; on tiles all models lose nearly alike",
+        finding="Mosaics hurt the embedding; on tiles all lose alike from 3 times on",
     ),
     alt="Three panels over 2, 3 and 4 times. On larger scenes the embedding keeps more than the "
     "convolution from 3 times on. On mosaics the convolution keeps 0.65 to 0.8 and the "
@@ -168,9 +168,9 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the middle panel with the left one.* A mosaic and a larger scene have equally many tokens, and the embedding is resized for both alike. Yet on mosaics it loses most, and on larger scenes it does well. So **the resizing by itself does not explain the loss**. In a mosaic the top of the lower scenes lies in the middle of the picture, so an embedding that has learned "the sky is above" is misled there. In a larger scene the sky is still above. We can try that. When the same models lay their embedding anew over each scene of a mosaic, and do not resize it, they keep {{laid_anew_overlapping}} and {{laid_anew_patches}} in place of {{resized_overlapping}} and {{resized_patches}} at twice the size, which is about what those with the convolution keep.
+# *Compare the middle panel with the left one.* A mosaic and a larger scene have equally many tokens, and the embedding is resized for both alike. Yet on mosaics it loses most, and on larger scenes it does well. So **the resizing by itself does not explain the loss**. In a mosaic the top of the lower scenes lies in the middle of the picture, so an embedding that has learned "the sky is above" is misled there. In a larger scene the sky is still above. We tried that afterwards. When the same models lay their embedding anew over each scene of a mosaic, and do not resize it, they keep {{laid_anew_overlapping}} and {{laid_anew_patches}} in place of {{resized_overlapping}} and {{resized_patches}} at twice the size, which is most of the way to what those with the convolution keep.
 #
-# The right panel shows the other half. In tiles things are larger and the surroundings are cut off, and all four models lose nearly alike. Given the *whole* large scene, the models with the embedding get much of it back, and those with the convolution less. Which of the two makes the difference is asked further down.
+# The right panel shows the other half. In tiles things are larger and the surroundings are cut off, and from 3 times on all four models lose alike. Given the *whole* large scene, the models with the embedding get much of it back, and those with the convolution less. Which of the two makes the difference is asked further down.
 #
 # ### And if it is measured as the paper does?
 #
@@ -450,7 +450,7 @@ for matching in ("similar", "neighbours", "strangers"):
     print(f"{matching:<11} {rightly_labelled_balls(fewer, strips):.2f}")
 
 # %% [markdown]
-# The twin loses two thousandths, so what merging costs depends on the training a little. And where attention decides, likeness counts for much more. Merged with what resembles them, the keys still tell most balls their lamp. Merged with their neighbours they are hardly better than guessing, which gets one half. The likely reason is that the key of a lamp resembles no other, so likeness leaves it alone, and a window buries it among keys of the night. On street scenes, where this hardly shows, we would not have found it.
+# The twin loses two thousandths, so what merging costs may depend on the training a little. And where attention decides, likeness counts for much more. Merged with what resembles them, the keys still tell most balls their lamp. Merged with their neighbours they are little better than guessing, which gets one half. The likely reason is that the key of a lamp resembles no other, so likeness leaves it alone, and a window buries it among keys of the night. On street scenes, where this hardly shows, we would not have found it.
 
 # %% [markdown]
 # ## 6 · How wide must the decoder be? · *further*
@@ -479,7 +479,7 @@ for narrow, wide in (*pairwise(widths), (8, 32), (32, 256)):
 # %% [markdown]
 # ## 7 · Was each model trained at a fair learning rate? · *further*
 #
-# All models above were trained at one learning rate, `0.008`, which suits SegFormer. A rival that wants another one would lose for that reason alone.
+# All models in the tables above were trained at one learning rate, `0.008`, which suits SegFormer. A rival that wants another one would lose for that reason alone.
 #
 # **The measure**, stated before the runs: mIoU at half the rate, at the rate and at twice the rate, with one seed that is used nowhere else. If another rate is better for a model by more than `0.02`, its comparison has to be repeated.
 
@@ -490,7 +490,7 @@ for kind in dict.fromkeys(arm.rpartition(", ")[0] for arm in rates.arms):
     print(f"{kind:<28} half {half:.3f}, as used {usual:.3f}, twice {twice:.3f}")
 
 # %% [markdown]
-# No other rate is better by more than `0.02`, so by the rule nothing had to be repeated. In particular the plain ViTs of the next section lose little by their rate. One seed has room for luck, though, of a hundredth or so.
+# For the seven models that we tried, no other rate is better by more than `0.02`, so by the rule nothing had to be repeated. But the rule asks for mIoU on clean scenes alone, and says nothing of the shares kept in section 2. The plain ViTs of the next section gain less than a hundredth from half or twice the rate. One seed has room for luck, though, of a hundredth or so.
 #
 # A sceptic will look at the convolution net. At twice the rate it gains {{rates_convolution}}. That is below our limit, but on clean scenes attention is ahead of it by only {{attention_less_convolution}}, so the limit was too coarse for this pair. That is why we added a part, `twice`, and said what it would measure before it ran: section 3's three models at twice the rate, with five seeds.
 
@@ -506,9 +506,9 @@ for kind in CORRUPTIONS:
     print(f"{kind:<12} share kept at twice the rate, less the other's: {interval(ours - theirs)}")
 
 # %% [markdown]
-# All three models gain about half a hundredth from twice the rate, and none of these gains shows, so the one seed was lucky for the convolution. On clean scenes attention stays ahead of both. But its lead over the convolution has an interval now that holds zero, so it is suggestive at most.
+# All three models gain about half a hundredth from twice the rate, and none of these gains shows, so the one seed was lucky for the convolution. On clean scenes attention stays ahead of the model with neither. Over the convolution no lead shows any more, though it is as large as before: the interval is wider.
 #
-# Section 3 becomes clearer. At twice the rate attention keeps *less* than the convolution in noise, blur and JPEG, and in none of the five more. (The gain in fog over a model with neither no longer shows.) So that attention by itself does not make a model more robust holds at both rates, and how much less it keeps depends on the rate.
+# Section 3 becomes clearer. At twice the rate attention keeps *less* than the convolution in noise, blur and JPEG, and in none of the five more. (Over all strengths the gain in fog over a model with neither no longer shows. In weak fog, of strengths 1 and 2, attention still keeps more than either.) So at both rates attention in a convolution's place makes a model no more robust over all strengths, and how much less it keeps depends on the rate.
 
 # %% [markdown]
 # ## 8 · Would a plain ViT do as well? · *further*
@@ -545,8 +545,8 @@ for arm in plain.arms:
     unseen, seen = plain.values(arm).mean(), plain.values(arm, "seen").mean()
     cost = f"{work:.1f} M multiply-adds, {size:.2f} M parameters"
     print(f"{arm:<28} {cost}, mIoU {unseen:.3f}, on scenes it saw {seen:.3f}")
-ahead = (plain.values("class queries, patches of 8") - plain.values("SegFormer")).mean()
-compare(prediction, ("queries" if ahead > 0 else "SegFormer", round(abs(ahead), 3)))
+lead = (plain.values("class queries, patches of 8") - plain.values("SegFormer")).mean()
+compare(prediction, ("queries" if lead > 0 else "SegFormer", round(abs(lead), 3)))
 
 # %%
 fine, coarse = "patches of 8", "patches of 16"
@@ -570,17 +570,17 @@ plots.show(
 )
 
 # %% [markdown]
-# **The answer.** At this scale the hierarchy wins by far: class queries less SegFormer is {{plain_queries}}. On scenes from the training the ViT is behind as well, so it does not overfit but has learned too little. What does it lack? Our tables tell a part of it.
+# **The answer.** At this scale SegFormer wins by far: class queries less SegFormer is {{plain_queries}}. On scenes from the training the ViT is behind as well, so it does not overfit but has learned too little. What does it lack? Our tables tell a part of it.
 #
-# - *Parameters alone* are not it. With patches of 8 the ViT has {{plain_parameters}} and SegFormer {{segformer_size}}, because every matrix of a ViT works on every patch, while SegFormer keeps its wide matrices for maps of few tokens. But with patches of 16 the ViT has {{plain_coarse_parameters}} at the same cost, and it is worse.
+# - *Parameters alone* are not it. With patches of 8 the ViT has {{plain_parameters}} and SegFormer {{segformer_size}}, because every matrix of a ViT works on every patch, while SegFormer keeps its wide matrices for maps of few tokens. But SegFormer at half the width (section 9) has {{half_width_size}}, costs less than half as much as the ViT, and is ahead of it by {{half_width_lead}}.
 # - *Fine patches* help. Patches of 8×8 instead of 16×16 bring {{plain_patches}}, and SegFormer's first stage has a token for each 4×4. What SegFormer does better most of all are poles, persons and vehicles, which are small.
 # - *Overlap and convolution* are less than half of it. Section 2's model with patches side by side and a position embedding has neither, and is a hierarchy still. The ViT is behind that one, too: {{plain_hierarchy}}.
 #
 # Perhaps the ViT would catch up in a longer training. We have not tried that.
 #
-# *And queries?* The fair test of EoMT's own idea is the one against a linear head, because all else is equal there. With patches of 8 queries are behind: {{plain_head}}. That is half a hundredth, and at the rates that suit each best (section 7) the one seed says the same. With patches of 16 nothing shows. So with one query for each class, queries are worth no more here than the eight fixed rows of a Linear. In EoMT there are more of them than classes, and each may stand for one of the things in the picture, which a row of a Linear cannot.
+# *And queries?* They are tested fairly by the rival with a linear head, because the rest is the same there, and the queries even cost a little more. With patches of 8 queries are behind: {{plain_head}}. That is half a hundredth, and at the rates that suit each best (section 7) the one seed says the same. With patches of 16 nothing shows. So with one query for each class, queries are worth no more here than the eight fixed rows of a Linear. In EoMT there are more of them than classes, and each may stand for one of the things in the picture, which a row of a Linear cannot.
 #
-# None of this contradicts EoMT, whose ViTs were pretrained on very many photographs. With that, a small one of 21.6 million parameters gets 46.6 on ADE20K ([the table of a library that trained it](https://docs.lightly.ai/train/0.11.3/semantic_segmentation.html)), and SegFormer-B2 with 27.5 million gets 46.5 (arXiv:2105.15203, Table 1).
+# None of this contradicts EoMT, whose ViTs were pretrained on very many photographs. With that, a small one, whose blocks have 21.6 million parameters, gets 46.6 on ADE20K ([the table of a library that trained it](https://docs.lightly.ai/train/0.11.3/semantic_segmentation.html)), and SegFormer-B2 with 27.5 million gets 46.5 (arXiv:2105.15203, Table 1).
 
 # %% [markdown]
 # ## 9 · What do more scenes, more width and more steps bring? · *further*
@@ -593,13 +593,13 @@ plots.show(
 prediction = ...  # from most to least, for example ["width", "scenes", "steps"]
 
 # %%
-sizes = tables["scaling"]
+scaled = tables["scaling"]
 doubled = {"scenes": "3200 scenes", "width": "width × 2", "steps": "2000 steps"}
-recipe = sizes.values("1600 scenes")
-gains = {what: sizes.values(arm) - recipe for what, arm in doubled.items()}
+recipe = scaled.values("1600 scenes")
+gains = {what: scaled.values(arm) - recipe for what, arm in doubled.items()}
 for what, gain in gains.items():
     print(f"twice the {what:<7} {interval(gain)}")
-print(f"half the width   {interval(sizes.values('width × 0.5') - recipe)}")
+print(f"half the width   {interval(scaled.values('width × 0.5') - recipe)}")
 compare(prediction, sorted(gains, key=lambda what: -gains[what].mean()))
 
 # %% [markdown]
@@ -615,9 +615,9 @@ compare(prediction, sorted(gains, key=lambda what: -gains[what].mean()))
 
 # %%
 runs = {
-    "scenes": {n: 1 - sizes.values(f"{n} scenes") for n in (50, 100, 200, 400, 800, 1600, 3200)},
-    "steps": {n: 1 - sizes.values(f"{n} steps") for n in (125, 250, 500)}
-    | {1000: 1 - recipe, 2000: 1 - sizes.values("2000 steps")}
+    "scenes": {n: 1 - scaled.values(f"{n} scenes") for n in (50, 100, 200, 400, 800, 1600, 3200)},
+    "steps": {n: 1 - scaled.values(f"{n} steps") for n in (125, 250, 500)}
+    | {1000: 1 - recipe, 2000: 1 - scaled.values("2000 steps")}
     | {4000: 1 - tables["longest"].values("4000 steps")},
 }
 panels = {}
@@ -651,7 +651,7 @@ plots.show(
 # %% [markdown]
 # ## 10 · Does DropPath keep a model from overfitting? · *further*
 #
-# **The claim.** Deeper is better, as B0 to B5 show (arXiv:2105.15203, Table 1), and stochastic depth regularises (lesson 05). To give it something to regularise, we train on `200` scenes only, so that each of them is seen eighty times. The measure, stated before the runs: mIoU on unseen scenes at a drop-path rate of `0.1` and of `0.3`, less that at rate 0, seed by seed, with one, two and three blocks in each stage; and how much higher mIoU is on the scenes of the training.
+# **The claim.** Deeper is better, as B2 to B5 show (arXiv:2105.15203, Table 1), and stochastic depth regularises (lesson 05). To give it something to regularise, we train on `200` scenes only, so that each of them is seen eighty times. The measure, stated before the runs: mIoU on unseen scenes at a drop-path rate of `0.1` and of `0.3`, less that at rate 0, seed by seed, with one, two and three blocks in each stage; and how much higher mIoU is on the scenes of the training.
 
 # %%
 depth = tables["depth"]
@@ -677,16 +677,16 @@ for arm in depth.arms:
     print(f"{arm:<18} seen {seen:.2f}, unseen {unseen:.2f}")
 
 # %% [markdown]
-# **The claim holds here.** At every depth the rate `0.1` brings one or two hundredths on unseen scenes, and `0.3` brings {{drop_path_gain}} with one block a stage. On the scenes of the training DropPath costs about as much as it brings on the others: {{drop_path_seen}}. So the model fits less closely what it has seen, and does better on what it has not. That is what it means to regularise.
+# **The claim holds here.** At every depth the rate `0.1` brings one or two hundredths on unseen scenes, and `0.3` brings {{drop_path_gain}} with one block a stage. On the scenes of the training DropPath costs about as much as it brings on the others: {{drop_path_seen}}. So the gap between the two falls, with one block and rate `0.3` from {{gap_of_depth_1}} to {{gap_with_drop_path}}, and most of it stays. That is what it means to regularise.
 #
 # But is it *depth* that makes a model overfit? Between seen and unseen scenes lie {{gap_of_depth_1}} with one block a stage and {{gap_of_depth_3}} with three, so no more with three. And DropPath brings three blocks as much as one, as far as we can tell: the difference of the two gains is {{gain_of_depth}}. Depth itself helps, with DropPath or without. At rate 0 a second block brings {{second_block}}, and from the third nothing shows: {{third_block}}.
 #
-# Both hold for `200` scenes. Where there is less to overfit, DropPath may cost more than it brings. The twin of section 5, which saw many more scenes, is a hundredth behind nano. But that is one training of each, so it is a question and no answer.
+# Both hold for `200` scenes, `1000` steps and one learning rate. Where there is less to overfit, DropPath may cost more than it brings. The twin of section 5, which saw many more scenes, is a hundredth behind nano. But that is one training of each, so it is a question and no answer.
 
 # %% [markdown]
 # ## 11 · Does pretraining help where there are few scenes? · *further*
 #
-# **The claim.** All tables of the paper start from an encoder that was trained on ImageNet. Our small version: a model is first trained on {{recipe_scenes}} *negatives*, other scenes in which every colour is replaced by `255` minus itself. So the shapes of things are those of the target, and the colours are not. Then it is trained for `250` steps on `50`, `200` or `800` ordinary scenes. Its rival begins with random weights. Each gets two learning rates, and the better one counts, because a pretrained model may want a lower one. The measure, stated before the runs: the difference in mIoU on unseen scenes, seed by seed. A sceptic will say that the pretrained model has had more steps. So a second rival begins with random weights and has `1250` steps, as many as both trainings together.
+# **The claim.** All tables of the paper start from an encoder that was trained on ImageNet. Our small version: a whole model, decoder and classifier too, is first trained on {{recipe_scenes}} *negatives*, other scenes in which every colour is replaced by `255` minus itself. So the shapes of things are those of the target, and the colours are not. Then it is trained for `250` steps on `50`, `200` or `800` ordinary scenes. Its rival begins with random weights. Each gets two learning rates, and the better one counts, because a pretrained model may want a lower one. The measure, stated before the runs: the difference in mIoU on unseen scenes, seed by seed. A sceptic will say that the pretrained model has had more steps. So a second rival begins with random weights and has `1250` steps, as many as both trainings together.
 
 # %%
 pretraining = tables["pretraining"]
@@ -722,9 +722,9 @@ plots.show(
 # %% [markdown]
 # **The claim holds here where scenes are few.** With as many steps on the scenes, the pretrained model is ahead by {{pretrained_50}} with `50` of them, by {{pretrained_200}} with `200`, and by {{pretrained_800}} with `800`. The sceptic's rival, with as many steps in all, makes up for some of it. Against that one the three differences are {{pretrained_longer_50}}, {{pretrained_longer_200}} and {{pretrained_longer_800}}. So with `800` scenes the longer training is the better one.
 #
-# *Why should pretraining help with `50` scenes even so?* There the longer training reaches {{longer_seen_50}} on the scenes that it has seen, so it has little left to learn from them. The negatives can still teach it what things look like. With `800` scenes there is enough to learn from the scenes themselves, and pretraining saves steps there rather than scenes.
+# *Why should pretraining help with `50` scenes even so?* There the longer training reaches {{longer_seen_50}} on the scenes that it has seen, so it has little left to learn from them. The negatives can still teach it what things look like. With `800` scenes there is enough to learn from the scenes themselves, and pretraining saves steps on them only if its own are not counted.
 #
-# Two warnings belong to this. The negatives are kinder than ImageNet, because they show the same kind of scene and have labels of the same eight classes for every pixel. So this does not tell how much ImageNet brings. And all models, pretrained or not, do better at the higher of the two learning rates, so a still higher one might suit some of them better.
+# Two warnings belong to this. The negatives are kinder than ImageNet, because they show the same kind of scene and have labels of the same eight classes for every pixel. So this does not tell how much ImageNet brings. And both do better at the higher of the two learning rates, the only one that the longer training got, so a still higher one might suit some of them better.
 
 # %% [markdown]
 # ## Exercises
@@ -830,7 +830,7 @@ check(
 #
 # ## Where paper, code and posts differ · *further*
 #
-# - *What grows?* The paper's comparison of Mix-FFN with a position embedding is by windows and by whole photographs (arXiv:2105.15203, Table 1c), so things stay as large as they were. "Any resolution" is more than that. In our trials the models with the convolution keep less when a whole scene grows (section 2).
+# - *What grows?* The paper's comparison of Mix-FFN with a position embedding is by windows and by whole photographs (arXiv:2105.15203, Table 1c), so things stay as large as they were. "Any resolution" is more than that. In our trials the models with the convolution keep less when a whole scene grows to 3 or 4 times its size (section 2).
 # - *What does the 3×3 convolution bring?* The paper gives it for position, which zero padding lets in (arXiv:2105.15203, Section 3.1). With patches side by side our models lose little without the zeros, and more without the convolution (section 2), so there most of what it brings is something else, such as the mixing of neighbours itself.
 # - *Robust compared with what?* The paper's rivals are whole convolution nets with other decoders and other trainings (arXiv:2105.15203, Table 5). Ours differs in one layer, so the two comparisons answer different questions.
 # - *Fewer tokens, or less time?* SegFormer++ reports the speed of inference ([arXiv:2405.14467](https://arxiv.org/abs/2405.14467)); we counted multiply-adds.

@@ -329,9 +329,9 @@ def gain_of_depth() -> str:
     return _told(_dropping(3) - _dropping(1))
 
 
-def _gap(blocks: int) -> str:
+def _gap(blocks: int, rate: float = 0) -> str:
     seen, unseen = (
-        _table("depth").values(f"depth {blocks}, rate 0", pictures)
+        _table("depth").values(f"depth {blocks}, rate {rate}", pictures)
         for pictures in ("seen", "scene")
     )
     return f"{(seen - unseen).mean():.2f}"
@@ -339,6 +339,10 @@ def _gap(blocks: int) -> str:
 
 def gap_of_depth_1() -> str:
     return _gap(1)
+
+
+def gap_with_drop_path() -> str:
+    return _gap(1, 0.3)
 
 
 def gap_of_depth_3() -> str:
@@ -415,5 +419,9 @@ def plain_parameters() -> str:
     return f"{_table('plain').values(QUERIES, column='parameters')[0]:,.0f}"
 
 
-def plain_coarse_parameters() -> str:
-    return f"{_table('plain').values(COARSE, column='parameters')[0]:,.0f}"
+def half_width_size() -> str:
+    return f"{_table('scaling').values('width × 0.5', column='parameters')[0]:,.0f}"
+
+
+def half_width_lead() -> str:
+    return _paired("width × 0.5", QUERIES, "scaling", "plain")
