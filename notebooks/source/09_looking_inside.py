@@ -5,8 +5,8 @@
 #
 # **After this lesson you will be able to**
 #
-# - show what any query, head and block attends to, and say what such a map leaves out;
-# - find out by an intervention whether a stage or head carries what you think it carries;
+# - show what a query attends to, and say what such a map leaves out;
+# - find out by an intervention whether a stage carries what you think it carries;
 # - ask in five ways which pixels decided one pixel's class, compute two of them yourself (in the exercises), and test all of them against what happens when those pixels go;
 # - tell whether a model's confidence can be believed, and sort its errors into kinds (*further*).
 #
@@ -128,7 +128,7 @@ for stage in range(4):
 #
 # A map says where a head looks, and not whether anything depends on it. To find that out, we change something inside the model and watch the answer. There are three usual ways.
 #
-# - **Silence** a stage: its attention adds nothing.
+# - **Silence** a stage: its heads add nothing (only the bias of their output matrix stays).
 # - **Even out** its weights: every query attends to all keys alike, so the stage still adds a mean of the values, but cannot choose.
 # - **Transplant**: let the stage gather what it gathered in *another* picture, here in the same strip with the other lamp, while all else stays. If the balls change their colour, then this stage brought it to them. [Vig and others 2020](https://arxiv.org/abs/2004.12265) call it a mediation analysis, and later papers *activation patching*.
 #
@@ -162,7 +162,7 @@ outcome = [[k for k in (1, 2, 3, 4) if wrong[how, k] > 0.1] for how in ("silence
 compare(prediction, tuple(outcome))
 
 # %% [markdown]
-# *Compare stages 2 and 4.* Both had eye-catching maps, and silenced, each of them leaves one answer for nearly every ball: without stage 2 it is green, as without a lamp, and without stage 4 it is red. Yet if stage 4 gathers what it gathered under the other lamp, not one ball changes its colour, and if it looks everywhere alike, not one is lost. So silencing told us that *something* depends on what stage 4 adds, and not that information passes there. The layers that follow have come to expect what it adds. They never met zeros in its place in training, and what they answer then says nothing of lamps.
+# *Compare stages 2 and 4.* Both had eye-catching maps, and silenced, each of them leaves one answer for nearly every ball: without stage 2 it is green, as without a lamp, and without stage 4 it is red. Yet if stage 4 gathers what it gathered under the other lamp, not one ball changes its colour, and if it looks everywhere alike, not one is lost. So silencing told us that *something* depends on what stage 4 adds, and not that information passes there. The layers that follow have come to expect what it adds. They never met its absence in training, and what they answer then says nothing of lamps.
 #
 # Here are the questions, and what answers each. Stage 2 passes the last four.
 #
@@ -339,7 +339,7 @@ for setting in ("main", "other scenes", "grey", "shuffled", "pixels"):
 # %% [markdown]
 # *Count the lists that are not empty.* There are two, both for the lead. One belongs to occlusion with a grey fill, which is what it hides patches with itself. The other belongs to gradient × input where single pixels go. It picks those that would lower the logit most if they went to 0, as far as a slope can tell. So it may have found how the model is easily disturbed, rather than what it goes by.
 #
-# Which way is second depends on the fill, too. The lead of occlusion by 16×16 on insertion is there for other scenes, but it vanishes where the fill is shuffled pixels. And on deletion gradient × input is level with nearness for the copy without detail, ahead for grey, and behind for shuffled pixels. What holds in all settings is that attention of stage 4 is far behind nearness. By the probability it is never far from random numbers, either.
+# Which way is second depends on the fill, too. By the probability, occlusion by 16×16 is ahead on insertion for other scenes, too, but not where the fill is shuffled pixels. And on deletion gradient × input is not surely ahead of nearness for the copy without detail, ahead for grey, and behind for shuffled pixels. What holds in all settings is that attention of stage 4 is far behind nearness. By the probability it is never far from random numbers, either.
 
 # %% [markdown]
 # ## 6 · Where the right answer is known
@@ -369,10 +369,10 @@ plots.show(
 )
 
 # %% [markdown]
-# The same over {{strips}} strips, {{red_strips}} of them with a red lamp: what share of all that a map calls important lies on the lamp? The line is the share of the pixels that are the lamp's. Then come two tests in which a map should hardly show the lamp, because it decides nothing there:
+# The same over {{strips}} strips, {{red_strips}} of them with a red lamp: what share of all that a map calls important lies on the lamp? The line is the share of the pixels that are the lamp's. Then come two tests in which a map should hardly show the lamp, because nothing is called so because of it:
 #
-# - a **green lamp**: a ball is green without it, too, and the lead of green changes by {{green_lead}};
-# - a **pixel of the empty night**, far from all discs, beside a red lamp: it is night under every lamp. (We ask *why night, and not red?*, and a red lamp speaks against it, if anything.)
+# - a **green lamp**, asked *why green?*: a ball is green without it, too, and its lead changes by {{green_lead}};
+# - a **pixel of the empty night**, far from all discs of a strip with a red lamp: it is night under every lamp, and leads the next class by as much. (We ask *why night, and not red?*. The lamp speaks *against* that, so a map of reasons *for* night should not show it.)
 
 # %%
 panels = {
@@ -388,7 +388,7 @@ plots.show(
     plots.intervals(
         on_lamp,
         ["share of the map on the lamp"] * 3,
-        "Five find the red lamp; most of these also show one that decides nothing",
+        "Six show the red lamp; all but one also where no class hangs on it",
         reference=lamp.float().mean().item(),
     ),
     alt="Means and intervals; the line is at 0.006. Red lamp, a ball: Grad-CAM 1 at 0.45, attention"
@@ -399,11 +399,11 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the panels, line by line.* Attention of **stage 4** is the same in all, because it looks at its corner. Attention of **stage 2** and **rollout** find a red lamp, and no green one. But they show the red lamp to the night as well. In stage 2 every token of such a strip looks at it, a token of the night with {{night_looks}} of its attention. So these maps tell what the *picture* sends to everybody, and not what decided *our pixel*.
+# *Compare the panels, line by line.* Attention of **stage 4** is the same in all, because it looks at its corner. Attention of **stage 2** and **rollout** find a red lamp, and no green one. But they show the red lamp to the night as well (they have no sign). In stage 2 every token of such a strip looks at it, a token of the night with {{night_looks}} of its attention. So these maps tell what the *picture* sends to everybody, and not what decided *our pixel*.
 #
-# **Grad-CAM of stage 1** passes the test of the night, but shows every green lamp, with {{cam_green}} of all that it calls important. (**Occlusion** shows the lamp to the night, too, but there no patch matters much: the strongest lowers the lead by {{occlusion_night}} on average.) **The size of gradient × input** passes all three. (But section 13 finds that it looks much alike for a network that knows nothing.) And **nearness** misses the lamp, although on the street it was hard to beat.
+# **Grad-CAM of stage 1** passes the test of the night, but shows every green lamp, with {{cam_green}} of all that it calls important. (**Occlusion** shows the lamp to the night, too, but there no patch speaks *for* night much: hidden, the strongest lowers the lead by {{occlusion_night}} on average.) **The size of gradient × input** passes all three. (But section 13 finds that it looks much alike for a network that knows nothing.) And **nearness** misses the lamp, although on the street it was hard to beat.
 #
-# No map is right by itself. But each can be tested: beside a baseline that knows nothing, where the cause is known, and where the cause is gone.
+# No map is right by itself. But each can be tested: beside a baseline that knows nothing, where the cause is known, and where it decides nothing.
 #
 # ### What about the other ways, another question, and the curves? · *further*
 
@@ -415,16 +415,16 @@ for name in ("gradient × input", "occlusion 8", *(f"Grad-CAM {stage}" for stage
     print(f"{name:<18}", *(f"{share:>20.1%}" for share in found))
 
 # %% [markdown]
-# *Look at the last column.* We asked about the same green lamps, but *why red?*, and Grad-CAM of stages 1 and 2 shows them no more. So a map depends on the question. Grad-CAM of stage 4 shows nothing on red strips, because nothing there speaks for red. And of what occlusion by 8×8 patches calls important there, {{occlusion_ball}} lies on the ball, and rightly, because a hidden ball is night.
+# *Look at the last column.* We asked about the same green lamps, but *why red?*, and Grad-CAM of stages 1 and 2 shows them no more. So a map depends on the question. Grad-CAM of stage 4 shows nothing for a red ball, because its weighted sum is negative everywhere, and the ReLU cuts that off. And of what occlusion by 8×8 patches calls important there, {{occlusion_ball}} lies on the ball, and rightly, because a hidden ball is night.
 #
-# The verdict depends on how one counts, too. Had we asked how often a pixel of the lamp *ranks* above one of the empty night, attention of stage 1 would have found the red lamp ({{rank_red_1}}) and no green one ({{rank_green_1}}), although it carries nothing (section 3), and has {{share_red_1}} of its weight there. A rank says which comes first, and not how much it gets.
+# The verdict depends on how one counts, too. Had we asked how often a pixel of the lamp *ranks* above one of the empty night, attention of stage 1 would have found the red lamp ({{rank_red_1}}) and no green one ({{rank_green_1}}), although it carries nothing (section 3), and has {{share_red_1}} of its weight there. And the size of gradient × input would have shown it to the night. A rank says which comes first, and not how much it gets.
 #
-# And what do the curves say of nearness on red strips? By deletion it has an area of {{nearness_deletion}} (small is good), as good as any way's, since the ball goes first, and with it the answer. Only insertion finds out, with {{nearness_insertion}} for nearness, {{attention_insertion}} for attention of stage 2, which shows the lamp but not the ball, and {{size_insertion}} for the size of gradient × input. Deletion asks what is *needed*, and insertion what is *enough*, so one without the other can be fooled. On green strips the ball alone decides. There insertion gives attention of stage 2 and rollout {{attention_green}} and {{rollout_green}}, less than random numbers ({{random_green}}).
+# And what do the curves say of nearness on red strips? By deletion it has an area of {{nearness_deletion}} (small is good), as good as any way's, since the ball goes first, and with it the answer. Only insertion finds out, with {{nearness_insertion}} for nearness, {{attention_insertion}} for attention of stage 2, which shows the lamp but not the ball, and {{size_insertion}} for the size of gradient × input. Deletion asks what is *needed*, and insertion what is *enough*, so one without the other can be fooled. On green strips the ball alone decides. There insertion gives attention of stage 2 and rollout from stage 4 {{attention_green}} and {{rollout_green}}, less than random numbers ({{random_green}}).
 
 # %% [markdown]
 # ## Play · *further*
 #
-# Put the cursor on a ball of a strip. In which stages does its token look at the lamp, and do all heads do so? Then go to a street scene: can you tell from the maps which stage matters? (If the attention of one stage is silenced, only that of stage 1 is missed, says section 12.) The bars show which stages make the likeliest class lead over the next.
+# Put the cursor on a ball of a strip. In which stages does its token look at the lamp, and do all heads do so? Then go to a street scene: can you tell from the maps which stage matters? (If the attention of one stage is silenced, hardly any but stage 1's is missed, says section 12.) The bars show which stages make the likeliest class lead over the next.
 
 # %%
 widgets.Attention()
@@ -523,7 +523,7 @@ print(f"expected calibration error {found.error():.1%}, 95 % of the draws {low:.
 print(f"a calibrated model: up to {by_chance:.1%} in 95 % of the draws")
 
 # %% [markdown]
-# So nano's error is a fraction of a percent, no more than chance can make. (It is the same with bins that hold equally many pixels. On two other sets of scenes it is {{ece_other_sets}}.) Are we done? An average can be right although its parts are wrong, so we ask class by class.
+# So nano's error is a fraction of a percent, and these scenes cannot tell it from chance. (It is the same with bins that hold equally many pixels. On two other sets of scenes it is {{ece_other_sets}}. The larger of these is more than chance makes: nano is not quite sure enough.) Are we done? An average can be right although its parts are wrong, so we ask class by class.
 #
 # **Predict.** Take the pixels that nano calls *person*. Its confidence there is {{sure_person}} on average. What percentage of them are right?
 
@@ -558,7 +558,7 @@ for name, each in {"as trained": answer, "without the weights": fair_answer}.ite
 # %% [markdown]
 # Now no class is off by more than a few points, and the answers are better, too: a little mIoU is gained without any training. It is so on three sets of scenes (a gain of {{fair_gain}}), and biases that are fitted freely, to yet other scenes, come out much like $-\log w_k$. So one may weigh classes in training, to make a model learn the rare ones, and take the weights out of its answers.
 #
-# The usual remedy for a bad calibration is a **temperature**: all logits are divided by one number, fitted to other scenes. Here it has nothing to repair. The fit gives {{temperature}}, and the error on our scenes goes from {{ece_before}} to {{ece_after}}. One number for all classes cannot make persons less sure and buildings surer.
+# The usual remedy for a bad calibration is a **temperature**: all logits are divided by one number, fitted to other scenes. Here it has little to repair. The fit gives {{temperature}}, and the error on our scenes goes from {{ece_before}} to {{ece_after}}. One number for all classes cannot make persons less sure and buildings surer.
 #
 # ### Is it too sure at borders?
 #
@@ -751,7 +751,7 @@ print("as spread as over", ", ".join(f"{count:.1f}" for count in keys_of), "keys
 #
 # It is tempting to read a sharp map as a sign of importance: this head has found something. We can test it. We silence every head of nano alone, so that it adds nothing, and measure what mIoU is lost on {{head_scenes}} unseen scenes. Then we do it with another {{head_scenes}}. That takes minutes, so it was done beforehand (`python -m experiments.heads`), and we read its table.
 #
-# **Predict.** Stage 1 has the heads that spread most, and stage 4's last block those that look at one key. How many points of mIoU does the loss of one such head cost, in stage 1 and in stage 4?
+# **Predict.** Stage 1's heads are spread, and stage 4's last block those that look at one key. How many points of mIoU does the loss of one such head cost, in stage 1 and in stage 4?
 
 # %%
 prediction = ...  # two numbers of points, for example (0.1, 2)
@@ -786,7 +786,7 @@ lost = [[100 * r["silenced"][0] for r in heads if r["stage"] == stage] for stage
 compare(prediction, tuple(round(abs(float(np.mean(each))), 1) for each in lost))
 
 # %% [markdown]
-# The sharpest heads are the ones that nobody misses, and both that cost something are spread, in both sets of scenes. But heads of stage 3 are as spread, and cost nothing. Does spread attention then *make* a head important? No. Entropy and importance both depend on the stage: stage 1 alone has one head to a block, so nothing can stand in for it, and its map goes to the decoder in the finest grid. Within stages 3 and 4, where heads have company and could be compared, no loss is above {{late_loss}} points, so there is nothing to correlate with. The honest result is that here entropy does not tell importance.
+# The sharpest heads are the ones that nobody misses, and the two that cost much are spread, in both sets of scenes. But heads of stage 3 are as spread, and cost nothing. Does spread attention then *make* a head important? No. Entropy and importance both depend on the stage: stage 1 alone has one head to a block, so least can stand in for it, and its map goes to the decoder in the finest grid. Within stages 3 and 4, where heads have company and could be compared, no loss is above {{late_loss}} points, so there is nothing to correlate with. The honest result is that here entropy does not tell importance.
 #
 # What, then, does stage 1's attention contribute? Silenced as a whole, it costs {{silent_stage_1}} points in the two sets of scenes. If its weights are made **even**, so that every token gets the mean of the picture's values, {{even_stage_1}} are lost. That could mean two things: the tokens need to know how *this* picture looks on the whole, or they merely need the vector that they are used to. So we gave them the mean over sixty other scenes instead, and {{constant_stage_1}} points were lost, nearly as many as by silencing. It is the first, then: most of what stage 1's attention does in nano is to tell every token what kind of picture it is in, and for that it hardly matters where it looks. Its map, of which we could have drawn a beautiful picture, has little to do with it.
 #
@@ -811,16 +811,16 @@ for row in table:
 #
 # *Go through the last column.* In every model the balls follow stage 2's transplant, so it brings the colour to them. (In models 1, 2 and 4 they follow a later stage, too.) How it is found differs from seed to seed. The model that ships and models 2 and 4 look for red, model 3 looks for green, and model 1 has a head for each colour. None of that shows in their answers while there is a lamp.
 #
-# *Look at stage 4 of models 2 and 4.* Its heads give the lamp's keys about the same share under every light, so by our control their maps have nothing to do with the lamp. And yet the balls follow its transplant. That is possible because stage 2 has brought the colour to tokens all over the strip by then, so the *values* carry it, wherever stage 4 looks. So the control protects us from one mistake only: a map that does not care about the lamp may belong to a head that carries its colour.
+# *Look at stage 4 of models 2 and 4.* In model 2 its heads that look there do so under every light, and in model 4 none gives the lamp's keys much more than an even share, so by our control their maps do not look for the lamp. And yet the balls follow its transplant. That is possible because stage 2 has brought the colour to tokens all over the strip by then, so the *values* carry it, wherever stage 4 looks. So the control protects us from one mistake only: a map that does not care about the lamp may belong to heads that carry its colour.
 #
 # *Compare "silenced" with "follow".* {{silent_liars}} times a model loses a quarter or more of the balls without a stage that no ball follows. So what happened with stage 4 above was no accident of one seed: silencing calls stages necessary that carry nothing. [Zhang and Nanda 2023](https://arxiv.org/abs/2309.16042) find that what is patched in, and what is watched, can change the verdict.
 #
-# A transplant has its limits, too. It shows that what a stage gathers is *enough* to change the answer, and not that the answer needs it: model 1 follows stage 3's transplant, but loses next to nothing when stage 3 looks everywhere alike. And if two stages brought the colour, each could make up for the other, and a transplant of one alone might change nothing.
+# A transplant has its limits, too. It shows that what a stage gathers is *enough* to change the answer, and not that the answer needs it. And if two stages brought the colour, each could make up for the other, and a transplant of one alone might change nothing.
 
 # %% [markdown]
 # ## 12 · And on the street? · *further*
 #
-# There the same three questions have a short answer, stage by stage:
+# There two of these questions have a short answer, stage by stage:
 
 # %%
 table = json.loads((experiments / "heads.json").read_text(encoding="utf-8"))["scenes"]
@@ -837,7 +837,7 @@ for row in table:
         print(f", even {even}")
 
 # %% [markdown]
-# (± two standard errors, over the scenes.) One stage's attention is worth a few points at most, and stage 4's nothing that could be seen, although its maps are the sharpest of all. Stages can stand in for each other, though: the attention of stages 2 to 4 together costs {{late_silent}} points, but that of stages 1 *and* 2 costs {{both_silent}}, far more than both alone. **The map of a stage that decides nothing is still a map**, with bright places and all. Whoever shows one owes an intervention with it.
+# (± two standard errors, over the scenes.) One stage's attention is worth a few points at most, and stage 4's nothing that could be seen, although its maps are the sharpest of all. Stages can stand in for each other, though: the heads of stages 2 to 4 together cost {{late_silent}} points, but those of stages 1 *and* 2 cost {{both_silent}}, far more than both alone. **The map of a stage that decides nothing is still a map**, with bright places and all. Whoever shows one owes an intervention with it.
 #
 # The two data sets together give the rule that we take from this lesson: where attention was the only way for the information, one of the maps told the truth (stage 2's), one misled us (stage 4's), and two heads with equal maps did different things. No single map told which is which.
 
@@ -932,7 +932,7 @@ plots.show(
             f"{name},\n{state}": [f"{100 * x:.1f} %" for x in areas[name, state]]
             for name, state in shown
         },
-        "Training widens both; attention widens the early stages",
+        "Training widens both; trained attention widens early stages",
     ),
     alt="Four rows of four heat maps for stages 1 to 4, with the area of 90 percent above each."
     " SegFormer untrained: small squares in the middle, which grow with the stage. Trained:"
@@ -942,7 +942,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare stage 4, trained.* (Each map has its own, logarithmic scale, so go by the areas above them.) The two networks see about equally far, {{area_4_segformer}} and {{area_4_twin}} of the picture, and none of the seeds says otherwise. *Compare stage 1.* There the trained SegFormer's area is {{area_1_factor}} times the twin's, in all three seeds. (That is for pictures of this size; at 96×96 pixels it is {{area_1_factor_small}} times.) So attention widens the early stages, and training widens every stage of both networks.
+# *Compare stage 4, trained.* (Each map has its own, logarithmic scale, so go by the areas above them.) The two networks see about equally far, {{area_4_segformer}} and {{area_4_twin}} of the picture, and none of the seeds says otherwise. *Compare stage 1.* There the trained SegFormer's area is {{area_1_factor}} times the twin's, in all three seeds. (That is for pictures of this size; at 96×96 pixels it is {{area_1_factor_small}} times.) So in trained networks attention widens the early stages (in untrained ones it narrows all), and training widens every stage of both.
 #
 # Two checks take something away from this. The **area of one half**, measured alike, hardly differs between the networks once they are trained, in any stage: half of a token's response comes from its own neighbourhood, with attention or without it. What attention adds is a faint ground that reaches far.
 #
@@ -1085,7 +1085,7 @@ for kind in ("attention", "mix_ffn"):
         print(f"{kind:<10} {model:<15}", *(f"{lost(row, model):>z5.1f}" for row in single))
 
 # %% [markdown]
-# In both models the last block can go for {{last_block_lost}} of a point of mIoU or less, and the attention of any single block for {{attention_most}} points at most. The early blocks matter most, and in them the Mix-FFN. Training with DropPath changes which of them: the first block, which under the linspace rule is never dropped, is missed nearly twice as much, and each other one less. For each of the eight blocks the interval of the difference leaves out zero.
+# In both models the last block can go for {{last_block_lost}} of a point of mIoU or less, and the attention of any single block for {{attention_most}} points at most. (Here its bias goes, too, so this is more than section 10's heads cost.) The early blocks matter most, and in them the Mix-FFN. Training with DropPath changes which of them: the first block, which under the linspace rule is never dropped, is missed nearly twice as much, and each other one less. For each of the eight blocks the interval of the difference leaves out zero.
 #
 # So a model that is trained to do without its blocks can do without them, and it leans on the one block on which it can rely. But "can be left out" is said of one block at a time. Without the first block of stage 4 nano loses {{stage_4_first}} points, without the second {{stage_4_second}}, and without both {{stage_4_both}}: each had stood in for the other. Trained with DropPath, the model loses only {{stage_4_both_drop}} without both.
 #
@@ -1215,20 +1215,20 @@ check("09.7", cam_of_pixel)
 #
 # - An attention map shows a weight. Whether a head looks there because of what is there, whether its value matters, and whether the answer would change, only interventions tell: take the thing away, make the weights even, transplant.
 # - An explanation can be tested: remove what it calls important, and watch the answer. On street scenes none of five ways surely beat nearness, which knows nothing, on both curves.
-# - Where the cause is known and far away, attention of stage 2 and rollout found it, but showed it for pixels that it does not decide. Grad-CAM of stage 1 found it, but also showed a lamp that makes next to no difference. No map is right by itself, so test each where the cause is gone.
+# - Where the cause is known and far away, attention of stage 2 and rollout found it, but showed it for pixels that it does not decide. Grad-CAM of stage 1 found it, but also showed a lamp that makes next to no difference. No map is right by itself, so test each where the cause decides nothing.
 # - The fill, the size of a patch, the stage and the question are choices. State them, and vary them.
 #
 # **Can you answer without scrolling up?**
 #
 # 1. A head puts nearly all its weight on a lamp. Which further experiment shows that it looks there because of the lamp?
-# 2. Why can two heads have the same map, and one of them decide everything?
+# 2. A model breaks when a stage is silenced. Why does that not show that information passes there?
 # 3. What does Grad-CAM forget when it takes the mean slope of a channel?
 # 4. Why does a table of explanations need a baseline that knows nothing?
 #
 # <details><summary>Answers</summary>
 #
 # 1. Take the lamp away, or change its colour, and look at the map again.
-# 2. A head hands on weight times value, through the output matrix. The map shows the weight alone.
+# 2. What follows has come to expect what the stage adds. Only a transplant changes the information alone.
 # 3. Where on the map the slope was large. It then shows where there are features that speak for the class, wherever that is.
 # 4. Because what scores well may do so for a reason that has nothing to do with the model; here, because what decides is near.
 #

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 11 · Do the paper's claims hold?
 #
-# The paper says that SegFormer keeps its accuracy at other sizes because it has no position embeddings, that it is robust, and that a light decoder is enough. You have built the model, so you can ask. Our scenes are small and our trainings short, so a claim may fail here and hold there, or the other way round. What you learn is how to ask so that the answer means something.
+# The paper says that SegFormer keeps its accuracy at other sizes because it has no position embeddings, that it is robust, and that a light decoder is enough (which a further section asks). You have built the model, so you can ask. Our scenes are small and our trainings short, so a claim may fail here and hold there, or the other way round. What you learn is how to ask so that the answer means something.
 #
 # **After this lesson you will be able to**
 #
@@ -450,7 +450,7 @@ for matching in ("similar", "neighbours", "strangers"):
     print(f"{matching:<11} {rightly_labelled_balls(fewer, strips):.2f}")
 
 # %% [markdown]
-# The twin loses two thousandths, so what merging costs may depend on the training a little. And where attention decides, likeness counts for much more. Merged with what resembles them, the keys still tell most balls their lamp. Merged with their neighbours they are little better than guessing, which gets one half. The likely reason is that the key of a lamp resembles no other, so likeness leaves it alone, and a window buries it among keys of the night. On street scenes, where this hardly shows, we would not have found it.
+# The twin loses two thousandths, and whether that is more than nano loses, a hundred scenes cannot tell. And where attention decides, likeness counts for much more. Merged with what resembles them, the keys still tell most balls their lamp. Merged with their neighbours they tell far fewer, and with strangers the model guesses, which gets one half. The likely reason is that the key of a lamp resembles no other, so likeness leaves it alone, and a window buries it among keys of the night. On street scenes, where this hardly shows, we would not have found it.
 
 # %% [markdown]
 # ## 6 · How wide must the decoder be? · *further*
@@ -492,7 +492,7 @@ for kind in dict.fromkeys(arm.rpartition(", ")[0] for arm in rates.arms):
 # %% [markdown]
 # For the seven models that we tried, no other rate is better by more than `0.02`, so by the rule nothing had to be repeated. But the rule asks for mIoU on clean scenes alone, and says nothing of the shares kept in section 2. The plain ViTs of the next section gain less than a hundredth from half or twice the rate. One seed has room for luck, though, of a hundredth or so.
 #
-# A sceptic will look at the convolution net. At twice the rate it gains {{rates_convolution}}. That is below our limit, but on clean scenes attention is ahead of it by only {{attention_less_convolution}}, so the limit was too coarse for this pair. That is why we added a part, `twice`, and said what it would measure before it ran: section 3's three models at twice the rate, with five seeds.
+# A sceptic will look at the convolution net. At twice the rate it gains {{rates_convolution}}. That is below our limit, but on clean scenes attention is ahead of it by only {{attention_less_convolution}}, so the limit was too coarse for this pair. That is why we added a part, `twice`, and said what it would measure before it ran: section 3's three models at twice the rate, with five seeds. (Three of the fifteen runs had been seen before we wrote it down.)
 
 # %%
 twice = tables["twice"]
