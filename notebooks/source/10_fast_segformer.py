@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 10 · Where does the time go?
 #
-# SegFormer has few parameters and few multiply-adds for its accuracy, and yet people ask why it is slower than [a U-Net with many more of both](https://github.com/bubbliiiing/segformer-pytorch/issues/21). On a CPU, this package's model gives the same logits as the one in transformers, which takes {{transformers_times}} times as long (`make bench` measured them side by side). In this lesson you find out where such factors come from, on your own machine.
+# SegFormer has few parameters and few multiply-adds for its accuracy, and yet people ask why it is slower than [a U-Net with many more of both](https://github.com/bubbliiiing/segformer-pytorch/issues/21). On our two cores, this package's B0 gives the same logits at 512×512 as the one in transformers, which takes {{transformers_times}} times as long (`make bench` measured them side by side). In this lesson you find out where such factors come from, on your own machine.
 #
 # **After this lesson you will be able to**
 #
@@ -9,7 +9,7 @@
 # - measure what your machine can do at most, and draw a computation under that roof;
 # - save time without changing an answer, by order, by folding, by layout, and by what is never written;
 # - compute the least time that a SegFormer needs on your machine, and compare it with the clock;
-# - (*further*) say what bfloat16, eight bits, compilation, export and more threads bring, and when they cost.
+# - (*further*) say what bfloat16, eight bits, compilers and engines bring, and when they cost.
 #
 # **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is *further*. **You need** lesson 07. No GPU.
 
@@ -29,13 +29,14 @@ from segformer_edu.analysis.memory import peak_bytes
 from segformer_edu.analysis.roofline import measured_ceilings, operations_of_b0, work_of
 from segformer_edu.analysis.timing import seconds_a_call, seconds_of_parts
 from segformer_edu.exercises import check, compare, hint, solution
+from segformer_edu.layers import Linear, PointwiseConv2d, linear
 from segformer_edu.memory import keep_freed_memory
 
 torch.set_grad_enabled(False)
 torch.set_num_threads(1)
 
 # %% [markdown]
-# All times here are those of one core, and they are the *processor's own*: what other programs use of it does not count. Your numbers will differ from those in the stored pictures, whose titles say what was measured on the machine that drew them. The text claims only what held on our machine with its newest instructions and without them, whatever else was running.
+# All times that you measure here are those of one core, and they are the *processor's own*: what other programs use of it does not count. Your numbers will differ from those in the stored pictures, whose titles say what was measured on the machine that drew them. The text claims only what held on our machine with its newest instructions and without them, whatever else was running.
 #
 # ## 1 · Where would you look first?
 #
@@ -44,22 +45,25 @@ torch.set_num_threads(1)
 
 # %% tags=["stage"]
 class PublishedDecoder(nn.Module):
-    """Project, resize, concatenate, fuse; norm, ReLU; classify."""
+    """Project, resize, concatenate, fuse; norm, ReLU; classify. Only the order is not ours."""
 
     def __init__(self, embed_dims, decoder_dim, num_classes):
         super().__init__()
-        self.projections = nn.ModuleList(nn.Linear(dim, decoder_dim) for dim in embed_dims)
+        self.projections = nn.ModuleList(Linear(dim, decoder_dim) for dim in embed_dims)
         self.fuse = nn.Conv2d(len(embed_dims) * decoder_dim, decoder_dim, 1, bias=False)
         self.norm = nn.BatchNorm2d(decoder_dim)
-        self.classifier = nn.Conv2d(decoder_dim, num_classes, 1)
+        self.classifier = PointwiseConv2d(decoder_dim, num_classes)
 
     def forward(self, maps):  # (B, C_i, H_i, W_i) each
         resized = []
         for project, x in zip(self.projections, maps, strict=True):
             x = project(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (B, D, H_i, W_i)
             resized.append(F.interpolate(x, maps[0].shape[2:], mode="bilinear"))
-        fused = self.fuse(torch.cat(resized[::-1], dim=1))  # (B, 4D, H/4, W/4) → (B, D, H/4, W/4)
-        return self.classifier(F.relu(self.norm(fused)))
+        return self.fused(torch.cat(resized[::-1], dim=1))
+
+    def fused(self, x):  # (B, 4D, H/4, W/4) → (B, K, H/4, W/4)
+        x = linear(x.permute(0, 2, 3, 1), self.fuse.weight.flatten(1)).permute(0, 3, 1, 2)
+        return self.classifier(F.relu(self.norm(x)))
 
 
 # %%
@@ -125,7 +129,7 @@ ceilings = measured_ceilings()
 compare(prediction, round(8 * ceilings.ridge))
 
 # %% [markdown]
-# On the machine that drew these pictures it could do about {{operations_a_copy}}. So an operation that does little with each number waits for its numbers, however fast the processor computes. What counts is how many operations it does for each byte that is moved, its **operational intensity** ([Williams and others 2009](https://doi.org/10.1145/1498765.1498785)). We compute it for eight operations of B0. A multiply-add counts as two. Where the paper counts none, as in a norm, we count one for each number that is written.
+# On the machine that drew these pictures it could do about {{operations_a_copy}}. So an operation that does little with each number cannot be faster than its numbers come, however fast the processor computes. What counts is how many operations it does for each byte that is moved, its **operational intensity** ([Williams and others 2009](https://doi.org/10.1145/1498765.1498785)). We compute it for eight operations of B0. A multiply-add counts as two. Where the paper counts none, as in a norm, we count one for each number that is written.
 
 # %%
 operations = operations_of_b0(torch.Generator().manual_seed(0))
@@ -135,7 +139,7 @@ for name, each in operations.items():
     print(f"{name:<26}{adds:>16.0f}{moved:>12.1f}{each.operations / each.bytes:>20.1f}")
 
 # %% [markdown]
-# Now the clock. An operation cannot take less time than its arithmetic at the best rate, nor less than its bytes at the rate of a copy. On logarithmic axes these two limits look like a roof, which is why the picture is called a **roofline**.
+# Now the clock. An operation should hardly take less time than its arithmetic at the best rate, nor less than its bytes at the rate of a copy. On logarithmic axes these two limits look like a roof, which is why the picture is called a **roofline**.
 
 # %%
 rates = {name: each.operations / seconds_a_call(each.run) for name, each in operations.items()}
@@ -150,7 +154,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Look from right to left.* The 1×1 convolutions come near the flat roof, so their multiply-adds do tell their time. The depthwise convolution does only nine multiply-adds with each number that it fetches. LayerNorm, GELU and the resize have **none** in the paper's count, and they take time nevertheless. (A map that is still in the cache, the processor's small fast memory, need not be fetched from far. So a point may lie above the slanted line, and the dashed line is that of the cache. Attention stays lower on our processor, because torch multiplies its matrices by another library than those of a convolution.)
+# *Look from right to left.* The 1×1 convolutions come near the flat roof, so their multiply-adds do tell their time. The depthwise convolution does only nine multiply-adds with each number that it fetches. LayerNorm, GELU and the resize have **none** in the paper's count, and they take time nevertheless, LayerNorm several times as much as its bytes need. (A map that is still in the cache, the processor's small fast memory, need not be fetched from far. So a point may lie above the slanted line, and the dashed line is that of the cache. Attention stays lower on our processor, because torch multiplies its matrices by another library than those of a convolution, and because it computes powers of e, which the count leaves out.)
 #
 # So there are two ways to be faster: compute less, and move less.
 #
@@ -194,7 +198,7 @@ compare(prediction, (faster, in_all))
 #
 # ## 4 · Move less: what takes time and has no multiply-adds?
 #
-# There are several such things. Each cell below has a way with one of them and a way without, and checks that both give the same numbers. Then we measure them all.
+# There are several such things. Each cell below has a way with one of them and a way without, and both give the same numbers. Then we measure them all.
 #
 # ### A norm that could be folded
 #
@@ -233,7 +237,7 @@ print("the same memory" if shared else "a copy")
 compare(prediction, 0 if shared else view.numel())
 
 # %% [markdown]
-# Only the strides have changed places, and the result is a **view** of the same memory. PyTorch calls this layout *channels last*, and its convolutions take it as it is. So a permute costs next to nothing, unless something behind it asks for another layout: `.contiguous()`, or a `reshape` that no strides can express. Then the whole map is copied.
+# Only the strides have changed places, and the result is a **view** of the same memory. PyTorch calls this layout *channels last*, and its convolutions on CPUs take it as it is. So a permute costs next to nothing, unless something behind it asks for another layout: `.contiguous()`, or a `reshape` that no strides can express. Then the whole map is copied.
 
 # %%
 depthwise = model.encoder.stages[0].blocks[0].mix_ffn.depthwise
@@ -246,7 +250,7 @@ assert torch.allclose(*(way() for way in pairs["a copy that nobody asked for"]),
 # %% [markdown]
 # ### Memory that is new each time
 #
-# An operating system hands out memory in *pages*, often of `4096` bytes, and fills one with zeros when a program first touches it. This interruption is called a **page fault**. The C library keeps small blocks that were freed and hands them out again. Large ones it gives back to the system, so the next pass pays for every page again, wherever its first maps are made. The concatenated map of the published decoder is such a block.
+# An operating system hands out memory in *pages*, often of `4096` bytes, and fills one with zeros when a program first touches it. This interruption is called a **page fault**. The C library keeps small blocks that were freed and hands them out again. Large ones glibc gives back to the system, so the next pass pays for the pages again. The concatenated map of the published decoder is such a block.
 
 # %%
 four = [torch.randn(1, 256, 128, 128) for _ in range(4)]
@@ -258,7 +262,7 @@ pairs["memory that is new each time"] = (
 print(f"{kept.nbytes / 2**20:.0f} MiB are {kept.nbytes // 4096:,} pages of 4 KiB")
 
 # %% [markdown]
-# The package has two answers. It makes no map as large as that. And its commands call `keep_freed_memory()`, after which glibc, the C library of most Linux systems, keeps blocks of up to 32 MiB for the next pass ([mallopt](https://man7.org/linux/man-pages/man3/mallopt.3.html) has the details).
+# The package has two answers. At this size it makes no map as large as that. And its commands call `keep_freed_memory()`, after which glibc, the C library of most Linux systems, keeps blocks of up to 32 MiB for the next pass ([mallopt](https://man7.org/linux/man-pages/man3/mallopt.3.html) has the details).
 #
 # ### A matrix that is stored · *further*
 #
@@ -300,7 +304,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the bars.* None of these changes an answer, and none shows in a count of multiply-adds. In the code, each is one word or one line. The copy costs more than its bytes, because the convolution behind it then works in a layout that suits it less.
+# *Compare the bars.* None of these changes an answer, and none shows in a count of multiply-adds. In the code, each is one word or one line. The copy costs more than its bytes, because it turns the map round, and the convolution behind it then works in a layout that suits it less.
 #
 # ## 5 · Must a temporary leave the cache?
 #
@@ -344,14 +348,14 @@ plots.show(
         {rows: str(rows) for rows in heights},
         f"Here strips of {best} rows are fastest; 16 rows need {saved} % of the memory",
     ),
-    alt="Two curves over the rows in a strip, from 2 to 128. The time falls steeply from 2 rows on "
-    "and changes little above 16. The memory is least at 16 rows, rises a little towards 2, and "
+    alt="Two curves over the rows in a strip, from 2 to 128. The time falls steeply from 2 rows "
+    "on, and less above 16. The memory is least at 16 rows, rises a little towards 2, and "
     "steeply towards 128.",
 )
 compare(prediction, (best, saved))
 
 # %% [markdown]
-# *Look at both ends.* Very short strips are slow, because each adds its two extra rows, and pays for calls of its own. (They need more memory again, too, because each finished strip still holds its two extra rows.) Above 16 rows, the time depends on the cache, which programs share: in some of our runs, whole maps were as fast. But the memory is the same on every machine, and what the strips need no longer grows with the height of the picture. So the package takes strips of {{strip_rows}} rows here: few enough for the memory, and enough that several threads share them.
+# *Look at both ends.* Very short strips are slow: they compute rows twice, cost calls, and get slower kernels. (They need more memory again, too, because each finished strip still holds its two extra rows.) Above 16 rows, the time depends on the cache, which programs share: in some of our runs, whole maps were as fast. But the memory hardly depends on the machine, and what the strips need no longer grows with the height of the picture. So the package takes strips of {{strip_rows}} rows here: few enough for the memory, and enough that several threads share them.
 #
 # ## 6 · How close is the whole model to its floor?
 #
@@ -386,7 +390,7 @@ plots.show(
 # %% [markdown]
 # *Compare the floor with the clock.* Between them lie operations that reach neither limit, because their maps are small, their kernels are not perfect (attention's is not, as we saw), or the calls themselves take long. (What does stay in the cache can even go below this floor.)
 #
-# A floor is useful because it says when to stop. A part that takes twice its floor can become about twice as fast by better kernels. For more, it needs another *order* of computation: one that does less, as in section 3, or moves less, as in sections 4 and 5.
+# A floor is useful because it says when to stop. A part that takes twice its floor can become at most about twice as fast by better kernels. For more, it needs another *order* of computation: one that does less, as in section 3, or moves less, as in sections 4 and 5.
 #
 # ## Play
 #
@@ -398,7 +402,7 @@ widgets.Roofline()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# A memory twice as fast helps the decoder and stage 1 most, because their maps are the largest. Faster arithmetic helps every part, and stages 3 and 4 hardly need anything else. At the smallest pictures the clock lies furthest above the floor, because there the calls themselves take most of the time.
+# For B0 at 512×512, a memory twice as fast helps the decoder and stage 1 most, because their maps are the largest. At 64×64 it helps stage 4 most, whose weights are then more than its maps. At the smallest pictures the clock lies furthest above the floor, because there the calls themselves take most of the time.
 #
 # </details>
 #
@@ -477,11 +481,11 @@ for bits in (8, 4, 3, 2):
     print(f"{bits} bits: {by_rows:.2f} with a scale for each row, {by_one:.2f} with one for all")
 
 # %% [markdown]
-# Eight bits cost nothing that shows, and four cost little if each row has its own scale. With one scale for all, a single large weight makes the steps coarse for the rows that are small. But these are the weights alone. An engine also rounds the *maps*, whose range it has to learn from pictures (it is **calibrated**), and only then does it compute with whole numbers and gain time.
+# Eight bits cost nothing that shows, and four cost little if each row has its own scale. With one scale for all, a single large weight makes the steps coarse for the rows that are small. But these are the weights alone. An engine also rounds the *maps*, whose range it learns from pictures beforehand (it is **calibrated**) or takes anew each time. Only then does it compute with whole numbers and gain time.
 #
 # ## 9 · What do compilers, engines and threads bring? · *further*
 #
-# These take longer than a lesson has, so here is what `make bench` measured: one forward pass of B0, {{bench_threads}} threads, {{bench_machine}}. The last column says how many times as long as the package each takes. An engine runs the package's export or that of transformers. (The whole table is in `benchmarks/README.md`.)
+# These take longer than a lesson has, so here is what `make bench` measured: one forward pass of B0 at 512×512, {{bench_threads}} threads, {{bench_machine}}. The last column says how many times as long as the package each takes. An engine runs the package's export or that of transformers. (At 256×256 and at 1024×1024, OpenVINO is faster than the package.) (The whole table is in `benchmarks/README.md`.)
 #
 # {{forward_table}}
 #
@@ -489,13 +493,13 @@ for bits in (8, 4, 3, 2):
 #
 # ### Threads that wait for each other
 #
-# With several threads, every operation is cut into pieces, and the threads meet at its end. Those that are early *spin*: they ask again and again whether the others are there, and so keep their core busy. On a machine that does nothing else that is the fastest way. But where another program has taken one core, its thread is late, the others spin, and the scheduler sees busy threads everywhere. With every core busy, the benchmark measured {{spinning}} ms for a pass that takes {{quiet}} ms on a quiet machine, and {{yielding}} ms with `GOMP_SPINCOUNT=1000`, which makes a thread give up its core after a short wait.
+# With several threads, large operations are cut into pieces, and the threads meet at its end. Those that are early *spin*: they ask again and again whether the others are there, and so keep their core busy. On a machine that does nothing else, that costs nothing. But where another program has taken one core, its thread is late, the others spin, and the scheduler sees busy threads everywhere. With every core busy, the benchmark measured {{spinning}} ms for a pass that takes {{quiet}} ms on a quiet machine, and {{yielding}} ms with `GOMP_SPINCOUNT=1000`, which makes a thread give up its core after a short wait.
 #
 # So when a model is suddenly many times slower, look at what else is running, and at how many threads you have: `python -m segformer_edu doctor` does.
 #
 # ## Break it · *further*
 #
-# In segmentation_models_pytorch, training SegFormer was [extremely slow](https://github.com/qubvel-org/segmentation_models.pytorch/issues/996). The logits were right. Below is a decoder with the line that was to blame, at the size of a picture of 256×256. **Find it, and say why it costs that much.**
+# In segmentation_models_pytorch, training SegFormer was [extremely slow](https://github.com/qubvel-org/segmentation_models.pytorch/issues/996), despite being about as large as other models. The logits were right. Below is a decoder with the line that was to blame, at the size of a picture of 256×256. **Find it, and say why it costs that much.**
 
 
 # %%
@@ -508,8 +512,7 @@ class SlowDecoder(PublishedDecoder):
             x = project(x.flatten(2).transpose(1, 2))  # (B, H_i · W_i, D)
             x = x.transpose(1, 2).contiguous().unflatten(2, maps[len(resized)].shape[2:])
             resized.append(F.interpolate(x, maps[0].shape[2:], mode="bilinear"))
-        fused = self.fuse(torch.cat(resized[::-1], dim=1))
-        return self.classifier(F.relu(self.norm(fused)))
+        return self.fused(torch.cat(resized[::-1], dim=1))
 
 
 # %%
@@ -535,7 +538,7 @@ plots.show(
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# `.contiguous()` copies the map into another layout: channels first. The copy itself is not the worst. From here on *every* map is in that layout, so the resize, the concatenation and the convolutions compute in it, too, and the fusion reads a map of 4·D channels in which the channels of a pixel lie far apart. Without the word, `transpose` and `unflatten` are views, and the maps stay channels last. The library [removed it](https://github.com/qubvel-org/segmentation_models.pytorch/pull/998).
+# `.contiguous()` copies the map into another layout: channels first. The copy itself is not the worst. The resize behind it then computes in that layout, too, one channel at a time, and takes many times as long. Without the word, `transpose` and `unflatten` are views, and the maps stay channels last. The library [removed it](https://github.com/qubvel-org/segmentation_models.pytorch/pull/998).
 #
 #     x.stride()      # before and after: which axis has stride 1?
 #
@@ -621,13 +624,13 @@ check("10.5", quantize)
 # %% [markdown]
 # ## Recap
 #
-# - Parameters do not tell the time, because they are used at few places or at many. Multiply-adds tell the time of operations with much arithmetic for each byte, and nothing about the others.
-# - In the published order, the decoder takes longer than any stage of the encoder. Exchanging resize and Linear takes most of that away, and changes no answer.
+# - Parameters do not tell the time, because they are used at few places or at many. Multiply-adds come near the time only where an operation does much with each byte, and not always there.
+# - In B0's published order, the decoder takes longer than any stage of the encoder. Exchanging resize and Linear takes most of that away, and changes no answer.
 # - A machine has two ceilings, arithmetic and moving. A roofline shows which of them an operation meets.
 # - A norm that could be folded, a copy, and memory that is new each time cost time and no multiply-adds.
 # - Strips of rows save memory on every machine, and time on some.
 # - A floor says how much better kernels can bring, and when another order of computation is needed.
-# - *Further*: batches, bfloat16, eight bits and engines help on one machine and cost on another, so measure.
+# - *Further*: bfloat16, engines and compilers help here and cost there, so measure.
 #
 # **Can you answer without scrolling up?**
 #
@@ -643,7 +646,7 @@ check("10.5", quantize)
 # 2. Next to nothing: it is limited by moving.
 # 3. Both are linear, and one acts on positions, the other on channels.
 # 4. Nothing. A copy follows where an operation needs another layout, as `.contiguous()` or a `reshape` that no strides can express.
-# 5. About a factor of two. Another order of computation, which does less arithmetic or moves less, could bring more.
+# 5. At most about a factor of two. Another order of computation, which does less arithmetic or moves less, could bring more.
 #
 # </details>
 #
