@@ -38,9 +38,10 @@ def write_transformers(job: Job, path: Path) -> None:
         def forward(self, images: Tensor) -> Tensor:
             return self.model(images).logits
 
+    model = Logits().eval()  # first, so that a seed gives the weights that the library has itself
     images = torch.randn(job.batch, 3, job.size, job.size)
     names = {"input_names": ["images"], "output_names": ["logits"]}
-    torch.onnx.export(Logits().eval(), (images,), path, dynamo=True, external_data=False, **names)
+    torch.onnx.export(model, (images,), path, dynamo=True, external_data=False, **names)
 
 
 def write_ours(job: Job, path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from segformer_edu.commands.segment import read_names
+from segformer_edu.commands.parser import class_names
 from segformer_edu.data.pets import read_split
 from segformer_edu.training import Settings
 from segformer_edu.training.curves import read_log
@@ -98,7 +98,7 @@ def test_settings_names_splits_and_logs_are_read_the_same(tmp_path):
 
     settings = Settings(classes=("Straße", "Haus"), steps=7)
     assert Settings.from_yaml(written("run.yaml", settings.to_yaml())) == settings
-    assert read_names(str(written("names.txt", "Straße\nHaus\n"))) == ("Straße", "Haus")
+    assert class_names(str(written("names.txt", "Straße\nHaus\n"))) == ("Straße", "Haus")
     assert read_split(written("test.txt", "Bombay_1 1 1 1\nBombay_2 1 1 1\n")) == (
         ["Bombay_1", "Bombay_2"]
     )

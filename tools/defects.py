@@ -186,7 +186,7 @@ DEFECTS = (
         "segformer_edu/strips.py",
         'width), mode="bilinear")',
         'width), mode="bilinear", align_corners=True)',
-        "tests/test_strips.py::test_any_rows_of_a_resized_map_are_those_of_interpolate",
+        "tests/test_strips.py::test_rows_are_added_as_interpolate_resizes_them",
     ),
     Defect(
         "a depthwise kernel starts as if all channels met in it",
@@ -198,8 +198,8 @@ DEFECTS = (
     Defect(
         "a logit is compared with one half, as if it were a probability",
         "segformer_edu/segformer.py",
-        "(strip[:, 0] > 0).long()",
-        "(strip[:, 0] > 0.5).long()",
+        "(0, 0, 0, 0, 1, 0))  # a binary model",
+        "(0, 0, 0, 0, 1, 0), value=0.5)  # a binary model",
         "tests/test_segformer.py::test_predict_of_a_binary_model_is_a_probability_above_one_half",
     ),
     Defect(

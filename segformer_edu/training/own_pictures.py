@@ -55,8 +55,8 @@ def split_folder(settings: Settings) -> Datasets:
         )
     if strangers := len({*names} - {*trained} - {*held_out}):
         warnings.warn(
-            f"{strangers} of the pictures in {settings.images} are in neither list of names, such "
-            f"as those that were added after a run began. They are left out.",
+            f"{settings.images} holds pictures that stand in neither list of names ({strangers}), "
+            f"such as those that were added after a run began. They are left out.",
             stacklevel=2,
         )
     every = open_folder(settings, settings.images, settings.masks, [*trained, *held_out])

@@ -301,6 +301,8 @@ def test_the_engines_run_the_model_they_were_given(engine, folder):
     library = contenders.Ours if engine.startswith(OURS) else contenders.Transformers
     expected = library(job).forward(images := contender.images_for(job))
     found = torch.as_tensor(contenders.CONTENDERS[engine](job).forward(images))
-    spread = float(expected.std())
-    tolerance = 0.5 * spread if engine == contenders.INT8 else 1e-4
-    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+    difference = (found - expected).abs()
+    if engine == contenders.INT8:
+        assert difference.mean() < 0.2 * expected.std()
+    else:
+        assert difference.max() < 1e-4

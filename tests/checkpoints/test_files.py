@@ -311,7 +311,7 @@ def test_an_adapter_is_named_as_such(name, tmp_path):
 def test_a_run_points_to_its_weights(folder, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    (run / "settings.yaml").write_text("steps: 1\n")
+    (run / "settings.yaml").write_text("steps: 1\n", encoding="utf-8")
     folder.rename(run / "best")
     torch.save({"network": {}, "optimizer": {}, "log_bytes": 3}, run / "last.pt")
     for path in (run, run / "last.pt"):

@@ -89,7 +89,8 @@ def test_yaml_gives_back_what_it_was_given(tmp_path):
 
 def test_paths_hold_wherever_the_command_is_run(tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
-    (tmp_path / "mine.yaml").write_text("weights: weights\nimages: ../a\nmasks: /m\n")
+    content = "weights: weights\nimages: ../a\nmasks: /m\n"
+    (tmp_path / "mine.yaml").write_text(content, encoding="utf-8")
     found = Settings.from_yaml(tmp_path / "mine.yaml")
     assert found.weights == str(tmp_path / "weights") and found.masks == "/m"
     assert found.images == str(tmp_path / "../a")
