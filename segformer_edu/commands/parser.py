@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from segformer_edu.data.augment import IGNORE
+from segformer_edu.data.folder import class_names_of
 from segformer_edu.doctor import DEVICES
 from segformer_edu.extras import install_command
 from segformer_edu.files import expanded
@@ -99,13 +100,11 @@ def class_names(given: str) -> tuple[str, ...]:
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"classes = {given} cannot be read as text: {error}") from None
     elif given.strip().isdecimal() and 0 < int(given) <= IGNORE:
-        listed = [f"class {label}" for label in range(int(given))]
+        return class_names_of(int(given))
     names = tuple(name.strip() for name in listed)
     if not all(names):
         raise ValueError(f"classes = {given} holds an empty name: give every class a name.")
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"classes = {given} names {twice[0]} twice: give each class its own name.")
-    return names
+    return class_names_of(names)
 
 
 def check_out(path: Path, suffix: str) -> None:

@@ -301,7 +301,7 @@ def class_names_of(classes: int | Sequence[str]) -> tuple[str, ...]:
         )
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(
-            f"classes = {classes!r}: {twice[0]} stands there twice; give each class its own name."
+            f"classes = {classes!r} names {twice[0]} twice: give each class its own name."
         )
     return names
 
