@@ -329,6 +329,14 @@ def test_all_pixels_together_nano_is_calibrated_within_half_a_percent(seed, kind
     assert reliability(sure, logits.argmax(1) == labels, edges).error() < 0.005
 
 
+def test_on_the_larger_of_the_other_sets_the_error_is_more_than_chance_makes():
+    logits, labels = answered(2028)
+    sure, right = confidence(logits), logits.argmax(1) == labels
+    found = reliability(sure, right, equal_width(15))
+    assert found.error() > np.quantile(found.errors(calibrated=True), 0.95)
+    assert sure.mean() < right.double().mean() - 0.001  # it is not sure enough
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_it_is_too_sure_of_persons_and_poles_because_of_the_weights(seed):
     logits, labels = answered(seed)
