@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import io
+from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image, PngImagePlugin
 
 # Okabe and Ito's eight colours, chosen to stay apart in every kind of colour vision.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -26,6 +29,27 @@ def class_colors(count: int) -> np.ndarray:
     if not 1 <= count <= 256:
         raise ValueError(f"count = {count}: there are colours for 1 to 256 classes.")
     return _all_class_colors()[:count].copy()
+
+
+def mask_png(labels: np.ndarray, num_classes: int, names: Sequence[str] = ()) -> bytes:
+    """A label map as a PNG file whose numbers are the classes, shown in their colours.
+
+    Args:
+        labels: `(H, W)` integers, 0 … K − 1.
+        num_classes: K. From 257 on, there are no colours but 16-bit greys.
+        names: what the classes are called, kept as the text "classes", one name a line.
+    """
+    if num_classes <= 256:
+        image = Image.fromarray(labels.astype(np.uint8))
+        image.putpalette(class_colors(256).tobytes())
+    else:
+        image = Image.fromarray(labels.astype(np.uint16))
+    text = PngImagePlugin.PngInfo()
+    if names:
+        text.add_itxt("classes", "\n".join(names))
+    file = io.BytesIO()
+    image.save(file, format="png", pnginfo=text)
+    return file.getvalue()
 
 
 @functools.cache
