@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from segformer_edu import SegFormer
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import Scenes
-from segformer_edu.tiles import predict_in_tiles, ramps, spans, tiling
+from segformer_edu.tiles import ROWS, predict_in_tiles, ramps, spans, tiling
+from tests.test_segformer import largest_tensor
 
 
 @given(
@@ -107,10 +108,28 @@ def test_labels_are_those_of_logits_blended_at_once(case, classes, small_config,
     found = predict_in_tiles(model, images, tile, overlap, size)
     expected, lead = plainly(model, images, tile, overlap, size)
     assert found.shape == (count, *size) and found.dtype == torch.int64
-    assert (
-        torch.equal(found[lead > 1e-4], expected[lead > 1e-4])
-        and (lead > 1e-4).float().mean() > 0.99
-    )
+    clear = lead > 1e-4
+    assert torch.equal(found[clear], expected[clear]) and clear.float().mean() > 0.99
+
+
+@pytest.mark.parametrize("tile", [64, 0])
+def test_pictures_stay_where_they_are_and_tiles_go_to_the_model(tile, device, small_model):
+    images = torch.randn(1, 3, 128, 160)
+    expected = predict_in_tiles(small_model, images, tile)
+    model = small_model.to(device)
+    for given in (images, images.to(device)):
+        found = predict_in_tiles(model, given, tile)
+        assert found.device == given.device
+        assert (found.cpu() == expected).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("height", [1024, 2048])
+@torch.no_grad()
+def test_what_is_held_does_not_grow_with_a_pictures_height(height, small_config, device):
+    model = SegFormer(small_config.replace(num_classes=150)).to(device).eval()
+    images = torch.randn(1, 3, height, 128, device=device)
+    found = largest_tensor(predict_in_tiles, model, images, 64)
+    assert found <= 150 * ROWS * 128 <= 150 * (height / 4) * (128 / 4) / 2  # of all logits
 
 
 @pytest.mark.parametrize(
