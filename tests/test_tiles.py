@@ -117,9 +117,9 @@ def test_pictures_stay_where_they_are_and_tiles_go_to_the_model(tile, device, sm
     images = torch.randn(1, 3, 128, 160)
     expected = predict_in_tiles(small_model, images, tile)
     model = small_model.to(device)
-    for given in (images, images.to(device)):
-        found = predict_in_tiles(model, given, tile)
-        assert found.device == given.device
+    for placed in (images, images.to(device)):
+        found = predict_in_tiles(model, placed, tile)
+        assert found.device == placed.device
         assert (found.cpu() == expected).float().mean() > 0.999
 
 
