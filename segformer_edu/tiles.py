@@ -40,6 +40,9 @@ def predict_in_tiles(
     that of the next one rises. They are blended before the logits are resized, one row of tiles at
     a time, so that K maps of the whole picture never exist.
 
+    B0 with 150 classes takes 19 s for 12 million pixels on one core, and 108 s for 48 million. For
+    either it needs less than 0.7 GB, apart from images and labels.
+
     Args:
         model: runs in evaluation mode, and gets its own mode back.
         images: on any device; each tile is moved to the model's.

@@ -29,8 +29,8 @@ SETTINGS = (  # which pictures are scored, and how they are read
 )
 DESCRIPTION = """\
 Score weights on the validation pictures of a data set, at their full size: IoU of each class, their
-mean (mIoU), and the share of pixels that got their class. The same settings as in training name the
-same pictures; settings.yaml of a run does (--config)."""
+mean (mIoU), and the share of pixels that got their class. Large pictures are labelled in tiles. The
+same settings as in training name the same pictures; settings.yaml of a run does (--config)."""
 EXAMPLES = """\
 examples:
   the run's own validation pictures, and as JSON:

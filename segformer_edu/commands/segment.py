@@ -128,12 +128,11 @@ def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         pictures = find_pictures(options.images, Path(folder))
         files = plan(pictures, expanded(options.out), KINDS[options.write])
-        names = class_names(options.classes) if options.classes is not None else ()
+        given = class_names(options.classes) if options.classes is not None else ()
         device = pick_device(options.device)
         keep_freed_memory()
         model = SegFormer.from_pretrained(options.weights).to(device)
-        names = names or model.config.class_names
-        check_names(names, model.config)
+        names = names_for(model.config, given)
         check_sizes(options, model.config)
         return segment(model, files, names, draw, options)
 
@@ -311,14 +310,19 @@ def check_folder(folder: Path) -> None:
         raise ValueError(f"--out {folder}: {there} may not be written to; choose another.")
 
 
-def check_names(names: Sequence[str], config: SegFormerConfig) -> None:
-    """Refuse names that are not one for each class; a binary model has two, and one logit."""
+def names_for(config: SegFormerConfig, given: Sequence[str]) -> Sequence[str]:
+    """The names given, or those of the weights. A binary model has one logit and two classes.
+
+    Raises:
+        ValueError: not one name for each class.
+    """
     classes = max(config.num_classes, 2)
-    if names and len(names) != classes:
+    if given and len(given) != classes:
         raise ValueError(
-            f"--classes gives {len(names)} names, and the model tells {classes} classes apart: "
+            f"--classes gives {len(given)} names, and the model tells {classes} classes apart: "
             f"give one name for each."
         )
+    return given or (config.class_names if len(config.class_names) == classes else ())
 
 
 def check_sizes(options: argparse.Namespace, config: SegFormerConfig) -> None:

@@ -44,6 +44,7 @@ def evaluate(
     num_classes = len(dataset.class_names)
     device = next(model.parameters()).device
     total = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+    shown = progress and rank == 0
     parts = shares(len(dataset), batch_size, rank, processes)
     bar = tqdm(
         total=sum(map(len, parts)),
@@ -51,11 +52,11 @@ def evaluate(
         unit=" pictures",
         delay=1,
         leave=None,
-        disable=rank > 0 or not progress,
+        disable=not shown,
     )
     with bar:
         for images, labels in validation_batches(dataset, parts, workers):
-            predicted = predict_in_tiles(model, images.to(device), tile, progress=progress)
+            predicted = predict_in_tiles(model, images.to(device), tile, progress=shown)
             total += confusion_matrix(predicted, labels.to(device), num_classes)
             bar.update(len(images))
     return accelerator.reduce(total, "sum") if accelerator else total

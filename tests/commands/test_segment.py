@@ -161,6 +161,12 @@ def test_whatever_is_wrong_is_said_in_one_line_with_exit_code_two(folder, capsys
     out, err = capsys.readouterr()
     assert not out and words in err and "Traceback" not in err
     assert err.count("\n") == 1 and err.endswith("\n")
+    with pytest.raises(SystemExit):
+        main(["segment", "--help"])
+    assert set(re.findall(r"--[a-z]+", err)) <= set(
+        re.findall(r"--[a-z]+", capsys.readouterr().out)
+    )
+    assert not re.search(r"\b[a-z_]+ = ", err)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
@@ -246,8 +252,11 @@ def test_more_than_256_classes_are_written_as_16_bit_greys(folder, small_config,
     assert expected.max() > 255 and np.array_equal(found, expected)
 
 
-def test_a_binary_model_has_two_names_and_two_labels(folder, small_config, randomized):
-    randomized(SegFormer(small_config.replace(num_classes=1))).save_pretrained(folder / "weights")
+@pytest.mark.parametrize("own", [(), ("crack",)])
+def test_a_binary_model_has_two_names_and_two_labels(own, folder, small_config, randomized):
+    binary = small_config.replace(num_classes=1, class_names=own)
+    randomized(SegFormer(binary)).save_pretrained(folder / "weights")
+    assert segment(folder) == 0
     assert segment(folder, write="labels", classes="rest,crack") == 0
     assert set(np.unique(read_mask(folder / "out.png"))) <= {0, 1}
     assert segment(folder, write="labels", classes="crack") == 2
