@@ -142,11 +142,14 @@ def test_a_picture_of_up_to_two_tiles_is_kept_whole(picture, tile, small_model):
     assert not torch.equal(predict_in_tiles(small_model, larger, 64), small_model.predict(larger))
 
 
-def test_the_model_gets_its_own_mode_back(small_model):
+@pytest.mark.parametrize("tile", [64, 0])
+def test_a_model_in_training_is_evaluated_and_gets_its_own_mode_back(tile, small_model):
+    images = torch.randn(1, 3, 128, 128)
+    expected = predict_in_tiles(small_model, images, tile)
     small_model.train()
-    small_model.decoder.norm.eval()
-    predict_in_tiles(small_model, torch.randn(1, 3, 128, 128), 64)
-    assert small_model.training and not small_model.decoder.norm.training
+    small_model.encoder.eval()
+    assert torch.equal(predict_in_tiles(small_model, images, tile), expected)
+    assert small_model.decoder.norm.training and not small_model.encoder.training
 
 
 def test_even_first_patches_have_their_tokens_on_one_grid(small_config, randomized):

@@ -51,7 +51,7 @@ def test_training_validates_in_the_tiles_of_its_settings(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate"])
-def test_a_tile_that_the_model_cannot_take_is_refused_at_once(name, tmp_path, capsys):
+def test_a_tile_that_the_model_cannot_take_is_refused_at_once(name, tmp_path, capsys, monkeypatch):
     write_files(tmp_path, count=6)
     settings = TINY.replace(
         data="folder",
@@ -65,6 +65,10 @@ def test_a_tile_that_the_model_cannot_take_is_refused_at_once(name, tmp_path, ca
     config.write_text(settings.to_yaml(), encoding="utf-8")
     arguments = ["--config", str(config)]
     assert main(["train", "--out", str(tmp_path / "run"), "--quiet", *arguments]) == 0
+    for module in ("parts", "own_pictures"):  # which takes minutes where pictures are many
+        monkeypatch.setattr(
+            f"segformer_edu.training.{module}.check_pictures", lambda *_: pytest.fail("too late")
+        )
     before = sorted(tmp_path.rglob("*"))
     arguments += {
         "train": ["--out", str(tmp_path / "other"), "--quiet"],
