@@ -254,7 +254,7 @@ def find_pictures(given: Sequence[str], folder: Path) -> list[Path]:
             listed = [file for file in listed if file.is_file()]
         if not listed:
             raise ValueError(f"{path} is no file and no folder here: check the path.")
-        found |= {file.resolve(): file for file in listed if file.resolve() not in found}
+        found |= {file.resolve(): file for file in listed}
     return list(found.values())
 
 
