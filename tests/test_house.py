@@ -17,7 +17,7 @@ FLOORS = [  # from the ground up; a name is a module or a folder
     {"config"},
     {"checkpoints", "decoder", "encoder"},
     {"segformer"},
-    {"analysis", "doctor"},
+    {"analysis", "doctor", "tiles"},
     {"plots"},
     {"training"},
     {"exercises", "widgets"},

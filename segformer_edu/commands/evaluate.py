@@ -17,6 +17,7 @@ from segformer_edu.config import SegFormerConfig
 from segformer_edu.files import write_atomically
 from segformer_edu.memory import keep_freed_memory
 from segformer_edu.segformer import SegFormer
+from segformer_edu.tiles import tiling
 
 if TYPE_CHECKING:
     from segformer_edu.training import Scores
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 SETTINGS = (  # which pictures are scored, and how they are read
     *("data", "size", "validation", "images", "masks", "classes", "values", "ignore", "upright"),
     *("validation_images", "validation_masks", "validation_names", "training_names"),
-    *("root", "border", "fit", "workers", "batch_size", "cpu", "seed"),
+    *("root", "border", "fit", "tile", "workers", "batch_size", "cpu", "seed"),
 )
 DESCRIPTION = """\
 Score weights on the validation pictures of a data set, at their full size: IoU of each class, their
-mean (mIoU), and the share of pixels that got their class. The same settings as in training name the
-same pictures; settings.yaml of a run does (--config)."""
+mean (mIoU), and the share of pixels that got their class. Large pictures are labelled in tiles. The
+same settings as in training name the same pictures; settings.yaml of a run does (--config)."""
 EXAMPLES = """\
 examples:
   the run's own validation pictures, and as JSON:
@@ -79,10 +80,17 @@ def run(options: argparse.Namespace) -> int:
     with accelerator.local_main_process_first():  # it may have to download the data for all
         _, pictures = open_data(settings)
     check_classes(options.weights, model.config, pictures.class_names)
+    tiling(model.config, settings.tile)
     if settings.data == "folder" and accelerator.is_local_main_process:
         check_pictures(settings, {"validation": pictures}, model.config.min_image_size)
     confusion = evaluate(
-        model, pictures, settings.batch_size, settings.workers, accelerator, progress=True
+        model,
+        pictures,
+        settings.batch_size,
+        settings.workers,
+        accelerator,
+        progress=True,
+        tile=settings.tile,
     ).cpu()
     if accelerator.is_main_process:
         found = scores(confusion)

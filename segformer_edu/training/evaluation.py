@@ -9,8 +9,9 @@ from tqdm.auto import tqdm
 
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.segformer import SegFormer
+from segformer_edu.tiles import TILE, predict_in_tiles
 from segformer_edu.training.metrics import confusion_matrix
-from segformer_edu.training.samples import validation_loader
+from segformer_edu.training.samples import shares, validation_batches
 
 
 @torch.no_grad()
@@ -21,6 +22,7 @@ def evaluate(
     workers: int = 0,
     accelerator: Accelerator | None = None,
     progress: bool = False,
+    tile: int = TILE,
 ) -> Tensor:
     """The confusion matrix of a model's predictions at full size, over a whole data set.
 
@@ -31,6 +33,7 @@ def evaluate(
         workers: processes that read pictures.
         accelerator: shares the work among its processes. All of them get the matrix of the whole,
             the same to the unit as one process finds.
+        tile: side of the tiles in which large pictures are predicted, as `predict_in_tiles` does.
         progress: show a bar on stderr.
 
     Shape: → `(K, K)` int64, a row for each true class; on the model's device.
@@ -41,9 +44,19 @@ def evaluate(
     num_classes = len(dataset.class_names)
     device = next(model.parameters()).device
     total = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
-    loader = validation_loader(dataset, batch_size, workers, rank, processes)
-    for batches in tqdm(loader, unit=" batches", disable=rank > 0 or not progress):
-        for images, labels in batches:
-            predicted = model.predict(images.to(device))
+    shown = progress and rank == 0
+    parts = shares(len(dataset), batch_size, rank, processes)
+    bar = tqdm(
+        total=sum(map(len, parts)),
+        desc="validation",
+        unit=" pictures",
+        delay=1,
+        leave=None,
+        disable=not shown,
+    )
+    with bar:
+        for images, labels in validation_batches(dataset, parts, workers):
+            predicted = predict_in_tiles(model, images.to(device), tile, progress=shown)
             total += confusion_matrix(predicted, labels.to(device), num_classes)
+            bar.update(len(images))
     return accelerator.reduce(total, "sum") if accelerator else total

@@ -20,6 +20,7 @@ from segformer_edu.data.augment import Augment
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.data.views import CachedDataset, Datasets
 from segformer_edu.segformer import SegFormer
+from segformer_edu.tiles import tiling
 from segformer_edu.training.batch_norm import synchronize_batch_norm
 from segformer_edu.training.evaluation import evaluate
 from segformer_edu.training.metrics import Scores, scores
@@ -63,6 +64,7 @@ class Parts:
                 settings.batch_size,
                 settings.workers,
                 self.accelerator,
+                tile=settings.tile,
             )
         )
 
@@ -113,6 +115,7 @@ def assemble(
     check_shares(settings, accelerator.num_processes, len(datasets[0]))
     network = model or build_model(settings, datasets[0].class_names)
     check_precision(settings, network.config, accelerator.device)
+    tiling(network.config, settings.tile)  # which validation would refuse, after many steps
     if settings.data == "folder" and not data and not state and accelerator.is_local_main_process:
         named = dict(zip(("training", "validation"), datasets, strict=True))
         check_pictures(settings, named, network.config.min_image_size)

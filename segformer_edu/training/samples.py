@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from segformer_edu.data.dataset import SegmentationDataset, as_tensors
 
+LARGE = 2**21  # pixels, from which a picture is validated alone
 Augment = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
@@ -54,32 +56,38 @@ class Samples(Dataset):
         return int(self._order[1][position])
 
 
-def validation_loader(
-    dataset: SegmentationDataset, batch_size: int, workers: int, rank: int = 0, processes: int = 1
-) -> DataLoader:
-    """Every picture once, unchanged: this process's share, in lists of batches of one size.
+def shares(pictures: int, batch_size: int, rank: int = 0, processes: int = 1) -> list[range]:
+    """The numbers of the pictures that a process validates, in parts of a batch each.
+
+    No picture is counted twice to fill up a share.
+    """
+    parts = [
+        range(first, min(first + batch_size, pictures)) for first in range(0, pictures, batch_size)
+    ]
+    return parts[rank::processes]
+
+
+def validation_batches(
+    dataset: SegmentationDataset, parts: Sequence[range], workers: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every picture of a share once, unchanged, in batches of one size.
 
     Which pictures meet in a batch does not depend on the number of processes, and so neither does
-    any bit of the predictions. No picture is counted twice to fill up a share.
+    any bit of the predictions. Pictures of more than two million pixels are alone. One of them is
+    in memory at a time, and with workers three for each.
     """
-    batches = [
-        list(range(first, min(first + batch_size, len(dataset))))
-        for first in range(0, len(dataset), batch_size)
-    ]
-    return DataLoader(
-        dataset,
-        batch_sampler=batches[rank::processes],
-        collate_fn=stack_by_size,
-        num_workers=workers,
-    )
+    numbers = [number for part in parts for number in part]
+    samples = iter(DataLoader(dataset, sampler=numbers, batch_size=None, num_workers=workers))
+    for part in parts:
+        groups: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
+        for image, labels in islice(samples, len(part)):
+            groups.setdefault(image.shape, []).append((image, labels))
+            if labels.numel() > LARGE:
+                yield stacked(groups.pop(image.shape))
+        yield from map(stacked, groups.values())
 
 
-def stack_by_size(samples: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """Stack the pictures that have the same size."""
-    groups: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
-    for image, labels in samples:
-        groups.setdefault(image.shape, []).append((image, labels))
-    return [
-        (torch.stack(images), torch.stack(labels))
-        for images, labels in (zip(*group, strict=True) for group in groups.values())
-    ]
+def stacked(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Pictures of one size as one batch."""
+    images, labels = zip(*samples, strict=True)
+    return torch.stack(images), torch.stack(labels)

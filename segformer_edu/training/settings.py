@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from segformer_edu.checks import check_choice
+from segformer_edu.tiles import TILE
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 DATA = ("scenes", "folder", "pets")
@@ -74,6 +75,11 @@ class Settings:
     )
     fit: int = setting(0, "folder, pets: scale pictures into this side first; 0: do not", "data")
     workers: int = setting(0, "extra processes that prepare pictures, per training process", "data")
+    tile: int = setting(
+        TILE,
+        "side of the tiles in which pictures of more than two tiles' pixels are validated; 0: none",
+        "data",
+    )
     cache_mb: int = setting(
         512, "megabytes in which pictures are kept, so that each is made once", "data"
     )
@@ -212,6 +218,7 @@ LEAST = {
     "pictures": 1,
     "validation": 0,
     "fit": 0,
+    "tile": 0,
     "cache_mb": 0,
     "workers": 0,
     "steps": 1,

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from segformer_edu.data.augment import Augment
 from segformer_edu.data.views import CachedDataset, Selection
 from segformer_edu.training import Samples, balanced_weights
-from segformer_edu.training.samples import validation_loader
+from segformer_edu.training.samples import shares, validation_batches
 from tests.training.rectangles import Rectangles
 
 AUGMENT = Augment(24)
@@ -61,19 +61,21 @@ def test_workers_change_nothing():
 def test_processes_share_whole_batches_and_no_picture_twice():
     def batches(processes):
         return [
-            [labels for group in loader for _, labels in group]
-            for loader in (
-                validation_loader(Rectangles(10), 3, 0, rank, processes)
-                for rank in range(processes)
-            )
+            [
+                labels
+                for _, labels in validation_batches(
+                    Rectangles(10), shares(10, 3, rank, processes), workers=0
+                )
+            ]
+            for rank in range(processes)
         ]
 
     (alone,) = batches(1)
     assert [len(labels) for labels in alone] == [3, 3, 3, 1]
     for processes in (2, 3, 5):
-        shares = batches(processes)
-        whole = [shares[k % processes][k // processes] for k in range(4)]
-        assert sum(map(len, shares)) == 4
+        found = batches(processes)
+        whole = [found[k % processes][k // processes] for k in range(4)]
+        assert sum(map(len, found)) == 4
         assert all(torch.equal(a, b) for a, b in zip(whole, alone, strict=True))
 
 
@@ -83,8 +85,26 @@ def test_pictures_are_batched_only_with_others_of_their_size():
             image, labels = super().picture(index)
             return (image, labels) if index % 3 else (image[:20], labels[:20])
 
-    (groups,) = validation_loader(Mixed(7), batch_size=7, workers=0)
-    assert [tuple(images.shape) for images, _ in groups] == [(3, 3, 20, 32), (4, 3, 32, 32)]
+    batches = validation_batches(Mixed(7), shares(7, 7), workers=0)
+    assert [tuple(images.shape) for images, _ in batches] == [(3, 3, 20, 32), (4, 3, 32, 32)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_large_pictures_are_alone_and_read_one_after_the_other(workers, monkeypatch):
+    monkeypatch.setattr("segformer_edu.training.samples.LARGE", 1000)
+    read = []
+
+    class Mixed(Rectangles):
+        def picture(self, index):
+            read.append(index)
+            image, labels = super().picture(index)
+            return (image, labels) if index % 3 else (image[:20], labels[:20])
+
+    given = []
+    for images, _ in validation_batches(Mixed(7), shares(7, 7), workers):
+        given.append(tuple(images.shape))
+        assert workers or len(read) <= len(given) + 2  # the small ones wait to be batched
+    assert given == [(1, 3, 32, 32)] * 4 + [(3, 3, 20, 32)]
 
 
 def test_a_cached_picture_is_made_once_and_the_memory_limit_is_kept():

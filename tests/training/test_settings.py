@@ -31,6 +31,7 @@ OTHERS = {  # a value other than the default for every setting: as a flag, and a
     "border": ("ignore", "ignore"),
     "fit": ("128", 128),
     "workers": ("2", 2),
+    "tile": ("512", 512),
     "cache_mb": ("0", 0),
     "scale": ("1,1.5", (1.0, 1.5)),
     "flip": ("0", 0.0),
