@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from segformer_edu.extras import install_command
+
+SHOWN = 10  # faults that a message names, of however many there are
+HEIC = (".heic", ".heif")  # what telephones store, and Pillow reads with the help of pillow-heif
 QUARTER_TURNS = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
 
 
@@ -24,9 +28,21 @@ class Fault(ValueError):
         return f"{self.problem}. {self.remedy}" if self.remedy else self.problem
 
 
+def refuse(faults: Sequence[Fault], what: str = "pictures") -> None:
+    """Raise one error for all faults, if there are any: the first ten, and every remedy once."""
+    if faults:
+        lines = [f"{len(faults)} of the {what} cannot be used:"]
+        lines += [f"  {fault.problem}" for fault in faults[:SHOWN]]
+        if len(faults) > SHOWN:
+            lines.append(f"  … and {len(faults) - SHOWN} more")
+        raise ValueError("\n".join([*lines, *dict.fromkeys(fault.remedy for fault in faults)]))
+
+
 @contextmanager
 def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     """An image file whose header was read; anything wrong with it is a Fault that names it."""
+    if Path(path).suffix.lower() in HEIC:
+        register_heic(path)
     try:
         with Image.open(path) as file:
             yield file
@@ -47,8 +63,20 @@ def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         ) from error
 
 
+def register_heic(path: str | Path) -> None:
+    """Teach Pillow to open HEIC photographs, of which this is one."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ModuleNotFoundError:
+        raise Fault(
+            f"{path} is a HEIC photograph, for which pillow-heif is needed",
+            f"Run {install_command('heic')}, or save it as JPEG.",
+        ) from None
+    register_heif_opener()
+
+
 def is_turned(image: Image.Image) -> bool:
     """Whether the EXIF tag asks for a quarter turn that Pillow has not made yet."""
-    if image.format == "TIFF":  # of which Pillow gives the upright size, and pixels
+    if image.format in ("TIFF", "HEIF"):  # of which Pillow gives the upright size, and pixels
         return False
     return image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
