@@ -20,7 +20,7 @@ from segformer_edu.data.masks import check_kind, label_table, read_mask
 from segformer_edu.data.photos import check_photo, read_photo
 from segformer_edu.files import expanded
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".heic", ".heif")
 SHOWN = 10  # faults that a message names, of however many there are
 
 Pair = tuple[Path, Path]  # a photograph and its mask
@@ -73,7 +73,7 @@ class Folder(SegmentationDataset):
         upright: whether the masks were drawn over photographs that were turned as their EXIF tag
             says, which is how viewers show them, or (False) over what the files store. A quarter
             turn shows in the sizes, and is refused if it does not fit; a half turn does not show.
-            TIFF files are always upright.
+            TIFF and HEIC files are always upright.
 
     Raises:
         ValueError: an impossible argument, or files that do not fit together: the first ten by

@@ -1,8 +1,10 @@
 """Photographs: any image file comes out upright, in three colours, or is refused in words."""
 
 import struct
+import sys
 
 import numpy as np
+import pillow_heif
 import pytest
 import tifffile
 import torch
@@ -37,6 +39,44 @@ def test_colours_survive_every_mode(tmp_path, mode):
     assert photo.shape == (4, 8, 3) and photo.dtype == np.uint8
     assert np.abs(photo[0, 0].astype(int) - RED).max() <= 5
     assert photo[3, 7].max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("ending", "mode"),
+    [("webp", "RGB"), ("webp", "RGBA"), ("bmp", "RGB"), ("gif", "P"), ("jpg", "CMYK"), ("jpg", "L")]
+    + [("heic", "RGB"), ("heic", "RGBA"), ("HEIF", "RGB")],
+)
+def test_colours_survive_every_kind_of_file(tmp_path, ending, mode):
+    pillow_heif.register_heif_opener()  # which saves, too
+    picture = quadrant(mode).resize((64, 32), Image.Resampling.NEAREST)
+    picture.save(tmp_path / f"a.{ending}", quality=95)
+    photo = read_photo(tmp_path / f"a.{ending}")
+    assert photo.shape == (32, 64, 3) == (*check_photo(tmp_path / f"a.{ending}"), 3)
+    wanted = (76, 76, 76) if mode == "L" else RED
+    assert np.abs(photo[4, 4].astype(int) - wanted).max() <= 8
+    assert photo[28, 60].max() <= 8
+
+
+def test_heic_is_upright_whatever_is_asked(tmp_path):
+    pillow_heif.register_heif_opener()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = quadrant().resize((64, 32), Image.Resampling.NEAREST)
+    picture.save(tmp_path / "a.heic", exif=exif.tobytes(), quality=95)
+    for upright in (True, False):
+        photo = read_photo(tmp_path / "a.heic", upright)
+        assert photo.shape == (64, 32, 3) == (*check_photo(tmp_path / "a.heic", upright), 3)
+        assert photo[4, 28, 0] > 240 > 10 > photo[4, 4, 0]
+
+
+def test_without_pillow_heif_a_heic_photograph_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    quadrant().save(tmp_path / "a.png")
+    assert read_photo(tmp_path / "a.png").any()
+    (tmp_path / "a.png").rename(tmp_path / "a.HEIC")
+    for look in (read_photo, check_photo):
+        with pytest.raises(ValueError, match=r"a.HEIC is a HEIC photograph.*Run .*\[heic\]"):
+            look(tmp_path / "a.HEIC")
 
 
 @pytest.mark.parametrize(("mode", "bright"), [("1", 1), ("L", 200), ("I;16", 200 * 256)])
