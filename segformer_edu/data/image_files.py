@@ -43,18 +43,31 @@ def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     """An image file whose header was read; anything wrong with it is a Fault that names it."""
     if Path(path).suffix.lower() in HEIC:
         register_heic(path)
+    if Path(path).suffix.lower() == ".npy":
+        raise Fault(
+            f"{path} holds an array, and no photograph or mask",
+            "It can be a picture of bands (train --help: bands), but a mask is a PNG.",
+        )
+    with reading(path):
+        try:
+            with Image.open(path) as file:
+                yield file
+        except UnidentifiedImageError:
+            raise Fault(
+                f"{path} cannot be read (not an image that Pillow knows)",
+                "Give a PNG or a JPEG, or take it out.",
+            ) from None
+        except Image.DecompressionBombError as error:
+            raise Fault(f"{path} is too large ({error})", "Make it smaller first.") from None
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Whatever goes wrong with a file is a Fault that names it."""
     try:
-        with Image.open(path) as file:
-            yield file
+        yield
     except Fault:
         raise
-    except UnidentifiedImageError:
-        raise Fault(
-            f"{path} cannot be read (not an image that Pillow knows)",
-            "Give a PNG or a JPEG, or take it out.",
-        ) from None
-    except Image.DecompressionBombError as error:
-        raise Fault(f"{path} is too large ({error})", "Make it smaller first.") from None
     except Exception as error:  # whatever bytes can do to a parser
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise Fault(

@@ -97,6 +97,10 @@ DEEP = {
     "32 bits": (RNG.integers(0, 2**32, (8, 9), dtype=np.uint32), "holds 32-bit or negative"),
     "negative numbers": (RNG.integers(-99, 99, (8, 9), dtype=np.int16), "32-bit or negative"),
     "real numbers": (RNG.random((8, 9), dtype=np.float32), "holds real numbers"),
+    "colours of 16 bits that use 12": (
+        RNG.integers(0, 4095, (8, 9, 3), dtype=np.uint16),
+        "15 is its brightest",
+    ),
     "five bands": (RNG.integers(0, 256, (8, 9, 5), dtype=np.uint8), "has 5 bands"),
     "two bands": (RNG.integers(0, 256, (8, 9, 2), dtype=np.uint8), "has 2 bands"),
     "pages": (RNG.integers(0, 256, (4, 8, 9), dtype=np.uint8), "has 4 pages"),
@@ -107,12 +111,18 @@ DEEP = {
 def test_what_would_be_cut_to_a_part_is_refused(tmp_path, case):
     """Pillow reads the first three bands, or the first page, of them, and says nothing."""
     content, words = case
-    planes = {"planarconfig": "contig"} if content.shape[-1] in (2, 5) else {}
-    colours = "rgb" if content.shape[-1] == 5 else "minisblack"
+    planes = {"planarconfig": "contig"} if content.shape[-1] in (2, 3, 5) else {}
+    colours = "rgb" if content.shape[-1] in (3, 5) else "minisblack"
     tifffile.imwrite(tmp_path / "deep.tif", content, photometric=colours, **planes)
     for look in (read_photo, check_photo):
         with pytest.raises(ValueError, match=f"deep.tif.*{words}"):
             look(tmp_path / "deep.tif")
+
+
+def test_colours_of_sixteen_bits_keep_their_upper_eight(tmp_path):
+    content = RNG.integers(0, 2**16, (8, 9, 3), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", content, photometric="rgb")
+    np.testing.assert_array_equal(read_photo(tmp_path / "deep.tif"), content >> 8)
 
 
 def test_twelve_bits_of_a_tiff_keep_their_upper_eight(tmp_path):
