@@ -14,9 +14,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from segformer_edu.data.annotations import BACKGROUND, Drawing
-from segformer_edu.data.augment import IGNORE
 from segformer_edu.data.folder import ENDINGS
 from segformer_edu.data.image_files import Fault, is_turned, open_image, refuse
+from segformer_edu.data.palette import class_colors
 
 CLASSES = "classes.txt"  # beside the masks: a name on each line
 
@@ -161,7 +161,7 @@ def write_masks(
     Raises:
         ValueError: lists the shapes that are damaged.
     """
-    palette = colours(len(names)).ravel().tolist()
+    palette = class_colors(256).tobytes()
 
     def write(each: Placed) -> Drawn | Fault:
         try:
@@ -221,20 +221,3 @@ def draw(
         covered |= inside
     pixels = np.bincount(labels.ravel(), minlength=256)
     return labels, Drawn(pixels, (pixels > 0).astype(int), areas.count(0), int(overlaps))
-
-
-def colours(count: int) -> np.ndarray:
-    """The palette that Pascal VOC gave its masks: black first, then colours far apart; and a pale
-    yellow for what is ignored.
-
-    A class's number gives each colour its bits in turn: bit 0 red's highest, bit 1 green's, bit 2
-    blue's, bit 3 red's second, and so on.
-
-    Shape: → `(256, 3)` uint8.
-    """
-    numbers, table = np.arange(256), np.zeros((256, 3), dtype=np.uint8)
-    for bit in range(8):
-        table[:, bit % 3] |= (((numbers >> bit) & 1) << (7 - bit // 3)).astype(np.uint8)
-    table[count:] = 0
-    table[IGNORE] = (224, 224, 192)
-    return table
