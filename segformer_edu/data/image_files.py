@@ -90,6 +90,6 @@ def register_heic(path: str | Path) -> None:
 
 def is_turned(image: Image.Image) -> bool:
     """Whether the EXIF tag asks for a quarter turn that Pillow has not made yet."""
-    if image.format in ("TIFF", "HEIF"):  # of which Pillow gives the upright size, and pixels
+    if image.format == "TIFF":  # of which Pillow gives the upright size, and pixels
         return False
     return image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS

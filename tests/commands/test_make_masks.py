@@ -137,7 +137,14 @@ def test_coco_polygons_fill_their_pixels_with_classes_in_the_order_of_their_numb
     np.testing.assert_array_equal(mask_of(files, "a"), in_two_parts)
     assert (mask_of(files, "b") == 2).all() and not mask_of(files, "c").any()
     assert re.search(r"1 +cat +4\.6% +1\n", said.out), said.out  # 424 of 3 · 3072 pixels
-    assert not said.err
+    assert not said.err and "--no-upright" not in said.out
+
+
+def test_background_comes_first_wherever_the_annotations_have_it(files, capsys):
+    write_coco(files, [{"segmentation": [box(0, 0, 9, 9)]}], categories={3: "cat", 5: "Background"})
+    made(files, capsys)
+    assert classes(files) == ["Background", "cat"]
+    np.testing.assert_array_equal(mask_of(files, "a"), expected((1, (0, 0, 9, 9))))
 
 
 def test_a_slanted_outline_covers_what_skimage_says_it_covers(files, capsys):
