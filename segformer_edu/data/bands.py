@@ -147,9 +147,8 @@ def measure(paths: Sequence[Path], bands: int) -> Normalization:
         for n, m, s in tqdm(found, "measuring", len(paths), unit=" pictures", delay=1, leave=False):
             count, mean, squares = joined((count, mean, squares), (n, m, s))
     std = np.sqrt(squares / count)
-    same = std <= np.finfo(np.float32).eps * abs(mean)
-    if same.any():
-        band = int(np.argmax(same))
+    if not std.all():
+        band = int(np.argmin(std))
         raise ValueError(
             f"Band {band + 1} of {bands} is {mean[band]:g} everywhere in all training pictures: "
             f"nothing can be learned from it. Leave it out of the files."
@@ -181,27 +180,23 @@ def joined(one: Moments, other: Moments) -> Moments:
     )
 
 
-def read_picture(
-    path: str | Path, normalization: Normalization | None
-) -> tuple[np.ndarray, Tensor]:
-    """A picture for the eye, and as a model expects it whose config has this normalization.
+def read_image(path: str | Path, normalization: Normalization | None) -> np.ndarray:
+    """A picture of the kind that a model takes whose config has this normalization.
 
-    Shape: → `(H, W, 3)` uint8, and `(1, C, H, W)` float32.
+    Shape: → `(H, W, 3)` uint8, a photograph, or `(H, W, C)` float32, bands.
+    """
+    return read_bands(path, len(normalization[0])) if normalization else read_photo(path)
+
+
+def prepare(image: np.ndarray, normalization: Normalization | None) -> Tensor:
+    """A picture as such a model expects it: each band minus its mean, divided by its spread.
+
+    Shape: `(H, W, 3)` uint8, or bands `(H, W, C)` float32 → `(1, C, H, W)` float32.
     """
     if normalization is None:
-        photo = read_photo(path)
-        return photo, normalize(photo)
-    image = read_bands(path, len(normalization[0]))
-    return visible(image), standardize(image, *normalization)
-
-
-def standardize(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Bands as a model expects them that was trained on pictures with these means and spreads.
-
-    Shape: `(H, W, C)` → `(1, C, H, W)` float32.
-    """
-    scaled = (image - np.array(mean, np.float32)) / np.array(std, np.float32)
-    return torch.tensor(scaled).permute(2, 0, 1)[None]
+        return normalize(image)
+    mean, std = (np.array(each, dtype=np.float32) for each in normalization)
+    return torch.tensor((image - mean) / std).permute(2, 0, 1)[None]
 
 
 def visible(image: np.ndarray) -> np.ndarray:

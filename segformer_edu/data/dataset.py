@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segformer_edu.data.bands import Normalization, standardize
-from segformer_edu.data.photos import normalize
+from segformer_edu.data.bands import Normalization, prepare
 
 LIMIT = 2**32  # of seeds and numbers: below it, no two of them start the same random numbers
 
@@ -108,5 +107,4 @@ def as_tensors(
     Shape: `(H, W, 3)` uint8, or bands `(H, W, C)` float32, and `(H, W)` uint8 → `(C, H, W)`
         float32, `(H, W)` int64.
     """
-    pixels = standardize(image, *normalization) if normalization else normalize(image)
-    return pixels[0], torch.tensor(labels, dtype=torch.int64)
+    return prepare(image, normalization)[0], torch.tensor(labels, dtype=torch.int64)

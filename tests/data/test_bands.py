@@ -11,7 +11,7 @@ from PIL import Image
 
 from segformer_edu.data import bands as bands_module
 from segformer_edu.data.augment import IGNORE, Augment, fit
-from segformer_edu.data.bands import measure, read_bands, read_picture, standardize, visible
+from segformer_edu.data.bands import measure, prepare, read_bands, read_image, visible
 from segformer_edu.data.dataset import as_tensors
 from segformer_edu.data.folder import Folder
 from segformer_edu.data.photos import normalize, read_photo
@@ -147,7 +147,7 @@ def test_mean_and_spread_are_those_of_all_pixels_together(tmp_path, monkeypatch)
     pixels = np.concatenate([each.reshape(-1, 3).astype(float) for each in pictures])
     np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-9)
     np.testing.assert_allclose(std, pixels.std(0), rtol=1e-9)
-    scaled = torch.cat([standardize(each, mean, std)[0].flatten(1) for each in pictures], 1)
+    scaled = torch.cat([prepare(each, (mean, std))[0].flatten(1) for each in pictures], 1)
     assert scaled.dtype == torch.float32
     torch.testing.assert_close(scaled[1:].mean(1), torch.zeros(2), rtol=0, atol=1e-5)
     torch.testing.assert_close(scaled[1:].std(1), torch.ones(2), rtol=0, atol=1e-3)
@@ -173,15 +173,18 @@ def test_bands_for_the_eye_are_stretched_and_photographs_left_alone():
     assert (grey == shown[..., :1]).all()
 
 
-def test_a_picture_is_read_as_the_config_of_a_model_says(tmp_path):
-    image = RNG.random((9, 12, 4)).astype(np.float32)
-    seen, pixels = read_picture(write(tmp_path / "a.npy", image), ((1, 2, 3, 4), (5, 6, 7, 8)))
-    assert seen.shape == (9, 12, 3) and pixels.shape == (1, 4, 9, 12)
-    expected = (image.transpose(2, 0, 1)[3] - 4) / 8
+def test_a_picture_is_read_and_prepared_as_the_config_of_a_model_says(tmp_path):
+    stored = RNG.random((9, 12, 4)).astype(np.float32)
+    path, normalization = write(tmp_path / "a.npy", stored), ((1, 2, 3, 4), (5, 6, 7, 8))
+    image = read_image(path, normalization)
+    np.testing.assert_array_equal(image, stored)
+    pixels = prepare(image, normalization)
+    assert pixels.shape == (1, 4, 9, 12)
+    expected = (stored.transpose(2, 0, 1)[3] - 4) / 8
     np.testing.assert_allclose(pixels[0, 3].numpy(), expected, rtol=1e-6)
-    Image.fromarray(visible(image)).save(tmp_path / "a.png")
-    seen, pixels = read_picture(tmp_path / "a.png", None)
-    assert (seen == visible(image)).all() and torch.equal(pixels, normalize(seen))
+    Image.fromarray(visible(stored)).save(tmp_path / "a.png")
+    photo = read_image(tmp_path / "a.png", None)
+    assert (photo == visible(stored)).all() and torch.equal(prepare(photo, None), normalize(photo))
 
 
 def marked(height=40, width=60):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from segformer_edu import SegFormer, SegFormerConfig
 from segformer_edu.__main__ import main
-from segformer_edu.data.bands import read_bands, read_picture
+from segformer_edu.data.bands import prepare, read_bands, read_image
 from segformer_edu.training import Settings
 from segformer_edu.training import loop as loop_module
 from segformer_edu.training.gradient import compute_gradient
@@ -116,7 +116,8 @@ def test_a_run_on_bands_that_is_resumed_ends_with_the_same_weights(folder, monke
 def test_a_model_of_bands_labels_a_file_as_it_was_trained(folder):
     assert train() == 0
     model = SegFormer.from_pretrained(folder / "run" / "best")
-    _, pixels = read_picture(folder / "images" / "0.tif", model.config.normalization)
+    image = read_image(folder / "images" / "0.tif", model.config.normalization)
+    pixels = prepare(image, model.config.normalization)
     with Image.open(folder / "masks" / "0.png") as mask:
         truth = torch.tensor(np.array(mask))
     assert (model.predict(pixels)[0] == truth).float().mean() > 0.9
