@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -77,6 +78,9 @@ class SegFormerConfig:
         block_norm_eps: epsilon of the block and stage norms: 1e-6 in the paper's code, 1e-5 in
             transformers.
         class_names: the names of the classes, or empty.
+        image_mean: the mean of each channel of the pictures that the model was trained on, which is
+            taken off, or empty for photographs, whose mean is that of ImageNet.
+        image_std: its standard deviation, by which it is divided; as many as of the means.
         gradient_checkpointing: recompute each block in the backward pass instead of keeping its
             activations.
 
@@ -99,6 +103,8 @@ class SegFormerConfig:
     decoder_dropout: float = 0.1
     block_norm_eps: float = 1e-6
     class_names: tuple[str, ...] = ()
+    image_mean: tuple[float, ...] = ()
+    image_std: tuple[float, ...] = ()
     gradient_checkpointing: bool = False
 
     @classmethod
@@ -118,6 +124,11 @@ class SegFormerConfig:
         if unknown := sorted(set(changes) - set(known)):
             raise ValueError(f"There is no field {unknown[0]!r}; fields are {', '.join(known)}.")
         return replace(self, **changes)
+
+    @property
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and standard deviation of each channel, or None for photographs."""
+        return (self.image_mean, self.image_std) if self.image_mean else None
 
     @property
     def num_stages(self) -> int:
@@ -193,6 +204,7 @@ class SegFormerConfig:
                 f"patch_sizes, decoder_dim or num_classes."
             )
         self._check_class_names()
+        self._check_normalization()
         if not isinstance(self.gradient_checkpointing, bool):
             raise ValueError(
                 f"gradient_checkpointing = {self.gradient_checkpointing!r}: give True or False."
@@ -207,6 +219,26 @@ class SegFormerConfig:
             raise ValueError(
                 f"class_names has {len(names)} entries but num_classes = "
                 f"{self.num_classes}: give one name for each class."
+            )
+
+    def _check_normalization(self) -> None:
+        for name in ("image_mean", "image_std"):
+            numbers = getattr(self, name)
+            if not isinstance(numbers, (list, tuple)) or not all(map(is_real, numbers)):
+                raise ValueError(f"{name} = {numbers!r}: give a list of numbers.")
+            object.__setattr__(self, name, tuple(map(float, numbers)))
+        lengths = len(self.image_mean), len(self.image_std)
+        if lengths not in ((0, 0), 2 * (self.in_channels,)):
+            raise ValueError(
+                f"image_mean has {lengths[0]} and image_std {lengths[1]} entries, but in_channels "
+                f"= {self.in_channels}: give one for each channel, or neither."
+            )
+        if not all(map(math.isfinite, self.image_mean)) or not all(
+            0 < each < math.inf for each in self.image_std
+        ):
+            raise ValueError(
+                f"image_mean = {self.image_mean}, image_std = {self.image_std}: give finite "
+                f"numbers, the latter above 0."
             )
 
 

@@ -147,6 +147,20 @@ CONFIG_CASES = {
     "class names as numbers": (config(class_names=(0, 1, 2)), "class_names", "strings"),
     "class names as a count": (config(class_names=3), "class_names", "3", "list of strings"),
     "class names missing": (config(class_names=None), "class_names", "None", "list of strings"),
+    "a mean without a spread": (config(image_mean=(0.5,) * 3), "3", "image_std 0", "or neither"),
+    "a mean of other channels": (
+        config(image_mean=(0.5,), image_std=(1.0,)),
+        *("image_mean has 1", "in_channels = 3"),
+    ),
+    "a mean as text": (config(image_mean="0.5"), "image_mean", "'0.5'", "list of numbers"),
+    "a spread of nothing": (
+        config(image_mean=(0.5,) * 3, image_std=(1.0, 0.0, 1.0)),
+        *("image_std = (1.0, 0.0, 1.0)", "above 0"),
+    ),
+    "a mean that is no number": (
+        config(image_mean=(math.nan,) * 3, image_std=(1.0,) * 3),
+        *("image_mean = (nan", "finite"),
+    ),
 }
 
 PART_CASES = {

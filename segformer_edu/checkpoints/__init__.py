@@ -154,8 +154,9 @@ def write(config: SegFormerConfig, state: Mapping[str, Tensor], folder: str | Pa
     description = json.dumps(to_hugging_face(config, dtype), indent=2, ensure_ascii=False)
     weights = safetensors.torch.save(tensors, {"format": "pt"})
     files = {CONFIG: f"{description}\n".encode(), WEIGHTS: weights}
-    if config.in_channels == len(IMAGENET_MEAN):
-        files = {PREPROCESSOR: f"{json.dumps(PREPROCESSING, indent=2)}\n".encode(), **files}
+    if config.image_mean or config.in_channels == len(IMAGENET_MEAN):
+        content = f"{json.dumps(preprocessing(config), indent=2)}\n"
+        files = {PREPROCESSOR: content.encode(), **files}
     try:
         _replace_files(folder, files)
     except OSError as error:
@@ -165,9 +166,18 @@ def write(config: SegFormerConfig, state: Mapping[str, Tensor], folder: str | Pa
         ) from error
 
 
+def preprocessing(config: SegFormerConfig) -> dict[str, object]:
+    """What the model expects of photographs, or of bands as `data.bands` reads them."""
+    if not config.image_mean:
+        return PREPROCESSING
+    measured = {"image_mean": config.image_mean, "image_std": config.image_std}
+    return {**PREPROCESSING, "do_rescale": False, **measured}
+
+
 def _replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write all files under other names, then move them, so that no reader sees half of one. The
-    last, the weights, belongs to the one before, the config; what comes first is always the same.
+    last, the weights, belongs to the one before, the config; what comes first is the same in all of
+    a run.
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)

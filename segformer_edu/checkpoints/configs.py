@@ -24,7 +24,7 @@ FIELDS = {  # theirs → ours
     "classifier_dropout_prob": "decoder_dropout",
 }
 BLOCK = "segformer_edu"  # holds what their config.json has no field for; transformers ignores it
-IN_BLOCK = ("block_norm_eps", "drop_path_rule", "gradient_checkpointing")
+IN_BLOCK = ("block_norm_eps", "drop_path_rule", "gradient_checkpointing", "image_mean", "image_std")
 
 
 def describes_segformer(description: dict[str, Any]) -> bool:
@@ -107,7 +107,7 @@ def to_hugging_face(config: SegFormerConfig, dtype: torch.dtype) -> dict[str, An
         "reshape_last_stage": True,
         "id2label": {str(label): name for label, name in enumerate(names)},
         "label2id": {name: label for label, name in enumerate(names)},
-        BLOCK: {field: getattr(config, field) for field in IN_BLOCK},
+        BLOCK: {field: x for field in IN_BLOCK if (x := getattr(config, field)) != ()},
     }
 
 

@@ -77,8 +77,10 @@ def run(options: argparse.Namespace) -> int:
     accelerator = start_accelerator(settings)
     keep_freed_memory()
     model = SegFormer.from_pretrained(options.weights).to(accelerator.device)
+    settings = settings.replace(bands=len(model.config.image_mean))  # the weights know best
     with accelerator.local_main_process_first():  # it may have to download the data for all
         _, pictures = open_data(settings)
+    pictures.normalization = model.config.normalization
     check_classes(options.weights, model.config, pictures.class_names)
     tiling(model.config, settings.tile)
     if settings.data == "folder" and accelerator.is_local_main_process:

@@ -25,7 +25,9 @@ Write a model as ONNX: for ONNX Runtime, OpenVINO, TensorRT, a browser. Batch, h
 free. The decoder is folded (fewer multiplications, the same answers).
 
 Input   images  (B, 3, H, W) float32: red, green, blue of 0 … 1, ImageNet's mean taken off, divided
-                by its spread; both are in the file's metadata, with the classes' names
+                by its spread; both are in the file's metadata, with the classes' names.
+                Of a model trained with --bands C: C channels, whole numbers as shares of the
+                largest of their kind, with the mean and spread that were measured
 Outputs logits  (B, K, H/4, W/4) float32
         labels  (B, H, W) int64: the class of every pixel; with --labels
 
@@ -156,10 +158,11 @@ def to_onnx(model: SegFormer, labels: bool = False) -> bytes:
             verbose=False,
         )
     assert program is not None  # dynamo returns one
+    mean, std = model.config.normalization or (IMAGENET_MEAN, IMAGENET_STD)
     program.model.metadata_props.update(
         class_names=json.dumps(model.config.class_names),
-        mean=json.dumps(IMAGENET_MEAN),
-        std=json.dumps(IMAGENET_STD),
+        mean=json.dumps(mean),
+        std=json.dumps(std),
     )
     return program.model_proto.SerializeToString()
 

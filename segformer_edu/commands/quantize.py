@@ -71,10 +71,10 @@ def open_pictures(folder: Path, masks: Path | None, config: SegFormerConfig) -> 
     Raises:
         ValueError: there are fewer than two, or one that cannot be read or is too small.
     """
-    if config.in_channels != 3:
+    if config.in_channels != 3 or config.normalization:
         raise ValueError(
-            f"--int8 reads colour pictures, and this model has in_channels = {config.in_channels}: "
-            f"leave --int8 out."
+            f"--int8 reads photographs, and this model takes other pictures, with in_channels = "
+            f"{config.in_channels}: leave --int8 out."
         )
     if not expanded(folder).is_dir():
         raise ValueError(f"--calibrate {folder}: there is no such folder; give one of pictures.")

@@ -37,10 +37,10 @@ class Augment:
             smaller than `size` is placed at random in a frame of the mean colour, labelled 255.
         flip: the probability that left and right are exchanged.
         colour: by how much brightness, contrast and saturation change at most, as a share, 0 … 1;
-            the hue turns by up to colour × 45°.
+            the hue turns by up to colour × 45°. Of photographs: bands keep their numbers.
 
-    Shape: `(H, W, 3)` uint8, `(H, W)` uint8 → `(*size, 3)` uint8, `size` uint8. The arguments are
-        not changed.
+    Shape: `(H, W, 3)` uint8, `(H, W)` uint8 → `(*size, 3)` uint8, `size` uint8; bands `(H, W, C)`
+        float32 → `(*size, C)` float32. The arguments are not changed.
 
     Raises:
         ValueError: names the field, its value and the rule that it breaks; or says that image and
@@ -81,6 +81,8 @@ class Augment:
             new_image, new_labels = (
                 np.ascontiguousarray(each[:, ::-1]) for each in (new_image, new_labels)
             )
+        if image.dtype != np.uint8:
+            return new_image, new_labels
         brightness, contrast, saturation = 1 + self.colour * rng.uniform(-1, 1, size=3)
         hue = rng.uniform(-1, 1) * self.colour * LARGEST_HUE_TURN
         return recolour(new_image, brightness, contrast, saturation, hue), new_labels
@@ -107,9 +109,9 @@ def resize_and_crop(
 
     Only what the window shows is computed. Images are averaged (bilinear, antialiased). Labels are
     picked (nearest), because a mean of two class numbers would be a third class. Outside the
-    picture, the image has the mean colour and the labels are 255.
+    picture, the image has the mean colour (bands their own mean) and the labels are 255.
 
-    Shape: `(H, W, 3)`, `(H, W)` → `(*size, 3)`, `size`; uint8.
+    Shape: `(H, W, 3)`, `(H, W)` → `(*size, 3)`, `size`; uint8. Bands `(H, W, C)` float32 alike.
     """
     box, place = [], []  # the part of the picture that is seen, and where it comes to lie
     for own, side, start, length in zip(labels.shape, scaled, corner, size, strict=True):
@@ -118,16 +120,18 @@ def resize_and_crop(
         place.append(slice(first - start, last - start))
     (top, bottom), (left, right) = box
     shown = [part.stop - part.start for part in place]
+    photograph = image.dtype == np.uint8
+    planes = [image] if photograph else [*np.moveaxis(image, 2, 0)]
+    fills = [MEAN_COLOUR] if photograph else [plane.mean() for plane in planes]
+    kinds = [Image.Resampling.BILINEAR] * len(planes) + [Image.Resampling.NEAREST]
     results = []
-    for array, fill, resample in (
-        (image, MEAN_COLOUR, Image.Resampling.BILINEAR),
-        (labels, IGNORE, Image.Resampling.NEAREST),
-    ):
-        result = np.full((*size, *array.shape[2:]), fill, dtype=np.uint8)
+    for array, fill, resample in zip([*planes, labels], [*fills, IGNORE], kinds, strict=True):
+        result = np.full((*size, *array.shape[2:]), fill, dtype=array.dtype)
         seen = Image.fromarray(array).resize(shown[::-1], resample, (left, top, right, bottom))
         result[tuple(place)] = seen
         results.append(result)
-    return results[0], results[1]
+    *planes, new_labels = results
+    return planes[0] if photograph else np.stack(planes, axis=2), new_labels
 
 
 def fit(
@@ -135,7 +139,7 @@ def fit(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The whole picture, undistorted, as large as fits into `size`, and centred there.
 
-    Shape: `(H, W, 3)`, `(H, W)` → `(*size, 3)`, `size`; uint8. The margins are labelled 255.
+    Shape: as that of `resize_and_crop`. The margins are labelled 255.
     """
     factor = min(want / have for want, have in zip(size, labels.shape, strict=True))
     scaled = [max(1, round(have * factor)) for have in labels.shape]
@@ -179,13 +183,15 @@ def height_and_width(size: int | Sequence[int], least: int = 1) -> tuple[int, in
 def check_pair(image: np.ndarray, labels: np.ndarray) -> None:
     """Refuse what is not a picture and its labels, in shape or type."""
     for name, array, axes in (("image", image, "(H, W, 3)"), ("labels", labels, "(H, W)")):
-        if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+        known = (np.uint8, np.float32) if name == "image" else (np.uint8,)
+        if not isinstance(array, np.ndarray) or array.dtype not in known:
             got = getattr(array, "dtype", type(array).__name__)
             raise ValueError(
                 f"{name} is an array of whole numbers 0 … 255, {axes} uint8; got {got}. "
                 f"Use what dataset.picture(i) returns."
             )
-    if labels.ndim != 2 or image.shape != (*labels.shape, 3) or not labels.size:
+    fits = image.ndim == 3 and image.shape[:2] == labels.shape and image.size > 0
+    if not fits or (image.dtype == np.uint8 and image.shape[2] != 3):
         raise ValueError(
             f"image is (H, W, 3) and labels (H, W) of the same H and W, neither 0; got "
             f"{image.shape} and {labels.shape}. Use what dataset.picture(i) returns."

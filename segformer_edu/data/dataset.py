@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segformer_edu.data.photos import normalize
+from segformer_edu.data.bands import Normalization, prepare
 
 LIMIT = 2**32  # of seeds and numbers: below it, no two of them start the same random numbers
 
@@ -20,9 +20,12 @@ class SegmentationDataset(Dataset, ABC):
 
     Attributes:
         class_names: what classes 0, 1, 2, … are called.
+        normalization: mean and standard deviation of each band of other pictures than photographs,
+            for which it is None.
     """
 
     class_names: tuple[str, ...]
+    normalization: Normalization | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -31,15 +34,16 @@ class SegmentationDataset(Dataset, ABC):
     def picture(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """One picture and its labels.
 
-        Shape: → `(H, W, 3)` uint8, and `(H, W)` uint8: classes 0 … K − 1, or 255 to ignore.
+        Shape: → `(H, W, 3)` uint8, and `(H, W)` uint8: classes 0 … K − 1, or 255 to ignore. Of
+            bands, `(H, W, C)` float32 (`data.bands`).
         """
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """One picture and its labels as the model expects them.
 
-        Shape: → `(3, H, W)` float32, normalised, and `(H, W)` int64.
+        Shape: → `(C, H, W)` float32, normalised, and `(H, W)` int64.
         """
-        return as_tensors(*self.picture(index))
+        return as_tensors(*self.picture(index), self.normalization)
 
 
 class DrawnDataset(SegmentationDataset):
@@ -92,9 +96,15 @@ def whole_number(name: str, value: int) -> int:
     return number
 
 
-def as_tensors(image: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+def as_tensors(
+    image: np.ndarray, labels: np.ndarray, normalization: Normalization | None = None
+) -> tuple[Tensor, Tensor]:
     """A picture normalised, and its labels as whole numbers, ready to be stacked into a batch.
 
-    Shape: `(H, W, 3)` uint8, `(H, W)` uint8 → `(3, H, W)` float32, `(H, W)` int64.
+    Args:
+        normalization: mean and standard deviation of each band; None for a photograph.
+
+    Shape: `(H, W, 3)` uint8, or bands `(H, W, C)` float32, and `(H, W)` uint8 → `(C, H, W)`
+        float32, `(H, W)` int64.
     """
-    return normalize(image)[0], torch.tensor(labels, dtype=torch.int64)
+    return prepare(image, normalization)[0], torch.tensor(labels, dtype=torch.int64)

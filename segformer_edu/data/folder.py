@@ -14,13 +14,17 @@ from tqdm import tqdm
 
 from segformer_edu.checks import is_whole
 from segformer_edu.data.augment import IGNORE, fit, height_and_width
+from segformer_edu.data.bands import open_bands, read_bands
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.data.image_files import Fault, is_turned, open_image
 from segformer_edu.data.masks import check_kind, label_table, read_mask
 from segformer_edu.data.photos import check_photo, read_photo
 from segformer_edu.files import expanded
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+ENDINGS = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".heic", ".heif"),
+    ".npy",
+)
 SHOWN = 10  # faults that a message names, of however many there are
 
 Pair = tuple[Path, Path]  # a photograph and its mask
@@ -73,7 +77,9 @@ class Folder(SegmentationDataset):
         upright: whether the masks were drawn over photographs that were turned as their EXIF tag
             says, which is how viewers show them, or (False) over what the files store. A quarter
             turn shows in the sizes, and is refused if it does not fit; a half turn does not show.
-            TIFF files are always upright.
+            TIFF and HEIC files are always upright.
+        bands: read the pictures as so many bands, `(H, W, C)` float32, from TIFF or .npy files
+            (`data.bands`); 0 reads photographs.
 
     Raises:
         ValueError: an impossible argument, or files that do not fit together: the first ten by
@@ -91,10 +97,11 @@ class Folder(SegmentationDataset):
         size: int | Sequence[int] | None = None,
         names: Sequence[str] | None = None,
         upright: bool = True,
+        bands: int = 0,
     ) -> None:
         self.class_names = class_names_of(classes)
         self.size = None if size is None else height_and_width(size)
-        self.upright = upright
+        self.upright, self.bands = upright, bands
         self._labels, self._known = label_table(len(self.class_names), values, ignore_index)
         self.images, self.masks = expanded(images), expanded(masks)
         self.pairs, faults = match_files(self.images, self.masks, names)
@@ -113,7 +120,10 @@ class Folder(SegmentationDataset):
             ValueError: names the file that is damaged or holds a number without a meaning.
         """
         image_path, mask_path = self.pairs[index]
-        image = read_photo(image_path, self.upright)
+        if self.bands:
+            image = read_bands(image_path, self.bands)
+        else:
+            image = read_photo(image_path, self.upright)
         labels = self._labels[self._numbers(image_path, image.shape[:2], mask_path)]
         return (image, labels) if self.size is None else fit(image, labels, self.size)
 
@@ -165,6 +175,10 @@ class Folder(SegmentationDataset):
         with open_image(mask_path) as mask:
             check_kind(mask_path, mask)
             mask_size = mask.size
+        if self.bands:
+            with open_bands(image_path, self.bands) as file:
+                self._compare_sizes(image_path, file.size[::-1], mask_path, mask_size)
+            return
         with open_image(image_path) as image:
             # PNG may store its EXIF data after the pixels; if the sizes agree, it stays unread.
             late = image.format == "PNG" and "exif" not in image.info and image.size == mask_size
@@ -196,7 +210,11 @@ class Folder(SegmentationDataset):
     def _count(self, pair: Pair) -> tuple[tuple[int, int], np.ndarray]:
         """The height and width of a picture, and how many pixels of its mask hold each number."""
         image_path, mask_path = pair
-        shape = check_photo(image_path, self.upright)
+        if self.bands:
+            height, width, _ = read_bands(image_path, self.bands).shape
+            shape = height, width
+        else:
+            shape = check_photo(image_path, self.upright)
         numbers = self._numbers(image_path, shape, mask_path)
         return shape, np.bincount(numbers.ravel(), minlength=256)
 

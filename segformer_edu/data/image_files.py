@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from segformer_edu.extras import install_command
+
+SHOWN = 10  # faults that a message names, of however many there are
+HEIC = (".heic", ".heif")  # what telephones store, and Pillow reads with the help of pillow-heif
 QUARTER_TURNS = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
 
 
@@ -24,27 +28,64 @@ class Fault(ValueError):
         return f"{self.problem}. {self.remedy}" if self.remedy else self.problem
 
 
+def refuse(faults: Sequence[Fault], what: str = "pictures") -> None:
+    """Raise one error for all faults, if there are any: the first ten, and every remedy once."""
+    if faults:
+        lines = [f"{len(faults)} of the {what} cannot be used:"]
+        lines += [f"  {fault.problem}" for fault in faults[:SHOWN]]
+        if len(faults) > SHOWN:
+            lines.append(f"  … and {len(faults) - SHOWN} more")
+        raise ValueError("\n".join([*lines, *dict.fromkeys(fault.remedy for fault in faults)]))
+
+
 @contextmanager
 def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     """An image file whose header was read; anything wrong with it is a Fault that names it."""
+    if Path(path).suffix.lower() in HEIC:
+        register_heic(path)
+    if Path(path).suffix.lower() == ".npy":
+        raise Fault(
+            f"{path} holds an array, and no photograph or mask",
+            "It can be a picture of bands (train --help: bands), but a mask is a PNG.",
+        )
+    with reading(path):
+        try:
+            with Image.open(path) as file:
+                yield file
+        except UnidentifiedImageError:
+            raise Fault(
+                f"{path} cannot be read (not an image that Pillow knows)",
+                "Give a PNG or a JPEG, or take it out.",
+            ) from None
+        except Image.DecompressionBombError as error:
+            raise Fault(f"{path} is too large ({error})", "Make it smaller first.") from None
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Whatever goes wrong with a file is a Fault that names it."""
     try:
-        with Image.open(path) as file:
-            yield file
+        yield
     except Fault:
         raise
-    except UnidentifiedImageError:
-        raise Fault(
-            f"{path} cannot be read (not an image that Pillow knows)",
-            "Give a PNG or a JPEG, or take it out.",
-        ) from None
-    except Image.DecompressionBombError as error:
-        raise Fault(f"{path} is too large ({error})", "Make it smaller first.") from None
     except Exception as error:  # whatever bytes can do to a parser
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise Fault(
             f"{path} cannot be read ({reason})",
             "Check the path; fetch or save again what is damaged, or take it out.",
         ) from error
+
+
+def register_heic(path: str | Path) -> None:
+    """Teach Pillow to open HEIC photographs, of which this is one."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ModuleNotFoundError:
+        raise Fault(
+            f"{path} is a HEIC photograph, for which pillow-heif is needed",
+            f"Run {install_command('heic')}, or save it as JPEG.",
+        ) from None
+    register_heif_opener()
 
 
 def is_turned(image: Image.Image) -> bool:

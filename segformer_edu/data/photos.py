@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageFile, ImageOps
 from torch import Tensor
 
 from segformer_edu.data.image_files import Fault, is_turned, open_image
@@ -17,6 +17,7 @@ from segformer_edu.extras import install_command
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+AS_THEY_ARE = "or train on them as they are, as bands in TIFF files (train --help: bands)."
 BITS_PER_SAMPLE = 258  # a TIFF's tag: one number for each band
 
 # Files of scikit-image, all inside its wheel: nothing is downloaded.
@@ -28,8 +29,8 @@ def read_photo(path: str | Path, upright: bool = True) -> np.ndarray:
 
     Args:
         path: any file that Pillow reads, with up to three colours and transparency, or grey. What
-            is transparent becomes white. 12 and 16 bits keep their upper eight; 16-bit grey that
-            uses less than a sixteenth of its range is refused, because hardly any would be left.
+            is transparent becomes white. 12 and 16 bits keep their upper eight; a picture that uses
+            less than a sixteenth of their range is refused, because hardly any would be left.
         upright: False leaves it as the file stores it; some masks were drawn that way.
 
     Shape: → `(H, W, 3)` uint8.
@@ -62,9 +63,11 @@ def check_photo(path: str | Path, upright: bool = True) -> tuple[int, int]:
         return (width, height) if upright and is_turned(file) else (height, width)
 
 
-def check_bands(path: str | Path, file: Image.Image) -> None:
+def check_bands(path: str | Path, file: ImageFile.ImageFile) -> None:
     """Refuse a file of which Pillow would show a part only, without a word."""
-    save = "Save the three that are red, green and blue, or one, as a PNG of their own."
+    save = (
+        f"Save the three that are red, green and blue, or one, as a PNG of their own; {AS_THEY_ARE}"
+    )
     if file.format == "TIFF":
         bands = len(file.tag_v2.get(BITS_PER_SAMPLE, (8,)))  # type: ignore[attr-defined]
         if bands > len(file.getbands()):
@@ -76,7 +79,7 @@ def check_bands(path: str | Path, file: Image.Image) -> None:
             f"{path} holds {'real' if file.mode == 'F' else '32-bit or negative'} numbers, which "
             f"have no agreed white",
             "Scale them into 0 … 255, all pictures by the same factor, and save them as PNG with 8 "
-            "bits.",
+            f"bits; {AS_THEY_ARE}",
         )
     if file.mode.startswith("I;"):
         most, bits = int(np.array(file).max()), grey_bits(file)
@@ -84,8 +87,17 @@ def check_bands(path: str | Path, file: Image.Image) -> None:
             raise Fault(
                 f"{path} uses the greys 0 … {most} of 0 … {2**bits - 1}, of which 8 bits would "
                 f"keep {most >> (bits - 8)} steps",
-                "Scale them into the whole range, all pictures by the same factor, and save again.",
+                "Scale them into the whole range, all pictures by the same factor, and save again; "
+                + AS_THEY_ARE,
             )
+        return
+    deep = file.tile and ";16" in str(file.tile[0][3])  # colours, which Pillow cuts to 8 bits
+    if deep and (most := int(np.array(file.convert("RGB")).max())) < 2**4:
+        raise Fault(
+            f"{path} uses so little of its 16 bits that {most} is its brightest of 255",
+            "Scale them into the whole range, all pictures by the same factor, and save again; "
+            + AS_THEY_ARE,
+        )
 
 
 def grey_bits(file: Image.Image) -> int:

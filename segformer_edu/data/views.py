@@ -15,7 +15,7 @@ class Selection(SegmentationDataset):
     """Some pictures of a data set, in an order of their own."""
 
     def __init__(self, dataset: SegmentationDataset, indices: Sequence[int]) -> None:
-        self.class_names = dataset.class_names
+        self.class_names, self.normalization = dataset.class_names, dataset.normalization
         self.dataset, self.indices = dataset, list(indices)
 
     def __len__(self) -> int:
@@ -34,7 +34,7 @@ class CachedDataset(SegmentationDataset):
     """
 
     def __init__(self, dataset: SegmentationDataset, megabytes: int) -> None:
-        self.class_names = dataset.class_names
+        self.class_names, self.normalization = dataset.class_names, dataset.normalization
         self.dataset, self.room = dataset, megabytes * 10**6
         self.kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segformer_edu.data.bands import Normalization, measure
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.data.folder import ENDINGS, Folder, Survey, names_in
 from segformer_edu.data.views import CachedDataset, Datasets, Selection
@@ -75,6 +76,7 @@ def open_folder(settings: Settings, images: str, masks: str, names: Sequence[str
         size=settings.fit or None,
         names=names,
         upright=settings.upright,
+        bands=settings.bands,
     )
 
 
@@ -109,6 +111,16 @@ def picture_names(pictures: SegmentationDataset) -> list[str]:
         names = picture_names(pictures.dataset)
         return [names[index] for index in pictures.indices] if names else []
     return [image.stem for image, _ in pictures.pairs] if isinstance(pictures, Folder) else []
+
+
+def measured(pictures: SegmentationDataset) -> Normalization:
+    """Mean and spread of each band of a folder's pictures, or of some of them."""
+    if isinstance(pictures, Selection):
+        folder, indices = pictures.dataset, pictures.indices
+    else:
+        folder, indices = pictures, list(range(len(pictures)))
+    assert isinstance(folder, Folder)  # the only pictures that have bands
+    return measure([folder.pairs[index][0] for index in indices], folder.bands)
 
 
 def check_pictures(

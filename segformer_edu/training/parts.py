@@ -25,10 +25,12 @@ from segformer_edu.training.batch_norm import synchronize_batch_norm
 from segformer_edu.training.evaluation import evaluate
 from segformer_edu.training.metrics import Scores, scores
 from segformer_edu.training.optimizer import make_optimizer
-from segformer_edu.training.own_pictures import check_pictures
+from segformer_edu.training.own_pictures import check_pictures, measured
 from segformer_edu.training.pictures import balanced_weights, open_data
 from segformer_edu.training.samples import Samples
 from segformer_edu.training.settings import Settings
+
+FIRST = "encoder.stages.0.patch_embedding.projection.weight"  # which sees the channels of a picture
 
 
 @dataclass
@@ -119,6 +121,8 @@ def assemble(
     if settings.data == "folder" and not data and not state and accelerator.is_local_main_process:
         named = dict(zip(("training", "validation"), datasets, strict=True))
         check_pictures(settings, named, network.config.min_image_size)
+    if settings.bands:
+        normalize_bands(network, datasets)
     pictures, validation = (CachedDataset(each, settings.cache_mb) for each in datasets)
     evaluated = copy.deepcopy(network).to(accelerator.device)
     if accelerator.num_processes > 1:
@@ -136,6 +140,17 @@ def assemble(
     if state:
         parts.restore(state)
     return parts
+
+
+def normalize_bands(network: SegFormer, datasets: Datasets) -> None:
+    """Agree on the mean and spread of each band: those of the weights, or of the training pictures,
+    which then belong to the weights.
+    """
+    if not network.config.image_mean:
+        mean, std = measured(datasets[0])
+        network.config = network.config.replace(image_mean=mean, image_std=std)
+    for each in datasets:
+        each.normalization = network.config.normalization
 
 
 def make_loader(settings: Settings, pictures: SegmentationDataset, done: int) -> DataLoader:
@@ -201,21 +216,55 @@ def build_model(settings: Settings, class_names: tuple[str, ...]) -> SegFormer:
         ValueError: an unknown variant or field, or weights that do not fit.
     """
     torch.manual_seed(settings.seed)
-    changes = {"class_names": class_names, "num_classes": len(class_names), **settings.config}
+    changes = {
+        **{"class_names": class_names, "num_classes": len(class_names)},
+        **{"in_channels": settings.bands or 3},
+        **settings.config,
+    }
+    if changes["in_channels"] != (settings.bands or 3):
+        raise ValueError(
+            f"in_channels = {changes['in_channels']}: the pictures have {settings.bands or 3}. Say "
+            f"how many bands they have with bands = …."
+        )
     if changes["num_classes"] == 1 and len(class_names) == 2:  # one logit tells two classes apart
         changes["class_names"] = ()
     if not settings.weights:
         return SegFormer(SegFormerConfig.named(settings.model, **changes))
     loaded = SegFormer.from_pretrained(settings.weights, num_classes=len(class_names))
+    state = loaded.state_dict()
+    if loaded.config.image_mean and not settings.bands:
+        raise ValueError(
+            f"{settings.weights} expects pictures of {loaded.config.in_channels} bands: give "
+            f"bands = {loaded.config.in_channels}."
+        )
+    if loaded.config.in_channels != changes["in_channels"]:
+        state[FIRST] = for_channels(state[FIRST], changes["in_channels"])
+        changes |= {"image_mean": (), "image_std": ()}
+        warnings.warn(
+            f"{settings.weights} takes {loaded.config.in_channels} channels, and the pictures have "
+            f"{settings.bands or 3}: each gets the mean of the first convolution's kernels. Train "
+            f"long enough.",
+            stacklevel=2,
+        )
     model = SegFormer(loaded.config.replace(**changes))
     try:
-        model.load_state_dict(loaded.state_dict())
+        model.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
             f"config = {settings.config} changes the shape of {settings.weights}: change only what "
             f"has no weights, such as drop_path_rate."
         ) from error
     return model
+
+
+def for_channels(kernels: Tensor, channels: int) -> Tensor:
+    """Kernels for another number of channels: each gets their mean, in such a share that the sum
+    over all channels stays.
+
+    Shape: `(D, C, k, k)` → `(D, channels, k, k)`.
+    """
+    share = kernels.shape[1] / channels
+    return share * kernels.mean(1, keepdim=True).repeat(1, channels, 1, 1)
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

@@ -19,8 +19,13 @@ def open_data(settings: Settings) -> Datasets:
     """The pictures to train on and those to validate on, none of them in both.
 
     Raises:
-        ValueError: a data set that is missing or incomplete.
+        ValueError: a data set that is missing or incomplete, or has no bands.
     """
+    if settings.bands and settings.data != "folder":
+        raise ValueError(
+            f"bands = {settings.bands}: data = {settings.data} has photographs; only data = folder "
+            f"has pictures of bands."
+        )
     return {"scenes": _scenes, "folder": split_folder, "pets": _pets}[settings.data](settings)
 
 

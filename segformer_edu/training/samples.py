@@ -45,7 +45,7 @@ class Samples(Dataset):
         number = self.first + index
         image, labels = self.dataset.picture(self.picture_of(number))
         rng = np.random.default_rng([self.seed, number])
-        return as_tensors(*self.augment(image, labels, rng))
+        return as_tensors(*self.augment(image, labels, rng), self.dataset.normalization)
 
     def picture_of(self, number: int) -> int:
         """Which picture of the data set sample `number` shows."""

@@ -69,6 +69,12 @@ class Settings:
     training_names: str = setting(
         "", "folder: the same for those to train on; empty: all others", "data"
     )
+    bands: int = setting(
+        0,
+        "folder: how many bands a picture has, read from TIFF or .npy files, with their mean and "
+        "spread measured; 0: photographs",
+        "data",
+    )
     root: str = setting("", "pets: where the data are, or will be stored; empty: the cache", "data")
     border: str = setting(
         "class", "pets: whether the border is a class, or ignored: class, ignore", "data"
@@ -219,6 +225,7 @@ LEAST = {
     "validation": 0,
     "fit": 0,
     "tile": 0,
+    "bands": 0,
     "cache_mb": 0,
     "workers": 0,
     "steps": 1,

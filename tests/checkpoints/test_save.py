@@ -109,6 +109,26 @@ def test_through_transformers_and_back_keeps_logits_and_our_own_fields(model, im
     assert back.config == config
 
 
+def test_the_mean_and_spread_of_bands_go_with_the_weights(small_config, tmp_path):
+    measured = {"image_mean": (0.25, 300.0, -2.0, 1e-9), "image_std": (0.5, 7.0, 1e-3, 1e-12)}
+    SegFormer(small_config.replace(in_channels=4, **measured)).save_pretrained(tmp_path / "ours")
+    theirs = SegformerForSemanticSegmentation.from_pretrained(tmp_path / "ours")
+    theirs.save_pretrained(tmp_path / "theirs")
+    back = SegFormer.from_pretrained(tmp_path / "theirs").config
+    assert back.normalization == tuple(measured.values())
+    content = (tmp_path / "ours" / "preprocessor_config.json").read_text(encoding="utf-8")
+    assert {**json.loads(content), **{k: list(v) for k, v in measured.items()}} == json.loads(
+        content
+    )
+
+
+def test_weights_of_photographs_say_nothing_of_a_mean_in_their_config(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    block = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["segformer_edu"]
+    assert not [name for name in block if "image" in name]
+    assert SegFormer.from_pretrained(tmp_path).config.normalization is None
+
+
 def test_half_precision_is_saved_as_such(model, tmp_path):
     model.to(torch.bfloat16).save_pretrained(tmp_path)
     assert SegformerForSemanticSegmentation.from_pretrained(tmp_path).dtype == torch.bfloat16

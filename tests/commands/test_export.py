@@ -13,7 +13,6 @@ import torch
 from segformer_edu import SegFormer, SegFormerConfig
 from segformer_edu.__main__ import main
 from segformer_edu.commands import export
-from segformer_edu.data.photos import IMAGENET_MEAN, IMAGENET_STD
 
 CONFIG = SegFormerConfig(  # odd wherever it can be: two channels, ratios that do not divide
     num_classes=3,
@@ -25,6 +24,8 @@ CONFIG = SegFormerConfig(  # odd wherever it can be: two channels, ratios that d
     mlp_ratios=(2, 2, 2, 2),
     decoder_dim=8,
     class_names=("sky", "road", "pole, thin"),
+    image_mean=(0.125, 3.0),
+    image_std=(0.25, 7.0),
 )
 SIZES = [(1, 64, 64), (4, 53, 47), (2, 160, 96), (1, 101, 203)]  # traced: (2, 64, 96)
 
@@ -63,7 +64,7 @@ def test_the_file_says_how_images_are_prepared_and_what_classes_are_called(expor
     told = onnxruntime.InferenceSession(exported[0] / "model.onnx").get_modelmeta()
     told = {name: json.loads(text) for name, text in told.custom_metadata_map.items()}
     assert tuple(told["class_names"]) == CONFIG.class_names
-    assert (tuple(told["mean"]), tuple(told["std"])) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert (tuple(told["mean"]), tuple(told["std"])) == CONFIG.normalization
 
 
 @pytest.mark.parametrize("output", ["logits", "labels"])

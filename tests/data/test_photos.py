@@ -1,8 +1,10 @@
 """Photographs: any image file comes out upright, in three colours, or is refused in words."""
 
 import struct
+import sys
 
 import numpy as np
+import pillow_heif
 import pytest
 import tifffile
 import torch
@@ -39,6 +41,44 @@ def test_colours_survive_every_mode(tmp_path, mode):
     assert photo[3, 7].max() <= 3
 
 
+@pytest.mark.parametrize(
+    ("ending", "mode"),
+    [("webp", "RGB"), ("webp", "RGBA"), ("bmp", "RGB"), ("gif", "P"), ("jpg", "CMYK"), ("jpg", "L")]
+    + [("heic", "RGB"), ("heic", "RGBA"), ("HEIF", "RGB")],
+)
+def test_colours_survive_every_kind_of_file(tmp_path, ending, mode):
+    pillow_heif.register_heif_opener()  # which saves, too
+    picture = quadrant(mode).resize((64, 32), Image.Resampling.NEAREST)
+    picture.save(tmp_path / f"a.{ending}", quality=95)
+    photo = read_photo(tmp_path / f"a.{ending}")
+    assert photo.shape == (32, 64, 3) == (*check_photo(tmp_path / f"a.{ending}"), 3)
+    wanted = (76, 76, 76) if mode == "L" else RED
+    assert np.abs(photo[4, 4].astype(int) - wanted).max() <= 8
+    assert photo[28, 60].max() <= 8
+
+
+def test_heic_is_upright_whatever_is_asked(tmp_path):
+    pillow_heif.register_heif_opener()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = quadrant().resize((64, 32), Image.Resampling.NEAREST)
+    picture.save(tmp_path / "a.heic", exif=exif.tobytes(), quality=95)
+    for upright in (True, False):
+        photo = read_photo(tmp_path / "a.heic", upright)
+        assert photo.shape == (64, 32, 3) == (*check_photo(tmp_path / "a.heic", upright), 3)
+        assert photo[4, 28, 0] > 240 > 10 > photo[4, 4, 0]
+
+
+def test_without_pillow_heif_a_heic_photograph_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    quadrant().save(tmp_path / "a.png")
+    assert read_photo(tmp_path / "a.png").any()
+    (tmp_path / "a.png").rename(tmp_path / "a.HEIC")
+    for look in (read_photo, check_photo):
+        with pytest.raises(ValueError, match=r"a.HEIC is a HEIC photograph.*Run .*\[heic\]"):
+            look(tmp_path / "a.HEIC")
+
+
 @pytest.mark.parametrize(("mode", "bright"), [("1", 1), ("L", 200), ("I;16", 200 * 256)])
 def test_grey_becomes_three_equal_colours_and_sixteen_bits_are_scaled(tmp_path, mode, bright):
     path = tmp_path / "grey.tiff"
@@ -57,6 +97,10 @@ DEEP = {
     "32 bits": (RNG.integers(0, 2**32, (8, 9), dtype=np.uint32), "holds 32-bit or negative"),
     "negative numbers": (RNG.integers(-99, 99, (8, 9), dtype=np.int16), "32-bit or negative"),
     "real numbers": (RNG.random((8, 9), dtype=np.float32), "holds real numbers"),
+    "colours of 16 bits that use 12": (
+        RNG.integers(0, 4095, (8, 9, 3), dtype=np.uint16),
+        "15 is its brightest",
+    ),
     "five bands": (RNG.integers(0, 256, (8, 9, 5), dtype=np.uint8), "has 5 bands"),
     "two bands": (RNG.integers(0, 256, (8, 9, 2), dtype=np.uint8), "has 2 bands"),
     "pages": (RNG.integers(0, 256, (4, 8, 9), dtype=np.uint8), "has 4 pages"),
@@ -67,12 +111,18 @@ DEEP = {
 def test_what_would_be_cut_to_a_part_is_refused(tmp_path, case):
     """Pillow reads the first three bands, or the first page, of them, and says nothing."""
     content, words = case
-    planes = {"planarconfig": "contig"} if content.shape[-1] in (2, 5) else {}
-    colours = "rgb" if content.shape[-1] == 5 else "minisblack"
+    planes = {"planarconfig": "contig"} if content.shape[-1] in (2, 3, 5) else {}
+    colours = "rgb" if content.shape[-1] in (3, 5) else "minisblack"
     tifffile.imwrite(tmp_path / "deep.tif", content, photometric=colours, **planes)
     for look in (read_photo, check_photo):
         with pytest.raises(ValueError, match=f"deep.tif.*{words}"):
             look(tmp_path / "deep.tif")
+
+
+def test_colours_of_sixteen_bits_keep_their_upper_eight(tmp_path):
+    content = RNG.integers(0, 2**16, (8, 9, 3), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", content, photometric="rgb")
+    np.testing.assert_array_equal(read_photo(tmp_path / "deep.tif"), content >> 8)
 
 
 def test_twelve_bits_of_a_tiff_keep_their_upper_eight(tmp_path):

@@ -14,6 +14,7 @@ OTHERS = {  # a value other than the default for every setting: as a flag, and a
     "weights": ("nvidia/mit-b0", "nvidia/mit-b0"),
     "config": ("depths=[1, 2]", {"depths": [1, 2]}),
     "data": ("pets", "pets"),
+    "bands": ("4", 4),
     "size": ("64", 64),
     "pictures": ("7", 7),
     "validation": ("0", 0),
