@@ -20,6 +20,7 @@ from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.data.image_files import Fault, is_turned, open_image
 from segformer_edu.data.masks import (
     ONE_NUMBER,
+    Meaning,
     check_kind,
     label_table,
     likely_meaning,
@@ -249,14 +250,16 @@ class Folder(SegmentationDataset):
         self._compare_sizes(image_path, shape[::-1], mask_path, numbers.shape[::-1])
         return numbers
 
-    def _strange(self, mask_path: Path, numbers: np.ndarray, hint: str = "") -> Fault:
+    def _strange(self, mask_path: Path, numbers: np.ndarray, hint: Meaning | None = None) -> Fault:
         """The fault of a mask that holds numbers without a meaning."""
+        otherwise = (
+            "correct the masks, or say with classes=…, values=… and ignore_index=… what theirs "
+            "mean."
+        )
         return Fault(
             f"{mask_path} holds {listed(numbers)}",
             f"Of the numbers that masks may hold, {listed(np.flatnonzero(self._known))} have a "
-            f"meaning here: "
-            + (hint or "correct the masks, or say with classes=…, values=… and ignore_index=… ")
-            + ("" if hint else "what theirs mean."),
+            f"meaning here: {hint or otherwise}",
         )
 
 

@@ -126,7 +126,7 @@ def test_black_and_white_masks_of_which_white_is_ignored_are_refused(folder, cap
         Image.fromarray(255 * (np.array(Image.open(path)) == 1).astype(np.uint8)).save(path)
     more = ("--classes", "rest,red")
     err = refused(folder, capsys, "only class rest", "0 (", "255 (", "ignored", more=more)
-    assert '--values 0,255 and --ignore "" give' in err
+    assert '--values 0,255 and --ignore "" read them so' in err
     assert command("train", folder, *more, "--values", "0,255", "--ignore", "") == 0
 
 
@@ -235,7 +235,7 @@ NUMBERED = {  # how masks are numbered; what the refusal says; the settings that
     ),
     "in numbers of their own": (
         lambda mask: np.where(mask == 255, 255, mask * 38),
-        "--values 0,38,76 and --ignore 255 give each class one of them",
+        "--values 0,38,76 and --ignore 255 read them so",
         {"values": "0,38,76", "ignore": "255"},
     ),
 }
@@ -259,7 +259,7 @@ def test_soft_edges_of_black_and_white_masks_are_left_out_by_the_flags_of_the_re
     rng = np.random.default_rng(0)
     edge = rng.random((32, 32)) < 0.03
     renumber(folder, lambda mask: np.where(edge, rng.integers(2, 254, edge.shape), mask))
-    words = "--values 0,255 and --ignore 1-254 leave these edges out"
+    words = "--values 0,255 and --ignore 1-254 read them so"
     refused(folder, capsys, "softened edges", words, more=("--classes", "rest,red"))
     found = labels_in(folder, classes=("rest", "red"), values="0,255", ignore="1-254")
     for before, after in zip(expected, found, strict=True):
