@@ -374,11 +374,11 @@ def files_of(images: Path, masks: Path) -> tuple[Files, Files]:
     for pattern, found in zip(patterns, (photographs, drawn), strict=True):
         if not found:
             raise pattern.nothing()
-    both = {*map(place_of, photographs)} & {*map(place_of, drawn)}
-    if both and patterns[0].fixed > patterns[1].fixed:
-        drawn = [match for match in drawn if place_of(match) not in both]
-    elif both:
-        photographs = [match for match in photographs if place_of(match) not in both]
+    both = {match.place for match in photographs} & {match.place for match in drawn}
+    if patterns[0].fixed > patterns[1].fixed:
+        drawn = [match for match in drawn if match.place not in both]
+    else:
+        photographs = [match for match in photographs if match.place not in both]
     if not photographs or not drawn:
         raise ValueError(
             f"images = {images} and masks = {masks} fit the same files: give each a pattern of its "
@@ -386,11 +386,6 @@ def files_of(images: Path, masks: Path) -> tuple[Files, Files]:
         )
     deep = all(pattern.deep for pattern in patterns) and any(map(share_names, (photographs, drawn)))
     return by_names(photographs, deep), by_names(drawn, deep)
-
-
-def place_of(match: Match) -> str:
-    """Where a file is, however its folder was given."""
-    return os.path.abspath(match.path)
 
 
 def share_names(matches: Sequence[Match]) -> bool:

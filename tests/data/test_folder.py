@@ -163,6 +163,7 @@ MEANINGS = {  # pixels of each number, the classes, and what they seem to mean
     "half of a palette": ({0: 60, 2: 40}, 2, "0,2", ""),
     "a palette, and 255": ({0: 60, 38: 40, 75: 1, 255: 1}, 3, "0,38,75", "255"),
     "greys everywhere": ({0: 10, 255: 10, **dict.fromkeys(range(1, 99), 9)}, 2),
+    "three classes with soft edges": ({0: 60, 128: 60, 255: 40, 17: 1, 80: 1}, 3),
     "more numbers than classes": ({0: 9, 1: 9, 2: 9, 7: 9}, 3),
     "nothing": ({}, 2),
 }

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from segformer_edu import SegFormer
 from segformer_edu.__main__ import main
 from segformer_edu.commands.parser import class_names
 from segformer_edu.data.colors import read_colors
+from segformer_edu.data.masks import label_table
 from segformer_edu.training import Settings, open_data
 from segformer_edu.training.own_pictures import picture_names, shuffled
 from tests.training.rectangles import TINY, Rectangles, write_files
@@ -225,7 +227,7 @@ def labels_in(folder, **changes):
 NUMBERED = {  # how masks are numbered; what the refusal says; the settings that it names
     "from one, 0 for what has no label": (
         lambda mask: np.where(mask == 255, 0, mask + 1),
-        "seem to be numbered from 1. --values 1-3 and --ignore 0 read them so",
+        "--values 1-3 and --ignore 0 read them so",
         {"values": "1-3", "ignore": "0"},
     ),
     "from one, 255 too": (
@@ -366,6 +368,14 @@ def test_evaluate_takes_the_names_of_the_weights_and_train_does_not(folder, caps
     (folder / "run").rename(folder / "begun")
     weights = ("--weights", folder / "begun/best")
     refused(folder, capsys, "--classes … is missing", "or --colors", more=weights)
+
+
+def test_the_numbers_that_the_list_of_cityscapes_gives_cover_its_masks():
+    text = resources.files("segformer_edu.data").joinpath("cityscapes.txt").read_text("utf-8")
+    values, ignored = (re.search(f"--{flag} ([0-9,-]+)", text)[1] for flag in ("values", "ignore"))
+    labels, known = label_table(19, values, ignored)
+    assert known.nonzero()[0].tolist() == [*range(34), 255]
+    assert [labels[number] for number in (7, 8, 11, 26, 33)] == [0, 1, 2, 13, 18]
 
 
 def test_lists_of_known_data_sets_are_classes():
