@@ -333,7 +333,7 @@ def names_in(images: str | Path, masks: str | Path) -> list[str]:
 
 
 def names_meant(lines: Sequence[str], images: str | Path, masks: str | Path) -> list[str]:
-    """The names of the pictures that a list speaks of, one a line: by name or by file, with or
+    """The names of the pictures that a list speaks of, each once: by name or by file, with or
     without its ending and its folders. A line that means none of them comes back without ending.
 
     Raises:
@@ -342,7 +342,8 @@ def names_meant(lines: Sequence[str], images: str | Path, masks: str | Path) -> 
     spellings: defaultdict[str, set[str]] = defaultdict(set)
     files = files_of(expanded(images), expanded(masks))
     for name, paths in [each for group in files for each in group.items()]:
-        for spelling in (name, *(path.stem for path in paths)):
+        folders = name[: name.rfind("/") + 1]
+        for spelling in (name, *(f"{folders}{path.stem}" for path in paths)):
             parts = spelling.split("/")
             for start in range(len(parts)):
                 spellings["/".join(parts[start:])].add(name)
@@ -359,7 +360,7 @@ def names_meant(lines: Sequence[str], images: str | Path, masks: str | Path) -> 
                 f"{line} could be {' or '.join(sorted(meant)[:SHOWN])}: write its folders too."
             )
         names += meant
-    return names
+    return list(dict.fromkeys(names))
 
 
 def files_of(images: Path, masks: Path) -> tuple[Files, Files]:

@@ -157,6 +157,7 @@ def test_a_list_names_pictures_by_name_or_by_file(tmp_path):
         return names_meant(lines, *patterns)
 
     assert meant("x/1", "y/1", "2") == ["x/1", "y/1", "y/2"]
+    assert meant("x/1_rgb.jpg", "p/x/1_rgb.jpg", "y/2", "2", "2.png") == ["x/1", "y/2"]
     assert meant("p/x/1.jpg", "some/where/y/1.png", "2_rgb.jpg") == ["x/1", "y/1", "y/2"]
     write(tmp_path, "p/2_rgb.jpg", "m/2.png")
     assert meant("2", "y/2") == ["2", "y/2"]

@@ -385,3 +385,10 @@ def test_lists_of_known_data_sets_are_classes():
     colours = read_colors("cityscapes")
     assert colours.class_names == city
     assert colours.label(np.array([[(0, 0, 142), (0, 0, 0)]], np.uint8))[0].tolist() == [[13, 255]]
+
+
+def test_a_picture_that_a_list_names_twice_counts_once(folder):
+    (folder / "train.txt").write_text("01\n02\n01.png\nmasks/02.png\n", encoding="utf-8")
+    settings = settings_of(folder).replace(training_names=str(folder / "train.txt"))
+    training, validation = map(picture_names, open_data(settings))
+    assert training == ["01", "02"] and len(validation) == 12 and "03" in validation
