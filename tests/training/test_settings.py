@@ -23,6 +23,7 @@ OTHERS = {  # a value other than the default for every setting: as a flag, and a
     "classes": ("wet road, sky", ("wet road", "sky")),
     "values": ("0,255", (0, 255)),
     "ignore": ("", ()),
+    "colors": ("c.txt", "c.txt"),
     "upright": (None, False),
     "validation_images": ("vi", "vi"),
     "validation_masks": ("vm", "vm"),
@@ -89,6 +90,15 @@ def test_yaml_gives_back_what_it_was_given(tmp_path):
     assert other.anchored(tmp_path).images == str(tmp_path / "a b/c")
 
 
+def test_ranges_stand_for_the_numbers_in_them(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("values: 1-150\nignore: [0, 151-255]\n", encoding="utf-8")
+    found = Settings.from_yaml(path)
+    assert found.values == tuple(range(1, 151)) and found.ignore == (0, *range(151, 256))
+    assert found == parsed("--values", "1-150", "--ignore", "0,151-255")
+    assert "values: 1-150\n" in found.to_yaml() and "ignore: 0,151-255\n" in found.to_yaml()
+
+
 def test_paths_hold_wherever_the_command_is_run(tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
     content = "weights: weights\nimages: ../a\nmasks: /m\n"
@@ -96,6 +106,9 @@ def test_paths_hold_wherever_the_command_is_run(tmp_path, monkeypatch):
     found = Settings.from_yaml(tmp_path / "mine.yaml")
     assert found.weights == str(tmp_path / "weights") and found.masks == "/m"
     assert found.images == str(tmp_path / "../a")
+    assert Settings(colors="cityscapes").anchored(tmp_path).colors == "cityscapes"
+    (tmp_path / "cityscapes").touch()
+    assert Settings(colors="cityscapes").anchored(tmp_path).colors == str(tmp_path / "cityscapes")
     (tmp_path / "weights").rmdir()
     assert Settings.from_yaml(tmp_path / "mine.yaml").weights == "weights"  # a name, such as nano
 
@@ -137,6 +150,8 @@ WRONG = {
     "a bound as text": ({"scale": ["half", 2]}, "scale = 'half'", "a number"),
     "classes in one word": ({"classes": "sky"}, "classes = 'sky'", "a list"),
     "classes as numbers": ({"classes": [1, 2]}, "classes = 1", "a word"),
+    "numbers in words": ({"values": "sky"}, "values = 'sky'", "ranges"),
+    "numbers by halves": ({"ignore": [0.5]}, "ignore = [0.5]", "whole numbers"),
     "a config in a word": ({"config": "b0"}, "config = 'b0'", "a mapping"),
     "truth in a word": ({"class_weights": "no"}, "class_weights = 'no'", "true or false"),
     "an unknown setting": ({"lr": 1e-3}, "no setting 'lr'", "learning_rate"),
