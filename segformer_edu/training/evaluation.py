@@ -31,7 +31,7 @@ def evaluate(
         workers: processes that read pictures.
         accelerator: shares the work among its processes. All of them get the matrix of the whole,
             the same to the unit as one process finds.
-        progress: show a bar on stderr.
+        progress: show a bar on stderr, from the first second on; below another, it goes at the end.
 
     Shape: → `(K, K)` int64, a row for each true class; on the model's device.
     """
@@ -42,7 +42,15 @@ def evaluate(
     device = next(model.parameters()).device
     total = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
     loader = validation_loader(dataset, batch_size, workers, rank, processes)
-    for batches in tqdm(loader, unit=" batches", disable=rank > 0 or not progress):
+    bar = tqdm(
+        loader,
+        "validation",
+        unit=" batches",
+        delay=1,
+        leave=None,
+        disable=rank > 0 or not progress,
+    )
+    for batches in bar:
         for images, labels in batches:
             predicted = model.predict(images.to(device))
             total += confusion_matrix(predicted, labels.to(device), num_classes)
