@@ -99,15 +99,15 @@ class Parts:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Return to the step at which a state was taken."""
-        if state["pictures"] != len(self.pictures):
-            raise ValueError(
-                f"The run was begun with {state['pictures']} pictures, and there are now "
-                f"{len(self.pictures)}: put back what is missing, or start a new run."
-            )
         if self.settings.steps < state["step"]:
             raise ValueError(
                 f"steps = {self.settings.steps}, and the run has done {state['step']} already: to "
                 f"extend it, give more."
+            )
+        if state["pictures"] != len(self.pictures):
+            raise ValueError(
+                f"The run was begun with {state['pictures']} pictures, and there are now "
+                f"{len(self.pictures)}: put back what is missing, or start a new run."
             )
         self.best, self.stale = state["best"], state["stale"]
         self.ended = state["reached"] == self.goal
@@ -141,7 +141,8 @@ def assemble(
     if settings.data == "folder" and not data and not state and accelerator.is_local_main_process:
         named = dict(zip(("training", "validation"), datasets, strict=True))
         check_pictures(settings, named, network.config.min_image_size)
-    pictures, validation = (CachedDataset(each, settings.cache_mb) for each in datasets)
+    room = settings.cache_mb // max(settings.workers, 1)  # each worker has a cache of its own
+    pictures, validation = (CachedDataset(each, room) for each in datasets)
     evaluated = copy.deepcopy(network).to(accelerator.device)
     if accelerator.num_processes > 1:
         warnings.filterwarnings("ignore", "Grad strides do not match")  # a depthwise kernel's: fine

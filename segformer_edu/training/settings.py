@@ -76,7 +76,10 @@ class Settings:
     fit: int = setting(0, "folder, pets: scale pictures into this side first; 0: do not", "data")
     workers: int = setting(0, "extra processes that prepare pictures, per training process", "data")
     cache_mb: int = setting(
-        512, "megabytes in which pictures are kept, so that each is made once", "data"
+        512,
+        "megabytes in which a process and its workers keep pictures, so that each is made once; as "
+        "many for validation",
+        "data",
     )
 
     scale: tuple[float, ...] = setting(
@@ -121,11 +124,11 @@ class Settings:
     )
     loss: str = setting(
         "cross-entropy",
-        "cross-entropy, focal, dice, cross-entropy+dice or focal+dice; dice is that of the batch",
+        "cross-entropy, focal, dice, cross-entropy+dice or focal+dice; dice is that of a whole batch",
         "optimizer",
     )
     focal_gamma: float = setting(
-        2.0, "power of focal loss: the higher, the less a pixel counts that is known", "optimizer"
+        2.0, "focal loss: power of 1 − p, so that a pixel counts less if it is known", "optimizer"
     )
     class_weights: bool = setting(
         True, "weigh each class by 1/√frequency, so that rare ones count more", "optimizer"

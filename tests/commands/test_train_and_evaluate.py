@@ -210,7 +210,7 @@ REFUSED = {
         "other settings: --seed 0 is now 5. Resume",
     ),
     "fewer steps than were done": (
-        ["train", "--out", "begun", "--resume", "--epochs", "1", "--batch-size", "4"],
+        ["train", "--out", "begun", "--resume", "--steps", "1"],
         "--steps 1, and the run has done 2 already",
     ),
     "steps and epochs": (

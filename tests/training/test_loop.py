@@ -108,6 +108,20 @@ def test_what_it_logs_is_what_the_saved_weights_score(settings, data, tmp_path, 
     assert all(map(torch.equal, last.state_dict().values(), model.state_dict().values()))
 
 
+@pytest.mark.parametrize("progress", [True, False])
+def test_validation_has_a_bar_where_the_run_has_one(
+    settings, data, tmp_path, monkeypatch, progress
+):
+    def bar(batches, *words, disable, **options):
+        disabled.append(disable)
+        return batches
+
+    disabled = []
+    monkeypatch.setattr("segformer_edu.training.evaluation.tqdm", bar)
+    train(settings, tmp_path / "run", data=data, progress=progress)
+    assert disabled == [not progress] * 3
+
+
 def test_every_step_has_the_learning_rate_of_the_schedule(settings, data, tmp_path):
     quiet(settings, tmp_path / "run", data=data)
     rates = [float(row["learning_rate"]) for row in log_of(tmp_path / "run")]
@@ -139,6 +153,14 @@ def test_a_run_is_the_same_every_time_and_workers_change_nothing(settings, data,
         assert one[name] == two[name]
     quiet(settings.replace(seed=1), tmp_path / "three", data=data)
     assert content(tmp_path / "three")["log.csv"] != one["log.csv"]
+
+
+def test_workers_share_the_cache_that_one_process_would_have(settings, data):
+    """Each of them has a copy of the data set, which fills on its own."""
+    for workers, room in ((0, 12), (1, 12), (3, 4)):
+        changed = settings.replace(workers=workers, cache_mb=12, class_weights=False)
+        parts = assemble(changed, data, start_accelerator(changed), None)
+        assert parts.pictures.room == room * 10**6
 
 
 def test_the_last_weights_of_an_averaged_run_are_the_average(settings, data, tmp_path):
