@@ -134,7 +134,7 @@ class _StripSum(torch.autograd.Function):
         few = x.shape[1] < FEW_CLASSES and x.shape[3] <= NARROW
         resize = _resize_few if few else _resize_many
         gradient = torch.zeros_like(x) if logits.requires_grad else None
-        total: Tensor | float = 0.0
+        total = x.new_zeros(())
         for top, bottom in strips(size, x, pixels=2**20 // x.shape[1]):  # 4 MiB of logits
             rows, mix = row_weights(x.shape[2], size[0], top, bottom, x)
             source = x[:, :, rows]

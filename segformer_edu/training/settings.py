@@ -124,7 +124,7 @@ class Settings:
     )
     loss: str = setting(
         "cross-entropy",
-        "cross-entropy, focal, dice, cross-entropy+dice or focal+dice; dice is that of a whole batch",
+        "cross-entropy, focal, dice, cross-entropy+dice or focal+dice; dice over the batch",
         "optimizer",
     )
     focal_gamma: float = setting(
