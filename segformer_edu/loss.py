@@ -4,6 +4,7 @@ never exist.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from segformer_edu.strips import row_weights, strips, widen
 
 FEW_CLASSES = 16  # 32-bit numbers in the widest vector register of a CPU
 NARROW = 256  # up to so many columns, a matrix product resizes the logits faster
+
+# What the pixels of a strip add to a sum: of logits (B, K, rows, W) and labels (B, rows, W).
+OfStrip = Callable[[Tensor, Tensor], Tensor]
 
 
 def segmentation_loss(
@@ -65,14 +69,41 @@ def summed_loss(
     If a batch is split into parts, on several devices or one after the other, its mean is the sum
     of this over the parts, divided by the sum of `pixel_weight`.
     """
+    labels, weights = checked_labels(logits, labels, ignore_index, class_weights)
+
+    def of_strip(wide: Tensor, labels: Tensor) -> Tensor:
+        return _sum_over_pixels(wide, labels, ignore_index, weights)
+
+    return sum_over_strips(of_strip, logits, labels)
+
+
+def checked_labels(
+    logits: Tensor, labels: Tensor, ignore_index: int, class_weights: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """The labels as int64 and the class weights as float32, if they go with the logits.
+
+    Raises:
+        ValueError: as segmentation_loss, but for a batch in which no pixel counts.
+    """
     check_logits_and_labels(logits, labels, ignore_index)
     labels = labels.long()  # before any comparison: in uint8, −100 would be 156
     num_labels = max(logits.shape[1], 2)
     check_labels(labels, num_labels, ignore_index)
     if class_weights is not None:
         class_weights = check_class_weights(class_weights, num_labels, logits.device)
+    return labels, class_weights
+
+
+def sum_over_strips(of_strip: OfStrip, logits: Tensor, labels: Tensor) -> Tensor:
+    """What the pixels add up to, with the logits resized to the labels' size a strip at a time.
+
+    Args:
+        of_strip: gives a tensor of the same shape for every strip, in float32.
+        logits: `(B, K, h, w)`. If they need a gradient, the sum has to be a scalar.
+        labels: `(B, H, W)`, int64.
+    """
     with torch.autocast(logits.device.type, enabled=False):  # float32 throughout
-        return _StripLoss.apply(logits, labels, ignore_index, class_weights)
+        return _StripSum.apply(logits, labels, of_strip)
 
 
 def pixel_weight(
@@ -92,15 +123,13 @@ def pixel_weight(
     return counts.sum()
 
 
-class _StripLoss(torch.autograd.Function):
-    """Summed cross-entropy of resized logits. The forward pass also computes the gradient, so no
+class _StripSum(torch.autograd.Function):
+    """A sum over the pixels of resized logits. The forward pass also computes the gradient, so no
     strip is kept or computed twice.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, labels: Tensor, ignore_index: int, weights: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, of_strip: OfStrip) -> Tensor:
         x, size = logits.float(), labels.shape[1:]
         few = x.shape[1] < FEW_CLASSES and x.shape[3] <= NARROW
         resize = _resize_few if few else _resize_many
@@ -111,10 +140,10 @@ class _StripLoss(torch.autograd.Function):
             source = x[:, :, rows]
             with torch.set_grad_enabled(gradient is not None):
                 wide = resize(source.requires_grad_(gradient is not None), mix, size[1])
-                loss = _sum_over_pixels(wide, labels[:, top:bottom], ignore_index, weights)
-            total += loss.detach()
+                added = of_strip(wide, labels[:, top:bottom])
+            total = total + added.detach()
             if gradient is not None:
-                gradient[:, :, rows] += torch.autograd.grad(loss, source)[0]
+                gradient[:, :, rows] += torch.autograd.grad(added, source)[0]
         if gradient is not None:
             ctx.save_for_backward(gradient)
         ctx.dtype = logits.dtype
@@ -124,7 +153,7 @@ class _StripLoss(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return (gradient * upstream).to(ctx.dtype), None, None, None
+        return (gradient * upstream).to(ctx.dtype), None, None
 
 
 def _resize_few(x: Tensor, mix: Tensor, width: int) -> Tensor:

@@ -14,6 +14,10 @@ Train a SegFormer, with a progress bar. The folder named by --out then holds set
 setting), log.csv (a row for each step), curves.png, last.pt (from which --resume continues as if
 the run had not stopped), and best/ and last/, weights for evaluate, segment and export.
 
+A run that has ended goes on with --resume and more --steps or --epochs, or another --patience. The
+learning rate is then that of a run of so many steps, from where this one stands: it rises again,
+and falls until the new end.
+
 Settings come from --config, a YAML file, and from flags, which win. Names in YAML have an
 underscore where flags have a hyphen."""
 EXAMPLES = """\
@@ -23,6 +27,8 @@ examples:
     python -m segformer_edu train --out ten --config experiments/ten_minutes.yaml
   stopped by Ctrl-C, a power cut or a full disk:
     python -m segformer_edu train --out minute --resume
+  twice as long, if it has ended:
+    python -m segformer_edu train --out minute --resume --steps 2000
   your own pictures and masks, from published weights:
     python -m segformer_edu train --out mine --data folder --images photos --masks masks \\
         --classes background,cat,dog --weights nvidia/mit-b0 --size 512 --steps 4000 \\
@@ -62,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
     from segformer_edu.commands.settings import Settings, read_settings
     from segformer_edu.memory import keep_freed_memory
     from segformer_edu.training import train
+    from segformer_edu.training.curves import read_log
 
     begun = expanded(options.out) / "settings.yaml"
     continues = options.resume and begun.exists() and not options.config_file
@@ -70,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
     train(settings, options.out, options.resume, progress=not options.quiet)
     processes = PartialState()
     if processes.is_main_process:
-        print(f"{options.out}: {settings.steps} steps; weights in best/ and last/")
+        log = read_log(expanded(options.out) / "log.csv")
+        steps, epochs = int(log["step"][-1]), log["epoch"][-1]
+        print(f"{options.out}: {epochs:.3g} epochs, {steps} steps; weights in best/ and last/")
     processes.destroy_process_group()
     return 0

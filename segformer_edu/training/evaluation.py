@@ -34,7 +34,7 @@ def evaluate(
         accelerator: shares the work among its processes. All of them get the matrix of the whole,
             the same to the unit as one process finds.
         tile: side of the tiles in which large pictures are predicted, as `predict_in_tiles` does.
-        progress: show a bar on stderr.
+        progress: show a bar on stderr, from the first second on; below another, it goes at the end.
 
     Shape: → `(K, K)` int64, a row for each true class; on the model's device.
     """

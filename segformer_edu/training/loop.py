@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -36,6 +37,11 @@ def train(
     All that is random is a function of the seed, the step and the process. So a run that was killed
     and resumed ends as if it had never stopped; on the CPU, bit for bit.
 
+    A run that has ended can be resumed with more steps (or epochs), or another patience. The
+    schedule then is that of the new number of steps, taken up where the run stands, so the rate
+    rises again. The same commands give the same weights, though others than those of a run that
+    had all these steps before it from the start.
+
     Args:
         settings: what to train, on what, and how.
         folder: for this run alone.
@@ -59,8 +65,8 @@ def train(
     state, same, continued = broadcast_object_list([run.state, settings, run.settings])
     if same != settings:
         raise ValueError("The processes have different settings: start all by the same command.")
-    settings = continued
-    parts = assemble(settings, data, accelerator, state, model)
+    parts = assemble(continued, data, accelerator, state, model)
+    settings = parts.settings  # epochs have become steps
     names = [picture_names(each) for each in (parts.pictures, parts.validation)]
     run.begin(parts.validation.class_names, state, names)
     speaks = progress and accelerator.is_main_process
@@ -76,6 +82,8 @@ def train(
     with contextlib.closing(run), bar, Interruption() as interruption:
         batches = iter(parts.loader)
         for step in range(run.step + 1, settings.steps + 1):
+            if parts.ended:
+                break
             last = step == settings.steps
             batch = [next(batches) for _ in range(settings.accumulation)]
             torch.manual_seed(step_seed(settings.seed, step, accelerator.process_index))  # dropout
@@ -97,21 +105,32 @@ def train(
             if validating or settings.ema_decay:
                 decay = min(settings.ema_decay, step / (step + 9))
                 update_average(parts.evaluated, parts.network, decay)
-            row, better = [step, loss, settings.learning_rate * share, norm], False
+            rate, better = settings.learning_rate * share, False
+            row = [step, parts.epoch(step), loss, rate, norm]
             if validating:
-                found = parts.validate()
+                found = parts.validate(speaks)
                 row += [found.miou, found.pixel_accuracy, *found.iou]
                 better = found.miou > parts.best
                 parts.best = max(found.miou, parts.best)
+                parts.stale = 0 if better else parts.stale + 1
+            parts.ended = last or 0 < settings.patience <= parts.stale
             run.log(row)
-            if last or stop or better or is_due(step, settings.save_every):
+            if parts.ended or stop or better or is_due(step, settings.save_every):
                 run.save(parts.state(step), parts.evaluated if better else None)
             score = f", mIoU {parts.best:.3f}" if parts.best >= 0 else ""
-            bar.set_postfix_str(f"loss {loss:.3f}, rate {row[2]:.1e}{score}", refresh=False)
+            place = f"step {step}, epoch {parts.epoch(step):.1f}"
+            bar.set_postfix_str(f"{place}, loss {loss:.3f}, rate {rate:.1e}{score}", refresh=False)
             bar.update()
-            if stop and not last:
+            if stop and not parts.ended:
                 raise KeyboardInterrupt(f"Stopped after step {step}. {run.how_to_resume()}")
     run.finish(parts.evaluated)
+    if run.step < settings.steps and accelerator.is_main_process:
+        warnings.warn(
+            f"The run ended after step {run.step} of {settings.steps}, because patience = "
+            f"{settings.patience}: so many validations in a row were no better than an mIoU of "
+            f"{parts.best:.3f}. To extend it, give resume=True and more steps or another patience.",
+            stacklevel=2,
+        )
     accelerator.wait_for_everyone()  # until the weights are written
     return parts.evaluated.eval()
 

@@ -42,6 +42,8 @@ class Parts:
         model: the same, wrapped by accelerate for the forward pass in training.
         evaluated: the copy that is validated and saved: the weights, or their running average.
         best: the best mIoU so far; −1 before the first validation.
+        stale: validations since then.
+        ended: whether the run has reached its goal.
     """
 
     settings: Settings
@@ -55,8 +57,19 @@ class Parts:
     optimizer: AcceleratedOptimizer
     loader: DataLoader
     best: float = -1.0
+    stale: int = 0
+    ended: bool = False
 
-    def validate(self) -> Scores:
+    @property
+    def goal(self) -> dict[str, int]:
+        """What ends the run."""
+        return {"steps": self.settings.steps, "patience": self.settings.patience}
+
+    def epoch(self, step: int) -> float:
+        """How many times the training pictures were gone through after so many steps."""
+        return step * self.settings.batch_size / len(self.pictures)
+
+    def validate(self, progress: bool) -> Scores:
         """How well the model does on the pictures that it does not train on."""
         settings = self.settings
         return scores(
@@ -66,7 +79,8 @@ class Parts:
                 settings.batch_size,
                 settings.workers,
                 self.accelerator,
-                tile=settings.tile,
+                settings.tile,
+                progress,
             )
         )
 
@@ -79,6 +93,8 @@ class Parts:
             "step": step,
             "pictures": len(self.pictures),
             "best": self.best,
+            "stale": self.stale,
+            "reached": self.goal if self.ended else None,
             "network": self.network.state_dict(),
             "average": self.evaluated.state_dict() if self.settings.ema_decay else {},
             "optimizer": self.optimizer.state_dict(),
@@ -87,12 +103,20 @@ class Parts:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Return to the step at which a state was taken."""
+        if self.settings.steps < state["step"]:
+            raise ValueError(
+                f"steps = {self.settings.steps}, and the run has done {state['step']} already: to "
+                f"extend it, give more."
+            )
         if state["pictures"] != len(self.pictures):
             raise ValueError(
                 f"The run was begun with {state['pictures']} pictures, and there are now "
                 f"{len(self.pictures)}: put back what is missing, or start a new run."
             )
-        self.best = state["best"]
+        self.best, self.stale = state["best"], state["stale"]
+        self.ended = state["reached"] == self.goal
+        if state["reached"] and not self.ended:  # it is extended, and patience begins anew
+            self.stale = 0
         self.network.load_state_dict(state["network"])
         self.evaluated.load_state_dict(state["average"] or state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -114,6 +138,7 @@ def assemble(
     """
     with accelerator.local_main_process_first():  # it may have to download the data for all
         datasets = data or open_data(settings)
+    settings = settings.counted(len(datasets[0]))
     check_shares(settings, accelerator.num_processes, len(datasets[0]))
     network = model or build_model(settings, datasets[0].class_names)
     check_precision(settings, network.config, accelerator.device)
@@ -123,7 +148,8 @@ def assemble(
         check_pictures(settings, named, network.config.min_image_size)
     if settings.bands:
         normalize_bands(network, datasets)
-    pictures, validation = (CachedDataset(each, settings.cache_mb) for each in datasets)
+    room = settings.cache_mb // max(settings.workers, 1)  # each worker has a cache of its own
+    pictures, validation = (CachedDataset(each, room) for each in datasets)
     evaluated = copy.deepcopy(network).to(accelerator.device)
     if accelerator.num_processes > 1:
         warnings.filterwarnings("ignore", "Grad strides do not match")  # a depthwise kernel's: fine

@@ -1,6 +1,6 @@
 """The files of a run: settings, log, checkpoint, best and last weights; intact at every moment.
 
-settings.yaml   every setting, resolved
+settings.yaml   every setting
 training.txt    the names of the pictures that it trains on, if they are files, and
 validation.txt  of those that it holds out; evaluate and --resume keep to them
 log.csv         a row for each step
@@ -26,11 +26,11 @@ from segformer_edu.checkpoints.files import load_pickled
 from segformer_edu.files import expanded, write_atomically
 from segformer_edu.segformer import SegFormer
 from segformer_edu.training.curves import draw_curves
-from segformer_edu.training.settings import Settings
+from segformer_edu.training.settings import GOAL, Settings
 
 SETTINGS, LOG, STATE = "settings.yaml", "log.csv", "last.pt"
 LISTS = {"training_names": "training.txt", "validation_names": "validation.txt"}
-COLUMNS = ("step", "loss", "learning_rate", "gradient_norm", "miou", "pixel_accuracy")
+COLUMNS = ("step", "epoch", "loss", "learning_rate", "gradient_norm", "miou", "pixel_accuracy")
 
 
 class RunFolder:
@@ -52,8 +52,8 @@ class RunFolder:
         step: steps that the last checkpoint holds.
 
     Raises:
-        ValueError: a run is there and resume was not asked for, or it has other settings, or its
-            checkpoint cannot be read.
+        ValueError: a run is there and resume was not asked for, or it has other settings than may
+            change, or its checkpoint cannot be read.
     """
 
     def __init__(
@@ -77,6 +77,17 @@ class RunFolder:
                 f"{self.path} already holds a run: continue it with resume=True, or name another "
                 f"folder."
             )
+        if (self.path / STATE).exists():
+            self.state = load_pickled(
+                self.path / STATE,
+                "is not a readable checkpoint: damaged, or another kind of file. Remove it, and "
+                "--resume starts the run again.",
+            )
+            if "reached" not in self.state:
+                raise ValueError(
+                    f"{self.path / STATE} was written by an older version of this package, which "
+                    f"kept less in it. Remove it, and --resume starts the run again."
+                )
         if (self.path / SETTINGS).exists():
             begun_with = Settings.from_yaml(self.path / SETTINGS)
             lists = {
@@ -84,15 +95,16 @@ class RunFolder:
             }
             self.settings = self.settings.replace(**lists)
             self._compare(begun_with)
-        if (self.path / STATE).exists():
-            self.state = load_pickled(
-                self.path / STATE,
-                "is not a readable checkpoint: damaged, or another kind of file. Remove it, and "
-                "--resume starts the run again.",
-            )
 
     def _compare(self, begun_with: Settings) -> None:
-        if names := begun_with.differences(self.settings):
+        """Refuse settings that may not change: the goal may, before the first checkpoint and once
+        the run has ended. In between, the outcome would hang on when it was stopped.
+        """
+        underway = self.state is not None and self.state["reached"] is None
+        names = begun_with.differences(self.settings)
+        if not underway:
+            names = [name for name in names if name not in GOAL]
+        if names:
             changed = (
                 f"{name} = {getattr(begun_with, name)!r} is now {getattr(self.settings, name)!r}"
                 for name in names
@@ -100,6 +112,7 @@ class RunFolder:
             raise ValueError(
                 f"The run in {self.path} was begun with other settings: {'; '.join(changed)}. "
                 f"Resume it with its own, or name another folder."
+                f"{' Once it has ended, it can be extended.' * bool({*names} & {*GOAL})}"
             )
 
     def begin(

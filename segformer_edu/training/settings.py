@@ -16,6 +16,7 @@ from segformer_edu.tiles import TILE
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 DATA = ("scenes", "folder", "pets")
+LOSSES = ("cross-entropy", "focal", "dice", "cross-entropy+dice", "focal+dice")
 
 
 def setting(default: Any, text: str, group: str) -> Any:
@@ -105,7 +106,10 @@ class Settings:
         "data",
     )
     cache_mb: int = setting(
-        512, "megabytes in which pictures are kept, so that each is made once", "data"
+        512,
+        "megabytes in which a process and its workers keep pictures, so that each is made once; as "
+        "many for validation",
+        "data",
     )
 
     scale: tuple[float, ...] = setting(
@@ -116,7 +120,16 @@ class Settings:
         0.4, "largest change of the colours, from 0 (none) to 1", "augmentation"
     )
 
-    steps: int = setting(1150, "optimizer steps", "optimizer")
+    steps: int = setting(
+        1150,
+        "optimizer steps, over which the rate falls; with --resume, more extend a run that ended",
+        "optimizer",
+    )
+    epochs: int = setting(
+        0,
+        "passes over the training pictures, instead of steps; the schedule still goes by steps",
+        "optimizer",
+    )
     batch_size: int = setting(16, "pictures in a step, over all processes together", "optimizer")
     accumulation: int = setting(
         1,
@@ -139,6 +152,14 @@ class Settings:
     clip_norm: float = setting(
         1.0, "a longer gradient is scaled to this length; 0: never", "optimizer"
     )
+    loss: str = setting(
+        "cross-entropy",
+        "cross-entropy, focal, dice, cross-entropy+dice or focal+dice; dice over the batch",
+        "optimizer",
+    )
+    focal_gamma: float = setting(
+        2.0, "focal loss: power of 1 − p, so that a pixel counts less if it is known", "optimizer"
+    )
     class_weights: bool = setting(
         True, "weigh each class by 1/√frequency, so that rare ones count more", "optimizer"
     )
@@ -150,6 +171,9 @@ class Settings:
     cpu: bool = setting(False, "use the CPU even where there is a GPU", "run")
     seed: int = setting(0, "seed of weights, order, augmentation and dropout", "run")
     validate_every: int = setting(230, "steps between validations; 0: one, at the end", "run")
+    patience: int = setting(
+        0, "end after so many validations in a row without a better mIoU; 0: never", "run"
+    )
     save_every: int = setting(230, "steps between checkpoints; 0: one, at the end", "run")
 
     def __post_init__(self) -> None:
@@ -157,11 +181,14 @@ class Settings:
             object.__setattr__(self, name, numbers_of(name, getattr(self, name)))
         for name, hint in TYPES.items():
             object.__setattr__(self, name, checked(name, getattr(self, name), hint))
-        for name, least in LEAST.items():
+        if self.epochs:
+            object.__setattr__(self, "steps", 0)  # until the pictures are counted
+        for name, least in {**LEAST, "steps": 0 if self.epochs else 1}.items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} = {getattr(self, name)}: give at least {least}.")
         check_choice(PRECISIONS, precision=self.precision)
         check_choice(DATA, data=self.data)
+        check_choice(LOSSES, loss=self.loss)
         for name in ("learning_rate", "head_lr_factor"):
             if getattr(self, name) == 0:
                 raise ValueError(f"{name} = 0.0: nothing would be learned; give more than 0.")
@@ -174,13 +201,38 @@ class Settings:
                 f"accumulation = {self.accumulation} does not divide batch_size = "
                 f"{self.batch_size}: all parts must hold equally many pictures."
             )
+        if self.accumulation > 1 and "dice" in self.loss:
+            raise ValueError(
+                f"accumulation = {self.accumulation}: loss = {self.loss!r} is a ratio of sums over "
+                f"the whole batch, which a part does not know. Take another loss, or smaller "
+                f"batches in one part."
+            )
+        if self.patience and not self.validate_every:
+            raise ValueError(
+                f"patience = {self.patience} counts validations, and validate_every = 0 makes one "
+                f"at the end only: say after how many steps to validate."
+            )
 
     def replace(self, **changes: Any) -> Settings:
         """A copy with some settings changed, validated again."""
         known = [each.name for each in fields(self)]
         if unknown := sorted(set(changes) - set(known)):
             raise ValueError(f"There is no setting {unknown[0]!r}; there are {', '.join(known)}.")
+        if changes.get("steps") and changes.get("epochs"):
+            raise ValueError(
+                f"steps = {changes['steps']} and epochs = {changes['epochs']}: give one of the two."
+            )
+        if "steps" in changes:
+            changes.setdefault("epochs", 0)  # which were given before
         return replace(self, **changes)
+
+    def counted(self, pictures: int) -> Settings:
+        """A copy in which epochs, if they are given, have become steps: those in which so many
+        training pictures are all seen as often.
+        """
+        if not self.epochs:
+            return self
+        return self.replace(steps=math.ceil(self.epochs * pictures / self.batch_size))
 
     def anchored(self, folder: Path) -> Settings:
         """A copy whose relative paths are taken from a folder, so that they hold anywhere."""
@@ -229,6 +281,7 @@ class Settings:
 
 
 FREE = ("workers", "cache_mb", "save_every")  # a resumed run may have others
+GOAL = ("steps", "epochs", "patience")  # when a run ends; one that has ended may get another
 PATHS = (
     *("weights", "images", "masks", "colors", "validation_images", "validation_masks"),
     *("validation_names", "training_names", "root"),
@@ -251,7 +304,7 @@ LEAST = {
     "bands": 0,
     "cache_mb": 0,
     "workers": 0,
-    "steps": 1,
+    "epochs": 0,
     "batch_size": 1,
     "accumulation": 1,
     "learning_rate": 0.0,
@@ -260,9 +313,11 @@ LEAST = {
     "warmup_steps": 0,
     "power": 0.0,
     "clip_norm": 0.0,
+    "focal_gamma": 0.0,
     "ema_decay": 0.0,
     "seed": 0,
     "validate_every": 0,
+    "patience": 0,
     "save_every": 0,
 }
 

@@ -118,6 +118,37 @@ def test_killed_then_interrupted_then_finished_it_ends_as_if_nothing_had_been(fo
     assert "80 steps; weights in best/ and last/" in capsys.readouterr().out
 
 
+def test_epochs_are_counted_and_a_run_that_lost_patience_is_extended(folder, capsys, monkeypatch):
+    assert train(folder, "--epochs", "4", "--patience", "2", "--validate-every", "2") == 0
+    out, err = capsys.readouterr()  # nine pictures, four a step: nine steps at most
+    log = folder / "run/log.csv"
+    assert log.read_text(encoding="utf-8").startswith("step,epoch,loss,")
+    done = log.read_bytes().count(b"\n") - 1
+    assert f"{done * 4 / 9:.3g} epochs, {done} steps; weights in best/ and last/" in out
+    assert ("Note: The run ended after step" in err) == (done < 9)
+    monkeypatch.chdir(folder)
+    resume = ("train", "--out", folder / "run", "--resume", "--quiet")
+    assert command(folder, *resume, "--steps", "11", "--patience", "0") == 0
+    out, err = capsys.readouterr()
+    assert "4.89 epochs, 11 steps" in out and not err
+    settings = Settings.from_yaml(folder / "run/settings.yaml")
+    assert (settings.steps, settings.epochs, settings.patience) == (11, 0, 0)
+
+
+def test_a_run_that_loses_patience_says_how_to_extend_it(folder, capsys, monkeypatch):
+    from segformer_edu.training.metrics import Scores
+    from segformer_edu.training.parts import Parts
+
+    monkeypatch.setattr(Parts, "validate", lambda parts, progress: Scores((0.5,) * 3, 0.5, 0.5))
+    assert train(folder, "--patience", "1") == 0
+    out, err = capsys.readouterr()
+    assert (
+        "8 steps" in out and "Note: The run ended after step 8 of 12, because --patience 1" in err
+    )
+    assert "give --resume and more steps or another patience" in err
+    check_flags("train", err)
+
+
 @pytest.mark.parametrize("kind", ["scenes", "folder"])
 def test_what_workers_are_sent_gives_the_same_samples(folder, kind):
     """Windows and macOS start them anew, with a pickled copy of the data set."""
@@ -174,6 +205,26 @@ REFUSED = {
     "no folder": (["train"], "--out"),
     "a folder that holds a run": (["train", "--out", "begun"], "--resume"),
     "other settings": (["train", "--out", "begun", "--resume", "--seed", "5"], "--seed 0 is now 5"),
+    "more steps and another seed": (
+        ["train", "--out", "begun", "--resume", "--steps", "9", "--seed", "5"],
+        "other settings: --seed 0 is now 5. Resume",
+    ),
+    "fewer steps than were done": (
+        ["train", "--out", "begun", "--resume", "--steps", "1"],
+        "--steps 1, and the run has done 2 already",
+    ),
+    "steps and epochs": (
+        ["train", "--out", "run", "--steps", "5", "--epochs", "2"],
+        "--steps 5 and --epochs 2: give one",
+    ),
+    "dice of a part": (
+        ["train", "--out", "run", "--loss", "focal+dice", "--accumulation", "2"],
+        "--accumulation 2: --loss focal+dice is a ratio",
+    ),
+    "patience with nothing": (
+        ["train", "--out", "run", "--patience", "2", "--validate-every", "0"],
+        "--validate-every 0 makes one",
+    ),
     "an unknown flag": (["train", "--out", "run", "--lr", "1"], "--lr"),
     "a setting that cannot be": (["train", "--out", "run", "--steps", "some"], "--steps some"),
     "a config that is not there": (["train", "--out", "run", "--config", "no.yaml"], "no.yaml"),
@@ -220,7 +271,7 @@ def begun(tmp_path_factory):
     folder = tmp_path_factory.mktemp("commands")
     from segformer_edu.training import train
 
-    train(TINY.replace(steps=1), folder / "begun", data=(Rectangles(4),) * 2, progress=False)
+    train(TINY.replace(steps=2), folder / "begun", data=(Rectangles(4),) * 2, progress=False)
     return folder
 
 

@@ -13,10 +13,10 @@ import torch
 from accelerate.state import AcceleratorState
 
 from segformer_edu import SegFormer
-from segformer_edu.training import evaluate, run_folder, scores, train
+from segformer_edu.training import Scores, evaluate, run_folder, scores, train
 from segformer_edu.training import loop as loop_module
 from segformer_edu.training.gradient import compute_gradient
-from segformer_edu.training.parts import assemble, start_accelerator, step_seed
+from segformer_edu.training.parts import Parts, assemble, start_accelerator, step_seed
 from tests.training import rectangles
 from tests.training.rectangles import Rectangles
 
@@ -71,9 +71,11 @@ def assert_resumes(undisturbed, data):
 
 
 @pytest.fixture(autouse=True)
-def curves_wait(monkeypatch):
+def curves_wait():
     """Pictures are drawn by test_curves.py, and take longer than these runs."""
-    monkeypatch.setattr(run_folder, "draw_curves", lambda log, picture: None)
+    with pytest.MonkeyPatch.context() as patch:  # which a test's own undo() leaves alone
+        patch.setattr(run_folder, "draw_curves", lambda log, picture: None)
+        yield
 
 
 def test_it_learns(settings, data, tmp_path):
@@ -106,11 +108,35 @@ def test_what_it_logs_is_what_the_saved_weights_score(settings, data, tmp_path, 
     assert all(map(torch.equal, last.state_dict().values(), model.state_dict().values()))
 
 
+@pytest.mark.parametrize("progress", [True, False])
+def test_validation_has_a_bar_where_the_run_has_one(
+    settings, data, tmp_path, monkeypatch, progress
+):
+    def bar(batches, *words, disable, **options):
+        disabled.append(disable)
+        return batches
+
+    disabled = []
+    monkeypatch.setattr("segformer_edu.training.evaluation.tqdm", bar)
+    train(settings, tmp_path / "run", data=data, progress=progress)
+    assert disabled == [not progress] * 3
+
+
 def test_every_step_has_the_learning_rate_of_the_schedule(settings, data, tmp_path):
     quiet(settings, tmp_path / "run", data=data)
     rates = [float(row["learning_rate"]) for row in log_of(tmp_path / "run")]
     shares = [min(1, step / 3) * (13 - step) / 12 for step in range(1, 13)]  # 3 steps warm it up
     assert rates == pytest.approx([settings.learning_rate * share for share in shares])
+
+
+@pytest.mark.parametrize("loss", ["focal", "dice", "cross-entropy+dice", "focal+dice"])
+def test_it_learns_by_every_loss(settings, data, tmp_path, loss):
+    settings = settings.replace(loss=loss, steps=60, batch_size=8, validate_every=60)
+    quiet(settings, tmp_path / "run", data=data)
+    rows = log_of(tmp_path / "run")
+    losses = [float(row["loss"]) for row in rows]
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:3])
+    assert float(rows[-1]["miou"]) > 0.5
 
 
 def test_dropout_has_a_seed_for_each_run_step_and_process():
@@ -127,6 +153,14 @@ def test_a_run_is_the_same_every_time_and_workers_change_nothing(settings, data,
         assert one[name] == two[name]
     quiet(settings.replace(seed=1), tmp_path / "three", data=data)
     assert content(tmp_path / "three")["log.csv"] != one["log.csv"]
+
+
+def test_workers_share_the_cache_that_one_process_would_have(settings, data):
+    """Each of them has a copy of the data set, which fills on its own."""
+    for workers, room in ((0, 12), (1, 12), (3, 4)):
+        changed = settings.replace(workers=workers, cache_mb=12, class_weights=False)
+        parts = assemble(changed, data, start_accelerator(changed), None)
+        assert parts.pictures.room == room * 10**6
 
 
 def test_the_last_weights_of_an_averaged_run_are_the_average(settings, data, tmp_path):
@@ -172,6 +206,28 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(settings, data, class_we
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("class_weights", [True, False])
+def test_a_sum_of_losses_has_the_sum_of_their_gradients(settings, data, class_weights):
+    generator = torch.Generator().manual_seed(0)
+    batch = (
+        torch.randn(4, 3, 32, 32, generator=generator),
+        torch.randint(3, (4, 32, 32), generator=generator),
+    )
+    batch[1][0, 4:9] = 255
+    plain = settings.replace(
+        clip_norm=0, class_weights=class_weights, config={**settings.config, "drop_path_rate": 0}
+    )
+    device = start_accelerator(plain).device
+    focal, dice, both = (
+        gradient_of(plain.replace(loss=loss), batch, data, device)
+        for loss in ("focal", "dice", "focal+dice")
+    )
+    assert focal[0] > 0.1 and dice[0] > 0.1
+    assert both[0] == pytest.approx(focal[0] + dice[0])
+    for one, two, total in zip(focal[2], dice[2], both[2], strict=True):
+        torch.testing.assert_close(one + two, total, rtol=1e-4, atol=1e-6)
+
+
 def test_a_long_gradient_is_clipped_and_logged_as_it_was(settings, data):
     batch = torch.randn(4, 3, 32, 32), torch.zeros(4, 32, 32, dtype=torch.long)
     device = start_accelerator(settings).device
@@ -210,7 +266,145 @@ def start_again():
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
+# ---- where it ends ----
+
+
+def test_a_run_of_epochs_is_the_run_of_their_steps(settings, data, tmp_path, undisturbed):
+    quiet(settings.replace(epochs=3), tmp_path / "run", data=data)  # 10 pictures, 4 a step
+    found, expected = content(tmp_path / "run"), content(undisturbed(settings.replace(steps=8)))
+    for name in found.keys() - {"last.pt", "settings.yaml"}:
+        assert found[name] == expected[name], name
+    epochs = [float(row["epoch"]) for row in log_of(tmp_path / "run")]
+    assert epochs == pytest.approx([step * 4 / 10 for step in range(1, 9)])
+    assert "epochs: 3" in found["settings.yaml"].decode()
+
+
+def test_a_run_of_epochs_that_was_stopped_goes_on(
+    settings, data, tmp_path, assert_resumes, monkeypatch
+):
+    settings = settings.replace(epochs=4)
+    stop_at(7, settings, data, tmp_path / "run", monkeypatch)
+    with pytest.raises(ValueError, match="epochs = 4 is now 5.*Once it has ended, it can be exten"):
+        quiet(settings.replace(epochs=5), tmp_path / "run", data=data, resume=True)
+    assert_resumes(settings, tmp_path / "run")
+
+
+def stop_at(step, settings, data, folder, monkeypatch, **options):
+    """Stop a run by a loss of NaN at a step, counted from where it begins or goes on."""
+    monkeypatch.setattr(loop_module, "compute_gradient", poisoned(step, "loss"))
+    with pytest.raises(FloatingPointError):
+        quiet(settings, folder, data=data, **options)
+    monkeypatch.undo()
+
+
+def test_a_run_that_has_ended_is_extended_by_the_schedule_of_the_new_length(
+    settings, data, tmp_path, monkeypatch
+):
+    short, long = settings.replace(steps=6), settings.replace(steps=15)
+    for name in ("one", "two"):
+        quiet(short, tmp_path / name, data=data)
+    first = log_of(tmp_path / "one")
+    quiet(long, tmp_path / "one", data=data, resume=True)
+    rows = log_of(tmp_path / "one")
+    assert [{**row} for row in rows[:6]] == first and len(rows) == 15
+    shares = [min(1, step / 3) * (7 - step) / 6 for step in range(1, 7)]
+    shares += [(16 - step) / 15 for step in range(7, 16)]
+    found = [float(row["learning_rate"]) for row in rows]
+    assert found == pytest.approx([settings.learning_rate * share for share in shares])
+    # The other is killed before the extension's first checkpoint, and once more after that.
+    stop_at(1, long, data, tmp_path / "two", monkeypatch, resume=True)
+    stop_at(7, long, data, tmp_path / "two", monkeypatch, resume=True)
+    assert torch.load(tmp_path / "two/last.pt")["step"] == 12
+    quiet(long, tmp_path / "two", data=data, resume=True)
+    one, two = content(tmp_path / "one"), content(tmp_path / "two")
+    for name in one.keys() - {"last.pt"}:
+        assert one[name] == two[name], name
+    quiet(long.replace(epochs=7), tmp_path / "two", data=data, resume=True)
+    assert len(log_of(tmp_path / "two")) == 18  # 70 pictures, 4 a step
+
+
+def test_what_cannot_be_extended_is_refused(settings, data, tmp_path, monkeypatch):
+    stop_at(7, settings, data, tmp_path, monkeypatch)
+    more = settings.replace(steps=24)
+    with pytest.raises(ValueError, match="steps = 12 is now 24. .* Once it has ended, it can be"):
+        quiet(more, tmp_path, data=data, resume=True)
+    quiet(settings, tmp_path, data=data, resume=True)
+    before = content(tmp_path)
+    with pytest.raises(ValueError, match="steps = 11, and the run has done 12 already"):
+        quiet(settings.replace(steps=11), tmp_path, data=data, resume=True)
+    with pytest.raises(ValueError, match="other settings: power = 1.0 is now 0.9. Resume") as said:
+        quiet(more.replace(power=0.9), tmp_path, data=data, resume=True)
+    assert "Once it" not in str(said.value)
+    assert content(tmp_path) == before
+
+
+def test_before_the_first_checkpoint_a_run_may_get_another_end(
+    settings, data, tmp_path, assert_resumes, monkeypatch
+):
+    stop_at(3, settings.replace(steps=9), data, tmp_path / "run", monkeypatch)
+    assert not (tmp_path / "run/last.pt").exists()
+    assert_resumes(settings, tmp_path / "run")
+
+
+@pytest.fixture
+def mious(monkeypatch):
+    """A list of the mIoU that each validation finds, to be filled."""
+    listed = []
+
+    def validate(parts, progress):
+        return Scores((0.5,) * 3, listed.pop(0), 0.5)
+
+    monkeypatch.setattr(Parts, "validate", validate)
+    return listed
+
+
+def test_it_ends_when_patience_does_and_can_be_extended(settings, data, tmp_path, mious):
+    patient = settings.replace(steps=40, patience=3)
+    mious += [0.2, 0.1, 0.3, 0.3, 0.2, 0.29]
+    with pytest.warns(
+        UserWarning, match="ended after step 24 of 40, because patience = 3: .*0.300"
+    ):
+        quiet(patient, tmp_path, data=data)
+    assert not mious and len(log_of(tmp_path)) == 24
+    best, last = (SegFormer.from_pretrained(tmp_path / name) for name in ("best", "last"))
+    assert any(map(torch.ne, *(flat(each) for each in (best, last))))
+    before = content(tmp_path)
+    with pytest.warns(UserWarning, match="ended after step 24"):
+        quiet(patient, tmp_path, data=data, resume=True)  # without a step: it has ended
+    assert content(tmp_path) == before
+    mious += [0.1, 0.2, 0.31, 0.1]  # patience begins anew: two are worse than before, then better
+    quiet(patient.replace(patience=9), tmp_path, data=data, resume=True)
+    assert not mious and len(log_of(tmp_path)) == 40
+
+
+def flat(model):
+    return torch.cat([x.flatten() for x in model.state_dict().values()])
+
+
+def test_a_run_that_was_killed_loses_patience_at_the_same_step(
+    settings, data, tmp_path, mious, monkeypatch
+):
+    patient = settings.replace(steps=40, patience=2)
+    mious += [0.3, 0.2]
+    monkeypatch.setattr(loop_module, "compute_gradient", poisoned(11, "loss"))
+    with pytest.raises(FloatingPointError, match="keeps step 10"):
+        quiet(patient, tmp_path, data=data)
+    monkeypatch.setattr(loop_module, "compute_gradient", compute_gradient)
+    mious += [0.1]
+    with pytest.warns(UserWarning, match="ended after step 12"):
+        quiet(patient, tmp_path, data=data, resume=True)
+
+
 # ---- folders, resuming ----
+
+
+def test_a_checkpoint_of_an_older_version_is_refused(settings, data, tmp_path):
+    quiet(settings, tmp_path, data=data)
+    state = torch.load(tmp_path / "last.pt")
+    del state["reached"]
+    torch.save(state, tmp_path / "last.pt")
+    with pytest.raises(ValueError, match="last.pt was written by an older version"):
+        quiet(settings, tmp_path, data=data, resume=True)
 
 
 def test_a_folder_that_holds_a_run_is_refused(settings, data, tmp_path):

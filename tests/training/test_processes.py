@@ -110,6 +110,14 @@ def test_what_one_process_began_two_can_finish_that_share_no_folder(runs, monkey
     assert not any((folder / "1").iterdir())
 
 
+def test_dice_is_that_of_the_whole_batch(runs):
+    folder, _ = runs
+    command = ["train", "--config", folder / "run.yaml", "--loss", "focal+dice", "--steps", 4]
+    assert main(list(map(str, [*command, "--out", folder / "dice", "--quiet"]))) == 0
+    launch(*command, "--out", folder / "dice of two")
+    compare(folder / "dice", folder / "dice of two")
+
+
 def test_only_one_process_prints(runs):
     folder, launched = runs
     assert launched.stdout.count("12 steps") == 1

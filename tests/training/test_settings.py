@@ -39,22 +39,28 @@ OTHERS = {  # a value other than the default for every setting: as a flag, and a
     "flip": ("0", 0.0),
     "colour": ("0.1", 0.1),
     "steps": ("5", 5),
+    "epochs": ("3", 3),
     "batch_size": ("8", 8),
-    "accumulation": ("2", 2),
+    "accumulation": ("4", 4),
     "learning_rate": ("6e-5", 6e-5),
     "head_lr_factor": ("10", 10.0),
     "weight_decay": ("0", 0.0),
     "warmup_steps": ("0", 0),
     "power": ("0.9", 0.9),
     "clip_norm": ("0", 0.0),
+    "loss": ("focal+dice", "focal+dice"),
+    "focal_gamma": ("1.5", 1.5),
     "class_weights": (None, False),
     "ema_decay": ("0.99", 0.99),
     "precision": ("bf16", "bf16"),
     "cpu": (None, True),
     "seed": ("3", 3),
-    "validate_every": ("0", 0),
+    "validate_every": ("9", 9),
+    "patience": ("4", 4),
     "save_every": ("9", 9),
 }
+# Two that go with few others: steps are given by epochs, and accumulation goes without dice.
+TOGETHER = {name: value for name, (_, value) in OTHERS.items() if name not in ("steps", "loss")}
 FLAGS = {"config": "--set", "class_weights": "--no-class-weights", "upright": "--no-upright"}
 
 
@@ -82,7 +88,7 @@ def test_a_flag_sets_its_own_setting_and_no_other(name):
 
 
 def test_yaml_gives_back_what_it_was_given(tmp_path):
-    other = Settings().replace(**{name: value for name, (_, value) in OTHERS.items()})
+    other = Settings().replace(**TOGETHER)
     for settings in (Settings(), other):
         (tmp_path / "settings.yaml").write_text(settings.to_yaml(), encoding="utf-8")
         found = Settings.from_yaml(tmp_path / "settings.yaml")
@@ -124,14 +130,50 @@ def test_flags_win_over_yaml_and_yaml_over_defaults(tmp_path):
 
 
 def test_differences_are_those_that_matter():
-    other = Settings().replace(**{name: value for name, (_, value) in OTHERS.items()})
-    names = Settings().differences(other)
-    assert set(OTHERS) - set(names) == {"workers", "cache_mb", "save_every"}
+    names = Settings().differences(Settings().replace(**TOGETHER))
+    assert set(OTHERS) - set(names) == {"workers", "cache_mb", "save_every", "loss"}
+    assert Settings().differences(Settings(loss="dice")) == ["loss"]
     assert Settings().differences(Settings()) == []
+
+
+def test_epochs_become_the_steps_that_show_every_picture_as_often(tmp_path):
+    found = parsed("--epochs", "3", "--batch-size", "4")
+    assert (found.epochs, found.steps) == (3, 0)
+    assert [found.counted(pictures).steps for pictures in (4, 10, 4000)] == [3, 8, 3000]
+    assert found.counted(10) == found.replace(steps=8) and found.counted(10).epochs == 0
+    assert Settings(steps=7).counted(10).steps == 7
+
+
+def test_of_steps_and_epochs_the_one_that_was_given_last_counts(tmp_path):
+    path = tmp_path / "mine.yaml"
+    for content, flags, expected in (
+        ("steps: 7", ("--epochs", "2"), (0, 2)),
+        ("epochs: 2", ("--steps", "7"), (7, 0)),
+        ("epochs: 2", (), (0, 2)),
+        ("steps: 0\nepochs: 2", (), (0, 2)),  # as a run writes it
+    ):
+        path.write_text(content, encoding="utf-8")
+        found = parsed("--config", str(path), *flags)
+        assert (found.steps, found.epochs) == expected, content
+    path.write_text("steps: 7\nepochs: 2", encoding="utf-8")
+    for arguments in (("--config", str(path)), ("--steps", "7", "--epochs", "2")):
+        with pytest.raises(ValueError, match="steps = 7 and epochs = 2: give one of the two"):
+            parsed(*arguments)
 
 
 WRONG = {
     "steps of none": ({"steps": 0}, "steps = 0", "at least 1"),
+    "epochs without end": ({"epochs": -1}, "epochs = -1", "at least 0"),
+    "no steps in place of epochs": ({"steps": 0, "epochs": 0}, "steps = 0", "at least 1"),
+    "another loss": ({"loss": "tversky"}, "'tversky'", "focal+dice"),
+    "a power below nothing": ({"focal_gamma": -1}, "focal_gamma = -1.0", "at least 0.0"),
+    "dice of a part": (
+        {"loss": "cross-entropy+dice", "accumulation": 2},
+        "accumulation = 2",
+        "loss = 'cross-entropy+dice'",
+        "whole batch",
+    ),
+    "patience with nothing": ({"patience": 2, "validate_every": 0}, "patience = 2", "at the end"),
     "steps by half": ({"steps": 1.5}, "steps = 1.5", "whole number"),
     "steps as text": ({"steps": "many"}, "steps = 'many'", "whole number"),
     "steps as truth": ({"steps": True}, "steps = True", "whole number"),
