@@ -72,8 +72,9 @@ def assert_resumes(undisturbed, data):
 
 @pytest.fixture(autouse=True)
 def curves_wait(monkeypatch):
-    """Pictures are drawn by test_curves.py, and take longer than these runs."""
+    """Pictures are drawn by test_curves.py and test_report.py, and take longer than these runs."""
     monkeypatch.setattr(run_folder, "draw_curves", lambda log, picture: None)
+    monkeypatch.setattr(loop_module, "report", lambda run, parts, progress: None)
 
 
 def test_it_learns(settings, data, tmp_path):
