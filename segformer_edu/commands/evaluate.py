@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from segformer_edu.training import Scores
 
 SETTINGS = (  # which pictures are scored, and how they are read
-    *("data", "size", "validation", "images", "masks", "classes", "values", "ignore", "upright"),
+    *("data", "size", "validation", "images", "masks", "classes", "values", "ignore", "colors"),
+    "upright",
     *("validation_images", "validation_masks", "validation_names", "training_names"),
     *("root", "border", "fit", "workers", "batch_size", "cpu", "seed"),
 )
@@ -76,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
     accelerator = start_accelerator(settings)
     keep_freed_memory()
     model = SegFormer.from_pretrained(options.weights).to(accelerator.device)
+    if settings.data == "folder" and not settings.colors:
+        settings = settings.replace(classes=settings.classes or model.config.class_names)
     with accelerator.local_main_process_first():  # it may have to download the data for all
         _, pictures = open_data(settings)
     check_classes(options.weights, model.config, pictures.class_names)
@@ -103,7 +106,7 @@ def check_classes(weights: str, config: SegFormerConfig, names: Sequence[str]) -
             f"{weights} tells {config.num_classes} classes apart, and the pictures have "
             f"{len(names)} ({', '.join(names)}): give weights and data that go together."
         )
-    if config.class_names and tuple(config.class_names) != tuple(names):
+    if config.class_names and [*map(str.strip, config.class_names)] != [*map(str.strip, names)]:
         raise ValueError(
             f"{weights} calls its classes {', '.join(config.class_names)}, and the pictures "
             f"{', '.join(names)}: give classes = … the names of the weights in their order, and "

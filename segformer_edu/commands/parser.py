@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from segformer_edu import data
 from segformer_edu.data.augment import IGNORE
+from segformer_edu.data.colors import read_colors
 from segformer_edu.data.folder import class_names_of
 from segformer_edu.doctor import DEVICES
 from segformer_edu.extras import install_command
@@ -39,6 +41,8 @@ class Parser(argparse.ArgumentParser):
                 return found[0]
             if value in ("True", "False"):
                 return options[value == "False"] if len(options) > 1 else options[0]
+            if "*" in value:  # which a shell would replace
+                value = f'"{value}"'
             return f"{options[0]} {value or EMPTY}"
 
         return ARGUMENT.sub(flag, text)
@@ -50,8 +54,13 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
+        surplus = message.removeprefix("unrecognized arguments: ").split()
+        if len(surplus) < len(message.split()) and Path(surplus[0]).exists():
+            message += '. If the shell made them of a pattern, put it in quotes: "photos/*.jpg"'
         self.exit(2, f"{message[0].upper()}{message[1:]}; {self.prog} --help says more.\n")
 
+
+ADE20K = Path(data.__file__).with_name("ade20k.txt")  # the 150 classes of its benchmark
 
 # What functions call what the command line calls otherwise.
 SYNONYMS = {"ignore_index": "ignore"}
@@ -87,12 +96,16 @@ def add_device(parser: Parser) -> None:
 
 
 def class_names(given: str) -> tuple[str, ...]:
-    """Names of classes 0, 1, 2, …: a list with commas, a .txt file with one name a line, or a
-    number, which gives "class 0", "class 1", ….
+    """Names of classes 0, 1, 2, …: a list with commas, a .txt file with one name a line, a number,
+    which gives "class 0", "class 1", …, or those of two known data sets, cityscapes and ade20k.
 
     Raises:
         ValueError: a file that cannot be read, an empty name, or one that stands there twice.
     """
+    if given == "cityscapes":
+        return read_colors(given).class_names
+    if given == "ade20k":
+        given = str(ADE20K)
     listed = given.split(",")
     if given.lower().endswith(".txt"):
         try:

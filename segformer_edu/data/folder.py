@@ -1,8 +1,9 @@
-"""Your own pictures: photographs in one folder, masks of the same names in another."""
+"""Your own pictures: photographs and masks of the same names, in folders or by patterns."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import os
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,9 +15,18 @@ from tqdm import tqdm
 
 from segformer_edu.checks import is_whole
 from segformer_edu.data.augment import IGNORE, fit, height_and_width
+from segformer_edu.data.colors import COLOURED, FORM, ColorTable, read_colors, read_coloured
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.data.image_files import Fault, is_turned, open_image
-from segformer_edu.data.masks import check_kind, label_table, read_mask
+from segformer_edu.data.masks import (
+    ONE_NUMBER,
+    check_kind,
+    label_table,
+    likely_meaning,
+    numbers_of,
+    read_mask,
+)
+from segformer_edu.data.patterns import Match, Pattern
 from segformer_edu.data.photos import check_photo, read_photo
 from segformer_edu.files import expanded
 
@@ -24,9 +34,13 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 SHOWN = 10  # faults that a message names, of however many there are
 
 Pair = tuple[Path, Path]  # a photograph and its mask
+Files = defaultdict[str, list[Path]]  # by the names of their pictures
 Found = TypeVar("Found")
 
-PARTNERS = "A photograph and its mask share a name up to the ending, such as cat.jpg and cat.png."
+PARTNERS = (
+    "A photograph and its mask share a name up to the ending, such as cat.jpg and cat.png, or what "
+    "* stands for in both patterns."
+)
 RESIZED = (
     "A mask has one number for each pixel of its photograph: make it again at that size. Resized "
     "by anything but nearest-neighbour, it shows classes that are not there."
@@ -52,7 +66,7 @@ class Survey(NamedTuple):
 
 
 class Folder(SegmentationDataset):
-    """Photographs from one folder, with masks from another: cat.jpg goes with cat.png.
+    """Photographs and their masks: cat.jpg from one folder goes with cat.png from another.
 
     The names, sizes and kinds of all files are compared at the start, which takes about three
     seconds for 20,000 pictures on a local disk; one error lists all that does not fit. The pixels
@@ -60,13 +74,20 @@ class Folder(SegmentationDataset):
 
     Args:
         images: the folder of photographs. Hidden files, files other than images, and folders in it
-            do not count.
-        masks: the folder of masks: files of their photograph's size, grey or with a palette, whose
-            numbers (not colours) are the classes. PNG, or TIFF or BMP, but not JPEG.
+            do not count. Or a pattern, such as photos/*.jpg or photos/**/*.jpg, in which * is the
+            name that photograph and mask share, and ** any folders. Where both patterns have a **
+            and a name stands in several folders, the folders are a part of it.
+        masks: the folder or pattern of the masks, such as photos/*_mask.png. Of two patterns that a
+            file fits, the one with more letters has it. Masks are files of their photograph's size,
+            grey or with a palette, whose numbers (or colours: see `colors`) are the classes. PNG,
+            or TIFF or BMP, but not JPEG.
         classes: names of classes 0, 1, 2, …, or how many there are.
         values: the number of each class in the masks; 0, 1, 2, … if left out. For a mask in black
-            and white: classes=("rest", "cat"), values=(0, 255), ignore_index=().
+            and white: classes=("rest", "cat"), values=(0, 255), ignore_index=(). "1-150" is a
+            range.
         ignore_index: the number, or numbers, in the masks that do not stand for a class.
+        colors: a text file that says which colour of the masks is which class (`read_colors`), in
+            place of classes, values and ignore_index.
         size: fit every picture into this size, a whole number or (height, width), undistorted; what
             it does not fill is ignored. If left out, pictures keep their own sizes.
         names: use only these, without endings, as in the list of a split; all if left out.
@@ -74,6 +95,10 @@ class Folder(SegmentationDataset):
             says, which is how viewers show them, or (False) over what the files store. A quarter
             turn shows in the sizes, and is refused if it does not fit; a half turn does not show.
             TIFF files are always upright.
+
+    Attributes:
+        names: of the pictures.
+        pairs: the photograph and the mask of each.
 
     Raises:
         ValueError: an impossible argument, or files that do not fit together: the first ten by
@@ -84,20 +109,26 @@ class Folder(SegmentationDataset):
         self,
         images: str | Path,
         masks: str | Path,
-        classes: int | Sequence[str],
+        classes: int | Sequence[str] | None = None,
         *,
-        values: Sequence[int] | None = None,
-        ignore_index: int | Sequence[int] = IGNORE,
+        values: str | Sequence[int | str] | None = None,
+        ignore_index: int | str | Sequence[int | str] = IGNORE,
+        colors: str | Path | None = None,
         size: int | Sequence[int] | None = None,
         names: Sequence[str] | None = None,
         upright: bool = True,
     ) -> None:
+        self.colors = None if colors is None else read_colors(colors)
+        if self.colors:
+            refuse_numbers(classes, values, ignore_index)
+            classes = self.colors.class_names
         self.class_names = class_names_of(classes)
         self.size = None if size is None else height_and_width(size)
         self.upright = upright
         self._labels, self._known = label_table(len(self.class_names), values, ignore_index)
         self.images, self.masks = expanded(images), expanded(masks)
-        self.pairs, faults = match_files(self.images, self.masks, names)
+        found, faults = match_files(self.images, self.masks, names)
+        self.names, self.pairs = list(found), list(found.values())
         _, more = self._look_at(self.pairs, self._compare_headers, "comparing sizes")
         self._refuse(faults + more)
 
@@ -114,7 +145,10 @@ class Folder(SegmentationDataset):
         """
         image_path, mask_path = self.pairs[index]
         image = read_photo(image_path, self.upright)
-        labels = self._labels[self._numbers(image_path, image.shape[:2], mask_path)]
+        numbers = self._numbers(image_path, image.shape[:2], mask_path)
+        if not self._known[numbers].all():
+            raise self._strange(mask_path, np.unique(numbers[~self._known[numbers]]))
+        labels = self._labels[numbers]
         return (image, labels) if self.size is None else fit(image, labels, self.size)
 
     def check(self, indices: Sequence[int] | None = None) -> Survey:
@@ -128,9 +162,13 @@ class Folder(SegmentationDataset):
         """
         pairs = self.pairs if indices is None else [self.pairs[index] for index in indices]
         found, faults = self._look_at(pairs, self._count, "reading pixels")
+        numbers = np.array([numbers for *_, numbers in found]).reshape(-1, 256)
+        hint = likely_meaning(numbers.sum(0), len(self.class_names))
+        for (path, *_), held in zip(found, numbers > 0, strict=True):
+            if (held & ~self._known).any():
+                faults.append(self._strange(path, np.flatnonzero(held & ~self._known), hint))
         self._refuse(faults)
-        sizes = [self.size or shape for shape, _ in found]
-        numbers = np.array([numbers for _, numbers in found]).reshape(-1, 256)
+        sizes = [self.size or shape for _, shape, _ in found]
         values = [int(self._labels.tolist().index(k)) for k in range(len(self.class_names))]
         return Survey(np.array(sizes).reshape(-1, 2), numbers[:, values], numbers)
 
@@ -163,7 +201,7 @@ class Folder(SegmentationDataset):
     def _compare_headers(self, pair: Pair) -> None:
         image_path, mask_path = pair
         with open_image(mask_path) as mask:
-            check_kind(mask_path, mask)
+            check_kind(mask_path, mask, COLOURED if self.colors else ONE_NUMBER)
             mask_size = mask.size
         with open_image(image_path) as image:
             # PNG may store its EXIF data after the pixels; if the sizes agree, it stays unread.
@@ -193,26 +231,59 @@ class Folder(SegmentationDataset):
             swapped if image_size == mask_size[::-1] else RESIZED,
         )
 
-    def _count(self, pair: Pair) -> tuple[tuple[int, int], np.ndarray]:
-        """The height and width of a picture, and how many pixels of its mask hold each number."""
+    def _count(self, pair: Pair) -> tuple[Path, tuple[int, int], np.ndarray]:
+        """A mask, its height and width, and how many of its pixels hold each number."""
         image_path, mask_path = pair
         shape = check_photo(image_path, self.upright)
         numbers = self._numbers(image_path, shape, mask_path)
-        return shape, np.bincount(numbers.ravel(), minlength=256)
+        return mask_path, shape, np.bincount(numbers.ravel(), minlength=256)
 
     def _numbers(self, image_path: Path, shape: tuple[int, ...], mask_path: Path) -> np.ndarray:
-        """The numbers in the mask of a photograph of this height and width: all have a meaning."""
-        numbers = read_mask(mask_path)
+        """The numbers in the mask of a photograph of this height and width."""
+        if self.colors:
+            numbers, unknown = self.colors.label(read_coloured(mask_path))
+            if unknown:
+                raise unknown_colours(mask_path, unknown, numbers.size, self.colors)
+        else:
+            numbers = read_mask(mask_path)
         self._compare_sizes(image_path, shape[::-1], mask_path, numbers.shape[::-1])
-        if not self._known[numbers].all():
-            strange = np.unique(numbers[~self._known[numbers]])
-            raise Fault(
-                f"{mask_path} holds {listed(strange)}",
-                f"Of the numbers that masks may hold, {listed(np.flatnonzero(self._known))} have a "
-                f"meaning here: correct the masks, or say with classes=…, values=… and "
-                f"ignore_index=… what theirs mean.",
-            )
         return numbers
+
+    def _strange(self, mask_path: Path, numbers: np.ndarray, hint: str = "") -> Fault:
+        """The fault of a mask that holds numbers without a meaning."""
+        return Fault(
+            f"{mask_path} holds {listed(numbers)}",
+            f"Of the numbers that masks may hold, {listed(np.flatnonzero(self._known))} have a "
+            f"meaning here: "
+            + (hint or "correct the masks, or say with classes=…, values=… and ignore_index=… ")
+            + ("" if hint else "what theirs mean."),
+        )
+
+
+def refuse_numbers(classes: object, values: object, ignore_index: object) -> None:
+    """Refuse what a table of colours says already."""
+    if classes is not None or values is not None:
+        raise ValueError(
+            "colors = … names the classes and says which pixels are theirs: leave out classes and "
+            "values."
+        )
+    if numbers_of("ignore_index", ignore_index) != (IGNORE,):
+        raise ValueError(
+            f"ignore_index = {ignore_index!r} says nothing about colours: write a line such as "
+            f"`#ffffff ignore` in the file of colors = …."
+        )
+
+
+def unknown_colours(path: Path, unknown: Counter[str], pixels: int, colors: ColorTable) -> Fault:
+    """The fault of a mask with colours that the table lacks."""
+    shown = ", ".join(f"{colour} ({n / pixels:.2%})" for colour, n in unknown.most_common(3))
+    rest = len(unknown) - 3
+    more = f" and {rest} more (together {unknown.total() / pixels:.2%})" if rest > 0 else ""
+    return Fault(
+        f"{path} holds {shown}{more}, which {colors.path} lacks",
+        f"For each colour that stands for a class, {FORM}, in {colors.path}. For colours that do "
+        f"not count, such as those of softened edges, write `* ignore` there.",
+    )
 
 
 def fault_or(look: Callable[[Pair], Found], pair: Pair) -> Found | Fault:
@@ -225,14 +296,14 @@ def fault_or(look: Callable[[Pair], Found], pair: Pair) -> Found | Fault:
 
 def match_files(
     images: Path, masks: Path, names: Sequence[str] | None
-) -> tuple[list[Pair], list[Fault]]:
+) -> tuple[dict[str, Pair], list[Fault]]:
     """The photographs and masks that share a name, in order, and the faults of all others."""
     photographs, drawn = files_of(images, masks)
     if names is None:
         names = sorted({*photographs, *drawn})
     if isinstance(names, str) or not len(names):
         raise ValueError(f"names = {names!r}: give a list of names without endings, not empty.")
-    pairs, faults = [], []
+    pairs, faults = {}, []
     for name in names:
         for files in (photographs[name], drawn[name]):
             if len(files) > 1:
@@ -244,7 +315,7 @@ def match_files(
         elif not drawn[name]:
             faults.append(Fault(f"{photographs[name][0]} has no mask in {masks}", PARTNERS))
         else:
-            pairs.append((photographs[name][0], drawn[name][0]))
+            pairs[name] = (photographs[name][0], drawn[name][0])
     return pairs, faults
 
 
@@ -252,42 +323,93 @@ def names_in(images: str | Path, masks: str | Path) -> list[str]:
     """The names, without endings, of all photographs and masks in two folders.
 
     Raises:
-        ValueError: folders that do not exist, are the same, or hold no photograph.
+        ValueError: folders that do not exist, are the same, or hold no photograph or no mask.
     """
     photographs, drawn = files_of(expanded(images), expanded(masks))
     return sorted({*photographs, *drawn})
 
 
-def files_of(
-    images: Path, masks: Path
-) -> tuple[defaultdict[str, list[Path]], defaultdict[str, list[Path]]]:
-    """The photographs and the masks in two folders, by name."""
-    for what, folder in (("images", images), ("masks", masks)):
-        if not folder.is_dir():
+def names_meant(lines: Sequence[str], images: str | Path, masks: str | Path) -> list[str]:
+    """The names of the pictures that a list speaks of, one a line: by name or by file, with or
+    without its ending and its folders. A line that means none of them comes back without ending.
+
+    Raises:
+        ValueError: as `names_in`, or a line that could mean several pictures.
+    """
+    spellings: defaultdict[str, set[str]] = defaultdict(set)
+    files = files_of(expanded(images), expanded(masks))
+    for name, paths in [each for group in files for each in group.items()]:
+        for spelling in (name, *(path.stem for path in paths)):
+            parts = spelling.split("/")
+            for start in range(len(parts)):
+                spellings["/".join(parts[start:])].add(name)
+    for name in {*files[0], *files[1]}:
+        spellings[name] = {name}
+    names: list[str] = []
+    for line in lines:
+        path = Path(line)
+        ends = (path.with_suffix("") if path.suffix.lower() in ENDINGS else path).parts
+        tails = ["/".join(ends[start:]) for start in range(len(ends))]
+        meant = next((spellings[tail] for tail in tails if tail in spellings), {tails[-1]})
+        if len(meant) > 1:
             raise ValueError(
-                f"{what} = {folder} is not a folder: give the path of one that exists."
+                f"{line} could be {' or '.join(sorted(meant)[:SHOWN])}: write its folders too."
             )
-    if images.resolve() == masks.resolve():
-        raise ValueError(f"images and masks are both {images}: give each a folder of its own.")
-    photographs = by_name(images)
-    if not photographs:
+        names += meant
+    return names
+
+
+def files_of(images: Path, masks: Path) -> tuple[Files, Files]:
+    """The photographs and the masks of two folders or patterns, by the names of their pictures."""
+    patterns = Pattern("images", images, ENDINGS), Pattern("masks", masks, ENDINGS)
+    if os.path.realpath(images) == os.path.realpath(masks):
         raise ValueError(
-            f"images = {images} holds no photograph: their names end in {', '.join(ENDINGS)}. "
-            f"Folders inside it are not searched."
+            f"images and masks are both {images}: give each a folder of its own, or a pattern, "
+            f"such as photos/*.jpg and photos/*_mask.png."
         )
-    return photographs, by_name(masks)
+    photographs, drawn = (pattern.files() for pattern in patterns)
+    for pattern, found in zip(patterns, (photographs, drawn), strict=True):
+        if not found:
+            raise pattern.nothing()
+    both = {*map(place_of, photographs)} & {*map(place_of, drawn)}
+    if both and patterns[0].fixed > patterns[1].fixed:
+        drawn = [match for match in drawn if place_of(match) not in both]
+    elif both:
+        photographs = [match for match in photographs if place_of(match) not in both]
+    if not photographs or not drawn:
+        raise ValueError(
+            f"images = {images} and masks = {masks} fit the same files: give each a pattern of its "
+            f"own, such as photos/*.jpg and photos/*_mask.png."
+        )
+    deep = all(pattern.deep for pattern in patterns) and any(map(share_names, (photographs, drawn)))
+    return by_names(photographs, deep), by_names(drawn, deep)
 
 
-def by_name(folder: Path) -> defaultdict[str, list[Path]]:
-    """The image files of a folder, except hidden ones, by their names without endings."""
+def place_of(match: Match) -> str:
+    """Where a file is, however its folder was given."""
+    return os.path.abspath(match.path)
+
+
+def share_names(matches: Sequence[Match]) -> bool:
+    """Whether a name stands in several folders."""
+    return len({match.name for match in matches}) < len({match[:2] for match in matches})
+
+
+def by_names(matches: Sequence[Match], deep: bool) -> Files:
+    """Files by the names of their pictures, of which their folders are a part, or not."""
     files = defaultdict(list)
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
-            files[path.stem].append(path)
+    for match in matches:
+        folders = f"{match.folders}/" if deep and match.folders else ""
+        files[f"{folders}{match.name}"].append(match.path)
     return files
 
 
-def class_names_of(classes: int | Sequence[str]) -> tuple[str, ...]:
+def by_name(folder: Path) -> Files:
+    """The image files of a folder, except hidden ones, by their names without endings."""
+    return by_names(Pattern("images", folder, ENDINGS).files(), deep=False)
+
+
+def class_names_of(classes: int | Sequence[str] | None) -> tuple[str, ...]:
     """Class names as given, or "class 0", "class 1", … for so many classes."""
     names: tuple[str, ...] = ()
     if isinstance(classes, (list, tuple)):

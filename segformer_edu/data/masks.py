@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ImageFile
@@ -14,6 +17,8 @@ from segformer_edu.data.image_files import Fault, open_image
 
 EXACT = ("PNG", "TIFF", "BMP", "GIF")  # formats that keep the numbers they are given
 ONE_NUMBER = ("P", "L", "1", "I", "I;16", "I;16B")  # Pillow's palette, greys, and black and white
+RANGE = re.compile(r"(0|[1-9]\d*)(?:\s*-\s*(0|[1-9]\d*))?")  # 7, or 1-150
+MANY = 10  # numbers that a message lists one by one
 GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0 … 255
 
 
@@ -39,8 +44,12 @@ def read_mask(path: Path) -> np.ndarray:
     return numbers.astype(np.uint8) // GREY_STEPS.get(kind or "", 1)
 
 
-def check_kind(path: Path, file: ImageFile.ImageFile) -> None:
-    """Refuse a file that cannot hold classes, as its header shows."""
+def check_kind(path: Path, file: ImageFile.ImageFile, modes: Sequence[str] = ONE_NUMBER) -> None:
+    """Refuse a file that cannot hold classes, as its header shows.
+
+    Args:
+        modes: Pillow's modes in which they may stand.
+    """
     kind = file.format or ""
     if file.info.get("compression") == "jpeg":
         kind = "TIFF with JPEG's compression"
@@ -49,18 +58,25 @@ def check_kind(path: Path, file: ImageFile.ImageFile) -> None:
             f"{path} is {kind}, which changes the numbers it stores",
             "Make the masks again, as PNG.",
         )
-    if file.mode not in ONE_NUMBER:
+    if file.mode in modes:
+        return
+    if modes == ONE_NUMBER:
         raise Fault(
             f"{path} holds colours ({file.mode}), and masks one number a pixel",
-            "Turn colours into numbers, with a line such as "
-            "labels[(colours[..., :3] == (128, 64, 128)).all(axis=-1)] = 0 for each class, and "
-            "save labels as a grey PNG. If red, green and blue are equal, Image.getchannel(0) "
-            "will do.",
+            "Say which colour is which class: give colors=… a text file with a line such as "
+            "`#804080 road` for each. The command check-data writes one for the colours that it "
+            "finds.",
         )
+    raise Fault(
+        f"{path} holds {file.mode}, of which no pixel is a colour with 8 bits of red, green, blue",
+        "Make the masks again, as PNG in RGB.",
+    )
 
 
 def label_table(
-    num_classes: int, values: Sequence[int] | None, ignore_index: int | Sequence[int]
+    num_classes: int,
+    values: int | str | Sequence[int | str] | None,
+    ignore_index: int | str | Sequence[int | str],
 ) -> tuple[np.ndarray, np.ndarray]:
     """What each number in a mask means.
 
@@ -74,16 +90,12 @@ def label_table(
     Raises:
         ValueError: numbers outside 0 … 255, not one for each class, or with two meanings.
     """
-    ignored = (ignore_index,) if isinstance(ignore_index, int) else ignore_index
-    values = range(num_classes) if values is None else values
-    for name, numbers in (("values", values), ("ignore_index", ignored)):
-        if not isinstance(numbers, (list, tuple, range)) or not all(map(_is_byte, numbers)):
-            raise ValueError(
-                f"{name} = {numbers!r}: give whole numbers that a mask can hold, 0 … 255."
-            )
+    ignored = numbers_of("ignore_index", ignore_index)
+    values = tuple(range(num_classes)) if values is None else numbers_of("values", values)
     if len(values) != num_classes or len(set(values)) != num_classes:
+        shown = values if len(values) <= MANY else as_ranges(values)
         raise ValueError(
-            f"values = {values!r}: give each of the {num_classes} classes a number of its own."
+            f"values = {shown!r}: give each of the {num_classes} classes a number of its own."
         )
     if twice := sorted(set(values) & set(ignored)):
         raise ValueError(
@@ -94,6 +106,80 @@ def label_table(
     labels[list(values)] = range(num_classes)
     known[[*values, *ignored]] = True
     return labels, known
+
+
+def numbers_of(name: str, given: object) -> tuple[int, ...]:
+    """Numbers that masks hold: one, several, or ranges of them.
+
+    >>> numbers_of("values", "1-3, 7")
+    (1, 2, 3, 7)
+
+    Raises:
+        ValueError: names the setting, its value, and the rule that it breaks.
+    """
+    if isinstance(given, str):
+        parts: list[Any] = [part for part in given.split(",") if part.strip()]
+    else:
+        parts = list(given) if isinstance(given, (list, tuple, range)) else [given]
+    numbers: list[Any] = []
+    for part in parts:
+        found = RANGE.fullmatch(part.strip()) if isinstance(part, str) else None
+        if found:
+            first, last = int(found[1]), min(int(found[2] or found[1]), 256)
+            numbers += range(first, last + 1) or [part]
+        else:
+            numbers.append(part)
+    if not all(map(_is_byte, numbers)):
+        shown = (given,) if is_whole(given) else given
+        raise ValueError(
+            f"{name} = {shown!r}: give whole numbers that a mask can hold, 0 … 255, or ranges of "
+            f"them, such as 1-150."
+        )
+    return tuple(numbers)
+
+
+def likely_meaning(pixels: np.ndarray, num_classes: int) -> str:
+    """What the numbers in masks seem to mean, and the arguments that say so; "" without an idea.
+
+    Args:
+        pixels: `(256,)` how many pixels hold each number.
+        num_classes: classes K.
+    """
+    held = np.flatnonzero(pixels).tolist()
+    inner = [number for number in held if number != IGNORE]
+    black_and_white = pixels[0] and pixels[255] and len(held) > 2
+    if num_classes == 2 and black_and_white and pixels[[0, 255]].sum() > 0.9 * pixels.sum():
+        return (
+            "nearly all pixels are 0 or 255, and those between look like the softened edges of a "
+            "drawing program. values='0,255' and ignore_index='1-254' leave these edges out."
+        )
+    from_one = sum(number > 0 for number in inner)
+    if max(inner, default=0) == num_classes and (2 * from_one > num_classes or len(inner) > 2):
+        zero = "0" if inner == held else f"0,{IGNORE}"
+        return (
+            f"the classes seem to be numbered from 1. values='1-{num_classes}' and "
+            f"ignore_index='{zero}' read them so. If 0 is a class too, name it first in classes=…."
+        )
+    for numbers, ignored in ((held, "()"), (inner, f"'{IGNORE}'")):
+        if len(numbers) == num_classes:
+            return (
+                f"there are as many numbers as classes. values='{as_ranges(numbers)}' and "
+                f"ignore_index={ignored} give each class one of them, in this order."
+            )
+    return ""
+
+
+def as_ranges(numbers: Sequence[int]) -> str:
+    """Numbers as people write them.
+
+    >>> as_ranges([0, 1, 2, 3, 7, 9, 8])
+    '0-3,7,9,8'
+    """
+    runs = itertools.groupby(enumerate(numbers), key=lambda each: each[1] - each[0])
+    spans = [[number for _, number in run] for _, run in runs]
+    return ",".join(
+        f"{span[0]}-{span[-1]}" if len(span) > 2 else ",".join(map(str, span)) for span in spans
+    )
 
 
 def _is_byte(value: object) -> bool:

@@ -6,12 +6,12 @@ import hashlib
 import itertools
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from segformer_edu.data.dataset import SegmentationDataset
-from segformer_edu.data.folder import ENDINGS, Folder, Survey, names_in
+from segformer_edu.data.folder import Folder, Survey, names_in, names_meant
+from segformer_edu.data.masks import likely_meaning
 from segformer_edu.data.views import CachedDataset, Datasets, Selection
 from segformer_edu.files import expanded
 from segformer_edu.training.settings import Settings
@@ -24,25 +24,31 @@ def split_folder(settings: Settings) -> Datasets:
         ValueError: a setting that is missing, lists that overlap, files that do not fit together.
     """
     for name in ("images", "masks", "classes"):
-        if not getattr(settings, name):
+        if not getattr(settings, name) and not (name == "classes" and settings.colors):
             raise ValueError(
                 f"{name} = … is missing: data = 'folder' needs images = …, masks = … and "
-                f"classes = …."
+                f"classes = … or colors = …."
             )
+    if bool(settings.validation_images) != bool(settings.validation_masks):
+        missing = "validation_masks" if settings.validation_images else "validation_images"
+        raise ValueError(
+            f"{missing} = … is missing: pictures to validate on need validation_images = … and "
+            f"validation_masks = …."
+        )
     if len(settings.classes) == 1:
         (only,) = settings.classes
         raise ValueError(
             f"classes = {only} is one class, and a model tells two or more apart: name the rest "
             f"too, such as classes = rest,{only}, and their numbers in the masks, values = 0,255."
         )
-    trained, held_out = map(listed_names, (settings.training_names, settings.validation_names))
+    files = (settings.images, settings.masks)
+    own = (settings.validation_images, settings.validation_masks)
+    trained = listed_names(settings.training_names, *files)
     if settings.validation_images:
-        own = (settings.validation_images, settings.validation_masks or settings.validation_images)
-        return (
-            open_folder(settings, settings.images, settings.masks, trained),
-            open_folder(settings, *own, held_out),
-        )
-    names = names_in(settings.images, settings.masks)
+        held_out = listed_names(settings.validation_names, *own)
+        return open_folder(settings, *files, trained), open_folder(settings, *own, held_out)
+    held_out = listed_names(settings.validation_names, *files)
+    names = names_in(*files)
     if held_out is None:
         others = [name for name in names if name not in set(trained or ())]
         held_out = others if trained else shuffled(names)[: settings.validation or None]
@@ -59,7 +65,7 @@ def split_folder(settings: Settings) -> Datasets:
             f"such as those that were added after a run began. They are left out.",
             stacklevel=2,
         )
-    every = open_folder(settings, settings.images, settings.masks, [*trained, *held_out])
+    every = open_folder(settings, *files, [*trained, *held_out])
     middle = len(trained)
     return Selection(every, range(middle)), Selection(every, range(middle, len(every)))
 
@@ -69,9 +75,10 @@ def open_folder(settings: Settings, images: str, masks: str, names: Sequence[str
     return Folder(
         images,
         masks,
-        settings.classes,
+        settings.classes or None,
         values=settings.values or None,
         ignore_index=settings.ignore,
+        colors=settings.colors or None,
         size=settings.fit or None,
         names=names,
         upright=settings.upright,
@@ -87,18 +94,18 @@ def shuffled(names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
-def listed_names(path: str) -> list[str] | None:
-    """The names in a file, one a line, with or without endings; None without a file."""
+def listed_names(path: str, images: str, masks: str) -> list[str] | None:
+    """The names of a file, one a line, of pictures of a folder; None without a file."""
     if not path:
         return None
     try:
         lines = expanded(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as text: {error}") from None
-    names = [Path(line.strip()) for line in lines if line.strip()]
-    if not names:
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines:
         raise ValueError(f"{path} names no picture: write one name on each line.")
-    return [name.stem if name.suffix.lower() in ENDINGS else name.name for name in names]
+    return names_meant(lines, images, masks)
 
 
 def picture_names(pictures: SegmentationDataset) -> list[str]:
@@ -108,7 +115,7 @@ def picture_names(pictures: SegmentationDataset) -> list[str]:
     if isinstance(pictures, Selection):
         names = picture_names(pictures.dataset)
         return [names[index] for index in pictures.indices] if names else []
-    return [image.stem for image, _ in pictures.pairs] if isinstance(pictures, Folder) else []
+    return pictures.names if isinstance(pictures, Folder) else []
 
 
 def check_pictures(
@@ -138,20 +145,20 @@ def check_pictures(
 
 def check_classes_shown(settings: Settings, part: str, classes: np.ndarray, survey: Survey) -> None:
     """Refuse pictures that show too few classes, and warn of those that they do not show."""
-    counts, held = survey.counts.sum(0), numbers_held(survey, settings)
+    counts, held = survey.counts.sum(0), what_is_held(survey, settings, classes)
     shown, absent = classes[counts > 0], classes[counts == 0]
     if len(shown) < (2 if part == "training" else 1):
         what = f"only class {shown[0]}" if len(shown) else "no class"
         raise ValueError(
-            f"The {len(survey.counts)} {part} pictures show {what}: their masks hold {held}. If "
-            f"one of these stands for a class, name it in values = …; what does not count, in "
-            f"ignore = …."
+            f"The {len(survey.counts)} {part} pictures show {what}: their masks hold {held}. "
+            + remedy_for(survey, settings, len(classes))
         )
     if len(absent):
         loss = "cannot be learned" if part == "training" else "has no part in the mean IoU"
         warnings.warn(
             f"No {part} picture shows {', '.join(absent)}, which therefore {loss}. The masks hold "
-            f"{held}. If another number stands for it, name it in values = ….",
+            f"{held}. If another {'colour' if settings.colors else 'number'} stands for it, name "
+            f"it in {'colors' if settings.colors else 'values'} = ….",
             stacklevel=2,
         )
 
@@ -166,11 +173,26 @@ def surveys(*parts: SegmentationDataset) -> list[Survey]:
     return [whole.of(slice(*each)) for each in itertools.pairwise(ends)]
 
 
-def numbers_held(survey: Survey, settings: Settings) -> str:
-    """The numbers in masks, each with its share of the pixels."""
+def remedy_for(survey: Survey, settings: Settings, num_classes: int) -> str:
+    """What to do about masks of which too little stands for a class."""
+    if settings.colors:
+        return f"If another colour stands for a class, name it in colors = {settings.colors}."
+    if hint := likely_meaning(survey.numbers.sum(0), num_classes):
+        return f"{hint[0].upper()}{hint[1:]}"
+    return (
+        "If one of these stands for a class, name it in values = …; what does not count, in "
+        "ignore = …."
+    )
+
+
+def what_is_held(survey: Survey, settings: Settings, classes: np.ndarray) -> str:
+    """The numbers in masks, or the classes that they show in colours, with shares of the pixels."""
     pixels = survey.numbers.sum(0)
-    each = [
-        f"{number} ({pixels[number] / pixels.sum():.0%}{', ignored' * (number in settings.ignore)})"
-        for number in np.flatnonzero(pixels)
-    ]
+    each = []
+    for number in np.flatnonzero(pixels):
+        share, counts = f"{pixels[number] / pixels.sum():.0%}", number not in settings.ignore
+        name = str(number)
+        if settings.colors:
+            name = classes[number] if counts else "colours"
+        each.append(f"{name} ({share}{'' if counts else ', ignored'})")
     return ", ".join(each)

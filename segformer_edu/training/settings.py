@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from segformer_edu.checks import check_choice
+from segformer_edu.data.masks import as_ranges, numbers_of
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 DATA = ("scenes", "folder", "pets")
@@ -44,18 +45,35 @@ class Settings:
         "how many pictures to hold out for validation; 0 takes all, for evaluate (not with scenes)",
         "data",
     )
-    images: str = setting("", "folder: where the images are", "data")
-    masks: str = setting("", "folder: where their masks are; a mask has its image's name", "data")
+    images: str = setting(
+        "",
+        'folder: where the images are: a folder, or a pattern such as "photos/*.jpg" or, at any '
+        'depth, "photos/**/*.jpg"',
+        "data",
+    )
+    masks: str = setting(
+        "",
+        "folder: where their masks are; a mask has its image's name, which is what * stands for in "
+        'a pattern such as "photos/*_mask.png"',
+        "data",
+    )
     classes: tuple[str, ...] = setting(
         (),
-        "folder: names of classes 0, 1, 2, …, a .txt file with one a line, or how many there are",
+        "folder: names of classes 0, 1, 2, …, a .txt file with one a line, how many there are, or "
+        "cityscapes or ade20k; evaluate takes those of the weights if left out",
         "data",
     )
     values: tuple[int, ...] = setting(
-        (), "folder: how the masks number the classes, if not 0, 1, 2, …", "data"
+        (), "folder: how the masks number the classes, if not 0, 1, 2, …; 1-150 is a range", "data"
     )
     ignore: tuple[int, ...] = setting(
-        (255,), "folder: numbers in the masks that do not count", "data"
+        (255,), "folder: numbers in the masks that do not count, such as 0 or 1-254", "data"
+    )
+    colors: str = setting(
+        "",
+        "folder: a text file that says which colour of the masks is which class, with lines such "
+        "as `#804080 road`, in place of classes, values and ignore",
+        "data",
     )
     upright: bool = setting(
         True, "folder: masks were drawn over photographs turned as their EXIF tag says", "data"
@@ -123,6 +141,8 @@ class Settings:
     save_every: int = setting(230, "steps between checkpoints; 0: one, at the end", "run")
 
     def __post_init__(self) -> None:
+        for name in RANGES:
+            object.__setattr__(self, name, numbers_of(name, getattr(self, name)))
         for name, hint in TYPES.items():
             object.__setattr__(self, name, checked(name, getattr(self, name), hint))
         for name, least in LEAST.items():
@@ -155,7 +175,8 @@ class Settings:
         changes = {}
         for name in PATHS:
             path = Path(getattr(self, name)).expanduser()
-            if getattr(self, name) and (name != "weights" or (folder / path).exists()):
+            is_name = name in ("weights", "colors") and not (folder / path).exists()
+            if getattr(self, name) and not is_name:
                 changes[name] = str((folder / path).absolute())
         return self.replace(**changes)
 
@@ -165,6 +186,7 @@ class Settings:
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
         }
+        content |= {name: as_ranges(content[name]) for name in RANGES}
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
     @classmethod
@@ -196,9 +218,10 @@ class Settings:
 
 FREE = ("workers", "cache_mb", "save_every")  # a resumed run may have others
 PATHS = (
-    *("weights", "images", "masks", "validation_images", "validation_masks"),
+    *("weights", "images", "masks", "colors", "validation_images", "validation_masks"),
     *("validation_names", "training_names", "root"),
 )
+RANGES = ("values", "ignore")  # of numbers in masks
 TYPES = get_type_hints(Settings)  # of every setting, by its name
 KINDS = {
     int: "a whole number",

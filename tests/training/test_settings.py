@@ -22,6 +22,7 @@ OTHERS = {  # a value other than the default for every setting: as a flag, and a
     "classes": ("wet road, sky", ("wet road", "sky")),
     "values": ("0,255", (0, 255)),
     "ignore": ("", ()),
+    "colors": ("c.txt", "c.txt"),
     "upright": (None, False),
     "validation_images": ("vi", "vi"),
     "validation_masks": ("vm", "vm"),
