@@ -1,4 +1,4 @@
-"""The command line: `python -m segformer_edu {doctor, segment, train, evaluate, export}`."""
+"""The command line: `python -m segformer_edu {doctor, check-data, train, …}`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 
-from segformer_edu.commands import doctor, evaluate, export, segment, train
+from segformer_edu.commands import check_data, doctor, evaluate, export, segment, train
 from segformer_edu.commands.parser import Parser
 
 EXAMPLES = """\
 examples:
   python -m segformer_edu doctor
+  python -m segformer_edu check-data photos-and-masks --out data.html
   python -m segformer_edu train --out run --steps 1150
   python -m segformer_edu evaluate --weights run/best
   python -m segformer_edu segment street.png --weights run/best --out labels.png
@@ -62,7 +63,7 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for command in (doctor, train, evaluate, segment, export):
+    for command in (doctor, check_data, train, evaluate, segment, export):
         command.add(commands)
     return top
 

@@ -386,9 +386,7 @@ def rolling_mean(values: Sequence[float], window: int) -> np.ndarray:
 
 
 @styled
-def training_curves(
-    log: Mapping[str, np.ndarray], finding: str = "", columns: int = 2
-) -> Figure:
+def training_curves(log: Mapping[str, np.ndarray], finding: str = "", columns: int = 2) -> Figure:
     """Loss and learning rate of every step; the scores of every validation, class by class.
 
     Args:

@@ -20,6 +20,7 @@ Node = Element | str
 
 SHARP = 2  # dots of a picture for each pixel of the page, as most screens have them
 SIDE = 480  # pixels that a photograph keeps on its longer side
+TINT = 0.45  # opacity of labels over a photograph, which has to be seen through them
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --paper: #ffffff; --soft: #5a6673;
   --panel: #f3f5f7; --line: #c5ccd3; --bar: #0072b2; --mark: #9cc9e6; }
@@ -33,13 +34,15 @@ h1, h2, p, li, figcaption { overflow-wrap: anywhere; }
 td, th { overflow-wrap: break-word; }
 p, ul { max-width: 45rem; }
 .wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: .4rem 0; }
-pre { margin: 0; padding: .8rem 1rem; background: var(--panel); }
+pre { margin: .4rem 0; padding: .8rem 1rem; background: var(--panel); border-radius: 6px; }
+pre code { display: block; white-space: pre-wrap; overflow-wrap: anywhere;
+  padding-left: 1.5rem; text-indent: -1.5rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 figcaption { color: var(--soft); font-size: .9rem; max-width: 45rem; }
 th, td { padding: .3rem .7rem; text-align: left; border-top: 1px solid var(--line); }
 th { font-weight: 600; } thead th { border-top: 0; vertical-align: bottom; }
 td { min-width: 3rem; }
-td.number, td.share, td.shade { white-space: nowrap; } td.number { text-align: right; }
+td.number, td.share, td.shade { white-space: nowrap; }
 td.share { background: linear-gradient(var(--mark), var(--mark)) 0 / calc(var(--part) * 100%) 100%
   no-repeat; min-width: 8rem; }
 td.shade { background: color-mix(in srgb, var(--mark) calc(var(--part) * 100%), transparent); }
@@ -103,9 +106,9 @@ def wide(content: Element, label: str) -> Element:
     return element("div", content, class_="wide", role="region", tabindex="0", aria_label=label)
 
 
-def commands(lines: str, label: str) -> Element:
+def commands(lines: Iterable[str]) -> Element:
     """What to type, ready to be copied."""
-    return wide(element("pre", element("code", lines)), label)
+    return element("pre", *(element("code", line) for line in lines))
 
 
 def table(
@@ -216,7 +219,7 @@ def labelled(photo: np.ndarray, labels: np.ndarray, side: int = SIDE) -> Image.I
     """
     small = shrunk(photo, side)
     nearest = Image.fromarray(labels.astype(np.uint8)).resize(small.size, Image.Resampling.NEAREST)
-    return Image.fromarray(overlay(np.asarray(small), np.asarray(nearest)))
+    return Image.fromarray(overlay(np.asarray(small), np.asarray(nearest), TINT))
 
 
 def shrunk(photo: np.ndarray, side: int = SIDE) -> Image.Image:

@@ -136,8 +136,7 @@ def _commands(run: RunFolder, finished: bool) -> Element:
     ]
     if not finished:
         lines = [("train", "--out", run.path, "--resume"), *lines * (run.path / "best").exists()]
-    text = "\n".join(typed(("python", "-m", PACKAGE, *line)) for line in lines)
-    return commands(text, "Commands that use these weights")
+    return commands(typed(("python", "-m", PACKAGE, *line)) for line in lines)
 
 
 def _classes(parts: Parts, answers: Answers) -> list[Element]:

@@ -35,6 +35,10 @@ def report_of(run):
     return Reader((run / "report.html").read_bytes())
 
 
+def commands_in(read):
+    return [each for each in read.text if each.startswith("python -m segformer_edu")]
+
+
 def cells(read, after):
     """The words of a table's body, a list for each row, after a heading of the page."""
     words = [each.strip() for each in read.text if each.strip()]
@@ -102,9 +106,7 @@ def test_best_and_worst_pictures_are_the_ends_of_the_order_by_miou(run):
 
 
 def test_its_commands_work_as_they_stand(run, monkeypatch, tmp_path, capsys):
-    words = report_of(run).text
-    (block,) = [each for each in words if each.startswith("python -m segformer_edu")]
-    lines = [shlex.split(line) for line in block.splitlines()]
+    lines = [shlex.split(line) for line in commands_in(report_of(run))]
     assert [line[3] for line in lines] == ["evaluate", "segment", "export"]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.jpg").write_bytes((run.parent / "images/00.png").read_bytes())
@@ -120,8 +122,9 @@ def test_a_run_that_is_stopped_says_how_to_go_on(tmp_path):
         train(settings, tmp_path / "run", data=pictures, progress=False)
     words = report_of(tmp_path / "run").text
     assert any("of 100 steps" in each for each in words)
-    (block,) = [each for each in words if each.startswith("python -m segformer_edu")]
-    assert block.splitlines()[0].endswith(f"train --out {tmp_path / 'run'} --resume")
+    assert commands_in(report_of(tmp_path / "run"))[0].endswith(
+        f"train --out {tmp_path / 'run'} --resume"
+    )
     train(settings, tmp_path / "run", data=pictures, progress=False, resume=True)
     assert any("100 of 100 steps" in each for each in report_of(tmp_path / "run").text)
 
