@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from segformer_edu import data
 from segformer_edu.data.augment import IGNORE
 from segformer_edu.data.colors import read_colors
 from segformer_edu.data.folder import class_names_of
@@ -53,14 +52,23 @@ class Parser(argparse.ArgumentParser):
             fill(self)
         return super().parse_known_args(args, namespace)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        options, surplus = self.parse_known_args(args, namespace)
+        if surplus and Path(surplus[0]).exists():
+            more = f" and {len(surplus) - 1} more" if len(surplus) > 1 else ""
+            self.error(
+                f"there is no flag before {surplus[0]}{more}: put a pattern in quotes, such as "
+                f'"photos/*.jpg", or the shell replaces it by the files that fit'
+            )
+        if surplus:
+            self.error(f"unrecognized arguments: {' '.join(surplus)}")
+        return options
+
     def error(self, message: str) -> NoReturn:
-        surplus = message.removeprefix("unrecognized arguments: ").split()
-        if len(surplus) < len(message.split()) and Path(surplus[0]).exists():
-            message += '. If the shell made them of a pattern, put it in quotes: "photos/*.jpg"'
         self.exit(2, f"{message[0].upper()}{message[1:]}; {self.prog} --help says more.\n")
 
 
-ADE20K = Path(data.__file__).with_name("ade20k.txt")  # the 150 classes of its benchmark
+ADE20K = Path(__file__).parent.parent / "data/ade20k.txt"  # the 150 classes of its benchmark
 
 # What functions call what the command line calls otherwise.
 SYNONYMS = {"ignore_index": "ignore"}

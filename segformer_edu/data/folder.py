@@ -264,8 +264,8 @@ def refuse_numbers(classes: object, values: object, ignore_index: object) -> Non
     """Refuse what a table of colours says already."""
     if classes is not None or values is not None:
         raise ValueError(
-            "colors = … names the classes and says which pixels are theirs: leave out classes and "
-            "values."
+            "colors = … names the classes and says which pixels are theirs: leave out classes = … "
+            "and values = …."
         )
     if numbers_of("ignore_index", ignore_index) != (IGNORE,):
         raise ValueError(

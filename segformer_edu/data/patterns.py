@@ -57,7 +57,7 @@ class Pattern:
         if not self.folder.is_dir():
             raise ValueError(
                 f"{what} = {path} is not a folder: give the path of one that exists, or a pattern "
-                f"in quotes, such as 'photos/*.jpg'."
+                f'in quotes, such as "photos/*.jpg".'
                 if path == self.folder
                 else f"{what} = {path} fits nothing, because there is no folder {self.folder}: "
                 f"give the path of one that exists."

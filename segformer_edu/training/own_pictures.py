@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -42,11 +43,9 @@ def split_folder(settings: Settings) -> Datasets:
             f"too, such as classes = rest,{only}, and their numbers in the masks, values = 0,255."
         )
     files = (settings.images, settings.masks)
-    own = (settings.validation_images, settings.validation_masks)
     trained = listed_names(settings.training_names, *files)
     if settings.validation_images:
-        held_out = listed_names(settings.validation_names, *own)
-        return open_folder(settings, *files, trained), open_folder(settings, *own, held_out)
+        return open_folder(settings, *files, trained), validation_folder(settings)
     held_out = listed_names(settings.validation_names, *files)
     names = names_in(*files)
     if held_out is None:
@@ -68,6 +67,16 @@ def split_folder(settings: Settings) -> Datasets:
     every = open_folder(settings, *files, [*trained, *held_out])
     middle = len(trained)
     return Selection(every, range(middle)), Selection(every, range(middle, len(every)))
+
+
+def validation_folder(settings: Settings) -> Folder:
+    """The pictures of a folder of their own, refused by the names of its own settings."""
+    own = (settings.validation_images, settings.validation_masks)
+    try:
+        return open_folder(settings, *own, listed_names(settings.validation_names, *own))
+    except ValueError as error:
+        own_words = re.sub(r"\b(images|masks) = ", r"validation_\1 = ", str(error))
+        raise ValueError(own_words) from error
 
 
 def open_folder(settings: Settings, images: str, masks: str, names: Sequence[str] | None) -> Folder:

@@ -181,6 +181,25 @@ REFUSED = {
         ["train", "--out", "run", "--data", "folder", "--images", "no", "--masks", "no"],
         "--classes … is missing",
     ),
+    "a range beyond what masks hold": (
+        ["train", "--out", "run", "--ignore", "1-300"],
+        "--ignore 1-300: give whole numbers that a mask can hold, 0 … 255, or ranges",
+    ),
+    "a range that runs backwards": (["evaluate", "--weights", "w", "--values", "9-3"], "9-3: give"),
+    "a pattern that the shell replaced": (
+        ["train", "--out", "run", "--images", "begun/log.csv", "begun/last.pt", "begun/best"],
+        'begun/last.pt and 1 more: put a pattern in quotes, such as "photos/*.jpg"',
+    ),
+    "a pattern of two stars": (
+        [*("train", "--out", "run", "--data", "folder", "--classes", "a,b", "--masks", "begun")]
+        + ["--images", "*/*.png"],
+        '--images "',
+    ),
+    "a folder without masks": (
+        [*("train", "--out", "run", "--data", "folder", "--masks", "begun/best")]
+        + ["--images", "begun", "--colors", "none.txt"],
+        'only by a pattern, such as --masks "',
+    ),
     "no weights to score": (["evaluate"], "--weights"),
     "weights that are not there": (["evaluate", "--weights", "no.pth"], "no.pth"),
     "weights for other classes": (

@@ -188,8 +188,8 @@ def test_many_unknown_colours_are_counted(files):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"classes": ["road", "sky"]}, "leave out classes and values"),
-        ({"values": (0, 1)}, "leave out classes and values"),
+        ({"classes": ["road", "sky"]}, "leave out classes = … and values"),
+        ({"values": (0, 1)}, "leave out classes = … and values"),
         ({"ignore_index": 0}, "`#ffffff ignore`"),
     ],
 )

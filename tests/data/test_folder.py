@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from segformer_edu.data import folder as folder_module
 from segformer_edu.data.folder import Folder
-from segformer_edu.data.masks import read_mask
+from segformer_edu.data.masks import as_ranges, likely_meaning, numbers_of, read_mask
 
 ORIENTATION = 0x0112
 CLASSES = ("sky", "road", "cat")
@@ -146,6 +146,45 @@ def test_numbers_of_classes_and_of_what_is_ignored_can_be_any(files):
     dataset = made(files, ["bright", "dark"], names=["d"], **meaning)
     np.testing.assert_array_equal(dataset.picture(0)[1], [[1, 0, 255, 255], [255, 255, 1, 255]])
     np.testing.assert_array_equal(dataset.check().counts, [[1, 2]])
+
+
+@pytest.mark.parametrize("ignored", ["1-254", ["1-254"], range(1, 255), "1-99, 100, 101-254"])
+def test_ranges_of_numbers_are_all_numbers_in_them(files, ignored):
+    add(files, "d", np.array([[0, 255, 1, 254], [99, 100, 255, 0]], dtype=np.uint8))
+    dataset = made(files, ["dark", "bright"], names=["d"], values="0,255", ignore_index=ignored)
+    np.testing.assert_array_equal(dataset.picture(0)[1], [[0, 1, 255, 255], [255, 255, 1, 0]])
+
+
+MEANINGS = {  # pixels of each number, the classes, and what they seem to mean
+    "ADE20K, a few pictures of it": ({0: 5, 3: 9, 20: 4, 150: 1}, 150, "'1-150'", "='0' read"),
+    "from one, and 255": ({1: 5, 2: 9, 255: 4}, 2, "values='1-2'", "ignore_index='0,255'"),
+    "black and white": ({0: 60, 255: 40}, 2, "values='0,255'", "ignore_index=() give"),
+    "soft edges": ({0: 60, 255: 40, 17: 1, 80: 1}, 2, "values='0,255'", "ignore_index='1-254'"),
+    "half of a palette": ({0: 60, 2: 40}, 2, "values='0,2'", "ignore_index=() give"),
+    "a palette, and 255": ({0: 60, 38: 40, 75: 1, 255: 1}, 3, "'0,38,75'", "='255' give"),
+    "greys everywhere": ({0: 10, 255: 10, **dict.fromkeys(range(1, 99), 9)}, 2),
+    "more numbers than classes": ({0: 9, 1: 9, 2: 9, 7: 9}, 3),
+    "nothing": ({}, 2),
+}
+
+
+@pytest.mark.parametrize("case", MEANINGS.values(), ids=MEANINGS)
+def test_what_numbers_seem_to_mean(case):
+    held, classes, *words = case
+    pixels = np.zeros(256, int)
+    pixels[list(held)] = list(held.values())
+    hint = likely_meaning(pixels, classes)
+    assert [word for word in words if word not in hint] == [] and bool(hint) == bool(words), hint
+
+
+def test_numbers_are_written_as_ranges_and_read_back():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        numbers = tuple(rng.permutation(256)[: rng.integers(256)].tolist())
+        assert numbers_of("values", as_ranges(numbers)) == numbers
+        inorder = tuple(sorted(numbers))
+        assert numbers_of("values", as_ranges(inorder)) == inorder
+    assert as_ranges(range(1, 151)) == "1-150" and as_ranges([0, 1, 7]) == "0,1,7"
 
 
 def test_classes_can_be_counted_instead_of_named(files):
@@ -370,6 +409,9 @@ BAD = {
     "a value beyond 8 bits": ({"values": (0, 1, 256)}, "values = (0, 1, 256)", "0 … 255"),
     "a negative value": ({"values": (0, 1, -1)}, "values = (0, 1, -1)", "0 … 255"),
     "values in words": ({"values": "012"}, "values = '012'", "whole"),
+    "a range too far": ({"values": "0-300"}, "values = '0-300'", "ranges"),
+    "a range backwards": ({"values": ["2-0"]}, "values = ['2-0']", "ranges"),
+    "a range of too many": ({"values": "1-50"}, "values = '1-50'", "3 classes"),
     "ignoring −100": ({"ignore_index": -100}, "(-100,)", "0 … 255"),
     "ignoring nothing": ({"ignore_index": None}, "ignore_index = None", "0 … 255"),
     "ignoring halves": ({"ignore_index": [0.5]}, "ignore_index = [0.5]", "whole"),

@@ -9,6 +9,8 @@ from PIL import Image
 
 from segformer_edu import SegFormer
 from segformer_edu.__main__ import main
+from segformer_edu.commands.parser import class_names
+from segformer_edu.data.colors import read_colors
 from segformer_edu.training import Settings, open_data
 from segformer_edu.training.own_pictures import picture_names, shuffled
 from tests.training.rectangles import TINY, Rectangles, write_files
@@ -124,7 +126,7 @@ def test_black_and_white_masks_of_which_white_is_ignored_are_refused(folder, cap
         Image.fromarray(255 * (np.array(Image.open(path)) == 1).astype(np.uint8)).save(path)
     more = ("--classes", "rest,red")
     err = refused(folder, capsys, "only class rest", "0 (", "255 (", "ignored", more=more)
-    assert "--values" in err and "--ignore" in err
+    assert '--values 0,255 and --ignore "" give' in err
     assert command("train", folder, *more, "--values", "0,255", "--ignore", "") == 0
 
 
@@ -206,3 +208,170 @@ def test_weights_whose_classes_have_other_names_are_not_scored(folder, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert command("evaluate", folder, *weights) == 0
+
+
+# ---- numbers, colours and names as other programs have them ----
+
+
+def renumber(folder, change):
+    for path in (folder / "masks").iterdir():
+        Image.fromarray(change(np.array(Image.open(path)).astype(int)).astype(np.uint8)).save(path)
+
+
+def labels_in(folder, **changes):
+    return [part.picture(0)[1] for part in open_data(settings_of(folder).replace(**changes))]
+
+
+NUMBERED = {  # how masks are numbered; what the refusal says; the settings that it names
+    "from one, 0 for what has no label": (
+        lambda mask: np.where(mask == 255, 0, mask + 1),
+        "seem to be numbered from 1. --values 1-3 and --ignore 0 read them so",
+        {"values": "1-3", "ignore": "0"},
+    ),
+    "from one, 255 too": (
+        lambda mask: np.where(mask == 255, 255, mask + 1),
+        "--values 1-3 and --ignore 0,255 read them so",
+        {"values": "1-3", "ignore": "0,255"},
+    ),
+    "in numbers of their own": (
+        lambda mask: np.where(mask == 255, 255, mask * 38),
+        "--values 0,38,76 and --ignore 255 give each class one of them",
+        {"values": "0,38,76", "ignore": "255"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERED.values(), ids=NUMBERED)
+def test_the_refusal_gives_the_flags_that_read_masks_numbered_otherwise(folder, capsys, case):
+    change, words, settings = case
+    expected = labels_in(folder)
+    renumber(folder, change)
+    refused(folder, capsys, words)
+    for before, after in zip(expected, labels_in(folder, **settings), strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
+def test_soft_edges_of_black_and_white_masks_are_left_out_by_the_flags_of_the_refusal(
+    folder, capsys
+):
+    renumber(folder, lambda mask: np.where(mask == 1, 255, 0))
+    expected = labels_in(folder, classes=("rest", "red"), values="0,255", ignore="")
+    rng = np.random.default_rng(0)
+    edge = rng.random((32, 32)) < 0.03
+    renumber(folder, lambda mask: np.where(edge, rng.integers(2, 254, edge.shape), mask))
+    words = "--values 0,255 and --ignore 1-254 leave these edges out"
+    refused(folder, capsys, "softened edges", words, more=("--classes", "rest,red"))
+    found = labels_in(folder, classes=("rest", "red"), values="0,255", ignore="1-254")
+    for before, after in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(after, np.where(edge, 255, before))
+
+
+COLOURS = np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255)], dtype=np.uint8)
+TABLE = "#000000 ground\n#ff0000 red\n#0000ff blue\n"
+
+
+def paint(folder):
+    """The masks in colours; what was ignored has one that is none of the three."""
+    for path in (folder / "masks").iterdir():
+        mask = np.array(Image.open(path))
+        colours = COLOURS[np.minimum(mask, 2)]
+        colours[mask == 255] = (9, 9, 9)
+        Image.fromarray(colours).save(path)
+
+
+def test_masks_in_colours_are_trained_on_and_scored(folder, capsys):
+    expected = labels_in(folder)
+    paint(folder)
+    refused(folder, capsys, "holds colours (RGB)", "--colors", "`#804080 road`", "check-data")
+    (folder / "colors.txt").write_text(TABLE, encoding="utf-8")
+    refused(
+        folder,
+        capsys,
+        "leave out --classes … and --values",
+        more=("--colors", folder / "colors.txt"),
+    )
+    settings = Settings.from_yaml(folder / "mine.yaml").replace(classes=(), colors="colors.txt")
+    (folder / "mine.yaml").write_text(settings.to_yaml(), encoding="utf-8")
+    refused(folder, capsys, "holds #090909 (", "%), which", "colors.txt lacks", "`* ignore`")
+    (folder / "colors.txt").write_text(f"{TABLE}* ignore\n", encoding="utf-8")
+    for before, after in zip(expected, labels_in(folder), strict=True):
+        np.testing.assert_array_equal(after, before)
+    assert command("train", folder) == 0
+    assert (
+        SegFormer.from_pretrained(folder / "run/best").config.class_names == Rectangles.class_names
+    )
+    capsys.readouterr()
+    weights = ("--weights", folder / "run/best")
+    assert command("evaluate", folder, *weights, config="run/settings.yaml") == 0
+    assert "ground" in capsys.readouterr().out
+
+
+def test_colours_of_one_class_only_are_refused_in_words_of_colours(folder, capsys):
+    paint(folder)
+    (folder / "colors.txt").write_text(
+        "#000000 ground\n#00ff00 green\n* ignore\n", encoding="utf-8"
+    )
+    settings = Settings.from_yaml(folder / "mine.yaml").replace(classes=(), colors="colors.txt")
+    (folder / "mine.yaml").write_text(settings.to_yaml(), encoding="utf-8")
+    err = refused(folder, capsys, "show only class ground", "colours (", "ignored)", "--colors")
+    assert "--values" not in err and "--ignore" not in err
+
+
+def test_one_folder_for_pictures_and_masks_is_split_by_patterns(folder, capsys):
+    expected = labels_in(folder)
+    for path in sorted((folder / "masks").iterdir()):
+        path.rename(folder / "images" / f"{path.stem}_mask.png")
+    files = {"images": str(folder / "images/*.png"), "masks": str(folder / "images/*_mask.png")}
+    for before, after in zip(expected, labels_in(folder, **files), strict=True):
+        np.testing.assert_array_equal(after, before)
+    (folder / "held.txt").write_text("03.png\n07_mask.png\n", encoding="utf-8")
+    changes = {**files, "validation_names": str(folder / "held.txt")}
+    _, held_out = open_data(settings_of(folder).replace(**changes))
+    assert picture_names(held_out) == ["03", "07"]
+    more = [part for name, value in files.items() for part in (f"--{name}", value)]
+    wrong = (*more[:3], more[3].replace("mask", "seg"))
+    refused(folder, capsys, '--masks "', '*_seg.png" fits no file', more=wrong)
+    assert command("train", folder, *more) == 0
+    held = (folder / "run/validation.txt").read_text(encoding="utf-8").split()
+    assert held == shuffled([f"{n:02}" for n in range(14)])[:5]
+
+
+def test_a_pattern_without_quotes_is_one_sentence_that_says_so(folder, capsys):
+    expanded = sorted((folder / "images").iterdir())
+    err = refused(
+        folder, capsys, "01.png and 12 more", '"photos/*.jpg"', more=("--images", *expanded)
+    )
+    assert err.count("\n") == 1 and "02.png" not in err
+    refused(folder, capsys, "00.png is not a folder", "quotes", more=("--images", expanded[0]))
+
+
+def test_a_folder_for_validation_is_named_as_its_own_flags_are(folder, capsys):
+    images = ("--validation-images", folder / "images")
+    refused(folder, capsys, "--validation-masks … is missing", more=images)
+    refused(folder, capsys, "--validation-images … is missing", more=("--validation-masks", "m"))
+    nowhere = (*images, "--validation-masks", folder / "nowhere")
+    refused(folder, capsys, f"--validation-masks {nowhere[-1]} is not a folder", more=nowhere)
+
+
+def test_evaluate_takes_the_names_of_the_weights_and_train_does_not(folder, capsys):
+    assert command("train", folder) == 0
+    settings = Settings.from_yaml(folder / "mine.yaml").replace(classes=())
+    (folder / "mine.yaml").write_text(settings.to_yaml(), encoding="utf-8")
+    capsys.readouterr()
+    weights = ("--weights", folder / "run/best")
+    assert command("evaluate", folder, *weights) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:4]] == [
+        *Rectangles.class_names
+    ]
+    (folder / "run").rename(folder / "begun")
+    weights = ("--weights", folder / "begun/best")
+    refused(folder, capsys, "--classes … is missing", "or --colors", more=weights)
+
+
+def test_lists_of_known_data_sets_are_classes():
+    city, ade = class_names("cityscapes"), class_names("ade20k")
+    assert len(city) == 19 and city[0] == "road" and city[13] == "car" and city[18] == "bicycle"
+    assert len(ade) == 150 and (ade[0], ade[20], ade[149]) == ("wall", "car", "flag")
+    colours = read_colors("cityscapes")
+    assert colours.class_names == city
+    assert colours.label(np.array([[(0, 0, 142), (0, 0, 0)]], np.uint8))[0].tolist() == [[13, 255]]

@@ -88,6 +88,15 @@ def test_yaml_gives_back_what_it_was_given(tmp_path):
     assert other.anchored(tmp_path).images == str(tmp_path / "a b/c")
 
 
+def test_ranges_stand_for_the_numbers_in_them(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("values: 1-150\nignore: [0, 151-255]\n", encoding="utf-8")
+    found = Settings.from_yaml(path)
+    assert found.values == tuple(range(1, 151)) and found.ignore == (0, *range(151, 256))
+    assert found == parsed("--values", "1-150", "--ignore", "0,151-255")
+    assert "values: 1-150\n" in found.to_yaml() and "ignore: 0,151-255\n" in found.to_yaml()
+
+
 def test_paths_hold_wherever_the_command_is_run(tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
     content = "weights: weights\nimages: ../a\nmasks: /m\n"
@@ -136,6 +145,8 @@ WRONG = {
     "a bound as text": ({"scale": ["half", 2]}, "scale = 'half'", "a number"),
     "classes in one word": ({"classes": "sky"}, "classes = 'sky'", "a list"),
     "classes as numbers": ({"classes": [1, 2]}, "classes = 1", "a word"),
+    "numbers in words": ({"values": "sky"}, "values = 'sky'", "ranges"),
+    "numbers by halves": ({"ignore": [0.5]}, "ignore = [0.5]", "whole numbers"),
     "a config in a word": ({"config": "b0"}, "config = 'b0'", "a mapping"),
     "truth in a word": ({"class_weights": "no"}, "class_weights = 'no'", "true or false"),
     "an unknown setting": ({"lr": 1e-3}, "no setting 'lr'", "learning_rate"),
