@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from segformer_edu.commands.parser import Parser, add_command, check_out, missing_package
+from segformer_edu.commands.parser import (
+    Parser,
+    add_command,
+    check_out,
+    class_names,
+    missing_package,
+)
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.data.augment import IGNORE
 from segformer_edu.data.colors import (
@@ -39,6 +45,9 @@ SETTINGS = (
 )
 LOOKED_AT = 20  # masks that show whether all are in colours
 COLORS = "colors.txt"  # the table that is drawn from masks in colours, beside them
+TRAIN_IDS = "_gtFine_labelTrainIds"
+LABEL_IDS = ("_gtFine_labelIds", "7,8,11-13,17,19-28,31-33", "0-6,9,10,14-16,18,29,30,255")
+ADE20K, MANY = ("annotations", "training"), 50  # of its 150 classes: others use its folders too
 DESCRIPTION = """\
 Find the photographs and masks in a folder, read all of them to the last pixel, and say what they
 hold: how many, how large, of which kinds, what EXIF tags turn, which files are damaged or have no
@@ -218,6 +227,7 @@ def find(settings: Settings, typed_classes: str) -> Findings:
     settings, notes = coloured(settings, pairs)
     colors = read_colors(settings.colors) if settings.colors else None
     seen = inspect(pairs, colors)
+    settings, typed_classes = known_set(settings, seen, typed_classes)
     proposal = propose(settings, seen, SegFormerConfig.named("b0").min_image_size)
     settings, problems, advice = proposal.settings, list(proposal.problems), list(proposal.advice)
     class_names = colors.class_names if colors else settings.classes
@@ -234,6 +244,24 @@ def find(settings: Settings, typed_classes: str) -> Findings:
     return Findings(
         settings, pairs, seen, class_names, labels, problems, [*notes, *advice], command
     )
+
+
+def known_set(settings: Settings, seen: Inspection, typed_classes: str) -> tuple[Settings, str]:
+    """The settings for Cityscapes and ADE20K, told by the names of their files and their numbers,
+    and the name of their list of classes; what was given stays.
+    """
+    if settings.classes or settings.colors:
+        return settings, typed_classes
+    held = np.flatnonzero(seen.pixels)
+    if settings.masks.endswith(TRAIN_IDS):
+        name, numbers = "cityscapes", {}
+    elif settings.masks.endswith(LABEL_IDS[0]):
+        name, numbers = "cityscapes", dict(zip(("values", "ignore"), LABEL_IDS[1:], strict=True))
+    elif Path(settings.masks).parts[-2:] == ADE20K and len(held) > MANY and held.max() <= 150:
+        name, numbers = "ade20k", {"values": "1-150", "ignore": "0"}
+    else:
+        return settings, typed_classes
+    return settings.replace(classes=class_names(name), **numbers), name
 
 
 def coloured(settings: Settings, pairs: Sequence[Pair]) -> tuple[Settings, list[str]]:

@@ -165,7 +165,25 @@ CASES = {  # how files are written, flags that the command has, and what the lab
             "image": "leftImg8bit/train/bonn/{}_leftImg8bit.png",
             "place": "gtFine/train/bonn/{}_gtFine_labelTrainIds.png",
         },
-        ["**/*_leftImg8bit", "**/*_gtFine_labelTrainIds"],
+        ["**/*_leftImg8bit", "**/*_gtFine_labelTrainIds", "--classes cityscapes"],
+        {},
+    ),
+    "Cityscapes by its own numbers": (
+        {
+            "mask": numbers([7, 11, 33]),
+            "image": "leftImg8bit/train/bonn/{}_leftImg8bit.png",
+            "place": "gtFine/train/bonn/{}_gtFine_labelIds.png",
+        },
+        ["--classes cityscapes --values 7,8,11-13"],
+        {},
+    ),
+    "folders like ADE20K's": (
+        {
+            "mask": palette,
+            "image": "images/training/{}.jpg",
+            "place": "annotations/training/{}.png",
+        },
+        ["--classes 3"],
         {},
     ),
     "a folder to train on": (
@@ -193,6 +211,21 @@ def test_the_command_reads_the_masks_as_they_were_meant(check, tmp_path, case):
         assert flag in line, line
     assert ("--no-upright" in line) == ("--no-upright" in flags)
     check_labels(trained_on(command), pictures, **labels)
+
+
+def test_ade20k_is_known_by_its_folders_and_many_numbers(check, tmp_path):
+    place = {"image": "images/training/{}.jpg", "place": "annotations/training/{}.png"}
+    pictures = Pictures(tmp_path / "data")
+    rows = np.arange(SIZE[0], dtype=np.uint8)[:, None] * 3
+    pictures.write(lambda labels: Image.fromarray(labels + rows), **place)
+    code, said, command = check(tmp_path / "data")
+    assert code == 0, said
+    assert "--classes ade20k --values 1-150 --ignore 0" in shlex.join(command)
+    training, _ = trained_on(command)
+    name = picture_names(training)[0]
+    expected = pictures.labels(int(name.split()[1])) + rows
+    assert np.array_equal(training.picture(0)[1], np.where(expected == 0, 255, expected - 1))
+    assert training.class_names[:3] == ("wall", "building", "sky")
 
 
 def test_shares_and_pictures_of_each_class_are_those_of_the_masks(check, tmp_path):
