@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segformer_edu.commands.check_data import Findings, mended
+from segformer_edu.commands.findings import Findings
 from segformer_edu.commands.parser import Parser
 from segformer_edu.data.augment import IGNORE
 from segformer_edu.data.colors import read_colors, read_coloured
@@ -41,7 +41,7 @@ def data_page(findings: Findings, parser: Parser) -> bytes:
 def sections(findings: Findings, parser: Parser) -> Iterator[Element]:
     """What stands on the page, from above."""
     if not findings.usable:
-        wrong = [parser.in_flags(each) for each in mended(findings)]
+        wrong = [parser.in_flags(each) for each in findings.mended()]
         yield section("To be mended first", listing(wrong))
     heading = "To train" if findings.usable else "To train, after that"
     yield section(heading, commands([findings.command]))

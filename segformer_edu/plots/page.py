@@ -23,9 +23,9 @@ SIDE = 480  # pixels that a photograph keeps on its longer side
 TINT = 0.45  # opacity of labels over a photograph, which has to be seen through them
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --paper: #ffffff; --soft: #5a6673;
-  --panel: #f3f5f7; --line: #c5ccd3; --bar: #0072b2; --mark: #9cc9e6; }
+  --panel: #f3f5f7; --line: #c5ccd3; --mark: #9cc9e6; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6eaee; --paper: #14191e; --soft: #a5b0bb;
-  --panel: #1f262d; --line: #46525d; --bar: #56b4e9; --mark: #1f5478; } }
+  --panel: #1f262d; --line: #46525d; --mark: #1f5478; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 72rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from segformer_edu.plots.page import (
+    STYLE,
     commands,
     element,
     html_page,
@@ -121,6 +122,24 @@ def test_labels_are_picked_not_mixed_where_a_photograph_is_made_smaller(photo):
     assert small.shape == (20, 30, 3)
     inside = small.reshape(-1, 3)[(small != 255).any(-1).ravel()]
     assert len(np.unique(inside, axis=0)) == 2
+
+
+def luminance(color):
+    """WCAG 2's relative luminance of `#rrggbb`."""
+    parts = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return linear @ (0.2126, 0.7152, 0.0722)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    "pair", ["ink paper", "ink panel", "ink mark", "soft paper"], ids=lambda pair: pair
+)
+def test_letters_stand_out_from_what_is_behind_them(pair, scheme):
+    """By 4.5, as WCAG asks; axe does not see behind the bars."""
+    one, other = (re.findall(rf"--{name}: (#\w{{6}})", STYLE)[scheme] for name in pair.split())
+    low, high = sorted(map(luminance, (one, other)))
+    assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
 def test_a_picture_without_words_is_refused(photo):

@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import signal
-import sys
 
 import numpy as np
 import pytest
@@ -166,13 +165,3 @@ def test_of_many_classes_the_most_frequent_mistakes_are_listed(tmp_path):
     wrong = confusion * (1 - torch.eye(40, dtype=torch.int64))
     true, called = divmod(int(wrong.argmax()), 40)
     assert words[5:8] == [f"class {true}", f"class {called}", f"{int(wrong.max()):,}"]
-
-
-def test_a_run_does_not_fail_without_matplotlib(settings, data, tmp_path, monkeypatch):
-    drawing = ("segformer_edu.plots", "segformer_edu.training.report")
-    for name in [name for name in sys.modules if name.startswith(drawing)]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("segformer_edu.plots", raising=False)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    train(settings.replace(steps=1), tmp_path / "run", data=data, progress=False)
-    assert (tmp_path / "run/last").is_dir() and not (tmp_path / "run/report.html").exists()
