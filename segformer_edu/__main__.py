@@ -1,4 +1,4 @@
-"""The command line: `python -m segformer_edu {doctor, make-masks, train, …}`."""
+"""The command line: `python -m segformer_edu {doctor, check-data, make-masks, train, …}`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 
-from segformer_edu.commands import doctor, evaluate, export, make_masks, segment, train
+from segformer_edu.commands import (
+    check_data,
+    doctor,
+    evaluate,
+    export,
+    make_masks,
+    segment,
+    train,
+)
 from segformer_edu.commands.parser import Parser
 
 EXAMPLES = """\
 examples:
   python -m segformer_edu doctor
+  python -m segformer_edu check-data photos-and-masks --out data.html
   python -m segformer_edu make-masks coco.json --images photos --out masks
   python -m segformer_edu train --out run --steps 1150
   python -m segformer_edu evaluate --weights run/best
@@ -63,7 +72,7 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for command in (doctor, make_masks, train, evaluate, segment, export):
+    for command in (doctor, check_data, make_masks, train, evaluate, segment, export):
         command.add(commands)
     return top
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -24,6 +27,16 @@ def expanded(path: str | Path) -> Path:
     except OSError as error:
         raise ValueError(f"{str(path)!r} is not a path here: {error}. Choose another.") from error
     return full
+
+
+def typed(words: Iterable[object]) -> str:
+    """A command in the form in which it can be pasted into this system's terminal.
+
+    >>> typed(["python", "-m", "segformer_edu", "train", "--images", "my photos/*.jpg"])
+    "python -m segformer_edu train --images 'my photos/*.jpg'"
+    """
+    given = [str(word) for word in words]
+    return subprocess.list2cmdline(given) if os.name == "nt" else shlex.join(given)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

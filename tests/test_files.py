@@ -2,10 +2,12 @@
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
-from segformer_edu.files import expanded, write_atomically
+from segformer_edu.files import expanded, typed, write_atomically
 
 
 def test_the_name_moves_when_the_bytes_are_on_the_disk(tmp_path, monkeypatch):
@@ -47,3 +49,11 @@ def test_a_home_folder_that_does_not_exist_is_refused(monkeypatch):
 def test_a_folder_that_is_not_there_is_no_place(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "nowhere" / "file", b"")
+
+
+@pytest.mark.parametrize("word", ["a b", "it's", "photos/**/*_mask", "$HOME", "ä☃", "", '"', "#x"])
+def test_a_command_is_typed_so_that_the_shell_reads_it_as_meant(word):
+    code = "import sys; print(ascii(sys.argv[1:]))"
+    line = typed([sys.executable, "-c", code, word, "last"])
+    said = subprocess.run(line, shell=True, capture_output=True, encoding="utf-8", check=True)
+    assert said.stdout.strip() == ascii([word, "last"])

@@ -57,6 +57,7 @@ from segformer_edu.plots.points import (
     intervals,
     score_ranges,
     seeds,
+    size_scatter,
     trade_off,
     trade_offs,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "shares",
     "shift_curves",
     "show",
+    "size_scatter",
     "stacked_bars",
     "stacked_shares",
     "step_curves",

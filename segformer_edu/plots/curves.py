@@ -20,6 +20,7 @@ from segformer_edu.plots.style import (
     ORANGE,
     PAPER,
     SKY_BLUE,
+    WIDTH,
     new_figure,
     styled,
 )
@@ -385,12 +386,13 @@ def rolling_mean(values: Sequence[float], window: int) -> np.ndarray:
 
 
 @styled
-def training_curves(log: Mapping[str, np.ndarray], finding: str = "") -> Figure:
+def training_curves(log: Mapping[str, np.ndarray], finding: str = "", columns: int = 2) -> Figure:
     """Loss and learning rate of every step; the scores of every validation, class by class.
 
     Args:
         log: the columns of a run's log.csv, as `training.curves.read_log` returns them.
         finding: the title; by default the last mIoU.
+        columns: 2 has the scores beside the loss, 1 below it, for a narrow page.
 
     Raises:
         ValueError: a column is missing, or there is no step.
@@ -401,8 +403,8 @@ def training_curves(log: Mapping[str, np.ndarray], finding: str = "") -> Figure:
     validated = ~np.isnan(log["miou"])
     if not finding and validated.any():
         finding = f"mIoU {log['miou'][validated][-1]:.3f} after {log['step'][-1]:.0f} steps"
-    figure = new_figure(3.6, finding)
-    losses, found = figure.subplots(1, 2)
+    figure = new_figure(7.2 / columns, finding, WIDTH * columns / 2)
+    losses, found = figure.subplots(2 // columns, columns)
     _draw_losses(losses, log)
     _draw_scores(found, log, validated)
     return figure

@@ -294,3 +294,27 @@ def trade_offs(
     order = [handles[name] for name in names]
     figure.legend(order, names, loc="outside lower center", ncols=min(len(names), 3))
     return figure
+
+
+@styled
+def size_scatter(sides: np.ndarray, finding: str = "") -> Figure:
+    """The width and height of pictures: a dot for each size, the larger the more have it.
+
+    Args:
+        sides: `(n, 2)` widths and heights in pixels.
+        finding: the title.
+
+    Raises:
+        ValueError: no picture, or another shape.
+    """
+    if np.ndim(sides) != 2 or np.shape(sides)[1] != 2 or not len(sides):
+        raise ValueError(f"sides has the shape {np.shape(sides)}: give (n, 2), a row a picture.")
+    sizes, counts = np.unique(sides, axis=0, return_counts=True)
+    figure = new_figure(4, finding, 4.5)
+    ax = figure.subplots()
+    widths, heights = sizes.T
+    areas = 20 + 180 * counts / counts.max()
+    ax.scatter(widths, heights, s=areas, color=BLUE, alpha=0.6, linewidths=0)
+    ax.set(xlabel="width in pixels", ylabel="height in pixels", aspect="equal")
+    ax.set(xlim=(0, 1.1 * sides.max()), ylim=(0, 1.1 * sides.max()))
+    return figure

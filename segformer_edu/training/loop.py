@@ -19,7 +19,7 @@ from segformer_edu.training.gradient import compute_gradient
 from segformer_edu.training.interruption import Interruption
 from segformer_edu.training.optimizer import learning_rate_factor, set_learning_rate, update_average
 from segformer_edu.training.own_pictures import picture_names
-from segformer_edu.training.parts import assemble, start_accelerator, step_seed
+from segformer_edu.training.parts import Parts, assemble, start_accelerator, step_seed
 from segformer_edu.training.run_folder import RunFolder
 from segformer_edu.training.settings import Settings
 
@@ -122,8 +122,10 @@ def train(
             bar.set_postfix_str(f"{place}, loss {loss:.3f}, rate {rate:.1e}{score}", refresh=False)
             bar.update()
             if stop and not parts.ended:
+                report(run, parts, speaks)
                 raise KeyboardInterrupt(f"Stopped after step {step}. {run.how_to_resume()}")
     run.finish(parts.evaluated)
+    report(run, parts, speaks)
     if run.step < settings.steps and accelerator.is_main_process:
         warnings.warn(
             f"The run ended after step {run.step} of {settings.steps}, because patience = "
@@ -138,3 +140,12 @@ def train(
 def is_due(step: int, every: int) -> bool:
     """Whether something that is done every so many steps (0: never) is due after this one."""
     return every > 0 and step % every == 0
+
+
+def report(run: RunFolder, parts: Parts, progress: bool) -> None:
+    """Write report.html if matplotlib is installed; a run does not fail without it."""
+    try:
+        from segformer_edu.training.report import write_report
+    except ModuleNotFoundError:
+        return
+    write_report(run, parts, progress)

@@ -25,7 +25,9 @@ def test_python_dash_m_works():
     assert run.returncode == 2 and "IMAGE" in run.stderr
 
 
-@pytest.mark.parametrize("name", ["make-masks", "train", "evaluate", "export", "segment", "doctor"])
+@pytest.mark.parametrize(
+    "name", ["check-data", "make-masks", "train", "evaluate", "export", "segment", "doctor"]
+)
 def test_help_needs_no_other_extra_and_gives_examples(name):
     code = (
         "import sys\nfrom segformer_edu.__main__ import main\n"

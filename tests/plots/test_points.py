@@ -140,3 +140,18 @@ def test_trade_offs_have_the_interval_of_each_gain_and_one_marker_for_a_name():
     assert b.get_marker() == same.get_marker() != a.get_marker()
     assert b.get_color() == same.get_color() != a.get_color()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_sizes_of_pictures_are_dots_as_large_as_they_are_frequent():
+    sides = np.array([[640, 480]] * 3 + [[480, 640]])
+    (ax,) = plots.size_scatter(sides, "Sizes").axes
+    (dots,) = ax.collections
+    assert dots.get_offsets().tolist() == [[480, 640], [640, 480]]
+    small, large = dots.get_sizes() - 20
+    assert large == pytest.approx(3 * small)
+
+
+@pytest.mark.parametrize("sides", [np.empty((0, 2)), np.ones((3, 3)), np.ones(4)])
+def test_sizes_that_are_none_are_refused(sides):
+    with pytest.raises(ValueError, match="sides has the shape"):
+        plots.size_scatter(sides)

@@ -51,12 +51,14 @@ def test_a_run_leaves_its_curves(settings, data, tmp_path):
 def test_a_run_does_not_fail_without_matplotlib(settings, data, tmp_path, monkeypatch):
     import sys
 
-    for name in [name for name in sys.modules if name.startswith("segformer_edu.plots")]:
+    drawing = ("segformer_edu.plots", "segformer_edu.training.report")
+    for name in [name for name in sys.modules if name.startswith(drawing)]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("segformer_edu.plots", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     train(settings.replace(steps=1), tmp_path / "run", data=data, progress=False)
-    assert (tmp_path / "run/last").is_dir() and not (tmp_path / "run/curves.png").exists()
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert "last" in files and not {"curves.png", "report.html"} & files
 
 
 def test_the_curves_are_the_columns(log):
@@ -70,6 +72,14 @@ def test_the_curves_are_the_columns(log):
     assert texts(figure) == ["sky", "road, wet"]
     low, high = sorted(text.get_position()[1] for text in figure.axes[1].texts)
     assert high - low > 0.04  # one above the other, though the curves end 0.01 apart
+
+
+def test_on_a_narrow_page_the_scores_stand_below_the_loss(log):
+    for columns in (1, 2):
+        figure = plots.training_curves(log, columns=columns)
+        losses, found = (ax.get_subplotspec() for ax in figure.axes[:2])
+        assert (losses.colspan == found.colspan) == (columns == 1)
+        assert figure.get_figwidth() == 4 * columns
 
 
 def test_a_run_that_was_never_validated_has_a_loss_all_the_same(log):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segformer_edu.training import run_folder, train
+from segformer_edu.training import loop, run_folder, train
 from tests.training import rectangles
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -60,6 +60,7 @@ def files(folder):
 def main(folder):
     torch.set_num_threads(1)
     run_folder.draw_curves = lambda log, picture: None
+    loop.report = lambda run, parts, progress: None
     go(folder / "undisturbed")  # in this process, so that the others inherit what torch prepared
     calls = count_calls(folder / "run0")
     rng, left, number = random.Random(0), [KILLS, KILLS], 1

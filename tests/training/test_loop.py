@@ -72,9 +72,10 @@ def assert_resumes(undisturbed, data):
 
 @pytest.fixture(autouse=True)
 def curves_wait():
-    """Pictures are drawn by test_curves.py, and take longer than these runs."""
+    """Pictures are drawn by test_curves.py and test_report.py, and take longer than these runs."""
     with pytest.MonkeyPatch.context() as patch:  # which a test's own undo() leaves alone
         patch.setattr(run_folder, "draw_curves", lambda log, picture: None)
+        patch.setattr(loop_module, "report", lambda run, parts, progress: None)
         yield
 
 
