@@ -65,7 +65,9 @@ def fill(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from segformer_edu.commands.settings import read_settings
+    from segformer_edu.commands.settings import check_packages, read_settings
+
+    check_packages()
     from segformer_edu.training import evaluate, open_data, scores
     from segformer_edu.training.own_pictures import check_pictures
     from segformer_edu.training.parts import start_accelerator

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -11,6 +12,9 @@ from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.segformer import SegFormer
 from segformer_edu.training.metrics import confusion_matrix
 from segformer_edu.training.samples import validation_loader
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @torch.no_grad()
