@@ -88,12 +88,12 @@ def run(options: argparse.Namespace) -> int:
     ).cpu()
     if accelerator.is_main_process:
         found = scores(confusion)
-        print(table(found, confusion, pictures.class_names))
         if options.out:
             content = summary(found, confusion, pictures.class_names)
             content = {"weights": options.weights, "pictures": len(pictures), **content}
             text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
             write_atomically(options.out, f"{text}\n".encode())
+        print(table(found, confusion, pictures.class_names))
     accelerator.end_training()
     return 0
 
