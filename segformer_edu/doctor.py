@@ -41,7 +41,8 @@ def examine() -> tuple[str, bool]:
         report.append(_line(extra or "packages", here or "nothing yet"))
         if missing := ", ".join(_lack(each) for each in asked if not each.met):
             need = "the lessons need" if extra in NEEDED else "optional, and not here:"
-            report.append(_line("", f"{need} {missing}; type {install_command(extra)}"))
+            report.append(_line("", f"{need} {missing}; type"))
+            report.append(f"{' ' * 10}{install_command(extra)}")
             healthy = healthy and extra not in NEEDED
     report.append(_line("speed", f"{milliseconds(device):.0f} ms for B0 on a 512×512 image"))
     report.append(

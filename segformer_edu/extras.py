@@ -64,5 +64,8 @@ def installed_version(name: str) -> str | None:
 
 
 def install_command(extra: str) -> str:
-    """What to type in the folder of the course to install an extra."""
-    return f'python -m pip install --editable ".{f"[{extra}]" if extra else ""}"'
+    """What to type, in any folder, to install an extra: into a clone, or beside what pip has."""
+    wanted = f"[{extra}]" if extra else ""
+    if PROJECT.exists():
+        return f'python -m pip install --editable "{PROJECT.parent}{wanted}"'
+    return f'python -m pip install "{PACKAGE}{wanted}"'

@@ -39,6 +39,22 @@ def typed(words: Iterable[object]) -> str:
     return subprocess.list2cmdline(given) if os.name == "nt" else shlex.join(given)
 
 
+def experiments_folder() -> Path:
+    """Where the tables of the experiments are, which the lessons read.
+
+    Raises:
+        FileNotFoundError: neither beside the package, as in a clone, nor where the notebook is.
+    """
+    places = [place / "experiments" for place in (Path(__file__).parents[1], Path.cwd())]
+    for folder in places:
+        if (folder / "claims").is_dir():
+            return folder
+    raise FileNotFoundError(
+        "This lesson shows tables that the package does not hold: put the folder experiments of "
+        "the course's repository beside this notebook, and run the cell again."
+    )
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file completely or not at all, whatever happens meanwhile.
 

@@ -350,8 +350,8 @@ DEFECTS = (
     Defect(
         "the value is taken for the key where a file joins them",
         "segformer_edu/checkpoints/layouts.py",
-        'for part in (".key.", ".value.")',
-        'for part in (".value.", ".key.")',
+        'parts = found[1].split("_")',
+        'parts = found[1].split("_")[::-1]',
         "tests/checkpoints/test_layouts.py::test_a_layout_loads_with_the_callers_config",
     ),
     Defect(
@@ -708,8 +708,8 @@ DEFECTS = (
     Defect(
         "an exported file tells its readers the wrong spread",
         "segformer_edu/commands/export.py",
-        "std=json.dumps(IMAGENET_STD)",
-        "std=json.dumps(IMAGENET_MEAN)",
+        '"std": json.dumps(IMAGENET_STD)',
+        '"std": json.dumps(IMAGENET_MEAN)',
         "tests/commands/test_export.py::test_the_file_says_how_images_are_prepared_and_what_classes_are_called",
     ),
     # What installs it

@@ -17,7 +17,6 @@
 # %%
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,6 +32,7 @@ from segformer_edu.checks import check_heads, check_map, check_positive
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.data.scenes import Scenes
 from segformer_edu.exercises import check, compare, hint, solution
+from segformer_edu.files import experiments_folder
 from segformer_edu.layers import Linear
 
 torch.set_grad_enabled(False)  # nothing is trained in this lesson
@@ -513,7 +513,7 @@ plots.show(
 prediction = ...  # a difference, for example 0.1
 
 # %%
-experiments = Path(plots.__file__).parents[2] / "experiments"  # of the repository
+experiments = experiments_folder()
 rows = json.loads((experiments / "every_ratio.json").read_text(encoding="utf-8"))["rows"]
 points = {}  # ratios → multiply-adds in millions, and mIoU
 for row in (row for row in rows if row["size"] == 256):

@@ -21,7 +21,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
-from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
@@ -29,18 +28,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import segformer_edu
 from segformer_edu import MixFFN, OverlapPatchEmbedding, plots, widgets
 from segformer_edu.analysis.depth import first_gradients, gradient_at
 from segformer_edu.checks import check_choice, check_positive, check_rate
 from segformer_edu.encoder import EncoderBlock
 from segformer_edu.exercises import check, compare, hint, solution
+from segformer_edu.files import experiments_folder
 from segformer_edu.layers import initialize
 from segformer_edu.stochastic_depth import MODES, RULES
 
 # %%
 torch.set_num_threads(1)
-experiments = Path(segformer_edu.__file__).parents[1] / "experiments"
+experiments = experiments_folder()
 generator = torch.Generator().manual_seed(5)
 
 # %% [markdown]

@@ -18,7 +18,6 @@
 # %%
 import math
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,6 +34,7 @@ from segformer_edu.config import check_config
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.exercises import check, compare, hint, solution
+from segformer_edu.files import experiments_folder
 from segformer_edu.layers import initialize
 from segformer_edu.stochastic_depth import DropPath, residual
 
@@ -551,7 +551,7 @@ for one, other in (("all four", "1 to 3"), ("stage 3", "stage 2")):
 prediction = ...  # the best first, such as ["1/16", "1/8", "1/4", "pyramid"]
 
 # %%
-trial = columns.read_trial(Path(plots.__file__).parents[2] / "experiments" / "hierarchy.json")
+trial = columns.read_trial(experiments_folder() / "hierarchy.json")
 for name, mean_iou in trial.mean_iou.items():
     print(f"{name:<8} mean IoU {np.mean(mean_iou):.1f} %, ", end="")
     print(f"poles {np.mean(trial.poles[name]):>4.1f} %")

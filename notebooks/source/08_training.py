@@ -18,7 +18,6 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from segformer_edu.data.cones import Cones
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.decoder import AllMLPDecoder
 from segformer_edu.exercises import check, compare, hint, solution
+from segformer_edu.files import experiments_folder
 from segformer_edu.training import balanced_weights, confusion_matrix, make_optimizer, scores
 from segformer_edu.training.minute import batches, in_memory, some_flipped
 from segformer_edu.training.optimizer import set_learning_rate
@@ -38,7 +38,7 @@ from segformer_edu.training.pictures import VALIDATION_SEED
 from segformer_edu.widgets import progress
 
 # %%
-experiments = Path(plots.__file__).parents[2] / "experiments"  # of the repository
+experiments = experiments_folder()
 measured = json.loads((experiments / "training.json").read_text(encoding="utf-8"))
 
 # %% [markdown]

@@ -13,7 +13,6 @@
 # **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*, because no section of the core builds on it. (Sections 8 to 17 use what section 7 loads.) **You need** lessons 02, 03, 06 and 07; for what is marked *further* also 04, 05 and 08.
 
 # %%
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,12 +30,13 @@ from segformer_edu.data.lamps import Lamps
 from segformer_edu.data.photos import normalize, sample_photo
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.exercises import check, compare, hint, solution
+from segformer_edu.files import experiments_folder
 from segformer_edu.layers import evaluation
 
 # %%
 nano = SegFormer.from_pretrained("nano")
 held_out = Scenes(100, 128, seed=2026)  # nano has seen none of them
-experiments = Path(plots.__file__).parents[2] / "experiments"  # their tables
+experiments = experiments_folder()
 
 # %% [markdown]
 # ## 1 · What does one query attend to?

@@ -16,7 +16,6 @@
 # %%
 import json
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,11 +31,12 @@ from segformer_edu.analysis.token_merging import NOTHING, Merging, mean_colours,
 from segformer_edu.data.lamps import Lamps
 from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.exercises import check, compare, hint, solution
+from segformer_edu.files import experiments_folder
 from segformer_edu.training import confusion_matrix, scores
 from segformer_edu.training.minute import in_memory, predictions
 
 # %%
-experiments = Path(plots.__file__).parents[2] / "experiments"  # of the repository
+experiments = experiments_folder()
 tables = {path.stem: Table(path) for path in sorted((experiments / "claims").glob("*.csv"))}
 for name, table in tables.items():
     print(f"{name:<12} {len(table.rows):>5} rows, checksum {table.checksum}")

@@ -53,11 +53,12 @@ def read(
         check_config(config)
     path = locate(path_or_hub_id)
     weights = translate(read_tensors(path), str(path))
+    other = weights.foreign and f"a decoder of another kind ({weights.foreign})"
     if num_classes is None and not weights.has_decoder:
         raise ValueError(
-            f"{path} holds an encoder only, and no decoder that labels pixels: train one "
-            f"(`python -m segformer_edu train --weights`), or pass num_classes to from_pretrained "
-            f"for one with random weights."
+            f"{path} holds an encoder only, and {other or 'no decoder that labels pixels'}: train "
+            f"one (`python -m segformer_edu train --weights`), or pass num_classes to "
+            f"from_pretrained for one with random weights."
         )
     config = config or _described(path.with_name(CONFIG), weights) or infer(weights)
     if num_classes is not None:
@@ -72,6 +73,12 @@ def read(
         )
     if not weights.has_decoder:
         weights = replace(weights, random="decoder.")
+        if other:
+            warnings.warn(
+                f"{path} holds {other}, which is left out: the decoder starts from random weights, "
+                f"the encoder is loaded. Train it.",
+                stacklevel=3,
+            )
     elif num_classes is not None and weights.num_classes not in (None, num_classes):
         weights = replace(weights, random="decoder.classifier.")
         warnings.warn(

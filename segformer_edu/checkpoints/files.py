@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +177,9 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     """A dict of tensors that torch saved, alone or where trainers put it; code in it is refused."""
     content = load_pickled(
         path,
-        "is not a readable file of weights: it is missing, truncated, in another format, or holds "
-        "more than tensors. Nothing in it was run. If you trust its source, save its state dict "
-        "alone with torch.save(model.state_dict(), path).",
+        f"is not a readable file of weights: it {_obstacle(path)}. Nothing in it was run. If you "
+        f"trust its source, open it with torch.load(path, weights_only=False) where its classes "
+        f"are installed, and save its state dict alone with torch.save(model.state_dict(), path).",
     )
     if isinstance(content, dict) and {"network", "optimizer", "log_bytes"} <= set(content):
         best = path.parent / "best"
@@ -200,6 +201,19 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
+def _obstacle(path: Path) -> str:
+    """Why a file holds no tensors to read, found out without running any of it."""
+    try:
+        objects = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception as error:  # damaged bytes make the parser raise anything
+        if "torchscript" in str(error):
+            return "is TorchScript, a program"
+        objects = []
+    if not objects:
+        return "is missing, truncated, in another format, or holds more than tensors"
+    return f"holds more than tensors: {', '.join(sorted(objects)[:3])}"
+
+
 def load_pickled(path: Path, refusal: str) -> Any:
     """What torch saved in a file, on the CPU; nothing in it is ever executed.
 
@@ -207,7 +221,8 @@ def load_pickled(path: Path, refusal: str) -> Any:
         ValueError: the file cannot be read; the message is its path, followed by the refusal.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what is refused
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the parser raise anything
         raise ValueError(f"{path} {refusal}") from error
 

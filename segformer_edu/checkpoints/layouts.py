@@ -1,4 +1,4 @@
-"""What each library calls its weights: four published layouts, translated into our names.
+"""What each library calls its weights: published layouts, translated into our names.
 
 A template such as `block{number}.{block}.attn.q` stands for one module in every stage and block.
 `{stage}` counts stages from 0, `{number}` from 1, and `{reversed}` from the last one down.
@@ -62,6 +62,20 @@ HUGGING_FACE_MEMORY = {
     "stages.{stage}.blocks.{block}.mlp.dwconv.dwconv": "blocks.{block}.mix_ffn.depthwise",
     "stages.{stage}.blocks.{block}.mlp.fc2": "blocks.{block}.mix_ffn.contract",
     "stages.{stage}.layer_norm": "norm",
+}
+MMSEGMENTATION = {  # 1.x; names as its users quote them (issues 1343 and 1380 of mmsegmentation)
+    "layers.{stage}.0.projection": "patch_embedding.projection",
+    "layers.{stage}.0.norm": "patch_embedding.norm",
+    "layers.{stage}.1.{block}.norm1": "blocks.{block}.norm1",
+    "layers.{stage}.1.{block}.attn.attn.in_proj": "blocks.{block}.attention.query_key_value",
+    "layers.{stage}.1.{block}.attn.attn.out_proj": "blocks.{block}.attention.output",
+    "layers.{stage}.1.{block}.attn.sr": "blocks.{block}.attention.reduce.projection",
+    "layers.{stage}.1.{block}.attn.norm": "blocks.{block}.attention.reduce.norm",
+    "layers.{stage}.1.{block}.norm2": "blocks.{block}.norm2",
+    "layers.{stage}.1.{block}.ffn.layers.0": "blocks.{block}.mix_ffn.expand",
+    "layers.{stage}.1.{block}.ffn.layers.1": "blocks.{block}.mix_ffn.depthwise",
+    "layers.{stage}.1.{block}.ffn.layers.4": "blocks.{block}.mix_ffn.contract",
+    "layers.{stage}.2": "norm",
 }
 OURS = {"stages.{stage}." + module: module for module in HUGGING_FACE_FILE.values()}
 
@@ -176,7 +190,11 @@ PUBLISHED = (
     ),
 )
 HUGGING_FACE = PUBLISHED[1]  # the layout that is written
-LAYOUTS = [replace(layout, prefix=prefix) for layout in PUBLISHED for prefix in (layout.prefix, "")]
+ENCODERS = (  # whose decoder is another one
+    Layout("mmsegmentation 1.x", 1e-6, "backbone.", MMSEGMENTATION, {}, dead=("decode_head.",)),
+)
+KNOWN = (*PUBLISHED, *ENCODERS)
+LAYOUTS = [replace(layout, prefix=prefix) for layout in KNOWN for prefix in (layout.prefix, "")]
 
 # What trainers put before all names: DistributedDataParallel, Lightning and others, torch.compile.
 WRAPPERS = re.compile(r"^((module|model|net|network|_orig_mod)\.)+|(?<=\.)_orig_mod\.")
@@ -194,6 +212,7 @@ class Weights:
         tensors: our name → tensor.
         origins: our name → theirs.
         unexpected: their names that the layout does not explain.
+        foreign: a name, if there is one, of a part that is left out.
         random: our prefix for what starts from random weights instead.
     """
 
@@ -202,6 +221,7 @@ class Weights:
     tensors: Mapping[str, Tensor]
     origins: Mapping[str, str]
     unexpected: tuple[str, ...]
+    foreign: str | None = None
     random: str | None = None
 
     @property
@@ -233,13 +253,13 @@ def translate(tensors: Mapping[str, Tensor], source: str) -> Weights:
         ValueError: no layout explains any name.
     """
     full_names = list(tensors)
-    names = {WRAPPERS.sub("", name): name for name in full_names}
+    names = {_bare(name): name for name in full_names}
     if len(names) < len(full_names):
         once = set(names.values())
         twice = next(name for name in full_names if name not in once)
         raise ValueError(
-            f"{source} holds two models: {twice} and {names[WRAPPERS.sub('', twice)]}. Save the "
-            f"one that you want alone."
+            f"{source} holds two models: {twice} and {names[_bare(twice)]}. Save the one that you "
+            f"want alone."
         )
     layout, ours = max(
         ((layout, _translation(layout, names)) for layout in LAYOUTS), key=lambda pair: len(pair[1])
@@ -247,21 +267,27 @@ def translate(tensors: Mapping[str, Tensor], source: str) -> Weights:
     if not ours:
         raise ValueError(
             f"{source} holds no SegFormer in a known layout "
-            f"({', '.join(layout.name for layout in PUBLISHED)}); its first names are "
+            f"({', '.join(layout.name for layout in KNOWN)}); its first names are "
             f"{', '.join(full_names[:3]) or 'none: it is empty'}."
         )
     found: dict[str, Tensor] = {}
     origins: dict[str, str] = {}
     for theirs, name in ours.items():
-        for half, tensor in _split_key_value(name, tensors[names[theirs]]):
-            found[half], origins[half] = tensor, names[theirs]
+        for part, tensor in _split(name, tensors[names[theirs]]):
+            found[part], origins[part] = tensor, names[theirs]
     ignored = layout.dead
     if not any(name.startswith("decoder.") for name in found):  # left over from ImageNet
         ignored += tuple(p + head for p in ("", layout.prefix) for head in ("head.", "classifier."))
     unexpected = [
         full for name, full in names.items() if name not in ours and not name.startswith(ignored)
     ]
-    return Weights(source, layout, found, origins, tuple(unexpected))
+    foreign = next((full for name, full in names.items() if name.startswith(layout.dead)), None)
+    return Weights(source, layout, found, origins, tuple(unexpected), foreign)
+
+
+def _bare(name: str) -> str:
+    """A name without what trainers put before it; torch's own attention joins with _."""
+    return re.sub(r"\bin_proj_(?=weight$|bias$)", "in_proj.", WRAPPERS.sub("", name))
 
 
 def _translation(layout: Layout, names: Iterable[str]) -> dict[str, str]:
@@ -273,13 +299,15 @@ def _translation(layout: Layout, names: Iterable[str]) -> dict[str, str]:
     return {theirs: name for theirs, name in pairs if name}
 
 
-def _split_key_value(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
-    """Split a joint key and value, 2C rows with the key's first; leave other tensors alone."""
-    if ".key_value." not in name:
-        return [(name, tensor)]
-    halves = tensor.tensor_split(2) if tensor.ndim else (tensor, tensor)
-    names = (name.replace(".key_value.", part) for part in (".key.", ".value."))
-    return zip(names, halves, strict=True)
+def _split(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
+    """Split joint queries, keys and values, as many rows of each; make a Linear of a 1×1 conv."""
+    if found := re.search(r"\.((?:query_)?key_value)\.", name):
+        parts = found[1].split("_")
+        rows = tensor.tensor_split(len(parts)) if tensor.ndim else [tensor] * len(parts)
+        return [(name.replace(found[1], part), x) for part, x in zip(parts, rows, strict=True)]
+    if tensor.ndim == 4 and re.search(r"\.mix_ffn\.(expand|contract)\.weight$", name):
+        tensor = tensor.flatten(1)
+    return [(name, tensor)]
 
 
 def _renamed(name: str, modules: Mapping[str, str], num_stages: int) -> str | None:

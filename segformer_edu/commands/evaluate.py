@@ -67,7 +67,9 @@ def fill(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from segformer_edu.commands.settings import read_settings
+    from segformer_edu.commands.settings import check_packages, read_settings
+
+    check_packages()
     from segformer_edu.training import evaluate, open_data, scores
     from segformer_edu.training.own_pictures import check_pictures
     from segformer_edu.training.parts import start_accelerator
@@ -99,12 +101,12 @@ def run(options: argparse.Namespace) -> int:
     ).cpu()
     if accelerator.is_main_process:
         found = scores(confusion)
-        print(table(found, confusion, pictures.class_names))
         if options.out:
             content = summary(found, confusion, pictures.class_names)
             content = {"weights": options.weights, "pictures": len(pictures), **content}
             text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
             write_atomically(options.out, f"{text}\n".encode())
+        print(table(found, confusion, pictures.class_names))
     accelerator.end_training()
     return 0
 

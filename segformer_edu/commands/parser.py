@@ -128,10 +128,10 @@ def class_names(given: str) -> tuple[str, ...]:
     return class_names_of(names)
 
 
-def check_out(path: Path, suffix: str) -> None:
+def check_out(path: Path, *suffixes: str) -> None:
     """Refuse, before any work is done, a path where no such file can be written."""
-    if path.suffix.lower() != suffix:
-        raise ValueError(f"--out {path} is not a {suffix}: only such a file is written.")
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"--out {path} is not a {' or '.join(suffixes)}: name such a file.")
     if not path.parent.is_dir():
         raise ValueError(f"--out {path}: there is no folder {path.parent}; make it first.")
     if path.is_dir():
@@ -142,6 +142,4 @@ def check_out(path: Path, suffix: str) -> None:
 
 def missing_package(error: ModuleNotFoundError, purpose: str, extra: str) -> ValueError:
     """The error that names a missing package, and the extra that brings it."""
-    return ValueError(
-        f"{purpose}, {error.name} is needed: run {install_command(extra)} in the course's folder."
-    )
+    return ValueError(f"{purpose}, {error.name} is needed: run {install_command(extra)}.")

@@ -22,6 +22,7 @@ from segformer_edu.data.folder import ENDINGS, Folder, by_name
 from segformer_edu.data.photos import normalize, read_photo
 from segformer_edu.files import expanded
 from segformer_edu.segformer import labels_from_logits
+from segformer_edu.training.metrics import confusion_matrix, scores
 
 MOST = 200  # pictures that are used, of however many there are
 LEAST_AGREEMENT = 0.9  # the share of pixels that keep their label, or the file is not kept
@@ -65,11 +66,16 @@ class Pictures:
             yield self[index]
 
 
-def open_pictures(folder: Path, masks: Path | None, config: SegFormerConfig) -> Pictures:
-    """The pictures of --calibrate and --masks, each of which can be read.
+def open_pictures(
+    folder: Path,
+    masks: Path | None,
+    config: SegFormerConfig,
+    size: tuple[int, int] | None = None,
+) -> Pictures:
+    """The pictures of --calibrate and --masks, each of which can be read, all of --size if given.
 
     Raises:
-        ValueError: there are fewer than two, or one that cannot be read or is too small.
+        ValueError: there are fewer than two, or one that cannot be read or is of a wrong size.
     """
     if config.in_channels != 3 or config.normalization:
         raise ValueError(
@@ -87,11 +93,7 @@ def open_pictures(folder: Path, masks: Path | None, config: SegFormerConfig) -> 
     labelled, num_classes = None, max(config.num_classes, 2)
     if masks is not None:
         try:
-            import segformer_edu.training  # noqa: F401
-
             labelled = Folder(folder, masks, num_classes)
-        except ModuleNotFoundError as error:
-            raise missing_package(error, "For --masks", "train") from None
         except ValueError as error:
             raise ValueError(f"--calibrate {folder}, --masks {masks}: {error}") from None
         paths = [path for path, _ in labelled.pairs]
@@ -106,6 +108,12 @@ def open_pictures(folder: Path, masks: Path | None, config: SegFormerConfig) -> 
                 f"--calibrate {folder}: {paths[index].name} has {image.shape[-2]}×"
                 f"{image.shape[-1]} pixels, and the model needs {config.min_image_size}: take it "
                 f"out."
+            )
+        if size not in (None, tuple(image.shape[-2:])):
+            raise ValueError(
+                f"--calibrate {folder}: {paths[index].name} has {image.shape[-2]}×"
+                f"{image.shape[-1]} pixels, not those of --size: resize the pictures, or leave "
+                f"--size out."
             )
     return pictures
 
@@ -218,8 +226,6 @@ def judge(exact: bytes, rounded: bytes, pictures: Pictures) -> str:
         same = found[0] == found[1]
         counts += torch.tensor([same.sum(), same.numel()])
         if labels is not None:
-            from segformer_edu.training.metrics import confusion_matrix
-
             confusions += torch.stack(
                 [confusion_matrix(x, labels, pictures.num_classes) for x in found]
             )
@@ -228,8 +234,6 @@ def judge(exact: bytes, rounded: bytes, pictures: Pictures) -> str:
     said = f"{kept:.2%} of the held-out pixels keep their label, {faster:.1f} times as fast here"
     lost = 0.0
     if pictures.masks is not None:
-        from segformer_edu.training.metrics import scores
-
         before, after = (scores(each).miou for each in confusions)
         said += f", mIoU {after:.4f} ({before:.4f} in float)"
         lost = before - after

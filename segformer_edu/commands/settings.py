@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from segformer_edu.commands.parser import Parser, class_names, missing_package
-
-try:
-    import yaml
-
-    from segformer_edu.training.settings import TYPES, Settings
-except ModuleNotFoundError as error:
-    raise missing_package(error, "To train or evaluate", "train") from None
+from segformer_edu.training.settings import TYPES, Settings
 
 MANY = "config"  # the field that is set piece by piece, with --set
+
+
+def check_packages() -> None:
+    """Refuse, before any work is done, if a package is missing."""
+    try:
+        import accelerate  # noqa: F401
+        import yaml  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "To train or evaluate", "train") from None
 
 
 def add_settings(parser: Parser, names: Collection[str] = ()) -> None:
@@ -88,6 +91,8 @@ def value_of(hint: Any, given: Any) -> Any:
 
 
 def _field(text: str) -> tuple[str, Any]:
+    import yaml
+
     name, _, value = text.partition("=")
     try:
         content = yaml.safe_load(value)

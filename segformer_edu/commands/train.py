@@ -63,9 +63,11 @@ def fill(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from segformer_edu.commands.settings import Settings, check_packages, read_settings
+
+    check_packages()
     from accelerate import PartialState
 
-    from segformer_edu.commands.settings import Settings, read_settings
     from segformer_edu.memory import keep_freed_memory
     from segformer_edu.training import train
     from segformer_edu.training.curves import read_log

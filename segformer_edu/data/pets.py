@@ -178,7 +178,7 @@ def _pooch() -> Any:
         import pooch
     except ImportError as error:
         raise ValueError(
-            f"To fetch Oxford-IIIT Pet, pooch is needed: run {install_command('train')} in the "
-            f"course's folder, or give the folder that holds images/ and annotations/."
+            f"To fetch Oxford-IIIT Pet, pooch is needed: run {install_command('train')}, or give "
+            f"the folder that holds images/ and annotations/."
         ) from error
     return pooch

@@ -163,7 +163,7 @@ def sample_photo(name: str = "astronaut") -> np.ndarray:
     if package is None or package.origin is None:
         raise ValueError(
             f"The photograph comes with scikit-image, which is missing: run "
-            f"{install_command('lab')} in the course's folder."
+            f"{install_command('lab')}."
         )
     return read_photo(Path(package.origin).parent / "data" / SAMPLES[name])
 

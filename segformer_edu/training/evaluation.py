@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -12,6 +13,9 @@ from segformer_edu.segformer import SegFormer
 from segformer_edu.tiles import TILE, predict_in_tiles
 from segformer_edu.training.metrics import confusion_matrix
 from segformer_edu.training.samples import shares, validation_batches
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @torch.no_grad()

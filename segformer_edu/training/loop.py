@@ -9,7 +9,6 @@ import warnings
 from pathlib import Path
 
 import torch
-from accelerate.utils import broadcast_object_list
 from tqdm.auto import tqdm
 
 from segformer_edu.data.views import Datasets
@@ -59,6 +58,8 @@ def train(
         OSError: a full disk or an unwritable folder; what was saved before is intact.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written first.
     """
+    from accelerate.utils import broadcast_object_list
+
     accelerator = start_accelerator(settings)
     run = RunFolder(folder, settings, resume, owner=accelerator.is_main_process)
     # Only one process may see the folder.

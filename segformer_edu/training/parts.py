@@ -6,12 +6,10 @@ import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration
-from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -29,6 +27,10 @@ from segformer_edu.training.own_pictures import check_pictures, measured
 from segformer_edu.training.pictures import balanced_weights, open_data
 from segformer_edu.training.samples import Samples
 from segformer_edu.training.settings import Settings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from accelerate.optimizer import AcceleratedOptimizer
 
 FIRST = "encoder.stages.0.patch_embedding.projection.weight"  # which sees the channels of a picture
 
@@ -195,6 +197,8 @@ def make_loader(settings: Settings, pictures: SegmentationDataset, done: int) ->
 
 def start_accelerator(settings: Settings) -> Accelerator:
     """The accelerator of this process: alone, or one of those that `accelerate launch` started."""
+    from accelerate import Accelerator, DataLoaderConfiguration
+
     return Accelerator(
         cpu=settings.cpu,
         mixed_precision={"fp32": "no"}.get(settings.precision, settings.precision),

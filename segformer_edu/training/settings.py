@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-import yaml
-
 from segformer_edu.checks import check_choice
 from segformer_edu.data.masks import as_ranges, numbers_of
 from segformer_edu.tiles import TILE
@@ -246,6 +244,8 @@ class Settings:
 
     def to_yaml(self) -> str:
         """All settings, one on each line, in the form that `from_yaml` reads."""
+        import yaml
+
         content = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
@@ -261,6 +261,8 @@ class Settings:
         Raises:
             ValueError: not a readable YAML mapping, or a setting that is unknown or impossible.
         """
+        import yaml
+
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

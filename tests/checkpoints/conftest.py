@@ -75,10 +75,49 @@ def to_smp(state):
     return renamed
 
 
+# From a transformers model's names to those of mmsegmentation 1.x, as its issue 1380 quotes them.
+TO_MMSEGMENTATION = [
+    (r"^segformer\.stages\.(\d)\.patch_embeddings\.proj\.", r"backbone.layers.\1.0.projection."),
+    (
+        r"^segformer\.stages\.(\d)\.patch_embeddings\.layer_norm\.",
+        r"backbone.layers.\1.0.norm.",
+    ),
+    (r"^segformer\.stages\.(\d)\.layer_norm\.", r"backbone.layers.\1.2."),
+    (r"^segformer\.stages\.(\d)\.blocks\.", r"backbone.layers.\1.1."),
+    (r"layernorm_before", "norm1"),
+    (r"layernorm_after", "norm2"),
+    (r"attention\.sequence_reduction\.sequence_reduction", "attn.sr"),
+    (r"attention\.sequence_reduction\.layer_norm", "attn.norm"),
+    (r"attention\.q_proj\.", "attn.attn.in_proj_"),
+    (r"attention\.o_proj", "attn.attn.out_proj"),
+    (r"mlp\.fc1", "ffn.layers.0"),
+    (r"mlp\.dwconv\.dwconv", "ffn.layers.1"),
+    (r"mlp\.fc2", "ffn.layers.4"),
+]
+
+
+def to_mmsegmentation(state):
+    """mmsegmentation's names of the encoder: q, k, v in one tensor, 1×1 convolutions in the FFN."""
+    renamed = {}
+    for theirs, tensor in state.items():
+        if re.search(r"^decode_head|k_proj|v_proj", theirs):
+            continue
+        name = theirs
+        for pattern, replacement in TO_MMSEGMENTATION:
+            name = re.sub(pattern, replacement, name)
+        if "q_proj" in theirs:
+            tensor = torch.cat([state[theirs.replace("q_proj", f"{x}_proj")] for x in "qkv"])
+        if re.search(r"mlp\.fc[12]\.weight", theirs):
+            tensor = tensor[:, :, None, None]
+        renamed[name] = tensor
+    return renamed
+
+
 @pytest.fixture(scope="session")
 def renamers():
     """Layout → function from the state of a transformers model to that layout's names."""
-    return {"reference": to_reference, "v5": dict, "smp": to_smp}
+    layouts = {"reference": to_reference, "v5": dict, "smp": to_smp}
+    return {**layouts, "mmsegmentation": to_mmsegmentation}
 
 
 @pytest.fixture(scope="session")

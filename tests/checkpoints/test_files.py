@@ -294,6 +294,25 @@ def test_a_torch_file_of_something_else_says_what_it_holds(content, words, tmp_p
         SegFormer.from_pretrained(tmp_path / "a.pth")
 
 
+def test_what_a_file_holds_besides_tensors_is_named(tmp_path):
+    torch.save({"state_dict": {}, "log": Bomb(tmp_path)}, tmp_path / "a.pth")
+    torch.save(torch.nn.Linear(1, 1), tmp_path / "whole.pt")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / "traced.pt")
+    for name, words in [
+        ("a.pth", r"holds more than tensors: \w+.mkdir\. Nothing in it was run"),
+        ("whole.pt", r"holds more than tensors: torch.nn.modules.linear.Linear\. Nothing"),
+        ("traced.pt", "is TorchScript, a program"),
+    ]:
+        with pytest.raises(ValueError, match=f"{name} is not a readable .* it {words}"):
+            SegFormer.from_pretrained(tmp_path / name)
+
+
+def test_metadata_of_safetensors_is_no_weight(folder, small_model):
+    path = folder / "model.safetensors"
+    save_file(load_file(path), path, metadata={"format": "pt", "epoch": "3"})
+    assert same(SegFormer.from_pretrained(folder), small_model)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_a_pointer_of_git_lfs_is_named_as_such(name, tmp_path):
     (tmp_path / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
@@ -455,5 +474,5 @@ def test_the_number_of_classes_may_come_from_num_labels_or_from_the_weights(fold
 
 def test_a_missing_hub_client_is_a_sentence_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match=r'pip install --editable "\.\[hub\]"'):
+    with pytest.raises(ValueError, match=r'pip install --editable ".*\[hub\]"'):
         SegFormer.from_pretrained("nvidia/segformer-b0-finetuned-ade-512-512")

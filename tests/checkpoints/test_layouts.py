@@ -210,7 +210,12 @@ def encoder_only(state, prefix, strip):
 @pytest.mark.parametrize("strip", [True, False], ids=["no prefix", "prefix"])
 @pytest.mark.parametrize(
     "layout, prefix, eps",
-    [("reference", "backbone.", 1e-6), ("v5", "segformer.", 1e-5), ("smp", "encoder.", 1e-6)],
+    [
+        ("reference", "backbone.", 1e-6),
+        ("v5", "segformer.", 1e-5),
+        ("smp", "encoder.", 1e-6),
+        ("mmsegmentation", "backbone.", 1e-6),
+    ],
 )
 def test_an_encoder_alone_loads_with_a_fresh_decoder(
     layout, prefix, eps, strip, renamers, their_model, images, tmp_path
@@ -226,6 +231,37 @@ def test_an_encoder_alone_loads_with_a_fresh_decoder(
         assert (ours_map - their_map).abs().max() <= 1e-5 * their_map.abs().max()
     assert ours(images).shape[1] == 3
     assert ours.config == SegFormerConfig.named("b0", num_classes=3, block_norm_eps=eps)
+
+
+def test_of_mmsegmentation_the_encoder_loads_and_the_decoder_is_said_to_be_left_out(
+    renamers, their_model, images, tmp_path
+):
+    theirs = their_model(block_norm_eps=1e-6, **B0)
+    state = renamers["mmsegmentation"](theirs.state_dict())
+    state["decode_head.convs.0.bn.weight"] = torch.ones(256)
+    path = save(state, tmp_path / "segformer_mit-b0.pth", meta={"epoch": 3})
+    with pytest.raises(ValueError, match=r"a decoder of another kind \(decode_head.convs.0.bn.wei"):
+        SegFormer.from_pretrained(path)
+    with pytest.warns(UserWarning, match="decoder starts from random weights, the encoder is load"):
+        ours = SegFormer.from_pretrained(path, num_classes=3)
+    expected = theirs.segformer(images, output_hidden_states=True).hidden_states
+    for ours_map, their_map in zip(ours.encoder(images), expected, strict=True):
+        assert (ours_map - their_map).abs().max() <= 1e-5 * their_map.abs().max()
+
+
+def test_the_packed_rows_of_mmsegmentation_are_those_of_torchs_own_attention(
+    renamers, their_model, tmp_path
+):
+    """Its names are those of nn.MultiheadAttention, which is asked here what the rows mean."""
+    state = renamers["mmsegmentation"](their_model(**B0).state_dict())
+    ours = SegFormer.from_pretrained(save(state, tmp_path / "a.pth"), num_classes=3)
+    name = "backbone.layers.3.1.1.attn.attn."
+    theirs = torch.nn.MultiheadAttention(256, 8, batch_first=True)
+    theirs.load_state_dict({x.removeprefix(name): state[x] for x in state if x.startswith(name)})
+    tokens = torch.randn(1, 6, 256)
+    expected, _ = theirs(tokens, tokens, tokens, need_weights=False)
+    found = ours.encoder.stages[3].blocks[1].attention(tokens.view(1, 2, 3, 256))
+    torch.testing.assert_close(found.view(1, 6, 256), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [SegformerModel, SegformerForImageClassification])

@@ -11,6 +11,8 @@ from segformer_edu import doctor, extras
 from segformer_edu.__main__ import main
 from segformer_edu.extras import dependencies
 
+CLONE = f'--editable "{extras.PROJECT.parent}'
+
 
 @pytest.fixture
 def quick(monkeypatch):
@@ -31,9 +33,9 @@ def test_the_doctor_names_every_requirement_with_its_version(quick, capsys):
 @pytest.mark.parametrize(
     ("missing", "code", "words"),
     [
-        ("numpy", 1, 'the lessons need numpy<3,>=2.0; type python -m pip install --editable "."'),
-        ("ipywidgets", 1, '--editable ".[lab]"'),
-        ("onnxscript", 0, '--editable ".[export]"'),
+        ("numpy", 1, f'the lessons need numpy<3,>=2.0; type python -m pip install {CLONE}"'),
+        ("ipywidgets", 1, f'{CLONE}[lab]"'),
+        ("onnxscript", 0, f'{CLONE}[export]"'),
     ],
 )
 def test_the_doctor_says_what_is_missing_and_what_to_type(

@@ -135,6 +135,13 @@ def one(folder):
     Image.new("RGB", (64, 64)).save(folder / "a.png")
 
 
+def test_pictures_of_another_size_than_the_files_are_refused(scenes, tmp_path, capsys):
+    arguments = ["--weights", "nano", "--out", str(tmp_path / "m.onnx"), "--size", "96x64"]
+    photos = str(scenes / "photos")
+    assert main(["export", *arguments, "--int8", "--calibrate", photos]) == 2
+    assert "00.png has 96×96 pixels, not those of --size" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("fill", "words"),
     [

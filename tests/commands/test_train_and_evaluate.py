@@ -294,15 +294,15 @@ def test_a_loss_of_nan_is_one_line_and_exit_code_one(folder, capsys):
     assert err.count("\n") == 1 and "nothing can be learned from here" in err
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate"])
-def test_without_the_train_extra_it_says_what_to_type(name, capsys, monkeypatch):
-    for module in [each for each in sys.modules if each.startswith("segformer_edu.")]:
-        if "training" in module or module.endswith("commands.settings"):
-            monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "accelerate", None)
-    assert command(None, name, "--help") == 2
+@pytest.mark.parametrize(("name", "flag"), [("train", "--out"), ("evaluate", "--weights")])
+@pytest.mark.parametrize("missing", ["accelerate", "yaml"])
+def test_without_the_train_extra_it_says_what_to_type(
+    name, flag, missing, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main([name, flag, str(tmp_path / "run")]) == 2
     err = capsys.readouterr().err
-    assert "accelerate is needed" in err and 'pip install --editable ".[train]"' in err
+    assert f"{missing} is needed" in err and '[train]"' in err and not list(tmp_path.iterdir())
 
 
 def test_the_best_weights_are_kept_where_later_ones_are_worse(folder):

@@ -236,7 +236,7 @@ def test_an_unknown_sample_is_refused_with_the_names_there_are():
 
 def test_without_scikit_image_the_sample_says_what_to_install(monkeypatch):
     monkeypatch.setattr(photos.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r'pip install --editable ".\[lab\]"'):
+    with pytest.raises(ValueError, match=r'pip install --editable ".*\[lab\]"'):
         sample_photo()
 
 
