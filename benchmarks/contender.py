@@ -77,6 +77,8 @@ TASKS: dict[str, Callable[[Job], list[float]]] = {
     "forward, busy": time_forward,
     "forward, busy, spinning": time_forward,
     "predict": time_predict,
+    "predict, photograph": time_predict,
+    "predict, scene": time_predict,
     "training": time_training,
     "forward memory": forward_memory,
     "training memory": training_memory,
@@ -88,6 +90,10 @@ TASKS: dict[str, Callable[[Job], list[float]]] = {
 
 
 def images_for(job: Job) -> Tensor:
+    if job.sees_a_picture:
+        from benchmarks.learned import picture_for
+
+        return picture_for(job)
     shape = (job.batch, 3, job.size, job.size)
     return torch.randn(shape, device=job.device, dtype=job.torch_dtype)
 

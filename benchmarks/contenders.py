@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,10 +20,16 @@ class Ours:
     def __init__(self, job: Job) -> None:
         from segformer_edu import SegFormer, SegFormerConfig
 
-        config = SegFormerConfig.named(
-            job.model, num_classes=CLASSES, drop_path_rate=self.drop_path_rate
-        )
-        self.model = self.prepared(SegFormer(config).eval()).to(job.device, job.torch_dtype)
+        if job.sees_a_picture:
+            from benchmarks.learned import model_for
+
+            model = model_for(job)
+        else:
+            config = SegFormerConfig.named(
+                job.model, num_classes=CLASSES, drop_path_rate=self.drop_path_rate
+            )
+            model = SegFormer(config).eval()
+        self.model = self.prepared(model).to(job.device, job.torch_dtype)
 
     def prepared(self, model: Any) -> Any:
         return model
@@ -70,6 +77,15 @@ class Transformers:
 
         from segformer_edu import SegFormerConfig
 
+        if job.sees_a_picture:
+            from benchmarks.learned import model_for
+
+            with TemporaryDirectory() as folder:
+                model_for(job).save_pretrained(folder)
+                self.model = SegformerForSemanticSegmentation.from_pretrained(
+                    folder, attn_implementation=self.attention
+                ).eval()
+            return
         ours = SegFormerConfig.named(job.model)
         config = SegformerConfig(
             num_labels=CLASSES,

@@ -49,6 +49,11 @@ class Job:
         )
 
     @property
+    def sees_a_picture(self) -> bool:
+        """Whether the model has learned, and sees a picture (pictures.py); else both are random."""
+        return self.task.startswith("predict, ")
+
+    @property
     def torch_dtype(self) -> torch.dtype:
         return getattr(torch, self.dtype)
 

@@ -33,7 +33,8 @@ EVERYBODY = (OURS, FOLDED, COMPILED, *IN_ENGINES[:3], SDPA, EAGER, SDPA_COMPILED
 @dataclass(frozen=True)
 class Task:
     """A task of contender.py: its heading, its unit, who takes part, at how many images, whether
-    other programs keep every core busy meanwhile, and whether waiting threads give up their core.
+    other programs keep every core busy meanwhile, whether waiting threads give up their core, and
+    of which model it is asked first.
     """
 
     heading: str
@@ -42,6 +43,7 @@ class Task:
     batch: int = 1
     busy: bool = False
     yielding: bool = True
+    model: str = "b0"
 
 
 BUSY = (OURS, FOLDED, *IN_ENGINES[:3], SDPA, EAGER, ORT, OV)
@@ -52,6 +54,8 @@ TASKS = {
         "… without GOMP_SPINCOUNT", "ms", (OURS,), busy=True, yielding=False
     ),
     "predict": Task("Labels at full size", "ms", IN_TORCH),
+    "predict, photograph": Task("Labels of a photograph", "ms", (OURS, SDPA)),
+    "predict, scene": Task("Labels of a scene", "ms", (OURS, SDPA), model="nano"),
     "training": Task("Training step", "ms", (OURS, DROP_PATH, SDPA, EAGER, SMP), batch=2),
     "forward memory": Task("Forward, peak memory", "MB", (*BUSY, SMP)),
     "training memory": Task("Training, peak memory", "MB", (OURS, SDPA, EAGER, SMP), batch=2),
@@ -61,6 +65,7 @@ TASKS = {
 }
 SCENE = Job("forward", OURS)  # B0, 512², one image, float32: what the first table is about
 NANO = Job("training", OURS, model="nano", size=128, batch=16)
+LABELS = Job("predict, scene", OURS, model="nano")
 # Forward passes elsewhere, and who takes part: where an engine would need 5 GB, torch alone.
 ELSEWHERE = [
     (replace(SCENE, size=256), (OURS, SDPA, OURS_ORT, OURS_OV, ORT, OV)),
@@ -103,7 +108,7 @@ def every_job() -> Iterator[Job]:
     for name, task in TASKS.items():
         repeats = 3 if name == "training" else 10
         for contender in task.contenders:
-            yield Job(name, contender, batch=task.batch, repeats=repeats)
+            yield Job(name, contender, model=task.model, batch=task.batch, repeats=repeats)
     for case, contenders in ELSEWHERE:
         repeats = 3 if case.warm_up == 1 else 10
         yield from (replace(case, contender=each, repeats=repeats) for each in contenders)

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from benchmarks.contenders import OURS, SDPA
 from benchmarks.floors import bytes_moved, multiply_adds
 from benchmarks.job import Job
-from benchmarks.plan import ELSEWHERE, LARGE, MACHINE, NANO, SCENE, TASKS
+from benchmarks.plan import ELSEWHERE, LABELS, LARGE, MACHINE, NANO, SCENE, TASKS
 from segformer_edu.analysis.timing import fitted_exponent
-from segformer_edu.plots.style import BLUE, GREY, new_figure, styled
+from segformer_edu.plots.style import BLUE, GREY, digits, new_figure, styled
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 CASE = ("device", "task", "model", "size", "batch", "dtype")  # what contenders are compared at
@@ -162,6 +162,11 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     for row in of(rows, LARGE, "task"):
         if row["size"] > rows[0]["size"]:
             said.append(f"{row['size']}²: {row['contender']} adds {row['median']:.0f} MB at most.")
+    for row in of(rows, LABELS, "task", "model"):
+        said.append(
+            f"Labels of a street scene of {row['size']}² by the trained nano: {row['contender']} "
+            f"{digits(row['median'])} ms ×{row['ratio']}."
+        )
     for row in of(rows, NANO, "task", "model"):
         said.append(
             f"A training step of nano on {row['batch']} images of {row['size']}²: "
@@ -211,7 +216,11 @@ def picture(rows: Sequence[Row]) -> Figure:
     contenders = list(dict.fromkeys(row["contender"] for row in rows))[::-1]  # the first on top
     ratio = next((row["ratio"] for row in of(rows, SCENE, "task") if row["contender"] == SDPA), 1.0)
     figure = new_figure(6.4, f"One forward pass: transformers take {ratio:.1f} times as long")
-    compared = {name: task for name, task in TASKS.items() if len(task.contenders) > 1}
+    compared = {
+        name: task
+        for name, task in TASKS.items()
+        if len(task.contenders) > 1 and task.model == SCENE.model
+    }
     axes = figure.subplots(2, -(-len(compared) // 2), sharey=True, squeeze=False).flat
     for ax in axes[len(compared) :]:
         ax.axis("off")
@@ -220,7 +229,8 @@ def picture(rows: Sequence[Row]) -> Figure:
         heights = [bars.get(contender, 0) for contender in contenders]
         colors = [BLUE if "edu" in contender else GREY for contender in contenders]
         drawn = ax.barh(contenders, heights, color=colors)
-        ax.bar_label(drawn, [f"{height:.0f}" if height else "–" for height in heights], padding=3)
+        labels = [digits(height) if height else "–" for height in heights]
+        ax.bar_label(drawn, labels, padding=3)
         ax.set_title(f"{task.heading}, {task.unit}")
         ax.set_xlim(0, 1.25 * max(heights, default=1) or 1)
         ax.set_xticks([])

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # Lesson 10 · Where does the time go?
 #
-# SegFormer has few parameters and few multiply-adds for its accuracy, and yet people ask why it is slower than [a U-Net with many more of both](https://github.com/bubbliiiing/segformer-pytorch/issues/21). On our two cores, this package's B0 gives the same logits at 512×512 as the one in transformers, which takes {{transformers_times}} times as long (`make bench` measured them side by side). In this lesson you find out where such factors come from, on your own machine.
+# SegFormer has few parameters and few multiply-adds for its accuracy, and yet [someone who measured it on a GPU](https://github.com/bubbliiiing/segformer-pytorch/issues/21) found it slower than a U-Net with many more of both. On our two cores, this package's B0 gives the same logits at 512×512 as the one in transformers, which takes {{transformers_times}} times as long (`make bench` measured them side by side). In this lesson you find out where such factors come from, on your own machine.
 #
 # **After this lesson you will be able to**
 #
 # - say why neither parameters nor multiply-adds tell how long a model takes, and find the part that takes longest;
 # - measure what your machine can do at most, and draw a computation under that roof;
-# - save time without changing an answer, by order, by folding, by layout, and by what is never written;
-# - compute the least time that a SegFormer needs on your machine, and compare it with the clock;
+# - save time without changing an answer, by order, by layout, and by what is never written;
+# - estimate the least time that a SegFormer needs on your machine, and compare it with the clock;
 # - (*further*) say what bfloat16, eight bits, compilers and engines bring, and when they cost.
 #
 # **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is *further*. **You need** lesson 07. No GPU.
@@ -36,11 +36,11 @@ torch.set_grad_enabled(False)
 torch.set_num_threads(1)
 
 # %% [markdown]
-# All times that you measure here are those of one core, and they are the *processor's own*: what other programs use of it does not count. Your numbers will differ from those in the stored pictures, whose titles say what was measured on the machine that drew them. The text claims only what held on our machine with its newest instructions and without them, whatever else was running.
+# All times that you measure here are those of one core, and they are the *processor's own*: those of other programs are not counted, although they slow yours, because all share memory and caches. Your numbers will differ from those in the stored pictures, whose titles say what was measured where they were drawn. The text claims only what held on our x86 processor with its newest instructions and without them, quiet and busy. We have not run it on other kinds (ARM, a GPU).
 #
 # ## 1 · Where would you look first?
 #
-# We take B0 with {{ade_classes}} classes, as for ADE20K, and a picture of 512×512. Its decoder comes first in the order of the paper, as lesson 07 wrote it out:
+# We take B0 with {{ade_classes}} classes, as for ADE20K, and a picture of 512×512. At first its decoder computes in the order of the paper, as lesson 07 wrote it out:
 
 
 # %% tags=["stage"]
@@ -144,17 +144,19 @@ for name, each in operations.items():
 # %%
 rates = {name: each.operations / seconds_a_call(each.run) for name, each in operations.items()}
 points = {name: (each.operations / each.bytes, rates[name]) for name, each in operations.items()}
-fastest = max(rates.values()) / min(rates.values())
+reached = {name: rate / ceilings.roof(x) for name, (x, rate) in points.items()}
+attention, norms = reached["attention, stage 1"], reached["LayerNorm, stage 1"]
+finding = f"Here attention reaches {attention:.0%} of its roof, LayerNorm {norms:.0%}"
 plots.show(
-    plots.roofline(points, ceilings, f"Here these rates differ by a factor of {fastest:.0f}"),
+    plots.roofline(points, ceilings, finding),
     alt="Rates of eight operations over their intensity, on logarithmic axes, under a roof of a "
     "slanted line, the copying, and a flat one, the arithmetic. LayerNorm, GELU and the resize lie "
     "far to the left and low. The depthwise convolution is in the middle. The 1×1 convolutions lie "
-    "on the right, close below the flat line, and attention is beside them and lower.",
+    "on the right, close to the flat line, and attention is beside them and lower.",
 )
 
 # %% [markdown]
-# *Look from right to left.* The 1×1 convolutions come near the flat roof, so their multiply-adds do tell their time. The depthwise convolution does only nine multiply-adds with each number that it fetches. LayerNorm, GELU and the resize have **none** in the paper's count, and they take time nevertheless, LayerNorm several times as much as its bytes need. (A map that is still in the cache, the processor's small fast memory, need not be fetched from far. So a point may lie above the slanted line, and the dashed line is that of the cache. Attention stays lower on our processor, because torch multiplies its matrices by another library than those of a convolution, and because it computes powers of e, which the count leaves out.)
+# *Look from right to left.* The 1×1 convolutions come near the flat roof, so their multiply-adds do tell their time. The depthwise convolution does only nine multiply-adds with each number that it fetches. LayerNorm, GELU and the resize have **none** in the paper's count, and they take time nevertheless, LayerNorm several times as much as its bytes need. Attention stays lower, too, and section 6 says why. (A map that is still in the cache, the processor's small fast memory, need not be fetched from far, so a point may lie above the slanted line. The dashed line is the cache's.)
 #
 # So there are two ways to be faster: compute less, and move less.
 #
@@ -162,7 +164,7 @@ plots.show(
 #
 # Lesson 07 proved that a resize S and a Linear A commute, because one acts on positions and the other on channels:
 #
-# $$(S\,x)\,A^\top = S\,(x A^\top), \qquad\text{so}\qquad \sum_i W_i\, S_i (A_i x_i + b_i) = \sum_i S_i \big((W_i A_i)\, x_i\big) + \sum_i W_i b_i .$$
+# $$A\,(S\,x) = S\,(A\,x), \qquad\text{so}\qquad \sum_i W_i\, S_i (A_i\, x_i + b_i) = \sum_i S_i \big((W_i A_i)\, x_i\big) + \sum_i W_i b_i .$$
 #
 # The right-hand side multiplies two small matrices, and never makes the map of 4·D channels. That leaves {{commuted_multiply_adds}} G of the decoder's {{published_multiply_adds}} G multiply-adds.
 #
@@ -189,36 +191,17 @@ plots.show(
     ),
     alt="Two bars of milliseconds, divided into four stages and the decoder. The stages take "
     "about as long in both. In the published order the decoder takes most of the bar; commuted, "
-    "it takes about as much as stage 1.",
+    "it takes less than stage 1.",
 )
 compare(prediction, (faster, in_all))
 
 # %% [markdown]
-# *Compare the two decoders.* This is the largest saving of the lesson, and no answer has changed. (The second decoder is the package's. It also folds its norm and works in strips, which sections 4 and 5 take up.) The same exchange works wherever a Linear follows a crop, a shift or a mean over positions, because these are linear maps of positions, too. Only a bias needs care: it stays as it is where the weights of the positions sum to one. (Where stage 1 has become faster, too, section 4 says why.)
+# *Compare the two decoders.* No other trick of the package saves as much of the model's time (`benchmarks/README.md` compares them), and no answer has changed. The clock may say more or less than the count. The map of 4·D channels is not written either, but the resizes that remain take time and count as nothing. (The second decoder is the package's, which also folds its norm and works in strips.) The same exchange works for a crop, a shift or a mean over positions. Only a bias needs care: it stays as it is where the weights of the positions sum to one.
 #
 # ## 4 · Move less: what takes time and has no multiply-adds?
 #
 # There are several such things. Each cell below has a way with one of them and a way without, and both give the same numbers. Then we measure them all.
 #
-# ### A norm that could be folded
-#
-# In evaluation, BatchNorm multiplies each channel by a constant and adds another. The convolution before it is linear, too, so one convolution can do both. With the scale $s = \gamma / \sqrt{\sigma^2 + \varepsilon}$,
-#
-# $$s\,(W x + b - \mu) + \beta \;=\; (s W)\, x + \big(s\,(b - \mu) + \beta\big).$$
-
-# %%
-x = torch.randn(1, 256, 128, 128).contiguous(memory_format=torch.channels_last)
-convolution, norm = nn.Conv2d(256, 256, 1, bias=False), nn.BatchNorm2d(256).eval()
-norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
-scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-folded = scale[:, None, None, None] * convolution.weight, norm.bias - norm.running_mean * scale
-pairs = {
-    "a norm that could be folded": (lambda: norm(convolution(x)), lambda: F.conv2d(x, *folded)),
-}
-assert torch.allclose(*(way() for way in pairs["a norm that could be folded"]), atol=1e-4)
-print(f"the norm reads and writes {2 * x.nbytes / 1e6:.0f} MB that the folded convolution does not")
-
-# %% [markdown]
 # ### A copy that nobody asked for
 #
 # A tensor is a row of numbers in memory, and its *strides* say how far apart neighbours lie in it. Our maps are (B, H, W, C), with the channels of a pixel side by side. A convolution wants (B, C, H, W), so we permute.
@@ -237,20 +220,22 @@ print("the same memory" if shared else "a copy")
 compare(prediction, 0 if shared else view.numel())
 
 # %% [markdown]
-# Only the strides have changed places, and the result is a **view** of the same memory. PyTorch calls this layout *channels last*, and its convolutions on CPUs take it as it is. So a permute costs next to nothing, unless something behind it asks for another layout: `.contiguous()`, or a `reshape` that no strides can express. Then the whole map is copied.
+# Only the strides have changed places, and the result is a **view** of the same memory. PyTorch calls this layout *channels last*, and its convolutions take it as it is on our processor. So a permute costs next to nothing, unless something behind it asks for another layout: `.contiguous()`, or a `reshape` that no strides can express. Then the whole map is copied.
 
 # %%
 depthwise = model.encoder.stages[0].blocks[0].mix_ffn.depthwise
-pairs["a copy that nobody asked for"] = (
-    lambda: depthwise(view.contiguous()),
-    lambda: depthwise(view),
-)
+pairs = {
+    "a copy that nobody asked for": (
+        lambda: depthwise(view.contiguous()),
+        lambda: depthwise(view),
+    ),
+}
 assert torch.allclose(*(way() for way in pairs["a copy that nobody asked for"]), atol=1e-5)
 
 # %% [markdown]
 # ### Memory that is new each time
 #
-# An operating system hands out memory in *pages*, often of `4096` bytes, and fills one with zeros when a program first touches it. This interruption is called a **page fault**. The C library keeps small blocks that were freed and hands them out again. Large ones glibc gives back to the system, so the next pass pays for the pages again. The concatenated map of the published decoder is such a block.
+# An operating system hands out memory in *pages*, often of `4096` bytes, and fills one with zeros when a program first touches it. This interruption is called a **page fault**. The C library keeps small blocks that were freed and hands them out again. Large ones glibc, the C library of most Linux systems, gives back to the system, so the next pass pays for the pages again. The concatenated map of the published decoder is such a block.
 
 # %%
 four = [torch.randn(1, 256, 128, 128) for _ in range(4)]
@@ -262,8 +247,28 @@ pairs["memory that is new each time"] = (
 print(f"{kept.nbytes / 2**20:.0f} MiB are {kept.nbytes // 4096:,} pages of 4 KiB")
 
 # %% [markdown]
-# The package has two answers. At this size it makes no map as large as that. And its commands call `keep_freed_memory()`, after which glibc, the C library of most Linux systems, keeps blocks of up to 32 MiB for the next pass ([mallopt](https://man7.org/linux/man-pages/man3/mallopt.3.html) has the details).
+# At this size, the package makes no map as large as that. And its commands call `keep_freed_memory()`, after which glibc keeps blocks of up to 32 MiB for the next pass ([mallopt](https://man7.org/linux/man-pages/man3/mallopt.3.html)).
 #
+# ### A norm that could be folded · *further*
+#
+# In evaluation, BatchNorm multiplies each channel by a constant and adds another. The convolution before it is linear, too, so one convolution can do both. With the scale $s = \gamma / \sqrt{\sigma^2 + \varepsilon}$,
+#
+# $$s\,(W x + b - \mu) + \beta \;=\; (s W)\, x + \big(s\,(b - \mu) + \beta\big).$$
+
+# %%
+x = torch.randn(1, 256, 128, 128).contiguous(memory_format=torch.channels_last)
+convolution, norm = nn.Conv2d(256, 256, 1, bias=False), nn.BatchNorm2d(256).eval()
+norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
+scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+folded = scale[:, None, None, None] * convolution.weight, norm.bias - norm.running_mean * scale
+pairs["a norm that could be folded"] = (
+    lambda: norm(convolution(x)),
+    lambda: F.conv2d(x, *folded),
+)
+assert torch.allclose(*(way() for way in pairs["a norm that could be folded"]), atol=1e-4)
+print(f"the norm reads and writes {2 * x.nbytes / 1e6:.0f} MB that the folded convolution does not")
+
+# %% [markdown]
 # ### A matrix that is stored · *further*
 #
 # softmax(q kᵀ / √d) v needs a score for each query and key. Written in plain code, it stores all of them, twice. PyTorch's fused kernel goes through them block by block, and keeps none (lesson 02).
@@ -298,13 +303,13 @@ plots.show(
         "times as long as without it",
         f"Here {most} costs most: {longer[most]['times']:.1f} times as long",
     ),
-    alt="Bars of how many times as long a computation takes: a little over once with a norm that "
-    "could be folded, somewhat more with a stored matrix of scores, and several times as long with "
-    "a copy of the map and with memory that is new each time.",
+    alt="Bars of how many times as long a computation takes: several times as long with a copy of "
+    "the map and with memory that is new each time, a little over once with a norm that could be "
+    "folded, and somewhat more with a stored matrix of scores.",
 )
 
 # %% [markdown]
-# *Compare the bars.* None of these changes an answer, and none shows in a count of multiply-adds. In the code, each is one word or one line. The copy costs more than its bytes, because it turns the map round, and the convolution behind it then works in a layout that suits it less.
+# *Compare the bars.* None of these changes an answer, and none shows in a count of multiply-adds. In the code, each is a word or a few. The copy costs more than its bytes, because it turns the map round, and the convolution behind it then works in a layout that suits it less.
 #
 # ## 5 · Must a temporary leave the cache?
 #
@@ -355,11 +360,11 @@ plots.show(
 compare(prediction, (best, saved))
 
 # %% [markdown]
-# *Look at both ends.* Very short strips are slow: they compute rows twice, cost calls, and get slower kernels. (They need more memory again, too, because each finished strip still holds its two extra rows.) Above 16 rows, the time depends on the cache, which programs share: in some of our runs, whole maps were as fast. But the memory hardly depends on the machine, and what the strips need no longer grows with the height of the picture. So the package takes strips of {{strip_rows}} rows here: few enough for the memory, and enough that several threads share them.
+# *Look at both ends.* Very short strips are slow: they compute rows twice, cost calls, and get slower kernels. (They need more memory again, too, because each finished strip still holds its two extra rows.) Above 16 rows, the runs differ: in some of ours whole maps were fastest, and in others up to a third slower than the best strips, perhaps because programs share the cache. But the memory hardly depends on the machine, and what the strips need no longer grows with the height of the picture. So the package takes strips of {{strip_rows}} rows here: few enough for the memory, and enough that several threads share them.
 #
 # ## 6 · How close is the whole model to its floor?
 #
-# Now we add up. `work_of` lists all operations of the model, with multiply-adds and bytes. For each, the longer of its two limits is the least time that it can take alone, and the sum is a **floor** for a program that computes one operation after the other and keeps nothing in the cache.
+# Now we add up. `work_of` lists all operations of the model, with multiply-adds and bytes. For each, the longer of its two limits is about the least time that it can take alone, and the sum is a **floor** for a program that computes one operation after the other and keeps nothing in the cache.
 
 # %%
 works = work_of(config, (512, 512))
@@ -388,13 +393,13 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the floor with the clock.* Between them lie operations that reach neither limit, because their maps are small, their kernels are not perfect (attention's is not, as we saw), or the calls themselves take long. (What does stay in the cache can even go below this floor.)
+# *Compare the floor with the clock.* Between them lie operations that reach neither limit, because their maps are small, their kernels are not perfect, or the calls themselves take long. Attention is an example: it computes powers of e, which the count leaves out, and on our processor torch multiplies its matrices by another library, which is slower there than that of a convolution. (What does stay in the cache can even go below this floor.)
 #
 # A floor is useful because it says when to stop. A part that takes twice its floor can become at most about twice as fast by better kernels. For more, it needs another *order* of computation: one that does less, as in section 3, or moves less, as in sections 4 and 5.
 #
 # ## Play
 #
-# Choose a model and a size of picture, and a machine: yours, which is measured when the widget appears, or one that we measured. Arrow keys move all sliders.
+# Choose a model and a size of picture, and a machine: yours, which is measured when the widget appears, or one that we measured.
 
 # %%
 widgets.Roofline()
@@ -402,7 +407,7 @@ widgets.Roofline()
 # %% [markdown]
 # <details><summary>What you should have found</summary>
 #
-# For B0 at 512×512, a memory twice as fast helps the decoder and stage 1 most, because their maps are the largest. At 64×64 it helps stage 4 most, whose weights are then more than its maps. At the smallest pictures the clock lies furthest above the floor, because there the calls themselves take most of the time.
+# Our two machines are one processor, with and without its newest instructions: its arithmetic differs by about a factor of two, and its memory hardly. For B0 at 512×512, a memory twice as fast helps the decoder and stage 1 most, because their maps are the largest. At 64×64 it helps stage 4 most, whose weights are then more than its maps. At the smallest pictures the clock lies furthest above the floor, because each call takes time however small its map is, and small maps get slower kernels.
 #
 # </details>
 #
@@ -441,15 +446,15 @@ plots.show(
 )
 
 # %% [markdown]
-# - **A batch** shares what each call costs however small its map is. For small pictures that is much.
+# - **A batch** shares what each call costs however small its map is. It also gets faster kernels, because torch, on one thread, leaves convolutions of fewer than 16 images to a slow one. For small pictures both are much.
 # - **Folding** the decoder saves the product of its small matrices, which is otherwise computed in every call. For small pictures that is something, and for large ones next to nothing.
-# - **bfloat16** keeps the range of float32 in half the bytes, with eight bits of precision in place of 24. Where the processor has instructions for it, its arithmetic is faster, too. Where it has none, numbers are converted back and forth, and we saw it several times *slower*. So measure before you choose.
+# - **bfloat16** keeps the range of float32 in half the bytes, with eight bits of precision in place of 24. Where the processor has instructions for it, its arithmetic is faster, too. Where it has none, torch takes other kernels, and we saw it several times *slower*. So measure before you choose.
 #
 # ## 8 · What do eight bits cost? · *further*
 #
-# A weight is a float32, four bytes. Engines for phones and servers compute with whole numbers of eight bits, of which a register holds four times as many. What does the model lose?
+# A weight is a float32, four bytes. Engines for phones and servers can compute with whole numbers of eight bits, of which a register holds four times as many. What does the model lose?
 #
-# **Symmetric** quantisation writes each row of a matrix as whole numbers times one scale, so that the largest becomes `127`: $W_{dc} \approx s_d\, n_{dc}$, with $s_d = \max_c |W_{dc}| / 127$. We round nano's matrices and kernels in this way, with one scale for each row, or one for the whole tensor, and let it name the parts of 24 new scenes.
+# **Symmetric** quantisation writes each row of a matrix as whole numbers times one scale, so that the largest becomes `127`: $W_{dc} \approx s_d\, n_{dc}$, with $s_d = \max_c |W_{dc}| / 127$. We round nano's matrices and kernels in this way, with one scale for each row, or one for the whole tensor, and let it label 24 new scenes.
 
 # %%
 from segformer_edu.data.scenes import CLASSES, Scenes
@@ -481,25 +486,27 @@ for bits in (8, 4, 3, 2):
     print(f"{bits} bits: {by_rows:.2f} with a scale for each row, {by_one:.2f} with one for all")
 
 # %% [markdown]
-# Eight bits cost nothing that shows, and four cost little if each row has its own scale. With one scale for all, a single large weight makes the steps coarse for the rows that are small. But these are the weights alone. An engine also rounds the *maps*, whose range it learns from pictures beforehand (it is **calibrated**) or takes anew each time. Only then does it compute with whole numbers and gain time.
+# Eight bits cost nothing that shows, and four cost little if each row has its own scale. With one scale for all, a single large weight makes the steps coarse for the rows that are small. But these are the weights alone. An engine also rounds the *maps*, whose range it learns from pictures beforehand (it is **calibrated**) or takes anew each time. Only then can it compute with whole numbers.
 #
 # ## 9 · What do compilers, engines and threads bring? · *further*
 #
-# These take longer than a lesson has, so here is what `make bench` measured: one forward pass of B0 at 512×512, {{bench_threads}} threads, {{bench_machine}}. The last column says how many times as long as the package each takes. An engine runs the package's export or that of transformers. (At 256×256 and at 1024×1024, OpenVINO is faster than the package.) (The whole table is in `benchmarks/README.md`.)
+# These take longer than a lesson has, so here is what `make bench` measured: one forward pass of B0 at 512×512, {{bench_threads}} threads, {{bench_machine}}. The last column says how many times as long as the package each takes. An engine runs the package's export or that of transformers. At 256×256 and at 1024×1024, OpenVINO is faster than the package. (The whole table is in `benchmarks/README.md`.)
 #
 # {{forward_table}}
 #
-# An **export** writes the model as a graph of operations (`torch.export`, ONNX). An **engine** such as ONNX Runtime or OpenVINO takes the graph, folds what can be folded, joins neighbouring operations, and chooses layouts. It does automatically what section 4 did by hand. But it does not exchange a resize with a Linear: that it has to be given.
+# A **compiler** such as `torch.compile` writes new code for the whole model. It makes that of transformers {{compiled_theirs}} times as fast, and the package's slower, which then has neither its strips nor its 1×1 convolutions. (`linear` and `strips` leave such choices to the compiler.)
+#
+# An **export** writes the model as a graph of operations (`torch.export`, ONNX). An **engine** such as ONNX Runtime or OpenVINO takes the graph, folds what can be folded, joins neighbouring operations, and chooses layouts. It does automatically what section 4 did by hand. But it does not exchange a resize with a Linear, so it is faster if the model that it gets has done so.
 #
 # ### Threads that wait for each other
 #
-# With several threads, large operations are cut into pieces, and the threads meet at its end. Those that are early *spin*: they ask again and again whether the others are there, and so keep their core busy. On a machine that does nothing else, that costs nothing. But where another program has taken one core, its thread is late, the others spin, and the scheduler sees busy threads everywhere. With every core busy, the benchmark measured {{spinning}} ms for a pass that takes {{quiet}} ms on a quiet machine, and {{yielding}} ms with `GOMP_SPINCOUNT=1000`, which makes a thread give up its core after a short wait.
+# With several threads, large operations are cut into pieces, and the threads meet at the end of each operation. Those that are early *spin*: they ask again and again whether the others are there, and so keep their core busy. On a machine that does nothing else, that costs nothing. But where another program has taken one core, the thread on that core is late, the others spin, and the scheduler sees busy threads everywhere. With every core busy, the benchmark measured {{spinning}} ms for a pass that takes {{quiet}} ms on a quiet machine, and {{yielding}} ms with `GOMP_SPINCOUNT=1000`, which makes a thread give up its core after a short wait (on Linux, where torch brings GNU OpenMP).
 #
 # So when a model is suddenly many times slower, look at what else is running, and at how many threads you have: `python -m segformer_edu doctor` does.
 #
 # ## Break it · *further*
 #
-# In segmentation_models_pytorch, training SegFormer was [extremely slow](https://github.com/qubvel-org/segmentation_models.pytorch/issues/996), despite being about as large as other models. The logits were right. Below is a decoder with the line that was to blame, at the size of a picture of 256×256. **Find it, and say why it costs that much.**
+# In segmentation_models_pytorch, training SegFormer was [extremely slow](https://github.com/qubvel-org/segmentation_models.pytorch/issues/996), although it was about as large as the other models. The logits were right. Below is a decoder with the line that was to blame, at the size of a picture of 256×256. **Find it, and say why it costs that much.**
 
 
 # %%
@@ -538,7 +545,7 @@ plots.show(
 # %% [markdown]
 # <details><summary>Diagnosis</summary>
 #
-# `.contiguous()` copies the map into another layout: channels first. The copy itself is not the worst. The resize behind it then computes in that layout, too, one channel at a time, and takes many times as long. Without the word, `transpose` and `unflatten` are views, and the maps stay channels last. The library [removed it](https://github.com/qubvel-org/segmentation_models.pytorch/pull/998).
+# `.contiguous()` copies the map into another layout: channels first. The copy itself is not the worst. The resize behind it then computes in that layout, too, one channel at a time, and takes many times as long. Without the word, `transpose` and `unflatten` are views, and the maps stay channels last. The library [removed it](https://github.com/qubvel-org/segmentation_models.pytorch/pull/998), and measured the gain on a GPU.
 #
 #     x.stride()      # before and after: which axis has stride 1?
 #
@@ -550,7 +557,7 @@ plots.show(
 #
 # ### Exercise 10.1 ★★ 8 minutes · A BatchNorm in front
 #
-# In section 4 the BatchNorm came after the convolution. Here it comes *before* a Linear, in evaluation mode: the Linear, with weight `(D, C)` and bias `(D,)`, reads what the BatchNorm gives. The others are `(C,)`. Return weight and bias of the one Linear that does what both do.
+# In Exercise 07.3 the BatchNorm came after the Linear. Here it comes *before* it, in evaluation mode: the Linear, with weight `(D, C)` and bias `(D,)`, reads what the BatchNorm gives. The others are `(C,)`. Return weight and bias of the one Linear that does what both do.
 
 
 # %%
@@ -563,7 +570,7 @@ check("10.1", fold_in_front)
 # %% [markdown]
 # ### Exercise 10.2 ★★ 8 minutes · What will `1024²` cost?
 #
-# The cost of the encoder is a part that grows with the number N of tokens, plus a part that grows with N². You know its cost at 256×256 and at 512×512. Return its cost at 1024×1024.
+# The encoder's multiply-adds are a part that grows with the number N of tokens, plus a part that grows with N². You know how many they are at 256×256 and at 512×512 pixels. Return how many they are at 1024×1024.
 
 
 # %%
@@ -576,7 +583,7 @@ check("10.2", cost_at_1024)
 # %% [markdown]
 # ### Exercise 10.3 ★ 6 minutes · Where is the copy?
 #
-# In one of these lines a whole map is copied and nothing is computed. Give its number. (`x` is (2, 32, 32, 64), with the channels of a pixel side by side, and `depthwise` keeps the layout that it is given.)
+# In one of these lines a whole map is copied and nothing is computed. Give its number. (`x` is (2, 32, 32, 64), with the channels of a pixel side by side, and `depthwise` keeps the layout that it is given. `flatten` and `unflatten` are ways to write a `reshape`.)
 #
 # ```
 # y = x.permute(0, 3, 1, 2)               # 1
@@ -591,9 +598,9 @@ check("10.2", cost_at_1024)
 # ```
 
 # %%
-copies = ...
+line = ...  # its number
 
-check("10.3", copies)
+check("10.3", line)
 
 # %% [markdown]
 # ### Exercise 10.4 ★★ 8 minutes · The floor of a Linear
@@ -627,8 +634,8 @@ check("10.5", quantize)
 # - Parameters do not tell the time, because they are used at few places or at many. Multiply-adds come near the time only where an operation does much with each byte, and not always there.
 # - In B0's published order, the decoder takes longer than any stage of the encoder. Exchanging resize and Linear takes most of that away, and changes no answer.
 # - A machine has two ceilings, arithmetic and moving. A roofline shows which of them an operation meets.
-# - A norm that could be folded, a copy, and memory that is new each time cost time and no multiply-adds.
-# - Strips of rows save memory on every machine, and time on some.
+# - A copy and memory that is new each time cost time and no multiply-adds.
+# - Strips of rows save memory. Whether they save time, too, depends on the machine.
 # - A floor says how much better kernels can bring, and when another order of computation is needed.
 # - *Further*: bfloat16, engines and compilers help here and cost there, so measure.
 #
@@ -652,10 +659,10 @@ check("10.5", quantize)
 #
 # ## Where paper, code and posts differ · *further*
 #
-# - *"Lightweight."* The paper's decoder is light in parameters. By its own count, the multiply-adds of B0 fall from {{b0_whole}} G to {{b0_encoder}} G without it: it does {{decoder_multiply_adds}} of them (arXiv:2105.15203, Table 1 has the sum).
+# - *"Lightweight."* The paper's decoder is light in parameters. Counted as the paper counts, the multiply-adds of B0 fall from {{b0_whole}} G to {{b0_encoder}} G without it: it does {{decoder_multiply_adds}} of them (arXiv:2105.15203, Table 1 has the sum).
 # - *FLOPs.* The paper counts a multiplication and an addition as one (Table 1). Processors' data sheets, and this lesson's roofline, count two.
-# - *"Parameters tell the time."* They are what tools print first. [An issue](https://github.com/qubvel-org/segmentation_models.pytorch/issues/996) and [another](https://github.com/bubbliiiing/segformer-pytorch/issues/21) are from people whom that surprised.
-# - *"Fused layers are always faster."* Folding a BatchNorm takes a pass over one map away. On this model that is a small part of the time.
+# - *Parameters as a measure of time.* They are what tools print first. [An issue](https://github.com/qubvel-org/segmentation_models.pytorch/issues/996) and [another](https://github.com/bubbliiiing/segformer-pytorch/issues/21) are from people whom that surprised.
+# - *Folded layers.* Folding a BatchNorm takes a pass over one map away. On this model that is a small part of the time.
 #
 # **References.** E. Xie and others, *SegFormer*, [arXiv:2105.15203](https://arxiv.org/abs/2105.15203), Section 3.2, Table 1. S. Williams, A. Waterman and D. Patterson, *Roofline: an insightful visual performance model for multicore architectures*, [Communications of the ACM 52 (2009)](https://doi.org/10.1145/1498765.1498785). T. Dao and others, *FlashAttention*, [arXiv:2205.14135](https://arxiv.org/abs/2205.14135). B. Jacob and others, *Quantization and training of neural networks for efficient integer-arithmetic-only inference*, [arXiv:1712.05877](https://arxiv.org/abs/1712.05877).
 #

@@ -40,6 +40,10 @@ class Ceilings(NamedTuple):
         """Operations a byte at which arithmetic takes as long as moving the bytes."""
         return self.operations / self.memory
 
+    def roof(self, intensity: float) -> float:
+        """The most operations in a second, of so many for each byte that is moved."""
+        return min(self.operations, self.memory * intensity)
+
 
 class Work(NamedTuple):
     """One operation of a model: what it computes, and what it reads and writes.

@@ -195,7 +195,7 @@ def expectation(solution: Any) -> tuple[str, Callable[[Any], bool]]:
     if isinstance(solution, bool):
         return "True or False", lambda answer: isinstance(answer, bool)
     if isinstance(solution, numbers.Real):
-        return "a number", _is_number
+        return "a number, without brackets", _is_number
     if isinstance(solution, (tuple, list)):
         count = len(solution)
         return (

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segformer_edu.exercises.exercise import diagnose, drawn, exercise, normal, uses
+from segformer_edu.exercises.folding import draw_norm, drawn_linears, factor
 
 
 def decoder_parameters(embed_dims: Sequence[int], decoder_dim: int, num_classes: int) -> int:
@@ -190,25 +191,13 @@ def fold(
 )
 def examine_fold(answer: Callable[..., tuple[Tensor, Tensor]]) -> str | None:
     def case(rng: random.Random, outputs: int, inputs: int) -> tuple[Tensor | float, ...]:
-        bias, mean, scale, shift = normal(rng, 4, outputs)
-        variance = normal(rng, outputs).abs() + 0.01
-        eps = rng.choice([1e-3, 1e-2, 0.1])
-        return normal(rng, outputs, inputs), bias, mean, variance, scale, shift, eps
+        return normal(rng, outputs, inputs), normal(rng, outputs), *draw_norm(rng, outputs)
 
-    def square(rng: random.Random) -> tuple[Tensor | float, ...]:
-        """As many inputs as outputs, so that factors along the wrong axis run."""
-        return case(rng, *[rng.randint(1, 6)] * 2)
-
-    def draw(rng: random.Random) -> tuple[Tensor | float, ...]:
-        return case(rng, rng.randint(1, 6), rng.randint(1, 6))
-
-    def factor(variance: Tensor, scale: Tensor, eps: float) -> Tensor:
-        return scale / torch.sqrt(variance + eps)
-
+    square, any_sizes = drawn_linears(case)
     return diagnose(
         answer,
         fold,
-        drawn(square),
+        square,
         {
             "this divides by the variance, but BatchNorm divides by its square root.": (
                 lambda w, b, m, v, g, s, e: (
@@ -216,7 +205,7 @@ def examine_fold(answer: Callable[..., tuple[Tensor, Tensor]]) -> str | None:
                     (b - m) * g / (v + e) + s,
                 )
             ),
-            "eps is left out. It is small, but logits are compared to five digits.": (
+            "eps is left out. It is often small, but logits are compared to five digits.": (
                 lambda w, b, m, v, g, s, e: (
                     factor(v, g, 0)[:, None] * w,
                     (b - m) * factor(v, g, 0) + s,
@@ -267,7 +256,7 @@ def examine_fold(answer: Callable[..., tuple[Tensor, Tensor]]) -> str | None:
                 )
             ),
         },
-    ) or diagnose(answer, fold, drawn(draw), {})
+    ) or diagnose(answer, fold, any_sizes, {})
 
 
 def read_position(index: int, small: int, large: int) -> float:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from segformer_edu.exercises.exercise import diagnose, drawn, exercise, normal
+from segformer_edu.exercises.folding import draw_norm, drawn_linears, factor
 
 
 def fold_in_front(
@@ -45,25 +46,13 @@ def fold_in_front(
 )
 def examine_fold_in_front(answer: Callable[..., tuple[Tensor, Tensor]]) -> str | None:
     def case(rng: random.Random, outputs: int, inputs: int) -> tuple[Tensor | float, ...]:
-        mean, scale, shift = normal(rng, 3, inputs)
-        variance = normal(rng, inputs).abs() + 0.01
-        eps = rng.choice([1e-3, 1e-2, 0.1])
-        return mean, variance, scale, shift, eps, normal(rng, outputs, inputs), normal(rng, outputs)
+        return *draw_norm(rng, inputs), normal(rng, outputs, inputs), normal(rng, outputs)
 
-    def square(rng: random.Random) -> tuple[Tensor | float, ...]:
-        """As many inputs as outputs, so that factors along the wrong axis run."""
-        return case(rng, *[rng.randint(1, 6)] * 2)
-
-    def draw(rng: random.Random) -> tuple[Tensor | float, ...]:
-        return case(rng, rng.randint(1, 6), rng.randint(1, 6))
-
-    def factor(variance: Tensor, scale: Tensor, eps: float) -> Tensor:
-        return scale / torch.sqrt(variance + eps)
-
+    square, any_sizes = drawn_linears(case)
     return diagnose(
         answer,
         fold_in_front,
-        drawn(square),
+        square,
         {
             "the factors lie along the wrong axis. Each belongs to an input, so to a column of the "
             "weight.": lambda m, v, g, s, e, w, b: (
@@ -101,17 +90,26 @@ def examine_fold_in_front(answer: Callable[..., tuple[Tensor, Tensor]]) -> str |
             "the weight is right, but the mean has to be scaled before it is subtracted.": (
                 lambda m, v, g, s, e, w, b: (w * factor(v, g, e), w @ (s - m) + b)
             ),
+            "the weight is right, but the mean is added. BatchNorm subtracts it.": (
+                lambda m, v, g, s, e, w, b: (w * factor(v, g, e), w @ (s + m * factor(v, g, e)) + b)
+            ),
             "this divides by the variance, but BatchNorm divides by its square root.": (
                 lambda m, v, g, s, e, w, b: (w * (g / (v + e)), w @ (s - m * g / (v + e)) + b)
             ),
-            "eps is left out. It is small, but logits are compared to five digits.": (
+            "eps is added to the square root, but it belongs under it.": (
+                lambda m, v, g, s, e, w, b: (
+                    w * (g / (v.sqrt() + e)),
+                    w @ (s - m * g / (v.sqrt() + e)) + b,
+                )
+            ),
+            "eps is left out. It is often small, but logits are compared to five digits.": (
                 lambda m, v, g, s, e, w, b: fold_in_front(m, v, g, s, 0.0, w, b)
             ),
             "the BatchNorm's own scale is missing.": (
                 lambda m, v, g, s, e, w, b: fold_in_front(m, v, torch.ones_like(g), s, e, w, b)
             ),
         },
-    ) or diagnose(answer, fold_in_front, drawn(draw), {})
+    ) or diagnose(answer, fold_in_front, any_sizes, {})
 
 
 def cost_at_1024(at_256: float, at_512: float) -> float:
@@ -150,6 +148,14 @@ def examine_cost_at_1024(answer: Callable[..., float]) -> str | None:
             "faster.": lambda first, second: 4 * second,
             "this is sixteen times the cost at 512×512, as if all of it grew with N². The "
             "Linears grow with N.": lambda first, second: 16 * second,
+            "this is 16 times the cost at 256×256, as if all of it grew with N. N grows 16 times "
+            "here, so N² grows 256 times.": lambda first, second: 16 * first,
+            "this is 256 times the cost at 256×256, as if all of it grew with N². The Linears grow "
+            "with N.": lambda first, second: 256 * first,
+            "this is 64 times the cost at 256×256. But one part grows 16 times and the other 256 "
+            "times, and neither 64 times.": lambda first, second: 64 * first,
+            "this adds four times the cost at 512×512 to it. Four times as many tokens are three "
+            "times *more*, and the part with N² grows 16 times.": lambda first, second: 5 * second,
             "this takes the factor from 256 to 512 once more. But the part with N² grows faster, "
             "so the factor itself grows.": lambda first, second: second**2 / first,
             "this goes on along a straight line. Ask by how much each part is multiplied, not how "
@@ -161,9 +167,6 @@ def examine_cost_at_1024(answer: Callable[..., float]) -> str | None:
             "the parts of 256×256 are multiplied by 4 and 16, which leads to 512×512. From there "
             "it is as far again.": lambda first, second: (
                 4 * (first - (second - 4 * first) / 12) + 16 * (second - 4 * first) / 12
-            ),
-            "N grows 16 times here, so N² grows 256 times.": lambda first, second: (
-                16 * (first - (second - 4 * first) / 12) + 16 * (second - 4 * first) / 12
             ),
         },
     )
@@ -238,13 +241,14 @@ def examine_floor_of_linear(answer: Callable[..., float]) -> str | None:
 
     def limits(*case: float, **changes: float) -> tuple[float, float]:
         n, c, d, rate, bandwidth = case
-        parts = {"adds": 2, "input": n * c, "weight": c * d, "bias": d, "output": n * d, "bytes": 4}
-        parts |= changes
+        parts = {"input": n * c, "weight": c * d, "bias": d, "output": n * d}
+        parts |= {"adds": 2, "beside": 0, "bytes": 4} | changes
         numbers = parts["input"] + parts["weight"] + parts["bias"] + parts["output"]
-        return parts["adds"] * n * c * d / rate, parts["bytes"] * numbers / bandwidth
+        operations = (parts["adds"] * c + parts["beside"]) * n * d
+        return operations / rate, parts["bytes"] * numbers / bandwidth
 
-    def without(part: str, value: float = 0) -> Callable[..., float]:
-        return lambda *case: max(limits(*case, **{part: value}))
+    def having(**changes: float) -> Callable[..., float]:
+        return lambda *case: max(limits(*case, **changes))
 
     return diagnose(
         answer,
@@ -260,14 +264,20 @@ def examine_floor_of_linear(answer: Callable[..., float]) -> str | None:
             "longer.": lambda *case: limits(*case)[0],
             "this is the moving alone. Where it does much with each number, the arithmetic takes "
             "longer.": lambda *case: limits(*case)[1],
-            "each multiply-add is a multiplication *and* an addition, so two.": without("adds", 1),
-            "the bandwidth is in bytes, and a float32 has four.": without("bytes", 1),
-            "a float32 has four bytes. (Eight bits are one.)": without("bytes", 32),
-            "the weight has to be read, too.": without("weight"),
-            "the output has to be written, too.": without("output"),
-            "the input has to be read, too.": without("input"),
-            "the bias has to be read, too. It is little, but there are small Linears.": (
-                without("bias")
+            "each multiply-add is a multiplication *and* an addition, so two.": having(adds=1),
+            "the additions of the bias are counted apart. But C products need C − 1 additions, and "
+            "the bias is the last of C: together 2·C.": having(beside=1),
+            "the additions of the bias are missing. C products and the bias make C additions.": (
+                having(beside=-1)
+            ),
+            "the bandwidth is in bytes, and a float32 has four.": having(bytes=1),
+            "a float32 has four bytes. (Eight bits are one.)": having(bytes=32),
+            "weight and bias have to be read, too.": having(weight=0, bias=0),
+            "the weight has to be read, too.": having(weight=0),
+            "the output has to be written, too.": having(output=0),
+            "the input has to be read, too.": having(input=0),
+            "the bias has to be read, too. It is little, but there are small Linears.": having(
+                bias=0
             ),
         },
     )
@@ -334,7 +344,7 @@ def examine_quantize(answer: Callable[..., tuple[Tensor, Tensor]]) -> str | None
 
     mistakes = {
         "a row of zeros divides by zero. Its scale is 1.": unguarded,
-        "the numbers are right, but a row of zeros gets the scale 1, not 0.": no_scale,
+        "the numbers are right, but a row of zeros gets the scale 1.": no_scale,
         "there is one scale for the whole matrix here. Each row has its own.": by(of_all),
         "the scales are those of the columns.": columns,
         "the largest number of a row becomes 128 here, which eight bits with a sign cannot hold. "

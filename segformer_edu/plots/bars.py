@@ -19,6 +19,7 @@ from segformer_edu.plots.style import (
     PAPER,
     SKY_BLUE,
     VERMILLION,
+    digits,
     new_figure,
     styled,
 )
@@ -109,7 +110,7 @@ def stacked_bars(
     Raises:
         ValueError: bars of different parts.
     """
-    ends = {name: f"{sum(parts.values()):.2f}" for name, parts in bars.items()}
+    ends = {name: digits(sum(parts.values())) for name, parts in bars.items()}
     return _end_to_end(bars, ends, x_label, finding)
 
 

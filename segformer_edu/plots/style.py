@@ -86,6 +86,12 @@ def new_figure(height: float, finding: str = "", width: float = WIDTH) -> Figure
     return figure
 
 
+def digits(number: float) -> str:
+    """A number that was measured, as far as that can be trusted: 0.0123, 4.57, 78.9, 1,230."""
+    rounded = float(f"{number:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:#.3g}"
+
+
 def frame(
     ax: Axes,
     box: tuple[float, float, float, float],

@@ -15,7 +15,7 @@ import torch
 from segformer_edu.analysis.roofline import Ceilings, Work, measured_ceilings, work_of
 from segformer_edu.analysis.timing import seconds_of_parts
 from segformer_edu.config import SegFormerConfig
-from segformer_edu.plots.style import BLUE, GREY, INK, ORANGE, PALE
+from segformer_edu.plots.style import BLUE, GREY, INK, ORANGE, PALE, digits
 from segformer_edu.segformer import SegFormer
 from segformer_edu.widgets.explorer import Choices, Explorer, choice
 from segformer_edu.widgets.picture import Lines, Picture, Rectangle, Shape, Text
@@ -37,8 +37,8 @@ CHANGES = {
 LEFT, RULER, TOP, STEP = 100, 610, 92, 46  # where bars begin, their length, first row, each row
 HEIGHT = TOP + STEP * len(PARTS) + 44
 TASK = (
-    "Move the machine to “this one” and back: which of its two ceilings differs more from the "
-    "other machine's? For B0 at 512 × 512, which parts gain from a memory that is twice as fast? "
+    "Move the machine from AMD EPYC to the same without AVX-512: which of its two ceilings differs "
+    "more? For B0 at 512 × 512, which parts gain from a memory that is twice as fast? "
     "At which size does the clock lie furthest above the floor, and why?"
 )
 
@@ -236,7 +236,7 @@ def bars(rows: Mapping[str, Floor]) -> list[Shape]:
 def title(state: State, rows: Mapping[str, Floor]) -> str:
     total = summed(rows)
     what = f"{state.model.upper()} at {pixels((state.side, state.side))}"
-    floor = f"{what}: at least {digits(total.least)} ms"
+    floor = f"{what}: its floor is {digits(total.least)} ms"
     if total.clock is None:
         return f"{floor}; no clock was read for this."
     return f"{floor}; the clock says {digits(total.clock)}, {total.clock / total.least:.1f} times."
@@ -264,10 +264,3 @@ def cells(floor: Floor) -> tuple[str, ...]:
         *map(digits, (floor.least, floor.arithmetic, floor.moving)),
         "not read" if floor.clock is None else digits(floor.clock),
     )
-
-
-def digits(milliseconds: float) -> str:
-    """Milliseconds in three digits: 0.123, 4.56, 78.9, 1,234."""
-    if milliseconds >= 100:
-        return f"{milliseconds:,.0f}"
-    return f"{milliseconds:.3g}" if milliseconds >= 0.001 else "0"

@@ -149,6 +149,7 @@ def test_the_roof_by_hand():
     """100 operations and 10 bytes in a second."""
     ceilings = Ceilings(operations=100.0, memory=10.0, cache=40.0)
     assert ceilings.ridge == 10
+    assert [ceilings.roof(intensity) for intensity in (0.5, 10, 25)] == [5, 100, 100]
     much, little = Work("", "", 500, 20), Work("", "", 50, 20)
     assert (much.arithmetic(ceilings), much.moving(ceilings), much.least(ceilings)) == (10, 2, 10)
     assert (little.arithmetic(ceilings), little.least(ceilings)) == (1, 2)

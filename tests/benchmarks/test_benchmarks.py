@@ -15,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import contender, contenders, exports, floors, plan, runs
 from benchmarks.contenders import FOLDED, OURS, SDPA
 from benchmarks.job import Job
+from benchmarks.learned import PHOTOGRAPH
+from benchmarks.learned import SCENE as LABELS
 from benchmarks.report import (
     BEGIN,
     END,
@@ -25,7 +27,10 @@ from benchmarks.report import (
     summarize,
     table,
 )
+from segformer_edu.data.photos import sample_labels
+from segformer_edu.data.scenes import Scenes
 from segformer_edu.doctor import cores
+from segformer_edu.segformer import disagree
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = [name for name in plan.TASKS if "busy" not in name]  # they would last minutes here
@@ -58,7 +63,7 @@ def test_a_round_writes_numbers_tables_and_a_picture(written):
         ("forward", OURS),
         ("forward", FOLDED),
     ]
-    assert {row["task"] for row in rows} == set(TASKS)
+    assert {row["task"] for row in rows} == {*TASKS} - {LABELS}  # of which nano is asked
     assert all(row["min"] > 0 for row in results["results"] if row["unit"] == "ms")
     text = (written / "README.md").read_text(encoding="utf-8")
     assert text.startswith("Before\n") and text.endswith("After\n") and "stale numbers" not in text
@@ -123,6 +128,8 @@ def test_floors_growth_and_images_a_second_worked_by_hand():
         entry(OURS, 0, [80]),
         entry(OURS, 0, [1280], size=1024),
         entry(OURS, 0, [400], task="training", model="nano", size=128, batch=16),
+        entry(OURS, 0, [21.04], task=LABELS, model="nano"),
+        entry(SDPA, 0, [105.2], task=LABELS, model="nano"),
     ]
     rows = summarize(measured)
     job = Job("forward", OURS)
@@ -132,6 +139,7 @@ def test_floors_growth_and_images_a_second_worked_by_hand():
     assert line.endswith(f"| {least[0]:.1f} | {least[1]:.1f} | {over} |")
     said = " ".join(sentences(rows))
     assert "to the power 2.00" in said and "40 images a second" in said
+    assert f"{OURS} 21.0 ms ×1.0." in said and f"{SDPA} 105 ms ×5.0." in said
 
 
 @torch.no_grad()
@@ -263,6 +271,25 @@ def test_contenders_have_the_same_parameters(model):
     assert sorted(x.numel() for x in ours.parameters()) == sorted(
         x.numel() for x in theirs.parameters()
     )
+
+
+@pytest.mark.parametrize(("task", "model"), [(PHOTOGRAPH, "b0"), (LABELS, "nano")])
+@torch.no_grad()
+def test_labels_of_a_picture_are_those_of_a_model_that_has_learned(task, model):
+    """Equal in both libraries, right for most pixels, and alike among neighbours, unlike noise."""
+    size = 128 if model == "nano" else 512
+    job = Job(task, OURS, model=model, size=size)
+    torch.manual_seed(0)
+    ours, image = contenders.Ours(job), contender.images_for(job)
+    torch.manual_seed(0)
+    theirs = contenders.Transformers(job)
+    found = ours.predict(image)
+    assert (found == theirs.predict(image)).float().mean() > 0.9999
+    labels = Scenes(1, size, seed=0)[0][1] if model == "nano" else torch.tensor(sample_labels()[0])
+    assert (found == labels).float().mean() > 0.9
+    assert disagree(ours.forward(image).argmax(1)).float().mean() < 0.25
+    noise = ours.forward(torch.randn_like(image))
+    assert disagree(noise.argmax(1)).float().mean() > 0.4
 
 
 @pytest.mark.parametrize("name", [OURS, contenders.DROP_PATH, SDPA, contenders.EAGER])

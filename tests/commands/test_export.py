@@ -125,7 +125,7 @@ def test_torch_reads_what_it_traced_without_this_package(ending, exported, tmp_p
         torch.testing.assert_close(logits, model(images), rtol=1e-4, atol=1e-4)
     assert (labels == model.predict(images)).float().mean() > 0.999
     assert json.loads(told["class_names"]) == list(CONFIG.class_names)
-    assert json.loads(told["mean"]) == list(IMAGENET_MEAN)
+    assert json.loads(told["mean"]) == list(CONFIG.image_mean)
 
 
 def test_an_opset_that_torch_cannot_write_is_refused_and_not_replaced(exported):

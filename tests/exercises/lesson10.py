@@ -84,6 +84,11 @@ def without_eps(m, v, g, s, e, w, b):
     return w * factor, w.mv(s - m * factor) + b
 
 
+def beside_the_root(m, v, g, s, e, w, b):
+    factor = g / (e + v**0.5)
+    return w * factor, w.mv(s - m * factor) + b
+
+
 def without_scale(m, v, g, s, e, w, b):
     factor = (v + e).rsqrt()
     return w * factor, w.mv(s - m * factor) + b
@@ -99,9 +104,13 @@ def grown(linear, quadratic, first=4, second=16):
     return cost
 
 
-def floor(numbers=lambda n, c, d: n * c + c * d + d + n * d, adds=2, size=4, which=max):
+def moved(n, c, d):
+    return n * c + c * d + d + n * d
+
+
+def floor(numbers=moved, work=lambda n, c, d: 2 * n * c * d, size=4, which=max):
     def seconds(n, c, d, rate, bandwidth):
-        return which([adds * n * c * d / rate, size * numbers(n, c, d) / bandwidth])
+        return which([work(n, c, d) / rate, size * numbers(n, c, d) / bandwidth])
 
     return seconds
 
@@ -134,18 +143,23 @@ WRONG: Mapping[str, Mapping[str, object]] = {
         "shift is missing": folded(by_columns, lambda w, b, m, f, s: b - w.mv(f * m)),
         "the mean is missing": folded(by_columns, lambda w, b, m, f, s: b + w.mv(s)),
         "before it is subtracted": folded(by_columns, lambda w, b, m, f, s: b + w.mv(s - m)),
+        "the mean is added": folded(by_columns, lambda w, b, m, f, s: b + w.mv(s + m * f)),
         "by its square root": by_variance,
+        "it belongs under it": beside_the_root,
         "eps is left out": without_eps,
         "own scale is missing": without_scale,
     },
     "10.2": {
         "as if all of it grew with N.": lambda first, second: second * 4,
         "as if all of it grew with N².": lambda first, second: second * 16,
+        "256 times the cost at 256×256": lambda first, second: first * 256,
+        "64 times the cost at 256×256": lambda first, second: first * 64,
+        "adds four times the cost": lambda first, second: second + 4 * second,
         "the factor itself grows": lambda first, second: second / first * second,
         "a straight line": lambda first, second: second + (second - first),
         "the parts grow 2 and 4 times": grown(4, 16, 2, 4),
         "From there it is as far again": grown(4, 16),
-        "N² grows 256 times": grown(16, 16),
+        "N² grows 256 times": lambda first, second: first * 16,
     },
     "10.3": {
         "permute changes the strides, and": 1,
@@ -157,13 +171,17 @@ WRONG: Mapping[str, Mapping[str, object]] = {
         "what has to follow": 7,
         "and it computes": 9,
         "nine lines": 10,
+        "without brackets": [8],
     },
     "10.4": {
         "these are added": floor(which=sum),
         "the shorter": floor(which=min),
         "the arithmetic alone": floor(which=lambda both: both[0]),
         "the moving alone": floor(which=lambda both: both[1]),
-        "*and* an addition": floor(adds=1),
+        "*and* an addition": floor(work=lambda n, c, d: n * c * d),
+        "counted apart": floor(work=lambda n, c, d: 2 * n * c * d + n * d),
+        "additions of the bias are missing": floor(work=lambda n, c, d: n * d * (c + c - 1)),
+        "weight and bias": floor(lambda n, c, d: n * (c + d)),
         "a float32 has four.": floor(size=1),
         "Eight bits are one": floor(size=32),
         "the weight has to be read": floor(lambda n, c, d: n * c + d + n * d),
@@ -173,7 +191,7 @@ WRONG: Mapping[str, Mapping[str, object]] = {
     },
     "10.5": {
         "divides by zero. Its scale": unguarded,
-        "not 0": lambda w: (rounding()(w)[0], unguarded(w)[1]),
+        "gets the scale 1.": lambda w: (rounding()(w)[0], unguarded(w)[1]),
         "one scale for the whole": rounding(lambda w: w.abs().max().repeat(len(w))),
         "those of the columns": lambda w: (lambda numbers, scales: (numbers.mT, scales))(
             *rounding()(w.mT)

@@ -1,6 +1,7 @@
 """Lesson 10: what it says, except for how long anything takes, holds on other inputs, too."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.__main__ import HERE
+from benchmarks.contenders import COMPILED, OURS_OV, OV
 from experiments.decoder_heads import scenes
 from segformer_edu import AllMLPDecoder, SegFormer, SegFormerConfig
 from segformer_edu.analysis import cost
@@ -191,5 +194,20 @@ def test_the_benchmarks_table_has_a_row_for_every_contender():
     rows = claims["forward_table"]().splitlines()
     assert len(rows) > 4 and all(row.count("|") == 4 for row in rows)
     assert float(claims["transformers_times"]()) > 2
+    assert float(claims["compiled_theirs"]()) > 1.5
     order = [float(claims[name]().replace(",", "")) for name in ("quiet", "yielding", "spinning")]
     assert order == sorted(order)
+
+
+def test_openvino_is_faster_at_two_sizes_and_compiling_makes_the_package_slower():
+    """As section 9 says of the benchmark."""
+    rows = json.loads((HERE / "results.json").read_text(encoding="utf-8"))["results"]
+    scene = {"task": "forward", "model": "b0", "batch": 1, "dtype": "float32"}
+    ratio = {
+        (row["size"], row["contender"]): row["ratio"]
+        for row in rows
+        if all(row[name] == value for name, value in scene.items())
+    }
+    for size in (256, 1024):
+        assert ratio[size, OV] < 1 and ratio[size, OURS_OV] < 1
+    assert ratio[512, COMPILED] > 1

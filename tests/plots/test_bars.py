@@ -32,6 +32,12 @@ def test_stacked_bars_lie_end_to_end_and_add_up():
     assert len({each.get_hatch() for each in ax.patches}) == 2
 
 
+def test_bars_tell_three_digits_and_no_more():
+    bars = {name: {"ms": value} for name, value in (("a", 257.77), ("b", 79.98), ("c", 1984.5))}
+    ax = plots.stacked_bars(bars, "ms").axes[0]
+    assert [text.get_text() for text in ax.texts] == [" 258", " 80.0", " 1,980"]
+
+
 def test_bars_of_a_single_part_need_no_legend():
     assert plots.stacked_bars({"a": {"x": 1, "y": 2}}, "").legends
     assert not plots.stacked_bars({"a": {"x": 1}}, "").legends

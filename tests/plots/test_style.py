@@ -91,3 +91,11 @@ def test_drawing_changes_no_array_and_opens_no_pyplot_figure():
         "sys.exit('matplotlib.pyplot' in sys.modules or 'IPython' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0.01234, "0.0123"), (8, "8.00"), (78.94, "78.9"), (99.96, "100"), (1234.5, "1,230")],
+)
+def test_a_measured_number_has_three_digits(number, words):
+    assert style.digits(number) == words
