@@ -50,19 +50,16 @@ function element(name, properties = {}, ...children) {
   return made;
 }
 
-// Bars to the right of a middle line (for) and to its left (against), with the numbers in words.
+// Bars to the right of a middle line (for) and to its left (against), each with its name and number.
 function drawBars(place, names, values) {
-  const most = Math.max(...values.map(Math.abs), 1e-6), step = 24, middle = 250, reach = 130;
-  const bars = values.map((value, i) => {
-    const length = (Math.abs(value) / most) * reach, y = i * step;
-    return `<text x="100" y="${y + 16}" text-anchor="end">${names[i]}</text>
-      <rect class="${value < 0 ? "against" : "for"}" x="${value < 0 ? middle - length : middle}"
-        y="${y + 4}" width="${length}" height="16"/>
-      <text x="440" y="${y + 16}" text-anchor="end">${signed(value)}</text>`;
-  });
-  const words = names.map((name, i) => `${name} ${signed(values[i])}`).join(", ");
-  place.innerHTML = `<svg viewBox="0 0 450 ${names.length * step}" role="img" aria-label="${words}">
-    ${bars.join("")}<line class="axis" x1="${middle}" x2="${middle}" y2="${names.length * step}"/></svg>`;
+  const most = Math.max(...values.map(Math.abs), 1e-6);
+  place.replaceChildren(...names.map((name, i) => {
+    const bar = element("span", { className: values[i] < 0 ? "bar against" : "bar for" });
+    bar.style.width = `${(50 * Math.abs(values[i])) / most}%`;
+    return element("li", {}, element("span", { textContent: name }),
+      element("span", { className: "track", "aria-hidden": "true" }, bar),
+      element("span", { className: "number", textContent: signed(values[i]) }));
+  }));
 }
 
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;

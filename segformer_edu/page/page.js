@@ -49,29 +49,36 @@ function toEngine({ ratios, off, padding }) {
   return { ratios, branches, circular: padding === "circular" };
 }
 
-async function change(news = {}) {
-  Object.assign(state, news);
+async function change() {
+  const { picture } = state;
   drawPicture();
-  const found = await run(state.picture, state.switches, "page", true);
-  if (!found) return;
+  $("answer").setAttribute("aria-busy", "true");
+  const found = await run(picture, state.switches, "page", true);
+  if (!found || picture !== state.picture) return; // the newer question draws its own
   answer = found;
   drawAnswer();
   drawFigures();
   await askPixel();
+  if (found !== answer) return;
   checkTasks();
+  $("answer").setAttribute("aria-busy", "false");
 }
 
 async function choose(picture) {
-  Object.assign(state, { picture, source: null, size: 0 });
+  answer = before = null;
+  $("answer").setAttribute("aria-busy", "true");
+  Object.assign(state, { picture, source: null, size: 0, dice: null });
   state.mark = { row: picture.height >> 1, column: picture.width >> 1 };
-  document.body.classList.toggle("no-truth", !picture.truth);
   for (const each of document.querySelectorAll(".needs-truth")) each.hidden = !picture.truth;
   if (!picture.truth && ["truth", "errors"].includes(state.show)) pick("show", "labels");
+  $("word").textContent = picture.truth ? facts.scene_word : facts.photo_word;
+  $("dice").replaceChildren();
+  $("covered").hidden = true;
   fillSizes();
-    $("word").textContent = picture.truth
-    ? "This scene was drawn by the course, like those that the model was trained on."
-    : facts.photo_word;
-  before = await run(picture, untouched(), "before");
+  drawPicture();
+  const found = await run(picture, untouched(), "before");
+  if (!found || picture !== state.picture) return;
+  before = found;
   await change();
 }
 
@@ -98,6 +105,7 @@ function drawAnswer() {
   const paints = {
     labels: (i) => colours[answer.shown[i]],
     confidence: (i) => magma(answer.sure[i]),
+    changes: (i) => (answer.shown[i] === before.shown[i] ? [235, 235, 235] : colours[answer.shown[i]]),
     truth: (i) => colours[picture.truth[i]] || [255, 255, 255],
     errors: (i) => {
       if (picture.touched[i] || picture.truth[i] >= names.length) return [128, 128, 128];
@@ -117,7 +125,7 @@ function drawAnswer() {
     return element("li", {}, chip, `${names[i]} ${percent(counts[i] / answer.shown.length)}${good}`);
   }));
   const words = { labels: "The class of every pixel", confidence: "How sure the model is, dark is little",
-    truth: "The true class of every pixel", errors: "Pixels that are wrong, in the colour they were given" };
+    changes: "Pixels whose class changed, in their new colour", truth: "The true class of every pixel", errors: "Pixels that are wrong, in the colour they were given" };
   const most = order.slice(0, 3).map((i) => `${names[i]} ${percent(counts[i] / answer.shown.length)}`);
   canvas.setAttribute("aria-label", `${words[show]}. The model sees ${most.join(", ")}.`);
 }

@@ -17,6 +17,7 @@ async function askPixel() {
 
 // Maps of all heads of one block, of the token in which the mark stands.
 async function showAttention() {
+  const asked = answer;
   const stage = Number($("stage").value), block = Number($("block").value);
   const { height: rows, width: columns } = answer.maps[stage];
   const [row, column] = cellOf(rows, columns);
@@ -27,6 +28,7 @@ async function showAttention() {
     return;
   }
   const { attention } = await ask({ attention: { stage, block, pixel: row * columns + column } });
+  if (asked !== answer) return;
   const { height, width, rows: heads } = attention;
   $("heads").replaceChildren(...heads.map((weights, head) => {
     const canvas = element("canvas", { role: "img" });
@@ -52,8 +54,10 @@ function nearby(weights, height, width, down, right) {
 
 // What each summand adds to the lead of the pixel's class over the next one.
 async function showShares() {
+  const asked = answer;
   const { height, width } = answer.logits, [row, column] = cellOf(height, width);
   const { shares } = await ask({ shares: { pixel: row * width + column } }); // summands × K
+  if (asked !== answer) return;
   const logits = shares[0].map((_, k) => shares.reduce((sum, each) => sum + each[k], 0));
   const [first, second] = logits.map((_, k) => k).sort((a, b) => logits[b] - logits[a]);
   const leads = shares.map((each) => each[first] - (logits.length > 1 ? each[second] : 0));
@@ -73,17 +77,17 @@ async function cover() {
   const label = answer.shown[mark.row * picture.width + mark.column], whole = leadOf(label, answer.logits);
   $("cover-progress").hidden = false;
   for (let square = 0; square < rows * columns; square++) {
-    if (state.picture !== picture) break;
     const covered = new Picture("", picture.width, picture.height, picture.pixels);
     const [top, left] = [side * Math.floor(square / columns), side * (square % columns)];
     for (let y = top; y < Math.min(top + side, picture.height); y++) {
       for (let x = left; x < Math.min(left + side, picture.width); x++) covered.pixels.set(mean, 4 * (y * picture.width + x));
     }
-    const { logits } = await run(covered, switches, "cover");
-    falls[square] = Math.max(0, whole - leadOf(label, logits));
+    const found = await run(covered, switches, "cover");
+    if (state.picture !== picture) return stopCover();
+    falls[square] = Math.max(0, whole - leadOf(label, found.logits));
     $("cover-progress").value = (square + 1) / (rows * columns);
   }
-  $("cover-progress").hidden = true;
+  stopCover();
   $("covered").hidden = false;
   drawMap($("covered"), rows, columns, falls);
   const most = Math.max(...falls, 1e-9), total = falls.reduce((a, b) => a + b, 0) || 1;
@@ -94,6 +98,8 @@ async function cover() {
   $("cover-says").textContent = text;
   $("covered").setAttribute("aria-label", text);
 }
+
+const stopCover = () => ($("cover-progress").hidden = true);
 
 // How far a class leads over the next one at the mark; with one class, its logit for or against.
 function leadOf(label, { height, width, channels, data }) {
@@ -112,6 +118,7 @@ function listenToPixel() {
   $("stage").value = config.embed_dims.length - 1;
   fill();
   const look = async () => {
+    if (!answer) return;
     await showAttention();
     checkTasks();
   };
@@ -121,6 +128,7 @@ function listenToPixel() {
   });
   $("block").addEventListener("change", look);
   $("cover").addEventListener("click", async () => {
+    if (!answer) return;
     $("cover").disabled = true;
     await cover();
     $("cover").disabled = false;

@@ -39,6 +39,7 @@ function branchSwitch(stage, block, kind) {
 
 async function switched() {
   await change();
+  if (!answer) return;
   const off = state.switches.off.size, all = 2 * config.depths.reduce((a, b) => a + b, 0);
   const cost = answer.multiplyAdds / before.multiplyAdds - 1;
   const score = answer.score ? ` mIoU ${signed(100 * (answer.score.mean - before.score.mean))} points.` : "";
@@ -72,9 +73,10 @@ async function roll() {
   const picture = state.picture, rate = Number($("rate").value), found = [];
   const all = 2 * config.depths.reduce((a, b) => a + b, 0);
   $("dice").replaceChildren();
-  for (let draw = 0; draw < 16 && state.picture === picture; draw++) {
+  for (let draw = 0; draw < 16; draw++) {
     const off = sampledOff(rate);
     const each = await run(picture, { ...state.switches, off }, "dice");
+    if (state.picture !== picture) return;
     const canvas = element("canvas", { role: "img" });
     drawPixels(canvas, picture.height, picture.width, (i) => colours[each.shown[i]]);
     const good = each.score ? `mIoU ${each.score.mean.toFixed(2)}` : `${percent(agreement(each.shown, before.shown))} as whole`;
@@ -84,7 +86,7 @@ async function roll() {
     found.push({ kept: all - off.size, score: each.score ? each.score.mean : agreement(each.shown, before.shown) });
   }
   const expected = all * (1 - rate / 2), scores = found.map((each) => each.score);
-  state.dice = { rate, scores };
+  state.dice = picture.truth ? scores : null;
   $("dice-says").textContent = `Expected: ${expected.toFixed(1)} of ${all} branches; these keep ${mean(found.map((each) => each.kept)).toFixed(1)} on average. ` +
     (picture.truth ? `Mean mIoU ${mean(scores).toFixed(3)}, from ${Math.min(...scores).toFixed(3)} to ${Math.max(...scores).toFixed(3)}; the whole model has ${before.score.mean.toFixed(3)}.`
       : `On average they give ${percent(mean(scores))} of the pixels the class that the whole model gives.`);

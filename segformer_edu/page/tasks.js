@@ -57,9 +57,9 @@ const TASKS = [
     found: "It has no position embedding, so it takes any size; at a larger one it sees finer edges.",
     solved: () => asTrainedBut("size") && pristine() && gain() >= 0.03 },
   { id: "dice", lesson: "05", needsTruth: true,
-    text: "Find the drop rate at which the sixteen models have, on average, less than half of the whole model's mIoU.",
-    found: "Stochastic depth trains at 0.1 or 0.2, not there.",
-    solved: () => state.dice && before.score && mean(state.dice.scores) < before.score.mean / 2 },
+    text: "Roll until the sixteen models lose ten points of mIoU on average, while one of them loses less than two.",
+    found: "It matters more which branches go than how many.",
+    solved: () => state.dice && mean(state.dice) < before.score.mean - 0.1 && Math.max(...state.dice) > before.score.mean - 0.02 },
 ];
 
 // Whether nothing but one of the switches, or the size, was changed.
@@ -99,6 +99,7 @@ function drawTasks() {
 }
 
 function checkTasks() {
+  if (!answer || !before) return;
   const made = TASKS.filter((task) => !solved.has(task.id) && (!task.needsTruth || answer.score) && task.solved());
   if (!made.length) return;
   for (const task of made) solved.add(task.id);
