@@ -1,0 +1,21 @@
+"""Write the page that comes with the package.
+
+python -m segformer_edu.page segformer.html
+"""
+
+import sys
+from pathlib import Path
+
+from segformer_edu.checkpoints.files import SHIPPED
+from segformer_edu.files import write_atomically
+from segformer_edu.page.build import drawn_scenes, page_html, reductions_of
+from segformer_edu.segformer import SegFormer
+
+
+def main() -> None:
+    nano, reductions = SegFormer.from_pretrained("nano"), reductions_of(SHIPPED / "nano")
+    write_atomically(Path(sys.argv[1]), page_html(nano, drawn_scenes(), reductions).encode())
+
+
+if __name__ == "__main__":
+    main()

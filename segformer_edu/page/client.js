@@ -1,0 +1,42 @@
+"use strict";
+/* The page's end of worker.js: every question is a promise. One that a newer of its topic has
+   replaced before it was answered comes back as null; one that fails throws the worker's sentence.
+
+   const engine = startEngine(source);                        // the text of the worker's files
+   await engine.ask({ load: { config, tensors, gzip, mean, std } });
+   await engine.run("live", { image, switches, keep: true });   // fields: see worker.js
+   await engine.ask({ attention: { stage, block, pixel } });
+   await engine.ask({ shares: { pixel } });
+   engine.stop(); */
+
+function startEngine(source) {
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const worker = new Worker(address), asked = new Map(), newest = new Map();
+  let count = 0;
+  worker.onmessage = ({ data: { id, error, ...answer } }) => {
+    const { resolve, reject } = asked.get(id) ?? {}; // unless a newer one has taken its place
+    asked.delete(id);
+    if (error !== undefined) reject?.(new Error(error));
+    else resolve?.(answer);
+  };
+  const ask = (question) => new Promise((resolve, reject) => {
+    asked.set(++count, { resolve, reject });
+    worker.postMessage({ ...question, id: count });
+  });
+  const run = (topic, request) => {
+    const before = newest.get(topic);
+    asked.get(before)?.resolve(null);
+    asked.delete(before);
+    const answer = ask({ ...request, run: topic });
+    newest.set(topic, count);
+    return answer;
+  };
+  const stop = () => {
+    worker.terminate();
+    URL.revokeObjectURL(address);
+  };
+  return { ask, run, stop };
+}
+
+// The bytes behind base64; what DecompressionStream makes of gzip is left to whoever needs it.
+const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));

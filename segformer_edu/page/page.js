@@ -1,0 +1,8 @@
+"use strict";
+const data = JSON.parse(document.getElementById("data").textContent);
+const engine = startEngine(document.getElementById("engine").textContent);
+const ready = engine.ask({ load: { ...data.model, gzip: bytesOf(data.model.gzip) } });
+ready.then(
+  () => (document.getElementById("status").textContent = "The model is ready."),
+  (error) => (document.getElementById("status").textContent = error.message),
+);
