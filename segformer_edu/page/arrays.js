@@ -8,8 +8,8 @@ let multiplyAdds = 0; // so far, counted as analysis/cost.py counts them
 const newMap = (height, width, channels, data) =>
   ({ height, width, channels, data: data ?? new Float32Array(height * width * channels) });
 
-// x wᵀ + b for x (rows, inner) and w (columns, inner), four rows and four columns at a time. At the
-// edge a row is computed again rather than left out, and written with the same result.
+// x wᵀ + b for x (rows, inner) and w (columns, inner), four rows by four columns at a time. At the
+// edge the last row stands in for those that are not there, and is written more than once.
 function product(x, w, inner, bias) {
   const rows = x.length / inner, columns = w.length / inner;
   const y = new Float32Array(rows * columns);
@@ -87,7 +87,7 @@ function LayerNorm(x, { weight, bias }, epsilon) {
 function pad(x, border, circular) {
   const { height, width, channels: C } = x;
   if (circular && border > Math.min(height, width))
-    throw new Error(`A map of ${height} × ${width} is too small for a circular border of ${border}.`);
+    throw new Error(`A map of ${height} × ${width} has no circular border of ${border}.`);
   const y = newMap(height + 2 * border, width + 2 * border, C);
   for (let row = 0; row < y.height; row++) {
     const from = circular ? (row - border + height) % height : row - border;
@@ -125,6 +125,13 @@ function gelu(x) {
   const p = 1.421413741 + t * (-1.453152027 + t * 1.061405429);
   const tail = t * (0.254829592 + t * (-0.284496736 + t * p)) * Math.exp(-z * z);
   return x > 0 ? x - (x * tail) / 2 : (x * tail) / 2;
+}
+
+// The mean of all pixels
+function meanOf(data, channels) {
+  const mean = new Array(channels).fill(0), pixels = data.length / channels;
+  for (let i = 0; i < data.length; i++) mean[i % channels] += data[i] / pixels;
+  return mean;
 }
 
 // Bilinear resizing of a side: pixel i lies at (i + ½) · size / resized − ½ of the source, clamped.

@@ -27,11 +27,13 @@ from segformer_edu.checkpoints.files import read_tensors
 from segformer_edu.checkpoints.reductions import REDUCTIONS
 from segformer_edu.data.photos import IMAGENET_MEAN, IMAGENET_STD
 from segformer_edu.data.scenes import Scenes
+from segformer_edu.decoder import FoldedDecoder
 from segformer_edu.segformer import SegFormer
 
 HERE = Path(__file__).parent
-ENGINE = ("arrays.js", "load.js", "segformer.js", "worker.js")  # what the worker runs
-SCRIPT = ("client.js", "page.js")  # what the page itself runs
+ENGINE = ("arrays.js", "load.js", "segformer.js")  # for the worker, and known to the page, too
+SCRIPT = ("client.js", "page.js")  # for the page alone
+MOST_CLASSES = 256
 # Of the ten bits of a matrix's fractions in half precision, as many are kept. With eight, nano's
 # labels are the same in 9,998 of 10,000 pixels, and the page is 0.4 MB smaller.
 FRACTION_BITS = 8
@@ -68,24 +70,40 @@ def page_html(
         pictures: what the page offers to begin with.
         reductions: tensors for other reduction ratios, as `reductions_of` reads them.
         title: of the page.
+
+    Raises:
+        ValueError: a model that is folded, takes other than three channels, or has more than 256
+            classes.
     """
+    check(model)
     data = {
         "title": title,
         "model": packed(model, reductions or {}),
         "classes": list(model.config.class_names),
         "pictures": [encoded(picture) for picture in pictures],
     }
-    style, script = text_of("page.css"), text_of(*SCRIPT)
+    style, engine, script = text_of("page.css"), text_of(*ENGINE), text_of(*SCRIPT)
     places = {
-        "policy": policy(style, script),
+        "policy": policy(style, engine, script),
         "title": html.escape(title),
         "style": style,
         "data": json.dumps(data, ensure_ascii=False).replace("</", "<\\/"),
-        "engine": text_of(*ENGINE),
+        "engine": engine,
+        "worker": text_of("worker.js"),
         "script": script,
     }
     names = "|".join(places)
     return re.sub(f"@({names})", lambda found: places[found[1]], text_of("page.html"))
+
+
+def check(model: SegFormer) -> None:
+    """Refuse a model that the page cannot show."""
+    if isinstance(model.decoder, FoldedDecoder):
+        raise ValueError("model is folded: give the model from which it was folded.")
+    if (channels := model.config.in_channels) != 3:
+        raise ValueError(f"in_channels = {channels}: a page shows pictures of three channels.")
+    if (classes := model.config.num_classes) > MOST_CLASSES:
+        raise ValueError(f"num_classes = {classes}: a page has colours for {MOST_CLASSES} at most.")
 
 
 def text_of(*names: str) -> str:
@@ -93,8 +111,8 @@ def text_of(*names: str) -> str:
     return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
 
 
-def policy(style: str, script: str) -> str:
-    """The content security policy under which only this style and this script count, the script may
+def policy(style: str, *scripts: str) -> str:
+    """The content security policy under which only this style and these scripts count, they may
     start the worker, and no request leaves the page.
     """
     rules = {
@@ -102,7 +120,7 @@ def policy(style: str, script: str) -> str:
         "img-src": "data: blob:",
         "media-src": "blob:",
         "style-src": digest(style),
-        "script-src": digest(script),
+        "script-src": " ".join(map(digest, scripts)),
         "worker-src": "blob:",
         "base-uri": "'none'",
         "form-action": "'none'",

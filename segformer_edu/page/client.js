@@ -2,15 +2,15 @@
 /* The page's end of worker.js: every question is a promise. One that a newer of its topic has
    replaced before it was answered comes back as null; one that fails throws the worker's sentence.
 
-   const engine = startEngine(source);                        // the text of the worker's files
+   const engine = startEngine(...sources);                    // the text of the worker's files
    await engine.ask({ load: { config, tensors, gzip, mean, std } });
    await engine.run("live", { image, switches, keep: true });   // fields: see worker.js
    await engine.ask({ attention: { stage, block, pixel } });
    await engine.ask({ shares: { pixel } });
    engine.stop(); */
 
-function startEngine(source) {
-  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+function startEngine(...sources) {
+  const address = URL.createObjectURL(new Blob(sources, { type: "text/javascript" }));
   const worker = new Worker(address), asked = new Map(), newest = new Map();
   let count = 0;
   worker.onmessage = ({ data: { id, error, ...answer } }) => {
@@ -38,5 +38,4 @@ function startEngine(source) {
   return { ask, run, stop };
 }
 
-// The bytes behind base64; what DecompressionStream makes of gzip is left to whoever needs it.
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));

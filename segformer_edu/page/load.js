@@ -73,3 +73,23 @@ function reductionRatios({ config, encoder }) {
     return [...every].sort((a, b) => a - b);
   });
 }
+
+// config.py: the smallest side that leaves every stage at least one key
+function minImageSize({ patch_sizes, strides }, ratios) {
+  return ratios.reduceRight(
+    (side, r, i) => Math.max((Math.max(side, r) - 1) * strides[i] + (patch_sizes[i] % 2), 1), 1);
+}
+
+// Refuse an image, or ratios, that the model cannot take.
+function check(model, { height, width, channels }, ratios) {
+  const { in_channels } = model.config, trained = reductionRatios(model);
+  ratios.forEach((r, i) => {
+    if (!trained[i].includes(r))
+      throw new Error(`Stage ${i + 1} has no reduction for r = ${r}, but for ${trained[i]}.`);
+  });
+  if (channels !== in_channels)
+    throw new Error(`The model takes ${in_channels} channels, and this has ${channels}.`);
+  const least = minImageSize(model.config, ratios);
+  if (Math.min(height, width) < least)
+    throw new Error(`${height} × ${width} pixels: the model needs at least ${least} a side.`);
+}

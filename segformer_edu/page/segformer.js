@@ -1,7 +1,7 @@
 "use strict";
 /* SegFormer (arXiv 2105.15203) as segformer_edu has it, in evaluation mode, for one picture.
 
-   const model = load(config, weights);            // load.js: the fields of SegFormerConfig, tensors
+   const model = load(config, weights);            // load.js; config: as SegFormerConfig has it
    const run = SegFormer(model, image, switches);  // image: a normalised map of in_channels
    labelsFromLogits(run.logits, height, width);    // {labels, confidence}, both (height · width)
    attentionRows(run, stage, block, pixel);        // each head's weights, one row for each head
@@ -10,8 +10,9 @@
    What it computes with, and what a map is, stands in arrays.js.
    Switches, all optional: ratios, one for each stage; circular: true; and branches[stage][block] =
    {attention, mix_ffn}, what each branch is multiplied by: 0 leaves it out, and 1 is the default.
-   A run keeps maps, blocks (q, k), parts and means, milliseconds of each stage and of the decoder,
-   and multiplyAdds, counted as analysis/cost.py counts them. Names and order are those of Python. */
+   A run keeps maps, blocks (q and k of each), parts (of each stage, in front of the ReLU), the
+   milliseconds of each stage and of the decoder, and multiplyAdds, counted as in analysis/cost.py.
+   Names and order are those of Python. */
 
 const EPSILON = 1e-5; // of every norm but those of blocks and stages
 
@@ -75,11 +76,12 @@ function MixFFN(x, { expand, depthwise, contract }, circular) {
   return Linear(hidden, contract);
 }
 
-// stochastic_depth.py: the drop rate of each block, and which branches a sample of them leaves
+// stochastic_depth.py: the drop rate of each block
 function dropRates(rate, depth) {
   return Array.from({ length: depth }, (_, block) => (rate * block) / Math.max(depth - 1, 1));
 }
 
+// analysis/branches.py: the branches that DropPath leaves in for one sample, at 1, and out, at 0
 function drawnBranches(depths, rate, random = Math.random) {
   const rates = dropRates(rate, depths.reduce((sum, depth) => sum + depth, 0));
   const draw = (p) => ({ attention: +(random() >= p), mix_ffn: +(random() >= p) });
@@ -141,7 +143,7 @@ function AllMLPDecoder(maps, { weights, bias, classifier }, run) {
 function SegFormer(model, image, switches = {}) {
   const { ratios = model.config.reduction_ratios, circular = false, branches = [] } = switches;
   const run = { model, ratios, circular, branches, blocks: ratios.map(() => []), milliseconds: [] };
-  checkImage(image, model, ratios);
+  check(model, image, ratios);
   multiplyAdds = 0;
   run.maps = MixTransformer(image, model.encoder, run);
   run.logits = AllMLPDecoder(run.maps, model.decoder, run);
@@ -177,7 +179,7 @@ function attentionRows(run, stage, block, pixel) {
 // mean, through the channels that the ReLU passes; the last row holds all constants.
 function contributions(run, pixel) {
   const { bias, classifier } = run.model.decoder, D = bias.length, K = classifier.bias.data.length;
-  run.means ??= run.parts.map(({ data }) => meanPixel(data, D));
+  run.means ??= run.parts.map(({ data }) => meanOf(data, D));
   const summands = run.parts.map(({ data }, stage) =>
     run.means[stage].map((mean, d) => data[pixel * D + d] - mean));
   summands.push(run.means.reduce((sum, mean) => sum.map((x, d) => x + mean[d]), Array.from(bias)));
@@ -187,24 +189,4 @@ function contributions(run, pixel) {
     for (let d = 0; d < D; d++) if (passed[d]) sum += classifier.weight.data[k * D + d] * part[d];
     return sum;
   }));
-}
-
-function meanPixel(data, D) {
-  const mean = new Array(D).fill(0);
-  for (let i = 0; i < data.length; i++) mean[i % D] += (data[i] * D) / data.length;
-  return mean;
-}
-
-// The smallest side that leaves every stage at least one key
-function minImageSize({ patch_sizes, strides }, ratios) {
-  return ratios.reduceRight(
-    (side, r, i) => Math.max((Math.max(side, r) - 1) * strides[i] + (patch_sizes[i] % 2), 1), 1);
-}
-
-function checkImage({ height, width, channels }, { config }, ratios) {
-  const least = minImageSize(config, ratios);
-  if (channels !== config.in_channels)
-    throw new Error(`The model takes ${config.in_channels} channels, and this has ${channels}.`);
-  if (Math.min(height, width) < least)
-    throw new Error(`${height} × ${width} pixels: the model needs at least ${least} a side.`);
 }

@@ -1,6 +1,6 @@
 "use strict";
-/* The model in a Web Worker, behind load.js, arrays.js and segformer.js in one blob: a page that is
-   opened from a file cannot load a neighbour.
+/* The model in a Web Worker, in one blob with arrays.js, load.js and segformer.js, because a page
+   that is opened from a file cannot load a neighbour. client.js speaks with it.
 
    to the worker                                         and from it
    {load: {config, tensors, gzip, mean, std}}            {loaded: {ratios: [[1, 2, 4, 8], …]}}
@@ -87,8 +87,8 @@ function shrunk(x, height, width) {
   const wide = newMap(x.height, width, C), y = newMap(height, width, C);
   for (let row = 0; row < x.height; row++)
     across.forEach(({ first, weights }, i) => weights.forEach((weight, j) => {
-      for (let c = 0; c < C; c++)
-        wide.data[(row * width + i) * C + c] += weight * x.data[(row * x.width + first + j) * C + c];
+      const to = (row * width + i) * C, from = (row * x.width + first + j) * C;
+      for (let c = 0; c < C; c++) wide.data[to + c] += weight * x.data[from + c];
     }));
   down.forEach(({ first, weights }, row) => weights.forEach((weight, j) => {
     for (let i = 0; i < width * C; i++)
