@@ -1,6 +1,15 @@
 // Numbers to pixels: the picture, the classes, and maps of one quantity in the course's colours.
-const MAGMA = [[0, 0, 4], [29, 17, 71], [81, 18, 124], [131, 38, 129], [183, 55, 121],
-  [231, 82, 99], [252, 137, 97], [254, 196, 136], [252, 253, 191]];
+const MAGMA = [
+  [0, 0, 4],
+  [29, 17, 71],
+  [81, 18, 124],
+  [131, 38, 129],
+  [183, 55, 121],
+  [231, 82, 99],
+  [252, 137, 97],
+  [254, 196, 136],
+  [252, 253, 191],
+];
 
 // The colour of a share of the way from little (dark) to much (bright).
 function magma(share) {
@@ -30,7 +39,10 @@ function drawMap(canvas, height, width, values) {
 function drawMark(canvas, row, column) {
   const context = canvas.getContext("2d");
   const radius = Math.max(2.5, canvas.width / 40);
-  for (const [colour, line] of [["#fff", radius / 1.6], ["#000", radius / 4]]) {
+  for (const [colour, line] of [
+    ["#fff", radius / 1.6],
+    ["#000", radius / 4],
+  ]) {
     context.strokeStyle = colour;
     context.lineWidth = line;
     context.beginPath();
@@ -53,13 +65,19 @@ function element(name, properties = {}, ...children) {
 // Bars to the right of a middle line (for) and to its left (against), each with its name and number.
 function drawBars(place, names, values) {
   const most = Math.max(...values.map(Math.abs), 1e-6);
-  place.replaceChildren(...names.map((name, i) => {
-    const bar = element("span", { className: values[i] < 0 ? "bar against" : "bar for" });
-    bar.style.width = `${(50 * Math.abs(values[i])) / most}%`;
-    return element("li", {}, element("span", { textContent: name }),
-      element("span", { className: "track", "aria-hidden": "true" }, bar),
-      element("span", { className: "number", textContent: signed(values[i]) }));
-  }));
+  place.replaceChildren(
+    ...names.map((name, i) => {
+      const bar = element("span", { className: values[i] < 0 ? "bar against" : "bar for" });
+      bar.style.width = `${(50 * Math.abs(values[i])) / most}%`;
+      return element(
+        "li",
+        {},
+        element("span", { textContent: name }),
+        element("span", { className: "track", "aria-hidden": "true" }, bar),
+        element("span", { className: "number", textContent: signed(values[i]) }),
+      );
+    }),
+  );
 }
 
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
