@@ -86,7 +86,7 @@ def page_html(
     data = {
         "title": title,
         "model": packed(model, reductions or {}),
-        "names": class_names(model),
+        "classes": class_names(model),
         "colours": class_colors(max(model.config.num_classes, 2)).tolist(),
         "smallest": model.encoder.min_image_size,
         "note": note,

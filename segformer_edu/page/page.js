@@ -4,7 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
 const { config, mean: meanColour } = data.model,
-  { names, colours } = data;
+  { classes: names, colours } = data;
 const engine = startEngine($("engine").textContent, $("worker").textContent);
 const USUAL = 128; // the longer side at which the model sees a picture, unless someone asks
 let ratios; // for each stage, those that its weights have a reduction for, its own first
@@ -356,10 +356,8 @@ function emptyPicture() {
 }
 
 async function begin() {
-  const weights = data.model.tensors.reduce(
-    (sum, [, shape]) => sum + shape.reduce((a, b) => a * b, 1),
-    0,
-  );
+  const own = data.model.tensors.filter(([name]) => !/\.reduce\.\d|running_/.test(name));
+  const weights = own.reduce((sum, [, shape]) => sum + shape.reduce((a, b) => a * b, 1), 0);
   const { loaded } = await engine.ask({ load: { ...data.model, gzip: bytesOf(data.model.gzip) } });
   ratios = loaded.ratios;
   $("lede").textContent =
@@ -374,4 +372,4 @@ async function begin() {
 }
 
 addEventListener("unhandledrejection", (event) => say(event.reason.message));
-begin();
+const ready = begin();
