@@ -67,6 +67,7 @@ function toEngine({ ratios, off, padding }) {
 async function change() {
   const { picture } = state;
   drawPicture();
+  if (!before) return; // `choose` comes back to it
   $("answer").setAttribute("aria-busy", "true");
   const found = await run(picture, state.switches, "page", true);
   if (!found || picture !== state.picture) return; // the newer question draws its own
@@ -215,7 +216,7 @@ function useTool() {
   if (tool === "erase") picture.disc(mark.row, mark.column, brush(), () => mean);
   if (tool === "paint") picture.disc(mark.row, mark.column, brush(), () => paint);
   if (tool === "stamp" && source) {
-    const [down, right] = [mark.row - source.offset.row, mark.column - source.offset.column];
+    const { down, right } = source; // from there to here
     picture.disc(mark.row, mark.column, brush(), (y, x, pixels) =>
       picture.at(y - down, x - right, pixels),
     );
@@ -242,12 +243,12 @@ function moveTo(row, column) {
 function press(take) {
   const { tool, mark, source, picture } = state;
   if (tool === "stamp" && (take || !source)) {
-    state.source = { ...mark, offset: mark };
+    state.source = { ...mark, down: 0, right: 0 };
     return change();
   }
   if (tool !== "look") picture.begin();
   if (tool === "stamp")
-    source.offset = { row: mark.row - source.row, column: mark.column - source.column };
+    Object.assign(source, { down: mark.row - source.row, right: mark.column - source.column });
   useTool();
   return change();
 }

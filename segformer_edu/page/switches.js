@@ -64,7 +64,7 @@ function branchSwitch(stage, block, kind) {
 
 async function switched() {
   await change();
-  if (!answer) return;
+  if (!answer || !before) return;
   const off = state.switches.off.size,
     all = 2 * config.depths.reduce((a, b) => a + b, 0);
   const cost = answer.multiplyAdds / before.multiplyAdds - 1;
@@ -107,6 +107,7 @@ function sampledOff(rate) {
 }
 
 async function roll() {
+  if (!before) return;
   const picture = state.picture,
     rate = Number($("rate").value),
     found = [];

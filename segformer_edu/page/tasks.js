@@ -13,7 +13,7 @@ const TASKS = [
     id: "context",
     lesson: "09",
     needsTruth: false,
-    text: "Paint over less than 1 % of the picture, so that at least 1 % of the picture changes its class outside of what you painted.",
+    text: "In one of the scenes, paint over less than 1 % of the picture, so that at least 1 % of the picture changes its class outside of what you painted.",
     found: "A class hangs on what stands around a pixel, too.",
     solved: () => {
       if (pristine() || !asTrained()) return false;
