@@ -13,7 +13,8 @@
 
    image is {height, width, data}, as getImageData gives it; size is [height, width] of what the
    model sees, if it is another. Of the requests of a topic that wait, the newest alone is answered,
-   and the newest topic first. attention and shares ask about the last run that had keep: true. */
+   and the newest topic first. attention and shares ask about the last run that had keep: true and
+   was answered before they were asked. */
 
 let model, normal, kept;
 const waiting = new Map(); // topic → its newest request

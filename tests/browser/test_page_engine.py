@@ -284,6 +284,13 @@ def test_the_engine_draws_branches_at_the_rates_of_the_package(engine: Page) -> 
         assert left_out == set(drawn_branches(nano, 0.7, seed))
 
 
+def test_every_number_of_half_precision_is_read(engine: Page) -> None:
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    bits = np.flatnonzero(np.isfinite(halves))
+    found = engine.evaluate("bits => bits.map(fromHalf)", bits.tolist())
+    assert np.array_equal(np.array(found), halves[bits].astype(float))
+
+
 @pytest.mark.parametrize(
     ("shape", "switches", "told"),
     [

@@ -145,7 +145,25 @@ def test_the_page_reads_its_data_whatever_the_names(opened: Opened) -> None:
 
 
 def test_no_request_leaves_the_page(opened: Opened) -> None:
-    refused = "fetch('https://example.org').then(() => 'answered', () => 'refused')"
-    assert opened.page.evaluate(refused) == "refused"
     schemes = [url.split(":")[0] for url in opened.asked]
     assert schemes == ["file", "blob"], opened.asked
+
+
+@pytest.mark.parametrize(
+    ("attempt", "refusing"),
+    [
+        ("fetch('https://a.test').catch(() => {})", "connect-src"),
+        ("new Image().src = 'https://a.test'", "img-src"),
+        ("add('script')", "script-src-elem"),
+        ("add('style')", "style-src-elem"),
+    ],
+)
+def test_the_policy_refuses(opened: Opened, attempt: str, refusing: str) -> None:
+    watched = f"""new Promise((resolve) => {{
+        const told = ({{ effectiveDirective }}) => resolve(effectiveDirective);
+        const add = (name) => document.head.append(
+            Object.assign(document.createElement(name), {{ textContent: "p" }}));
+        addEventListener("securitypolicyviolation", told, {{ once: true }});
+        {attempt};
+    }})"""
+    assert opened.page.evaluate(watched) == refusing
