@@ -23,7 +23,7 @@ figures: .venv/test.stamp
 	$(VENV_PYTHON) -m figures
 
 bench: .venv/bench.stamp
-	$(VENV_PYTHON) -m benchmarks && $(VENV_PYTHON) -m benchmarks.tricks && $(VENV_PYTHON) -m benchmarks.widgets
+	$(VENV_PYTHON) -m benchmarks && $(VENV_PYTHON) -m benchmarks.tricks && $(VENV_PYTHON) -m benchmarks.widgets && $(VENV_PYTHON) -m benchmarks.page
 
 bench-gpu: .venv/bench.stamp
 	$(VENV_PYTHON) -m benchmarks.gpu

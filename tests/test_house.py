@@ -20,7 +20,7 @@ FLOORS = [  # from the ground up; a name is a module or a folder
     {"analysis", "doctor", "tiles"},
     {"plots"},
     {"training"},
-    {"exercises", "widgets"},
+    {"exercises", "page", "widgets"},
     {"commands"},
     {"__init__", "__main__"},
 ]

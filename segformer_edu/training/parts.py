@@ -81,8 +81,8 @@ class Parts:
                 settings.batch_size,
                 settings.workers,
                 self.accelerator,
-                settings.tile,
                 progress,
+                settings.tile,
             )
         )
 

@@ -1,0 +1,5 @@
+"""The model in JavaScript, and the one HTML file that runs it (README, segformer.html)."""
+
+from segformer_edu.page.build import Picture, drawn_scenes, page_html, reductions_of
+
+__all__ = ["Picture", "drawn_scenes", "page_html", "reductions_of"]

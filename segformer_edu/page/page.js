@@ -1,0 +1,376 @@
+// The page: one state, and one way to change it. `change` notes what is new, asks the worker for an
+// answer, and draws it; an answer that a newer question has overtaken is dropped.
+"use strict";
+const $ = (id) => document.getElementById(id);
+const data = JSON.parse($("data").textContent);
+const { config, mean: meanColour } = data.model,
+  { classes: names, colours } = data;
+const engine = startEngine($("engine").textContent, $("worker").textContent);
+const USUAL = 128; // the longer side at which the model sees a picture, unless someone asks
+let ratios; // for each stage, those that its weights have a reduction for, its own first
+
+const state = {
+  picture: null,
+  mark: { row: 0, column: 0 }, // the pixel that is asked, in the picture's own pixels
+  tool: "look",
+  source: null, // of the stamp: where the piece that it copies stands
+  show: "labels",
+  switches: untouched(),
+  size: USUAL,
+  nearby: [],
+  leads: [],
+  dice: null, // what the tasks ask about
+};
+let answer = null; // of the model, to the state as it is
+let before = null; // its answer to the untouched picture with every switch as trained
+
+function untouched() {
+  return { ratios: [...config.reduction_ratios], off: new Set(), padding: "zeros" };
+}
+
+function say(text) {
+  $("message").textContent = text;
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => ($("message").textContent = ""), 8000);
+}
+
+// Ask the model about a picture, and add what the page wants to know about its answer. `keep` is for
+// the answer that the panels ask about further.
+async function run(picture, switches, topic = "page", keep = false) {
+  const scale = state.size / Math.max(picture.height, picture.width);
+  const size = [picture.height, picture.width].map((side) =>
+    Math.max(data.smallest, Math.round(side * scale)),
+  );
+  const found = await engine.run(topic, {
+    keep,
+    size,
+    switches: toEngine(switches),
+    image: { height: picture.height, width: picture.width, data: picture.pixels },
+  });
+  if (!found) return null; // a newer question was answered
+  const score = picture.truth && iou(found.labels, picture.truth, picture.touched, names.length);
+  return { ...found, score };
+}
+
+// The switches as segformer.js wants them.
+function toEngine({ ratios, off, padding }) {
+  const branches = config.depths.map((depth, stage) =>
+    Array.from({ length: depth }, (_, block) =>
+      Object.fromEntries(
+        Object.keys(KINDS).map((kind) => [kind, +!off.has(`${stage}.${block}.${kind}`)]),
+      ),
+    ),
+  );
+  return { ratios, branches, circular: padding === "circular" };
+}
+
+async function change() {
+  const { picture } = state;
+  drawPicture();
+  if (!before) return; // `choose` comes back to it
+  $("answer").setAttribute("aria-busy", "true");
+  const found = await run(picture, state.switches, "page", true);
+  if (!found || picture !== state.picture) return; // the newer question draws its own
+  answer = found;
+  drawAnswer();
+  drawFigures();
+  await askPixel();
+  if (found !== answer) return;
+  checkTasks();
+  $("answer").setAttribute("aria-busy", "false");
+}
+
+async function choose(picture, button = null) {
+  for (const each of $("scenes").children)
+    each.setAttribute("aria-pressed", String(each === button));
+  answer = before = null;
+  $("answer").setAttribute("aria-busy", "true");
+  Object.assign(state, { picture, source: null, size: USUAL, dice: null });
+  state.mark = { row: picture.height >> 1, column: picture.width >> 1 };
+  for (const each of document.querySelectorAll(".needs-truth")) each.hidden = !picture.truth;
+  if (!picture.truth && ["truth", "errors"].includes(state.show)) pick("show", "labels");
+  $("word").textContent = picture.truth
+    ? "The truth of this picture is known, so mIoU can be counted."
+    : data.note;
+  $("dice").replaceChildren();
+  $("covered").hidden = true;
+  fillSizes();
+  drawPicture();
+  const found = await run(picture, untouched(), "before");
+  if (!found || picture !== state.picture) return;
+  before = found;
+  await change();
+}
+
+function pick(name, value) {
+  document.querySelector(`input[name="${name}"][value="${value}"]`).checked = true;
+  state[name] = value;
+}
+
+function drawPicture() {
+  const { picture, mark, source } = state,
+    canvas = $("picture");
+  drawPixels(canvas, picture.height, picture.width, (i) =>
+    picture.pixels.subarray(4 * i, 4 * i + 3),
+  );
+  if (source && state.tool === "stamp") {
+    const context = canvas.getContext("2d");
+    [context.strokeStyle, context.lineWidth] = ["#E69F00", canvas.width / 120];
+    context.beginPath();
+    context.arc(source.column + 0.5, source.row + 0.5, brush(), 0, 2 * Math.PI);
+    context.stroke();
+  }
+  drawMark(canvas, mark.row, mark.column);
+}
+
+function drawAnswer() {
+  const { picture, mark, show } = state,
+    canvas = $("answer");
+  const paints = {
+    labels: (i) => colours[answer.labels[i]],
+    confidence: (i) => magma(answer.confidence[i]),
+    changes: (i) =>
+      answer.labels[i] === before.labels[i] ? [235, 235, 235] : colours[answer.labels[i]],
+    truth: (i) => colours[picture.truth[i]] || [255, 255, 255],
+    errors: (i) => {
+      if (picture.touched[i] || picture.truth[i] >= names.length) return [128, 128, 128];
+      const wrong = answer.labels[i] !== picture.truth[i];
+      return wrong ? colours[answer.labels[i]] : [245, 245, 245];
+    },
+  };
+  drawPixels(canvas, picture.height, picture.width, paints[show]);
+  drawMark(canvas, mark.row, mark.column);
+  const counts = new Float64Array(names.length);
+  for (const label of answer.labels) counts[label]++;
+  const order = names
+    .map((_, i) => i)
+    .filter((i) => counts[i])
+    .sort((a, b) => counts[b] - counts[a]);
+  $("legend").replaceChildren(
+    ...order.map((i) => {
+      const good =
+        answer.score && !Number.isNaN(answer.score.each[i])
+          ? `, IoU ${answer.score.each[i].toFixed(2)}`
+          : "";
+      const chip = element("span", { className: "chip", "aria-hidden": "true" });
+      chip.style.background = `rgb(${colours[i]})`;
+      return element(
+        "li",
+        {},
+        chip,
+        `${names[i]} ${percent(counts[i] / answer.labels.length)}${good}`,
+      );
+    }),
+  );
+  const words = {
+    labels: "The class of every pixel",
+    confidence: "How sure the model is, dark is little",
+    changes: "Pixels whose class changed, in their new colour",
+    truth: "The true class of every pixel",
+    errors: "Pixels that are wrong, in the colour they were given",
+  };
+  const most = order
+    .slice(0, 3)
+    .map((i) => `${names[i]} ${percent(counts[i] / answer.labels.length)}`);
+  canvas.setAttribute("aria-label", `${words[show]}. The model sees ${most.join(", ")}.`);
+}
+
+function drawFigures() {
+  const mega = (count) => `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} M`;
+  const rows = [];
+  if (answer.score) {
+    rows.push(["mIoU", answer.score.mean.toFixed(3), `untouched ${before.score.mean.toFixed(3)}`]);
+  } else {
+    const mean = answer.confidence.reduce((a, b) => a + b, 0) / answer.confidence.length;
+    rows.push(["mean confidence", percent(mean), "of the class it chose"]);
+  }
+  rows.push([
+    "multiply-adds",
+    mega(answer.multiplyAdds),
+    `as trained ${mega(before.multiplyAdds)}`,
+  ]);
+  rows.push([
+    "time here",
+    `${answer.milliseconds.total.toFixed(0)} ms`,
+    "on one core of this machine",
+  ]);
+  $("figures").replaceChildren(
+    ...rows.map(([term, value, note]) =>
+      element(
+        "div",
+        {},
+        element("dt", { textContent: term }),
+        element("dd", {}, value, element("small", { textContent: note })),
+      ),
+    ),
+  );
+}
+
+const brush = () => Number($("brush").value);
+
+// Use the tool at the mark.
+function useTool() {
+  const { picture, mark, tool, source } = state;
+  const mean = meanColour.map((value) => 255 * value); // what the model takes for nothing
+  const paint = [1, 3, 5].map((i) => parseInt($("colour").value.slice(i, i + 2), 16));
+  if (tool === "erase") picture.disc(mark.row, mark.column, brush(), () => mean);
+  if (tool === "paint") picture.disc(mark.row, mark.column, brush(), () => paint);
+  if (tool === "stamp" && source) {
+    const { down, right } = source; // from there to here
+    picture.disc(mark.row, mark.column, brush(), (y, x, pixels) =>
+      picture.at(y - down, x - right, pixels),
+    );
+  }
+}
+
+const HELP = {
+  look: "Point at a pixel: the panel “Ask a pixel” answers.",
+  erase:
+    "Paint with the training pictures' mean colour, which the model takes for nothing. Painted pixels do not count in mIoU.",
+  paint: "Paint with a colour. Painted pixels do not count in mIoU.",
+  stamp: "Shift and a click (or Enter) takes the piece to copy; then paint with it.",
+};
+
+function moveTo(row, column) {
+  const { picture } = state;
+  state.mark = {
+    row: Math.min(Math.max(Math.round(row), 0), picture.height - 1),
+    column: Math.min(Math.max(Math.round(column), 0), picture.width - 1),
+  };
+}
+
+// Begin a stroke at the mark, or take the piece that the stamp copies.
+function press(take) {
+  const { tool, mark, source, picture } = state;
+  if (tool === "stamp" && (take || !source)) {
+    state.source = { ...mark, down: 0, right: 0 };
+    return change();
+  }
+  if (tool !== "look") picture.begin();
+  if (tool === "stamp")
+    Object.assign(source, { down: mark.row - source.row, right: mark.column - source.column });
+  useTool();
+  return change();
+}
+
+function listen() {
+  const canvas = $("picture");
+  const place = (event) => {
+    const box = event.currentTarget.getBoundingClientRect();
+    moveTo(
+      ((event.clientY - box.top) / box.height) * state.picture.height - 0.5,
+      ((event.clientX - box.left) / box.width) * state.picture.width - 0.5,
+    );
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    place(event);
+    press(event.shiftKey);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!event.buttons) return;
+    place(event);
+    useTool();
+    change();
+  });
+  $("answer").addEventListener("pointerdown", (event) => {
+    place(event);
+    change();
+  });
+  const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  canvas.addEventListener("keydown", (event) => {
+    const step = steps[event.key],
+      far = event.shiftKey ? 8 : 1;
+    if (step) moveTo(state.mark.row + far * step[0], state.mark.column + far * step[1]);
+    if (step || event.key === " " || event.key === "Enter") event.preventDefault();
+    if (step) change();
+    if (event.key === " ") press(false);
+    if (event.key === "Enter") press(true);
+  });
+  for (const name of ["tool", "show"]) {
+    for (const input of document.querySelectorAll(`input[name="${name}"]`)) {
+      input.addEventListener("change", () => {
+        state[name] = input.value;
+        $("tool-help").textContent = HELP[state.tool];
+        drawPicture();
+        if (answer) drawAnswer();
+      });
+    }
+  }
+  $("tool-help").textContent = HELP.look;
+  $("undo").addEventListener("click", () => {
+    state.picture.undo();
+    change();
+  });
+  const open = async (file) => {
+    if (!file) return;
+    try {
+      await choose(await readPhoto(file, 256));
+    } catch (error) {
+      say(error.message);
+    }
+  };
+  for (const input of [$("file"), $("camera")]) {
+    input.addEventListener("change", () => {
+      open(input.files[0]);
+      input.value = "";
+    });
+  }
+  addEventListener("paste", (event) => open(event.clipboardData.files[0]));
+  addEventListener("dragover", (event) => event.preventDefault());
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    open(event.dataTransfer.files[0]);
+  });
+}
+
+// The pictures that came with the page, as buttons.
+async function showScenes() {
+  const pictures = await Promise.all(data.pictures.map(readPacked));
+  if (!pictures.length) pictures.push(emptyPicture());
+  pictures.forEach((picture, i) => {
+    const canvas = element("canvas");
+    drawPixels(canvas, picture.height, picture.width, (j) =>
+      picture.pixels.subarray(4 * j, 4 * j + 3),
+    );
+    const button = element(
+      "button",
+      { type: "button", "aria-pressed": String(!i), "aria-label": picture.name },
+      canvas,
+    );
+    button.addEventListener("click", () => choose(picture.again(), button));
+    $("scenes").append(button);
+  });
+  await choose(pictures[0].again(), $("scenes").firstChild);
+}
+
+function emptyPicture() {
+  const colour = [...meanColour.map((value) => 255 * value), 255];
+  return new Picture(
+    "empty",
+    USUAL,
+    USUAL,
+    Array(USUAL * USUAL)
+      .fill(colour)
+      .flat(),
+  );
+}
+
+async function begin() {
+  const own = data.model.tensors.filter(([name]) => !/\.reduce\.\d|running_/.test(name));
+  const weights = own.reduce((sum, [, shape]) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  const { loaded } = await engine.ask({ load: { ...data.model, gzip: bytesOf(data.model.gzip) } });
+  ratios = loaded.ratios;
+  $("lede").textContent =
+    `A transformer of ${(weights / 1e6).toFixed(1)} million weights labels every ` +
+    "pixel, in this page, while you paint. Paint over a picture, ask a pixel what it hangs on, or take the model apart.";
+  listen();
+  listenToPixel();
+  listenToSwitches();
+  listenToTasks();
+  await showScenes();
+  document.body.dataset.ready = "true";
+}
+
+addEventListener("unhandledrejection", (event) => say(event.reason.message));
+const ready = begin();

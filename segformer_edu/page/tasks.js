@@ -1,0 +1,195 @@
+// Ten discoveries. Each says what to do, where it is explained, and when it is made.
+const gain = () => answer.score.mean - before.score.mean; // in mIoU, by whatever was changed
+const pristine = () => !state.picture.touched.some(Boolean);
+const asTrained = () =>
+  !state.switches.off.size &&
+  state.switches.padding === "zeros" &&
+  state.size === USUAL &&
+  state.switches.ratios.every((ratio, i) => ratio === config.reduction_ratios[i]);
+const seen = { coarse: false, fine: false }; // pixels of task “stages” found so far
+
+const TASKS = [
+  {
+    id: "context",
+    lesson: "09",
+    needsTruth: false,
+    text: "In one of the scenes, paint over less than 1 % of the picture, so that at least 1 % of the picture changes its class outside of what you painted.",
+    found: "A class hangs on what stands around a pixel, too.",
+    solved: () => {
+      if (pristine() || !asTrained()) return false;
+      const { touched } = state.picture,
+        painted = touched.reduce((a, b) => a + b, 0);
+      const changed = answer.labels.filter(
+        (label, i) => !touched[i] && label !== before.labels[i],
+      ).length;
+      return painted < touched.length / 100 && changed >= touched.length / 100;
+    },
+  },
+  {
+    id: "sure",
+    lesson: "08",
+    needsTruth: true,
+    text: "Find a pixel whose class is wrong although the model is at least 99 % sure.",
+    found: "Confidence is no proof. Lesson 09 measures how often such a pixel is right.",
+    solved: () => {
+      const i = state.mark.row * state.picture.width + state.mark.column;
+      return (
+        !state.picture.touched[i] &&
+        answer.confidence[i] >= 0.99 &&
+        answer.labels[i] !== state.picture.truth[i]
+      );
+    },
+  },
+  {
+    id: "heads",
+    lesson: "09",
+    needsTruth: false,
+    text: "Find a block of which one head has most of its weight near the pixel, and another less than a fifth.",
+    found: "Heads of one block look at different things.",
+    solved: () =>
+      state.nearby.length > 1 && Math.max(...state.nearby) > 0.5 && Math.min(...state.nearby) < 0.2,
+  },
+  {
+    id: "stages",
+    lesson: "07",
+    needsTruth: false,
+    text: "Find a pixel to whose lead the last stage adds most, and another to whose lead the first one does.",
+    found: "All four maps take part in the decision, each where its scale fits.",
+    solved: () => {
+      const stages = state.leads.slice(0, -1),
+        most = stages.indexOf(Math.max(...stages));
+      if (most === stages.length - 1) seen.coarse = true;
+      if (most === 0) seen.fine = true;
+      return seen.coarse && seen.fine;
+    },
+  },
+  {
+    id: "poles",
+    lesson: "04",
+    needsTruth: true,
+    text: "Switch off one single branch, so that a class loses a tenth of its IoU or more.",
+    found: "On average over these scenes, the Mix-FFNs of the first two stages cost most.",
+    solved: () =>
+      state.switches.off.size === 1 &&
+      pristine() &&
+      answer.score.each.some((each, k) => before.score.each[k] - each >= 0.1),
+  },
+  {
+    id: "spare",
+    lesson: "05",
+    needsTruth: true,
+    text: "Switch off three branches or more, and lose less than one point of mIoU.",
+    found: "A trained model has branches to spare. Which ones, and why, lessons 05 and 09 measure.",
+    solved: () => state.switches.off.size >= 3 && pristine() && gain() > -0.01,
+  },
+  {
+    id: "ratio",
+    lesson: "03",
+    needsTruth: true,
+    text: "Change a reduction ratio so that the model needs fewer multiply-adds, and loses less than one point of mIoU.",
+    found: "A token needs few keys, and these weights were trained for every ratio.",
+    solved: () =>
+      asTrainedBut("ratios") && answer.multiplyAdds < before.multiplyAdds && gain() > -0.01,
+  },
+  {
+    id: "padding",
+    lesson: "04",
+    needsTruth: true,
+    text: "Make the model forget where the picture ends, and see mIoU fall by three points.",
+    found:
+      "The zeros at the border tell it where the picture ends. Look at which classes it mixes up now.",
+    solved: () =>
+      asTrainedBut("padding") && state.switches.padding === "circular" && gain() <= -0.03,
+  },
+  {
+    id: "size",
+    lesson: "11",
+    needsTruth: true,
+    text: "Show the model the same picture at another size, so that mIoU rises by two points.",
+    found:
+      "It has no position embedding, so it takes any size. Most of these scenes gain at 192 pixels, and some lose at 256.",
+    solved: () => asTrainedBut("size") && pristine() && gain() >= 0.02,
+  },
+  {
+    id: "dice",
+    lesson: "05",
+    needsTruth: true,
+    text: "Roll until the sixteen models lose ten points of mIoU on average, while one of them loses less than two.",
+    found: "It matters more which branches go than how many.",
+    solved: () =>
+      state.dice &&
+      mean(state.dice) < before.score.mean - 0.1 &&
+      Math.max(...state.dice) > before.score.mean - 0.02,
+  },
+];
+
+// Whether nothing but one of the switches, or the size, was changed.
+function asTrainedBut(which) {
+  const kept = { ...state.switches };
+  return (
+    pristine() &&
+    !kept.off.size &&
+    (which === "size") === (state.size !== USUAL) &&
+    (which === "padding" || kept.padding === "zeros") &&
+    (which === "ratios" || kept.ratios.every((ratio, i) => ratio === config.reduction_ratios[i]))
+  );
+}
+
+// What was solved before, if this browser remembers anything for this page.
+function remembered() {
+  try {
+    return new Set(JSON.parse(localStorage.getItem("segformer-tasks") || "[]"));
+  } catch {
+    return new Set();
+  }
+}
+
+const solved = remembered();
+
+function remember() {
+  try {
+    localStorage.setItem("segformer-tasks", JSON.stringify([...solved]));
+  } catch {
+    // a browser may forbid it; then the ticks last as long as the page
+  }
+}
+
+// Without a known truth, there is no mIoU to win or lose.
+const possible = (task) => !task.needsTruth || data.pictures.some((picture) => picture.labels);
+
+function drawTasks() {
+  $("tasks").replaceChildren(
+    ...TASKS.filter(possible).map(({ id, lesson, text, found }) => {
+      const done = solved.has(id);
+      const note = done ? `Solved. ${found}` : "";
+      return element(
+        "li",
+        { className: done ? "solved" : "" },
+        `${text} (lesson ${lesson})`,
+        element("span", { className: "hint", textContent: note }),
+      );
+    }),
+  );
+}
+
+function checkTasks() {
+  if (!answer || !before) return;
+  const made = TASKS.filter(
+    (task) => !solved.has(task.id) && (!task.needsTruth || answer.score) && task.solved(),
+  );
+  if (!made.length) return;
+  for (const task of made) solved.add(task.id);
+  remember();
+  drawTasks();
+  say(`Discovered: ${made.map((task) => task.found).join(" ")}`);
+}
+
+function listenToTasks() {
+  drawTasks();
+  $("forget").addEventListener("click", () => {
+    solved.clear();
+    [seen.coarse, seen.fine] = [false, false];
+    remember();
+    drawTasks();
+  });
+}

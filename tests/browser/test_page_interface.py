@@ -1,0 +1,301 @@
+"""The page as people use it: by mouse and keyboard, on a phone and a projector, with odd files."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from segformer_edu.page.__main__ import write
+
+pytestmark = pytest.mark.timeout(900)  # seconds, where other tests keep the machine busy
+
+PATIENCE = 120_000  # milliseconds
+# The same dice for every run of the tests: mulberry32, a generator in the public domain.
+DICE = """let dice = 1;
+Math.random = () => {
+    let t = (dice += 0x6d2b79f5);
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+};"""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "segformer.html"
+    write(path)
+    return path
+
+
+@pytest.fixture
+def page(browser: Browser, path: Path) -> Iterator[Page]:
+    """The page as it opens; whatever goes wrong in it fails the test."""
+    page, wrong = browser.new_page(viewport={"width": 1280, "height": 900}), []
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else 0)
+    page.add_init_script(DICE)
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-ready]")
+    yield page
+    page.close()
+    assert not wrong
+
+
+def answered(page: Page) -> None:
+    """Wait until the page shows the answer to what it was told last."""
+    page.wait_for_selector("#answer[aria-busy=false]")
+
+
+def point(page: Page, row: int, column: int) -> None:
+    """Click on a pixel of the picture, which has 256 a side."""
+    box = page.locator("#picture").bounding_box()
+    x, y = ((each + 0.5) / 256 for each in (column, row))
+    page.locator("#picture").click(position={"x": x * box["width"], "y": y * box["height"]})
+    answered(page)
+
+
+def scene(page: Page, number: int) -> None:
+    page.get_by_role("button", name=f"Scene {number}", exact=True).click()
+    answered(page)
+
+
+def is_solved(page: Page, task: str) -> bool:
+    return page.evaluate(f"solved.has('{task}')")
+
+
+def switch_off(page: Page, *branches: str) -> None:
+    for branch in branches:
+        page.get_by_label(branch).uncheck()
+        answered(page)
+
+
+def wrong_and_sure(page: Page) -> tuple[int, int]:
+    """The first such pixel, found in what the page itself holds."""
+    index = page.evaluate(
+        "answer.labels.findIndex((label, i) =>"
+        " label !== state.picture.truth[i] && answer.confidence[i] >= 0.995)"
+    )
+    return divmod(index, 256)
+
+
+def solve_context(page: Page) -> None:
+    scene(page, 2)
+    page.get_by_label("Erase").check()
+    page.locator("#brush").fill("14")
+    point(page, 20, 200)
+
+
+def solve_sure(page: Page) -> None:
+    scene(page, 5)
+    point(page, *wrong_and_sure(page))
+
+
+def solve_heads(page: Page) -> None:
+    for stage, block in ((4, 2), (4, 1), (3, 2)):
+        page.locator("#stage").select_option(str(stage - 1))
+        page.locator("#block").select_option(str(block - 1))
+        for row in range(16, 256, 32):
+            point(page, row, 80)
+            if is_solved(page, "heads"):
+                return
+
+
+def solve_stages(page: Page) -> None:
+    for row in range(16, 256, 32):
+        for column in range(16, 256, 32):
+            point(page, row, column)
+            if is_solved(page, "stages"):
+                return
+
+
+def solve_poles(page: Page) -> None:
+    switch_off(page, "Stage 1, block 1: Mix-FFN")
+
+
+def solve_spare(page: Page) -> None:
+    switch_off(page, *(f"Stage {s}, block {b}: attention" for s, b in ((4, 1), (4, 2), (2, 1))))
+
+
+def solve_ratio(page: Page) -> None:
+    page.get_by_label("Reduction ratio of stage 1").select_option("8")
+    answered(page)
+
+
+def solve_padding(page: Page) -> None:
+    page.get_by_label("Padding").select_option("circular")
+    answered(page)
+
+
+def solve_size(page: Page) -> None:
+    scene(page, 12)
+    page.get_by_label("Longer side").select_option("192")
+    answered(page)
+
+
+def solve_dice(page: Page) -> None:
+    page.locator("#rate").fill("0.7")
+    for _ in range(6):
+        page.get_by_role("button", name="Roll").click()
+        expect(page.get_by_role("button", name="Roll")).to_be_enabled()
+        if is_solved(page, "dice"):
+            return
+
+
+SOLUTIONS = {
+    name.removeprefix("solve_"): way for name, way in globals().items() if name.startswith("solve_")
+}
+
+
+@pytest.mark.parametrize("task", SOLUTIONS)
+def test_each_discovery_can_be_made_and_is_remembered(page: Page, task: str) -> None:
+    assert not is_solved(page, task)
+    SOLUTIONS[task](page)
+    assert is_solved(page, task)
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    assert is_solved(page, task)
+    expect(page.locator("#tasks li.solved")).not_to_have_count(0)
+    page.get_by_role("button", name="Forget what I solved").click()
+    expect(page.locator("#tasks li.solved")).to_have_count(0)
+
+
+def test_there_is_a_way_to_every_discovery(page: Page) -> None:
+    assert page.evaluate("TASKS.map((task) => task.id)") == list(SOLUTIONS)
+
+
+def test_the_picture_is_worked_by_keyboard(page: Page) -> None:
+    page.locator("#picture").focus()
+    for key in ("ArrowLeft", "Shift+ArrowUp", "ArrowDown"):
+        page.keyboard.press(key)
+    answered(page)
+    expect(page.locator("#pixel-says")).to_contain_text("Row 121, column 127")
+    page.get_by_label("Erase").check()
+    page.locator("#picture").focus()
+    page.keyboard.press("Space")
+    answered(page)
+    assert page.evaluate("state.picture.touched.some(Boolean)")
+    assert page.evaluate("Array.from(state.picture.at(121, 127))") == [124, 116, 104]
+
+
+def test_every_control_is_reached_with_the_tab_key(page: Page) -> None:
+    wanted = page.evaluate(
+        """() => {
+            const radios = new Set(); // of a group, the Tab key reaches one
+            return [...document.querySelectorAll("button, select, input, [tabindex='0']")]
+                .filter((each) => each.checkVisibility() && !each.disabled)
+                .filter(({ type, name, checked }) => type !== "radio" || checked)
+                .map((each, i) => (each.dataset.stop = i)).length;
+        }"""
+    )
+    reached = set()
+    for _ in range(wanted + 20):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.dataset.stop"))
+    assert len(reached - {None}) == wanted
+
+
+def test_a_stamp_copies_a_piece_elsewhere(page: Page) -> None:
+    page.get_by_label("Stamp").check()
+    point(page, 40, 40)  # takes
+    before = page.evaluate("state.picture.at(40, 40)")
+    point(page, 200, 200)
+    assert page.evaluate("state.picture.at(200, 200)") == before
+    page.get_by_role("button", name="Undo").click()
+    answered(page)
+    assert not page.evaluate("state.picture.touched.some(Boolean)")
+
+
+def png(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def give(page: Page, name: str, content: bytes) -> None:
+    page.locator("#file").set_input_files(
+        {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+    )
+
+
+def test_a_photograph_of_ones_own_is_labelled_at_its_own_shape(page: Page) -> None:
+    give(page, "wide.png", png(700, 300))
+    page.wait_for_function("() => state.picture.name === 'wide.png'")
+    answered(page)
+    assert page.evaluate("[state.picture.height, state.picture.width]") == [110, 256]
+    expect(page.locator("#figures")).to_contain_text("confidence")
+    expect(page.locator("#word")).to_contain_text("only ever seen")
+    expect(page.get_by_label("Truth")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("notes.txt", b"no picture at all", "notes.txt is no picture"),
+        ("broken.png", png(64, 64)[:300], "broken.png is no picture"),
+        ("empty.jpg", b"", "empty.jpg is no picture"),
+        ("huge.png", bytes(61_000_000), "huge.png has 61 MB"),
+    ],
+)
+def test_what_is_no_picture_gets_a_sentence(
+    page: Page, name: str, content: bytes, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    page.locator("#file").set_input_files(tmp_path / name)
+    expect(page.get_by_role("alert")).to_contain_text(told)
+    assert page.evaluate("state.picture.name") == "Scene 1"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 800, 1920])
+def test_it_is_accessible_and_fits(page: Page, width: int, scheme: str) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=scheme)
+    answered(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    violations = Axe().run(page).response["violations"]
+    assert not violations, [(each["id"], [n["html"] for n in each["nodes"]]) for each in violations]
+
+
+def test_covering_squares_shows_what_a_pixel_hangs_on(page: Page) -> None:
+    page.get_by_role("button", name="Cover one square after another").click()
+    expect(page.get_by_role("button", name="Cover one square after another")).to_be_enabled()
+    expect(page.locator("#covered")).to_be_visible()
+    expect(page.locator("#cover-says")).to_contain_text("of 64 squares")
+
+
+def test_random_use_breaks_nothing(page: Page) -> None:
+    rng = random.Random(0)
+    box = page.locator("#picture").bounding_box()
+    moves = [
+        lambda: page.mouse.click(
+            box["x"] + rng.random() * box["width"], box["y"] + rng.random() * box["height"]
+        ),
+        lambda: rng.choice(page.locator("#scenes button").all()).click(),
+        lambda: rng.choice(page.locator("input[name=tool]").all()).check(),
+        lambda: rng.choice(page.locator("input[name=show]").all()).check(),
+        lambda: rng.choice(page.locator("#switches input").all()).click(),
+        lambda: rng.choice(page.locator("#switches select").all()).select_option(index=0),
+        lambda: page.locator("#stage").select_option(index=rng.randrange(4)),
+        lambda: page.locator("#size").select_option(index=rng.randrange(5)),
+        lambda: page.locator("#padding").select_option(index=rng.randrange(2)),
+        lambda: rng.choice([page.locator("#undo"), page.locator("#reset")]).click(),
+        lambda: page.locator("#roll").click(force=True),
+        lambda: page.locator("#cover").click(force=True),
+    ]
+    for _ in range(120):
+        rng.choice(moves)()
+    for button in ("Roll", "Cover one square after another"):
+        expect(page.get_by_role("button", name=button)).to_be_enabled()
+    page.locator("#reset").click()
+    answered(page)
