@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from segformer_edu.data.masks import (
     label_table,
     likely_meaning,
     numbers_of,
-    read_mask,
+    read_with_palette,
 )
 from segformer_edu.data.patterns import Match, Pattern
 from segformer_edu.data.photos import check_photo, read_photo
@@ -68,6 +69,15 @@ class Survey(NamedTuple):
     def of(self, rows: slice) -> Survey:
         """What some of the pictures hold."""
         return Survey(*(each[rows] for each in self))
+
+
+class MaskContent(NamedTuple):
+    """What a mask holds: its height and width, pixels of each number, and its palette, if any."""
+
+    path: Path
+    shape: tuple[int, int]
+    numbers: np.ndarray
+    palette: np.ndarray | None
 
 
 class Folder(SegmentationDataset):
@@ -156,7 +166,7 @@ class Folder(SegmentationDataset):
             image = read_bands(image_path, self.bands)
         else:
             image = read_photo(image_path, self.upright)
-        numbers = self._numbers(image_path, image.shape[:2], mask_path)
+        numbers, _ = self._numbers(image_path, image.shape[:2], mask_path)
         if not self._known[numbers].all():
             raise self._strange(mask_path, np.unique(numbers[~self._known[numbers]]))
         labels = self._labels[numbers]
@@ -173,13 +183,15 @@ class Folder(SegmentationDataset):
         """
         pairs = self.pairs if indices is None else [self.pairs[index] for index in indices]
         found, faults = self._look_at(pairs, self._count, "reading pixels")
-        numbers = np.array([numbers for *_, numbers in found]).reshape(-1, 256)
+        numbers = np.array([each.numbers for each in found]).reshape(-1, 256)
         hint = likely_meaning(numbers.sum(0), len(self.class_names))
-        for (path, *_), held in zip(found, numbers > 0, strict=True):
+        for each, held in zip(found, numbers > 0, strict=True):
             if (held & ~self._known).any():
-                faults.append(self._strange(path, np.flatnonzero(held & ~self._known), hint))
+                faults.append(self._strange(each.path, np.flatnonzero(held & ~self._known), hint))
         self._refuse(faults)
-        sizes = [self.size or shape for _, shape, _ in found]
+        if differing := next(palettes_that_differ(found), None):
+            warnings.warn(differing, stacklevel=2)
+        sizes = [self.size or each.shape for each in found]
         values = [int(self._labels.tolist().index(k)) for k in range(len(self.class_names))]
         return Survey(np.array(sizes).reshape(-1, 2), numbers[:, values], numbers)
 
@@ -246,27 +258,29 @@ class Folder(SegmentationDataset):
             swapped if image_size == mask_size[::-1] else RESIZED,
         )
 
-    def _count(self, pair: Pair) -> tuple[Path, tuple[int, int], np.ndarray]:
-        """A mask, its height and width, and how many of its pixels hold each number."""
+    def _count(self, pair: Pair) -> MaskContent:
         image_path, mask_path = pair
         if self.bands:
             height, width, _ = read_bands(image_path, self.bands).shape
             shape = height, width
         else:
             shape = check_photo(image_path, self.upright)
-        numbers = self._numbers(image_path, shape, mask_path)
-        return mask_path, shape, np.bincount(numbers.ravel(), minlength=256)
+        numbers, palette = self._numbers(image_path, shape, mask_path)
+        return MaskContent(mask_path, shape, np.bincount(numbers.ravel(), minlength=256), palette)
 
-    def _numbers(self, image_path: Path, shape: tuple[int, ...], mask_path: Path) -> np.ndarray:
-        """The numbers in the mask of a photograph of this height and width."""
+    def _numbers(
+        self, image_path: Path, shape: tuple[int, ...], mask_path: Path
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The numbers in the mask of a photograph of this height and width, and its palette."""
+        palette = None
         if self.colors:
             numbers, unknown = self.colors.label(read_coloured(mask_path))
             if unknown:
                 raise unknown_colours(mask_path, unknown, numbers.size, self.colors)
         else:
-            numbers = read_mask(mask_path)
+            numbers, palette = read_with_palette(mask_path)
         self._compare_sizes(image_path, shape[::-1], mask_path, numbers.shape[::-1])
-        return numbers
+        return numbers, palette
 
     def _strange(self, mask_path: Path, numbers: np.ndarray, hint: Meaning | None = None) -> Fault:
         """The fault of a mask that holds numbers without a meaning."""
@@ -305,6 +319,25 @@ def unknown_colours(path: Path, unknown: Counter[str], pixels: int, colors: Colo
         f"For each colour that stands for a class, {FORM}, in {colors.path}. For colours that do "
         f"not count, such as those of softened edges, write `* ignore` there.",
     )
+
+
+def palettes_that_differ(masks: Sequence[MaskContent]) -> Iterator[str]:
+    """What is odd about numbers that two masks show in different colours.
+
+    Drawing programs may give each file a palette of its own, in which a class has another number.
+    """
+    seen: dict[int, tuple[tuple[int, ...], Path]] = {}
+    for mask in masks:
+        shown = mask.palette if mask.palette is not None else ()
+        for number in np.flatnonzero(mask.numbers[: len(shown)]).tolist():
+            colour = tuple(shown[number].tolist())
+            before, path = seen.setdefault(number, (colour, mask.path))
+            if before != colour:
+                yield (
+                    f"{path} shows the number {number} in the colour #{bytes(before).hex()}, and "
+                    f"{mask.path} in #{bytes(colour).hex()}. If each mask has a palette of its "
+                    f"own, its numbers mean nothing: say in colors = … which colour is which class."
+                )
 
 
 def fault_or(look: Callable[[Pair], Found], pair: Pair) -> Found | Fault:

@@ -30,18 +30,28 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         Fault: a format that changes numbers, colours, a number outside 0 … 255, or damaged.
     """
+    return read_with_palette(path)[0]
+
+
+def read_with_palette(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The numbers in a mask, and the colours that its palette has for them, if it has one.
+
+    Shape: → `(H, W)` uint8, and `(n, 3)` uint8: red, green and blue of numbers 0 … n − 1.
+    """
     with open_image(path) as file:
         check_kind(path, file)
         arguments = file.tile[0][3] if file.tile else ""
         kind = arguments[0] if isinstance(arguments, tuple) else arguments
         numbers = np.array(file)
+        colours = file.getpalette("RGB")
     if numbers.min() < 0 or numbers.max() > 255:
         strange = numbers.min() if numbers.min() < 0 else numbers.max()
         raise Fault(
             f"{path} holds {strange}, and masks hold 0 … 255",
             "Give classes smaller numbers; what numbers objects, not classes, is no mask.",
         )
-    return numbers.astype(np.uint8) // GREY_STEPS.get(kind or "", 1)
+    palette = np.array(colours, dtype=np.uint8).reshape(-1, 3) if colours else None
+    return numbers.astype(np.uint8) // GREY_STEPS.get(kind or "", 1), palette
 
 
 def check_kind(path: Path, file: ImageFile.ImageFile, modes: Sequence[str] = ONE_NUMBER) -> None:

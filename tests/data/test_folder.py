@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -265,6 +266,25 @@ def test_check_counts_the_pixels_of_each_class_and_number_in_each_picture(files)
     np.testing.assert_array_equal(some.counts, [each[1][[1, 0]], each[0][[1, 0]]])
     np.testing.assert_array_equal(some.sizes, [[8, 8], [8, 8]])
     assert made(files).check([]).counts.shape == (0, 3)
+
+
+def test_masks_with_palettes_of_their_own_are_told_apart(files):
+    colours = np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255), (9, 9, 9)], dtype=np.uint8)
+    for seed, name in enumerate("abc"):
+        mask = Image.fromarray(labels_of(seed, width=16 + seed))
+        mask.putpalette(colours.tobytes())
+        mask.save(files / "masks" / f"{name}.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(files).check()
+        mask.putpalette(colours[[0, 1, 2, 0]].tobytes())  # of a number that no pixel has
+        mask.save(files / "masks/c.png")
+        made(files).check()
+    mask.putpalette(colours[[0, 2, 1, 3]].tobytes())
+    mask.save(files / "masks/c.png")
+    shown = r"a.png shows the number 1 in the colour #ff0000, and .*c.png in #0000ff"
+    with pytest.warns(UserWarning, match=shown):
+        made(files).check()
 
 
 def test_a_data_set_can_be_sent_to_another_process(files):
