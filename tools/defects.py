@@ -485,10 +485,10 @@ DEFECTS = (
     ),
     Defect(
         "a running mean reaches past both ends",
-        "segformer_edu/plots/curves.py",
+        "segformer_edu/plots/training.py",
         '"valid")',
         '"same")',
-        "tests/plots/test_curves.py::test_a_rolling_mean_is_the_mean_of_its_window",
+        "tests/plots/test_training.py::test_a_rolling_mean_is_the_mean_of_its_window",
     ),
     Defect(
         "pixels are points, and not squares with a centre",

@@ -23,8 +23,6 @@ from segformer_edu.plots.curves import (
     schedules,
     shares,
     shift_curves,
-    step_curves,
-    training_curves,
 )
 from segformer_edu.plots.diagrams import course_map, resized_rows
 from segformer_edu.plots.grids import (
@@ -64,6 +62,7 @@ from segformer_edu.plots.points import (
 from segformer_edu.plots.roofline import roofline
 from segformer_edu.plots.show import png, show
 from segformer_edu.plots.stages import feature_maps, maps_beside, receptive_fields
+from segformer_edu.plots.training import step_curves, training_curves
 
 __all__ = [
     "attention_grid",

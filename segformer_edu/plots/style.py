@@ -92,6 +92,12 @@ def digits(number: float) -> str:
     return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:#.3g}"
 
 
+def write_plain_numbers(ax: Axes) -> None:
+    """Mark a logarithmic y axis with 1, 2, 5, 10, … in place of powers of ten."""
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" * (f"{value:e}"[0] in "25"))
+
+
 def frame(
     ax: Axes,
     box: tuple[float, float, float, float],

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from segformer_edu import plots
-from segformer_edu.plots.curves import running_mean, spread
+from segformer_edu.plots.training import running_mean, spread
 from segformer_edu.training import train
 from segformer_edu.training.curves import draw_curves, read_log
 
