@@ -134,14 +134,17 @@ def test_kernels_for_other_channels_answer_grey_alike(channels):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_weights_of_photographs_start_a_run_on_bands_and_it_is_said(folder, capsys):
-    photographs = SegFormer(SegFormerConfig(num_classes=2, **MODEL))
-    photographs.save_pretrained(folder / "rgb")
-    assert train("--weights", "rgb", "--steps", "1", "--learning-rate", "1e-12") == 0
-    assert "rgb takes 3 channels, and the pictures have 4" in capsys.readouterr().err
+@pytest.mark.parametrize("channels", [3, 5])
+def test_weights_of_other_channels_start_a_run_on_bands_and_it_is_said(folder, capsys, channels):
+    measured = {"image_mean": (1.0,) * 5, "image_std": (2.0,) * 5} if channels == 5 else {}
+    other = SegFormer(SegFormerConfig(num_classes=2, in_channels=channels, **MODEL, **measured))
+    other.save_pretrained(folder / "other")
+    assert train("--weights", "other", "--steps", "1", "--learning-rate", "1e-12") == 0
+    said = capsys.readouterr().err
+    assert f"other takes {channels} channels, and the pictures have 4" in said
     model = SegFormer.from_pretrained(folder / "run" / "last")
-    assert model.config.image_mean and model.config.in_channels == 4
-    first = photographs.encoder.stages[0].patch_embedding.projection.weight
+    assert model.config.in_channels == len(model.config.image_mean) == 4
+    first = other.encoder.stages[0].patch_embedding.projection.weight
     found = model.encoder.stages[0].patch_embedding.projection.weight
     torch.testing.assert_close(found, for_channels(first, 4), rtol=0, atol=1e-6)
 
