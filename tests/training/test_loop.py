@@ -372,9 +372,9 @@ def test_it_ends_when_patience_does_and_can_be_extended(settings, data, tmp_path
     with pytest.warns(UserWarning, match="ended after step 24"):
         quiet(patient, tmp_path, data=data, resume=True)  # without a step: it has ended
     assert content(tmp_path) == before
-    mious += [0.1, 0.2, 0.31, 0.1]  # patience begins anew: two are worse than before, then better
-    quiet(patient.replace(patience=9), tmp_path, data=data, resume=True)
-    assert not mious and len(log_of(tmp_path)) == 40
+    mious += [0.1, 0.2, 0.31, 0.1, 0.1]  # patience begins anew: two are worse, then one better
+    quiet(patient.replace(steps=44), tmp_path, data=data, resume=True)
+    assert not mious and len(log_of(tmp_path)) == 44
 
 
 def flat(model):
