@@ -131,7 +131,7 @@ def run(task: Callable[[Settings], None], settings: Settings) -> Measured:
     theirs.close()
     ours.recv()  # it begins
     begun, seen = time.perf_counter(), []
-    while not ours.poll(0.1):
+    while not ours.poll(0.3):  # to look takes time, too
         seen.append(held_by(process.pid))
     ours.recv()  # it has ended; a process that failed has closed the pipe, which is an error here
     seconds = time.perf_counter() - begun
