@@ -20,6 +20,7 @@ from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.data.image_files import Fault, is_turned, open_image
 from segformer_edu.data.masks import (
     ONE_NUMBER,
+    Meaning,
     check_kind,
     label_table,
     likely_meaning,
@@ -249,14 +250,16 @@ class Folder(SegmentationDataset):
         self._compare_sizes(image_path, shape[::-1], mask_path, numbers.shape[::-1])
         return numbers
 
-    def _strange(self, mask_path: Path, numbers: np.ndarray, hint: str = "") -> Fault:
+    def _strange(self, mask_path: Path, numbers: np.ndarray, hint: Meaning | None = None) -> Fault:
         """The fault of a mask that holds numbers without a meaning."""
+        otherwise = (
+            "correct the masks, or say with classes=…, values=… and ignore_index=… what theirs "
+            "mean."
+        )
         return Fault(
             f"{mask_path} holds {listed(numbers)}",
             f"Of the numbers that masks may hold, {listed(np.flatnonzero(self._known))} have a "
-            f"meaning here: "
-            + (hint or "correct the masks, or say with classes=…, values=… and ignore_index=… ")
-            + ("" if hint else "what theirs mean."),
+            f"meaning here: {hint or otherwise}",
         )
 
 
@@ -330,7 +333,7 @@ def names_in(images: str | Path, masks: str | Path) -> list[str]:
 
 
 def names_meant(lines: Sequence[str], images: str | Path, masks: str | Path) -> list[str]:
-    """The names of the pictures that a list speaks of, one a line: by name or by file, with or
+    """The names of the pictures that a list speaks of, each once: by name or by file, with or
     without its ending and its folders. A line that means none of them comes back without ending.
 
     Raises:
@@ -339,7 +342,8 @@ def names_meant(lines: Sequence[str], images: str | Path, masks: str | Path) -> 
     spellings: defaultdict[str, set[str]] = defaultdict(set)
     files = files_of(expanded(images), expanded(masks))
     for name, paths in [each for group in files for each in group.items()]:
-        for spelling in (name, *(path.stem for path in paths)):
+        folders = name[: name.rfind("/") + 1]
+        for spelling in (name, *(f"{folders}{path.stem}" for path in paths)):
             parts = spelling.split("/")
             for start in range(len(parts)):
                 spellings["/".join(parts[start:])].add(name)
@@ -356,7 +360,7 @@ def names_meant(lines: Sequence[str], images: str | Path, masks: str | Path) -> 
                 f"{line} could be {' or '.join(sorted(meant)[:SHOWN])}: write its folders too."
             )
         names += meant
-    return names
+    return list(dict.fromkeys(names))
 
 
 def files_of(images: Path, masks: Path) -> tuple[Files, Files]:
@@ -371,11 +375,11 @@ def files_of(images: Path, masks: Path) -> tuple[Files, Files]:
     for pattern, found in zip(patterns, (photographs, drawn), strict=True):
         if not found:
             raise pattern.nothing()
-    both = {*map(place_of, photographs)} & {*map(place_of, drawn)}
-    if both and patterns[0].fixed > patterns[1].fixed:
-        drawn = [match for match in drawn if place_of(match) not in both]
-    elif both:
-        photographs = [match for match in photographs if place_of(match) not in both]
+    both = {match.place for match in photographs} & {match.place for match in drawn}
+    if patterns[0].fixed > patterns[1].fixed:
+        drawn = [match for match in drawn if match.place not in both]
+    else:
+        photographs = [match for match in photographs if match.place not in both]
     if not photographs or not drawn:
         raise ValueError(
             f"images = {images} and masks = {masks} fit the same files: give each a pattern of its "
@@ -383,11 +387,6 @@ def files_of(images: Path, masks: Path) -> tuple[Files, Files]:
         )
     deep = all(pattern.deep for pattern in patterns) and any(map(share_names, (photographs, drawn)))
     return by_names(photographs, deep), by_names(drawn, deep)
-
-
-def place_of(match: Match) -> str:
-    """Where a file is, however its folder was given."""
-    return os.path.abspath(match.path)
 
 
 def share_names(matches: Sequence[Match]) -> bool:

@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ImageFile
@@ -138,8 +138,20 @@ def numbers_of(name: str, given: object) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def likely_meaning(pixels: np.ndarray, num_classes: int) -> str:
-    """What the numbers in masks seem to mean, and the arguments that say so; "" without an idea.
+class Meaning(NamedTuple):
+    """What the numbers in masks seem to mean: values and ignore_index, and why; as a sentence."""
+
+    values: str
+    ignored: str
+    reason: str
+
+    def __str__(self) -> str:
+        numbers = f"values='{self.values}' and ignore_index='{self.ignored}'"
+        return f"{self.reason}. {numbers} read them so."
+
+
+def likely_meaning(pixels: np.ndarray, num_classes: int) -> Meaning | None:
+    """What the numbers in masks seem to mean; None without an idea.
 
     Args:
         pixels: `(256,)` how many pixels hold each number.
@@ -147,26 +159,25 @@ def likely_meaning(pixels: np.ndarray, num_classes: int) -> str:
     """
     held = np.flatnonzero(pixels).tolist()
     inner = [number for number in held if number != IGNORE]
+    others = "" if inner == held else str(IGNORE)
     black_and_white = pixels[0] and pixels[255] and len(held) > 2
     if num_classes == 2 and black_and_white and pixels[[0, 255]].sum() > 0.9 * pixels.sum():
-        return (
-            "nearly all pixels are 0 or 255, and those between look like the softened edges of a "
-            "drawing program. values='0,255' and ignore_index='1-254' leave these edges out."
+        reason = (
+            "nearly all pixels are 0 or 255, and those between, which look like the softened edges "
+            "of a drawing program, are better left out"
         )
+        return Meaning("0,255", "1-254", reason)
     from_one = sum(number > 0 for number in inner)
     if max(inner, default=0) == num_classes and (2 * from_one > num_classes or len(inner) > 2):
-        zero = "0" if inner == held else f"0,{IGNORE}"
-        return (
-            f"the classes seem to be numbered from 1. values='1-{num_classes}' and "
-            f"ignore_index='{zero}' read them so. If 0 is a class too, name it first in classes=…."
+        reason = (
+            "the classes seem to be numbered from 1; if 0 is a class too, name it first in "
+            "classes=…, and if it is none, ignore it"
         )
-    for numbers, ignored in ((held, "()"), (inner, f"'{IGNORE}'")):
-        if len(numbers) == num_classes:
-            return (
-                f"there are as many numbers as classes. values='{as_ranges(numbers)}' and "
-                f"ignore_index={ignored} give each class one of them, in this order."
-            )
-    return ""
+        return Meaning(f"1-{num_classes}", f"0,{others}".rstrip(","), reason)
+    reason = "there are as many numbers as classes, which may be theirs, in this order"
+    if len(held) == num_classes:
+        return Meaning(as_ranges(held), "", reason)
+    return Meaning(as_ranges(inner), others, reason) if len(inner) == num_classes else None
 
 
 def as_ranges(numbers: Sequence[int]) -> str:

@@ -17,11 +17,14 @@ class Match(NamedTuple):
     Attributes:
         folders: what ** stands for, such as "train/aachen"; "" without ** and at its top.
         name: what * stands for.
+        path: where it is, as the pattern says it.
+        place: the same from the root, by which files of two patterns are compared.
     """
 
     folders: str
     name: str
     path: Path
+    place: str
 
 
 class Pattern:
@@ -74,17 +77,18 @@ class Pattern:
 
     def files(self) -> list[Match]:
         """All files that fit, in the order of their paths."""
-        matches = []
-        for path in self._walk():
-            if found := self._regex.fullmatch(path.relative_to(self.folder).as_posix()):
-                groups = found.groupdict()
-                matches.append(Match(groups.get("folders") or "", groups["name"], path))
-        return sorted(matches, key=lambda match: match.path)
+        root, matches = os.path.abspath(self.folder), []
+        for inside in sorted(self._walk()):
+            if found := self._regex.fullmatch(inside):
+                groups, place = found.groupdict(), os.path.join(root, inside)
+                path = self.folder / inside
+                matches.append(Match(groups.get("folders") or "", groups["name"], path, place))
+        return matches
 
     def nothing(self) -> ValueError:
         """The refusal of a pattern that no file fits, with some of the files that are there."""
         kind = {"images": "photograph", "masks": "mask"}[self.what]
-        others = [path.name for path in sorted(self._walk())]
+        others = sorted(self._walk())
         there = ", ".join(others[:EXAMPLES]) + ", …" * (len(others) > EXAMPLES)
         if self.path == self.folder:
             return ValueError(
@@ -97,7 +101,10 @@ class Pattern:
             f"{f'are {there}' if others else 'is none'}."
         )
 
-    def _walk(self) -> Iterator[Path]:
+    def _walk(self) -> Iterator[str]:
+        """The files of the folder, as paths from there; those of folders in it only with **."""
         for folder, inner, files in os.walk(self.folder):
             inner[:] = [name for name in inner if self.deep and not name.startswith(".")]
-            yield from (Path(folder, name) for name in files if not name.startswith("."))
+            inside = Path(folder).relative_to(self.folder).as_posix()
+            start = "" if inside == "." else f"{inside}/"
+            yield from (f"{start}{name}" for name in files if not name.startswith("."))

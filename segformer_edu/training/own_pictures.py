@@ -187,7 +187,7 @@ def remedy_for(survey: Survey, settings: Settings, num_classes: int) -> str:
     if settings.colors:
         return f"If another colour stands for a class, name it in colors = {settings.colors}."
     if hint := likely_meaning(survey.numbers.sum(0), num_classes):
-        return f"{hint[0].upper()}{hint[1:]}"
+        return f"Perhaps {hint}"
     return (
         "If one of these stands for a class, name it in values = …; what does not count, in "
         "ignore = …."

@@ -240,6 +240,16 @@ def test_a_table_of_exact_masks_has_all_their_colours_and_ignores_none(tmp_path)
     assert "*" not in (tmp_path / "colors.txt").read_text(encoding="utf-8")
 
 
+def test_a_block_has_one_colour_in_all_four_corners(tmp_path):
+    for corners in ("abba", "aaab", "aaba", "abaa", "baaa", "aabb", "abab"):
+        mask = np.array([COLOURS["ab".index(corner)] for corner in corners]).reshape(2, 2, 3)
+        Image.fromarray(mask).save(tmp_path / "a.png")
+        assert not any(each.blocks for each in find_colors([tmp_path / "a.png"]).values())
+    Image.fromarray(COLOURS[:1].repeat(6, axis=0).reshape(2, 3, 3)).save(tmp_path / "a.png")
+    (found,) = find_colors([tmp_path / "a.png"]).values()
+    assert found == (6, 2, tmp_path / "a.png")
+
+
 def test_photographs_are_no_masks(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")

@@ -93,9 +93,14 @@ LAYOUTS = {  # the files; the patterns; the pairs that belong together
         {"1": ("p/x/1.jpg", "m/1.png"), "2": ("p/y/2.jpg", "m/2.png")},
     ),
     "brackets and dots in names": (
-        ["p [old]/a.b.jpg", "m (1)/a.b.png"],
-        ("p [old]/*.jpg", "m (1)/*.png"),
-        {"a.b": ("p [old]/a.b.jpg", "m (1)/a.b.png")},
+        ["p [old]/x(1)_a.b.jpg", "p [old]/x1_a.b.jpg", "m (1)/a.b.png"],
+        ("p [old]/x(1)_*.jpg", "m (1)/*.png"),
+        {"a.b": ("p [old]/x(1)_a.b.jpg", "m (1)/a.b.png")},
+    ),
+    "a folder that begins as a name does": (
+        ["p/img_1.jpg", "p/img_x/2.jpg", "m/1.png"],
+        ("p/**/img_*.jpg", "m"),
+        {"1": ("p/img_1.jpg", "m/1.png")},
     ),
 }
 
@@ -152,7 +157,10 @@ def test_a_list_names_pictures_by_name_or_by_file(tmp_path):
         return names_meant(lines, *patterns)
 
     assert meant("x/1", "y/1", "2") == ["x/1", "y/1", "y/2"]
+    assert meant("x/1_rgb.jpg", "p/x/1_rgb.jpg", "y/2", "2", "2.png") == ["x/1", "y/2"]
     assert meant("p/x/1.jpg", "some/where/y/1.png", "2_rgb.jpg") == ["x/1", "y/1", "y/2"]
+    write(tmp_path, "p/2_rgb.jpg", "m/2.png")
+    assert meant("2", "y/2") == ["2", "y/2"]
     assert meant("3.jpg") == ["3"]  # which the data set then refuses
     with pytest.raises(ValueError, match="1.png could be x/1 or y/1: write its folders"):
         meant("1.png")

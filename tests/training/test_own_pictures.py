@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from segformer_edu import SegFormer
 from segformer_edu.__main__ import main
 from segformer_edu.commands.parser import class_names
 from segformer_edu.data.colors import read_colors
+from segformer_edu.data.masks import label_table
 from segformer_edu.training import Settings, open_data
 from segformer_edu.training.own_pictures import picture_names, shuffled
 from tests.training.rectangles import TINY, Rectangles, write_files
@@ -126,7 +128,7 @@ def test_black_and_white_masks_of_which_white_is_ignored_are_refused(folder, cap
         Image.fromarray(255 * (np.array(Image.open(path)) == 1).astype(np.uint8)).save(path)
     more = ("--classes", "rest,red")
     err = refused(folder, capsys, "only class rest", "0 (", "255 (", "ignored", more=more)
-    assert '--values 0,255 and --ignore "" give' in err
+    assert '--values 0,255 and --ignore "" read them so' in err
     assert command("train", folder, *more, "--values", "0,255", "--ignore", "") == 0
 
 
@@ -225,7 +227,7 @@ def labels_in(folder, **changes):
 NUMBERED = {  # how masks are numbered; what the refusal says; the settings that it names
     "from one, 0 for what has no label": (
         lambda mask: np.where(mask == 255, 0, mask + 1),
-        "seem to be numbered from 1. --values 1-3 and --ignore 0 read them so",
+        "--values 1-3 and --ignore 0 read them so",
         {"values": "1-3", "ignore": "0"},
     ),
     "from one, 255 too": (
@@ -235,7 +237,7 @@ NUMBERED = {  # how masks are numbered; what the refusal says; the settings that
     ),
     "in numbers of their own": (
         lambda mask: np.where(mask == 255, 255, mask * 38),
-        "--values 0,38,76 and --ignore 255 give each class one of them",
+        "--values 0,38,76 and --ignore 255 read them so",
         {"values": "0,38,76", "ignore": "255"},
     ),
 }
@@ -259,7 +261,7 @@ def test_soft_edges_of_black_and_white_masks_are_left_out_by_the_flags_of_the_re
     rng = np.random.default_rng(0)
     edge = rng.random((32, 32)) < 0.03
     renumber(folder, lambda mask: np.where(edge, rng.integers(2, 254, edge.shape), mask))
-    words = "--values 0,255 and --ignore 1-254 leave these edges out"
+    words = "--values 0,255 and --ignore 1-254 read them so"
     refused(folder, capsys, "softened edges", words, more=("--classes", "rest,red"))
     found = labels_in(folder, classes=("rest", "red"), values="0,255", ignore="1-254")
     for before, after in zip(expected, found, strict=True):
@@ -368,6 +370,14 @@ def test_evaluate_takes_the_names_of_the_weights_and_train_does_not(folder, caps
     refused(folder, capsys, "--classes … is missing", "or --colors", more=weights)
 
 
+def test_the_numbers_that_the_list_of_cityscapes_gives_cover_its_masks():
+    text = resources.files("segformer_edu.data").joinpath("cityscapes.txt").read_text("utf-8")
+    values, ignored = (re.search(f"--{flag} ([0-9,-]+)", text)[1] for flag in ("values", "ignore"))
+    labels, known = label_table(19, values, ignored)
+    assert known.nonzero()[0].tolist() == [*range(34), 255]
+    assert [labels[number] for number in (7, 8, 11, 26, 33)] == [0, 1, 2, 13, 18]
+
+
 def test_lists_of_known_data_sets_are_classes():
     city, ade = class_names("cityscapes"), class_names("ade20k")
     assert len(city) == 19 and city[0] == "road" and city[13] == "car" and city[18] == "bicycle"
@@ -375,3 +385,10 @@ def test_lists_of_known_data_sets_are_classes():
     colours = read_colors("cityscapes")
     assert colours.class_names == city
     assert colours.label(np.array([[(0, 0, 142), (0, 0, 0)]], np.uint8))[0].tolist() == [[13, 255]]
+
+
+def test_a_picture_that_a_list_names_twice_counts_once(folder):
+    (folder / "train.txt").write_text("01\n02\n01.png\nmasks/02.png\n", encoding="utf-8")
+    settings = settings_of(folder).replace(training_names=str(folder / "train.txt"))
+    training, validation = map(picture_names, open_data(settings))
+    assert training == ["01", "02"] and len(validation) == 12 and "03" in validation

@@ -104,6 +104,9 @@ def test_paths_hold_wherever_the_command_is_run(tmp_path, monkeypatch):
     found = Settings.from_yaml(tmp_path / "mine.yaml")
     assert found.weights == str(tmp_path / "weights") and found.masks == "/m"
     assert found.images == str(tmp_path / "../a")
+    assert Settings(colors="cityscapes").anchored(tmp_path).colors == "cityscapes"
+    (tmp_path / "cityscapes").touch()
+    assert Settings(colors="cityscapes").anchored(tmp_path).colors == str(tmp_path / "cityscapes")
     (tmp_path / "weights").rmdir()
     assert Settings.from_yaml(tmp_path / "mine.yaml").weights == "weights"  # a name, such as nano
 
