@@ -71,10 +71,12 @@ def assert_resumes(undisturbed, data):
 
 
 @pytest.fixture(autouse=True)
-def curves_wait(monkeypatch):
+def curves_wait():
     """Pictures are drawn by test_curves.py and test_report.py, and take longer than these runs."""
-    monkeypatch.setattr(run_folder, "draw_curves", lambda log, picture: None)
-    monkeypatch.setattr(loop_module, "report", lambda run, parts, progress: None)
+    with pytest.MonkeyPatch.context() as patch:  # its own, which no test undoes
+        patch.setattr(run_folder, "draw_curves", lambda log, picture: None)
+        patch.setattr(loop_module, "report", lambda run, parts, progress: None)
+        yield
 
 
 def test_it_learns(settings, data, tmp_path):
