@@ -1,10 +1,11 @@
-"""A file is written completely or not at all."""
+"""A file is written completely or not at all; and where the lessons find their tables."""
 
 import errno
 import os
 
 import pytest
 
+from segformer_edu import files
 from segformer_edu.files import expanded, write_atomically
 
 
@@ -47,3 +48,15 @@ def test_a_home_folder_that_does_not_exist_is_refused(monkeypatch):
 def test_a_folder_that_is_not_there_is_no_place(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "nowhere" / "file", b"")
+
+
+def test_the_experiments_tables_are_beside_the_package_or_beside_the_notebook(
+    tmp_path, monkeypatch
+):
+    assert (files.experiments_folder() / "branches.json").exists()  # of the repository
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "site-packages" / "files.py"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="put the folder experiments .* beside this noteb"):
+        files.experiments_folder()
+    (tmp_path / "experiments" / "claims").mkdir(parents=True)
+    assert files.experiments_folder() == tmp_path / "experiments"

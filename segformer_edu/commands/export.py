@@ -265,7 +265,9 @@ def to_torch(
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):  # torch.jit grows old
         program = graph(model, labels, size, dtype)
         if ending == ".pt":
-            traced = torch.jit.trace(program.module(), program.example_inputs[0])
+            module = program.module()
+            drop_aliases(module)
+            traced = torch.jit.trace(module, program.example_inputs[0])
             torch.jit.save(traced, file, told(model.config))
         else:
             torch.export.save(program, file, extra_files=told(model.config))
@@ -282,6 +284,15 @@ def graph(
         (example_images(model.config, sizes(model.config, size)[0]),),
         dynamic_shapes=None if size else {"images": {0: free, 2: free, 3: free}},
     )
+
+
+def drop_aliases(module: torch.fx.GraphModule) -> None:
+    """Take out of a graph, in place, what only renames a tensor, which coremltools refuses."""
+    alias = torch.ops.aten.alias.default
+    for node in module.graph.find_nodes(op="call_function", target=alias):
+        node.replace_all_uses_with(node.args[0])
+        module.graph.erase_node(node)
+    module.recompile()
 
 
 def told(config: SegFormerConfig) -> dict[str, str]:
