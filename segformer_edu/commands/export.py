@@ -237,7 +237,8 @@ def to_onnx(
         import onnxscript  # noqa: F401, because torch asks for it only after minutes of work
     except ModuleNotFoundError as error:
         raise missing_package(error, "To export", "export") from None
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns: there is no torchvision
+    for talker in ("torch.onnx", "onnxscript"):  # they warn of a missing torchvision, and more
+        logging.getLogger(talker).setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         program = torch.onnx.export(
             graph(model, labels, size, dtype),
@@ -248,6 +249,7 @@ def to_onnx(
             verbose=False,
         )
     assert program is not None  # dynamo returns one
+    program.optimize()  # once more: conversion to another version leaves tensors without a use
     if opset not in (None, program.model.opset_imports[""]):
         raise ValueError(
             f"--opset {opset}: torch {torch.__version__} could not write this graph so; choose a "

@@ -78,6 +78,8 @@ def test_a_fixed_size_in_an_older_opset(exported, tmp_path, capsys):
     assert "within" in capsys.readouterr().out
     file = onnx.load(out)
     assert {each.domain: each.version for each in file.opset_import}[""] == 17
+    used = {name for node in file.graph.node for name in node.input}
+    assert {each.name for each in file.graph.initializer} <= used  # the others would be warned of
     shape = [each.dim_value for each in file.graph.input[0].type.tensor_type.shape.dim]
     assert shape == [1, 2, 53, 96]
     images = torch.randn(1, 2, 53, 96)
