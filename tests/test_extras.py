@@ -4,7 +4,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from segformer_edu import extras
-from segformer_edu.extras import Dependency, dependencies
+from segformer_edu.extras import Dependency, dependencies, install_command
 
 RECORD = """\
 Metadata-Version: 2.4
@@ -45,6 +45,17 @@ def test_pyproject_and_the_record_of_pip_say_the_same(tmp_path, monkeypatch):
     ]
     expected = [Dependency(name, SpecifierSet(x), *rest) for name, x, *rest in expected]
     assert recorded == dependencies() == expected
+
+
+def test_the_command_for_an_extra_works_in_any_folder_for_a_clone_and_for_a_wheel(
+    tmp_path, monkeypatch
+):
+    """pip takes the installed package for the wheel's, and reads its extras from the record."""
+    monkeypatch.setattr(extras, "PROJECT", tmp_path / "pyproject.toml")
+    assert install_command("lab") == 'python -m pip install "segformer_edu[lab]"'
+    (tmp_path / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
+    assert install_command("lab") == f'python -m pip install --editable "{tmp_path}[lab]"'
+    assert install_command("") == f'python -m pip install --editable "{tmp_path}"'
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A file is written completely or not at all."""
+"""A file is written completely or not at all; and where the lessons find their tables."""
 
 import errno
 import os
@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from segformer_edu import files
 from segformer_edu.files import expanded, typed, write_atomically
 
 
@@ -57,3 +58,15 @@ def test_a_command_is_typed_so_that_the_shell_reads_it_as_meant(word):
     line = typed([sys.executable, "-c", code, word, "last"])
     said = subprocess.run(line, shell=True, capture_output=True, encoding="utf-8", check=True)
     assert said.stdout.strip() == ascii([word, "last"])
+
+
+def test_the_experiments_tables_are_beside_the_package_or_beside_the_notebook(
+    tmp_path, monkeypatch
+):
+    assert (files.experiments_folder() / "branches.json").exists()  # of the repository
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "site-packages" / "files.py"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="put the folder experiments .* beside this noteb"):
+        files.experiments_folder()
+    (tmp_path / "experiments" / "claims").mkdir(parents=True)
+    assert files.experiments_folder() == tmp_path / "experiments"

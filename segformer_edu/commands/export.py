@@ -239,7 +239,8 @@ def to_onnx(
         import onnxscript  # noqa: F401, because torch asks for it only after minutes of work
     except ModuleNotFoundError as error:
         raise missing_package(error, "To export", "export") from None
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns: there is no torchvision
+    for talker in ("torch.onnx", "onnxscript"):  # they warn of a missing torchvision, and more
+        logging.getLogger(talker).setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         program = torch.onnx.export(
             graph(model, labels, size, dtype),
@@ -250,6 +251,7 @@ def to_onnx(
             verbose=False,
         )
     assert program is not None  # dynamo returns one
+    program.optimize()  # once more: conversion to another version leaves tensors without a use
     if opset not in (None, program.model.opset_imports[""]):
         raise ValueError(
             f"--opset {opset}: torch {torch.__version__} could not write this graph so; choose a "
@@ -267,7 +269,9 @@ def to_torch(
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):  # torch.jit grows old
         program = graph(model, labels, size, dtype)
         if ending == ".pt":
-            traced = torch.jit.trace(program.module(), program.example_inputs[0])
+            module = program.module()
+            drop_aliases(module)
+            traced = torch.jit.trace(module, program.example_inputs[0])
             torch.jit.save(traced, file, told(model.config))
         else:
             torch.export.save(program, file, extra_files=told(model.config))
@@ -284,6 +288,15 @@ def graph(
         (example_images(model.config, sizes(model.config, size)[0]),),
         dynamic_shapes=None if size else {"images": {0: free, 2: free, 3: free}},
     )
+
+
+def drop_aliases(module: torch.fx.GraphModule) -> None:
+    """Take out of a graph, in place, what only renames a tensor, which coremltools refuses."""
+    alias = torch.ops.aten.alias.default
+    for node in module.graph.find_nodes(op="call_function", target=alias):
+        node.replace_all_uses_with(node.args[0])
+        module.graph.erase_node(node)
+    module.recompile()
 
 
 def told(config: SegFormerConfig) -> dict[str, str]:
