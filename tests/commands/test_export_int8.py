@@ -184,3 +184,11 @@ def test_every_second_picture_of_many_is_held_out():
     chosen = pictures.chosen()
     assert len(chosen) == quantize.MOST and chosen[0] == 0 and chosen[-1] > 440
     assert quantize.Pictures([None] * 3, None, 8).chosen() == [0, 1, 2]
+
+
+def test_a_model_of_bands_is_refused_even_if_they_are_three(small_config, scenes, tmp_path, capsys):
+    measured = {"image_mean": (0.5,) * 3, "image_std": (0.25,) * 3}
+    SegFormer(small_config.replace(**measured)).save_pretrained(tmp_path / "bands")
+    arguments = ["--weights", str(tmp_path / "bands"), "--out", str(tmp_path / "a.onnx"), "--int8"]
+    assert main(["export", *arguments, "--calibrate", str(scenes / "photos")]) == 2
+    assert "--int8 reads photographs" in capsys.readouterr().err
