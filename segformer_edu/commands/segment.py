@@ -25,10 +25,10 @@ from segformer_edu.commands.parser import (
     missing_package,
 )
 from segformer_edu.config import SegFormerConfig
+from segformer_edu.data.bands import prepare, read_image, visible
 from segformer_edu.data.folder import ENDINGS
 from segformer_edu.data.image_files import Fault
 from segformer_edu.data.palette import mask_png
-from segformer_edu.data.photos import normalize, read_photo
 from segformer_edu.doctor import pick_device
 from segformer_edu.files import expanded, write_atomically
 from segformer_edu.memory import keep_freed_memory
@@ -150,15 +150,15 @@ def segment(
         files.items(), unit=" pictures", delay=1, leave=False, disable=not several
     ):
         try:
-            photo = read_photo(path)
-            labels = label(model, path, photo, options)
+            image = read_image(path, model.config.normalization)
+            labels = label(model, path, image, options)
         except Fault as fault:
             if not several:
                 raise
             faults.append(fault)
             continue
         contents = {
-            target: draw(photo, labels, names)
+            target: draw(visible(image), labels, names)
             if draw and kind == "overlay"
             else mask_png(labels, max(model.config.num_classes, 2), names)
             for kind, target in targets.items()
@@ -183,10 +183,10 @@ def segment(
 
 
 def label(
-    model: SegFormer, path: Path, photo: np.ndarray, options: argparse.Namespace
+    model: SegFormer, path: Path, image: np.ndarray, options: argparse.Namespace
 ) -> np.ndarray:
-    """The class of every pixel of a photograph, `(H, W, 3)` → `(H, W)`."""
-    seen = resized(photo, options.fit) if options.fit else photo
+    """The class of every pixel of a photograph `(H, W, 3)`, or of bands `(H, W, C)`: `(H, W)`."""
+    seen = resized(image, options.fit) if options.fit else image
     height, width = seen.shape[:2]
     if min(height, width) < model.config.min_image_size:
         raise Fault(
@@ -194,17 +194,20 @@ def label(
             f"the model needs {model.config.min_image_size} a side",
             "Enlarge it with --fit.",
         )
+    pixels = prepare(seen, model.config.normalization)
     labels = predict_in_tiles(
-        model, normalize(seen), options.tile, options.overlap, photo.shape[:2], progress=True
+        model, pixels, options.tile, options.overlap, image.shape[:2], progress=True
     )
     return labels[0].numpy()
 
 
 def resized(picture: np.ndarray, side: int) -> np.ndarray:
-    """A photograph, averaged, or a label map, picked, whose longer side has so many pixels."""
+    """A picture, averaged, or a label map, picked, whose longer side has so many pixels."""
+    if picture.dtype == np.float32 and picture.ndim == 3:
+        return np.stack([resized(band, side) for band in np.moveaxis(picture, 2, 0)], axis=2)
     factor = side / max(picture.shape[:2])
     height, width = (max(1, round(factor * each)) for each in picture.shape[:2])
-    way = Image.Resampling.BILINEAR if picture.ndim == 3 else Image.Resampling.NEAREST
+    way = Image.Resampling.NEAREST if picture.dtype == np.int32 else Image.Resampling.BILINEAR
     return np.array(Image.fromarray(picture).resize((width, height), way))
 
 

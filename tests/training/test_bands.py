@@ -123,6 +123,20 @@ def test_a_model_of_bands_labels_a_file_as_it_was_trained(folder):
     assert (model.predict(pixels)[0] == truth).float().mean() > 0.9
 
 
+def test_segment_labels_bands_and_draws_over_the_first_three(folder):
+    assert train() == 0
+    more = ["--weights", "run/best", "--out", "found", "--write", "both", "--device", "cpu"]
+    assert main(["segment", "images", *more]) == 0
+    model = SegFormer.from_pretrained(folder / "run" / "best")
+    for number in range(12):
+        image = read_image(folder / "images" / f"{number}.tif", model.config.normalization)
+        expected = model.predict(prepare(image, model.config.normalization))[0]
+        with Image.open(folder / "found" / "labels" / f"{number}.png") as labels:
+            assert (np.array(labels) == expected.numpy()).all()
+        assert (folder / "found" / "overlay" / f"{number}.png").exists()
+    assert main(["segment", "images/0.tif", *more[:2], "--out", "fit.png", "--fit", "80"]) == 0
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4, 5])
 def test_kernels_for_other_channels_answer_grey_alike(channels):
     kernels = torch.randn(8, 3, 7, 7, generator=torch.Generator().manual_seed(0))
