@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from segformer_edu.data.bands import visible
 from segformer_edu.data.dataset import SegmentationDataset
 from segformer_edu.doctor import describe
 from segformer_edu.extras import PACKAGE, installed_version
@@ -31,6 +32,7 @@ from segformer_edu.plots.page import (
     table,
 )
 from segformer_edu.segformer import SegFormer
+from segformer_edu.tiles import predict_in_tiles
 from segformer_edu.training.curves import read_log
 from segformer_edu.training.metrics import confusion_matrix, mious, scores
 from segformer_edu.training.own_pictures import picture_names
@@ -79,7 +81,7 @@ def _results(
     found: list[Element] = []
     if best.exists():
         model = SegFormer.from_pretrained(best).to(parts.accelerator.device)
-        answers = label_each(model, parts.validation, progress)
+        answers = label_each(model, parts.validation, parts.settings.tile, progress)
         found.append(_scores(best, parts, log, answers))
         found.append(section("Use it", _commands(run, finished=run.step == parts.settings.steps)))
     else:
@@ -97,15 +99,17 @@ def _results(
     return found
 
 
-def label_each(model: SegFormer, pictures: SegmentationDataset, progress: bool) -> Answers:
-    """Label pictures one by one, at their full size."""
+def label_each(
+    model: SegFormer, pictures: SegmentationDataset, tile: int, progress: bool
+) -> Answers:
+    """Label pictures one by one, at their full size, as `evaluate` does."""
     classes = len(pictures.class_names)
     device = next(model.parameters()).device
     total, each = np.zeros((classes, classes), dtype=np.int64), []
     bar = tqdm(range(len(pictures)), "report", unit=" pictures", disable=not progress, leave=False)
     for index in bar:
         image, labels = pictures[index]
-        predicted = model.predict(image[None].to(device))[0].cpu()
+        predicted = predict_in_tiles(model, image[None].to(device), tile)[0].cpu()
         confusion = confusion_matrix(predicted, labels, classes).numpy()
         total += confusion
         each.append(float(mious(confusion)) if confusion.any() else np.nan)
@@ -185,8 +189,10 @@ def _pictures(parts: Parts, answers: Answers, model: SegFormer) -> list[Element]
         shown = []
         for index in chosen:
             photo, truth = parts.validation.picture(index)
+            photo = visible(photo)
             image, _ = parts.validation[index]
-            answer = model.predict(image[None].to(device))[0].cpu().numpy()
+            image = image[None].to(device)
+            answer = predict_in_tiles(model, image, parts.settings.tile)[0].cpu().numpy()
             name = f"{names[index]}, mIoU {answers.mious[index]:.3f}"
             shown += [
                 picture(shrunk(photo), f"The validation picture {name}.", name),
