@@ -74,6 +74,8 @@ def test_what_is_measured_on_the_training_pictures_goes_with_the_weights(folder,
     content = json.loads(preprocessor.read_text(encoding="utf-8"))
     assert content["image_mean"] == list(config.image_mean) and not content["do_rescale"]
     assert content["image_std"] == list(config.image_std)
+    shown = (folder / "run" / "report.html").read_text(encoding="utf-8").count("<img")
+    assert shown >= 12  # of each of four pictures, the first bands, the truth and the answer
     score = evaluate(capsys)
     assert score > 0.9
     alone = ["--data", "folder", "--images", "images", "--masks", "masks", "--classes", "dry,wet"]
