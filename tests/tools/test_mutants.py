@@ -40,7 +40,7 @@ def test_decorators_that_mutmut_avoids_become_assignments():
     ("mutant", "expected"),
     [
         ("segformer_edu.layers.x__check_size__mutmut_12", ("layers", "_check_size")),
-        ("segformer_edu.loss.xǁ_StripLossǁforward__mutmut_3", ("loss", "_StripLoss.forward")),
+        ("segformer_edu.loss.xǁ_StripSumǁforward__mutmut_3", ("loss", "_StripSum.forward")),
         ("segformer_edu.training.metrics.x_scores__mutmut_1", ("training.metrics", "scores")),
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from tqdm.auto import tqdm
 
 from segformer_edu import SegFormer
 from segformer_edu.training import Scores, evaluate, run_folder, scores, train
@@ -113,14 +114,15 @@ def test_what_it_logs_is_what_the_saved_weights_score(settings, data, tmp_path, 
 def test_validation_has_a_bar_where_the_run_has_one(
     settings, data, tmp_path, monkeypatch, progress
 ):
-    def bar(batches, *words, disable, **options):
-        disabled.append(disable)
-        return batches
+    class Bar(tqdm):
+        def __init__(self, *words, **options):
+            super().__init__(*words, **options)
+            hidden.append(self.disable)  # which closing it sets
 
-    disabled = []
-    monkeypatch.setattr("segformer_edu.training.evaluation.tqdm", bar)
+    hidden = []
+    monkeypatch.setattr("segformer_edu.training.evaluation.tqdm", Bar)
     train(settings, tmp_path / "run", data=data, progress=progress)
-    assert disabled == [not progress] * 3
+    assert hidden == [not progress] * 3
 
 
 def test_every_step_has_the_learning_rate_of_the_schedule(settings, data, tmp_path):
