@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segformer_edu.data.folder import ENDINGS
+from segformer_edu.data.patterns import composed
 
 IMAGE_FOLDERS = (
     *("images", "image", "imgs", "img", "photos", "photographs", "pictures", "jpegimages"),
@@ -56,7 +57,7 @@ class Mark(NamedTuple):
         """The pictures' names in the names of files; files without the mark have none."""
         found = set()
         for path in files:
-            text = path.name if "." in self.after else path.stem
+            text = composed(path.name if "." in self.after else path.stem)
             name = text.removeprefix(self.before).removesuffix(self.after)
             if name and len(text) == len(self.before + name + self.after):
                 found.add(name)

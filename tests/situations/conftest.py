@@ -1,0 +1,24 @@
+"""A folder for each situation, in which the models that see already are."""
+
+import shutil
+
+import pytest
+
+from tests.situations.making import save_weights
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """seeing: ground, red and blue; bright: dark and bright; four: the same as seeing, of bands."""
+    folder = tmp_path_factory.mktemp("weights")
+    save_weights(folder / "seeing")
+    save_weights(folder / "bright", bright=True)
+    save_weights(folder / "four", in_channels=4)
+    return folder
+
+
+@pytest.fixture
+def place(weights, tmp_path, monkeypatch):
+    shutil.copytree(weights, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
