@@ -53,9 +53,13 @@ def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
             with Image.open(path) as file:
                 yield file
         except UnidentifiedImageError:
+            bands = Path(path).suffix.lower() in (".tif", ".tiff")
             raise Fault(
                 f"{path} cannot be read (not an image that Pillow knows)",
-                "Give a PNG or a JPEG, or take it out.",
+                "Give a PNG or a JPEG, or take it out"
+                + (
+                    "; bands can be trained on as they are (train --help: bands)." if bands else "."
+                ),
             ) from None
         except Image.DecompressionBombError as error:
             raise Fault(f"{path} is too large ({error})", "Make it smaller first.") from None

@@ -265,3 +265,14 @@ def labelled(*files: str, labels: np.ndarray = STRIPS) -> Look:
         assert new == {found.folder / file for file in files}
 
     return look
+
+
+def some_labelled(files: Sequence[str], *words: str) -> Look:
+    """Exit code 1: these files hold the labels, and what is said of the others has these words."""
+
+    def look(found: Outcome, before: dict[Path, bytes]) -> None:
+        assert found.code == 1, found
+        check_words(found, words)
+        labelled(*files)(found._replace(code=0), before)
+
+    return look
