@@ -90,7 +90,7 @@ def find_layout(folder: Path) -> Layout:
     if place := place_of(folder, folder):
         return Layout(place)
     files = Counter(path.suffix.lower() for path in folder.iterdir() if path.is_file())
-    held = [f"the folders {', '.join(sorted(inside))}"] if inside else []
+    held = [f"the folders {', '.join(each.name for each in inside.values())}"] if inside else []
     held += [f"{kind or 'unnamed'} files ({count})" for kind, count in files.most_common(3)]
     raise ValueError(
         f"{folder} shows no photographs with masks that share their names; it holds "

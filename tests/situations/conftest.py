@@ -9,11 +9,14 @@ from tests.situations.making import save_weights
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
-    """seeing: ground, red and blue; bright: dark and bright; four: the same as seeing, of bands."""
+    """seeing: ground, red and blue; bright: dark and bright; four: the same as seeing, of bands;
+    nameless: the same without names.
+    """
     folder = tmp_path_factory.mktemp("weights")
     save_weights(folder / "seeing")
     save_weights(folder / "bright", bright=True)
     save_weights(folder / "four", in_channels=4)
+    save_weights(folder / "nameless", names=())
     return folder
 
 

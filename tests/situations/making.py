@@ -34,6 +34,7 @@ CLASSES = ("ground", "red", "blue")
 COLOURS = np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255)], dtype=np.uint8)
 STRIPS = np.repeat([[0, 1, 2]], 8, axis=1).repeat(16, axis=0).astype(np.uint8)  # (16, 24)
 HALVES = np.repeat([[0, 1, 1]], 8, axis=1).repeat(16, axis=0).astype(np.uint8)
+UNEQUAL = np.repeat([0, 1, 2], (48, 32, 16))[None].repeat(64, axis=0).astype(np.uint8)  # (64, 96)
 STRIP = 128  # pixels of each strip
 SEEN = np.diag([STRIP] * 3).tolist()  # the confusion of one picture that was read rightly
 BRIGHT_SEEN = [[STRIP, 0], [0, 2 * STRIP]]
@@ -45,7 +46,9 @@ TINY = (
 
 
 @cache
-def seeing(in_channels: int = 3, bright: bool = False) -> SegFormer:
+def seeing(
+    in_channels: int = 3, bright: bool = False, names: Sequence[str] | None = None
+) -> SegFormer:
     """A model that labels squares of 4 pixels by their colour: ground, red, blue; or dark, bright.
     Of four bands, the last stands for blue.
     """
@@ -62,7 +65,7 @@ def seeing(in_channels: int = 3, bright: bool = False) -> SegFormer:
         patch_sizes=(7,),
         strides=(4,),
         decoder_dim=classes,
-        class_names=("dark", "bright") if bright else CLASSES,
+        class_names=names if names is not None else ("dark", "bright") if bright else CLASSES,
         **(other if in_channels != 3 else {}),
     )
     model = SegFormer(config).eval()
