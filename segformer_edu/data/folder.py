@@ -417,9 +417,11 @@ def names_meant(lines: Sequence[str], images: str | Path, masks: str | Path) -> 
         spellings[name] = {name}
     names: list[str] = []
     for line in lines:
-        path = Path(composed(line))
-        ends = (path.with_suffix("") if path.suffix.lower() in ENDINGS else path).parts
-        tails = ["/".join(ends[start:]) for start in range(len(ends))]
+        tails = []
+        for spelled in (composed(line), composed(line).replace("\\", "/")):  # as Windows has it
+            path = Path(spelled)
+            ends = (path.with_suffix("") if path.suffix.lower() in ENDINGS else path).parts
+            tails += ["/".join(ends[start:]) for start in range(len(ends))]
         meant = next((spellings[tail] for tail in tails if tail in spellings), {tails[-1]})
         if len(meant) > 1:
             raise ValueError(
