@@ -183,7 +183,7 @@ def run(folder: Path, command: str) -> Outcome:
             code = main(typed)
         except SystemExit as leaving:
             code = leaving.code
-    return Outcome(code, out.getvalue(), err.getvalue(), folder, (*typed,))
+    return Outcome(code, out.getvalue(), err.getvalue().strip(), folder, (*typed,))
 
 
 class Situation(NamedTuple):

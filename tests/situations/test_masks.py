@@ -88,6 +88,15 @@ def tiff(array, **options):
     return make
 
 
+def a_map(folder):
+    """As GDAL writes it: the second page is the first at half the size."""
+    for name, array in (("images", picture()), ("masks", STRIPS)):
+        (folder / name).mkdir()
+        with tifffile.TiffWriter(folder / name / "a.tif") as file:
+            file.write(array)
+            file.write(array[::2, ::2], subfiletype=1)
+
+
 def coloured(text, mode=None, array=COLOURS[STRIPS], ending="png", **options):
     def make(folder):
         mask(array, ending, mode, **options)(folder)
@@ -207,6 +216,7 @@ SITUATIONS = {
         EVALUATE,
         refused("masks/a.tif", "2 pages"),
     ),
+    "a map with a smaller copy of itself": Situation(a_map, EVALUATE, scored(SEEN)),
     "a moving GIF": Situation(
         mask(STRIPS, "gif", save_all=True, append_images=[Image.fromarray(2 - STRIPS)]),
         EVALUATE,

@@ -94,6 +94,13 @@ def several_in_one(folder):
     first.save(folder / "a.jpg", format="MPO", save_all=True, append_images=[second], **JPEG)
 
 
+def cut_off(folder):
+    """The same without the second picture, which its header still promises."""
+    several_in_one(folder)
+    content = (folder / "a.jpg").read_bytes()
+    (folder / "a.jpg").write_bytes(content[: content.rindex(b"\xff\xd8\xff")])
+
+
 def heic(folder):
     from pillow_heif import register_heif_opener
 
@@ -182,6 +189,12 @@ SITUATIONS = {
         SEGMENT.format("a.heic"),
         labelled("out.png", labels=np.kron(STRIPS, np.ones((8, 8), np.uint8))),
     ),
+    "HEIC called JPEG": Situation(
+        lambda f: [heic(f), (f / "a.heic").rename(f / "a.jpg")],
+        SEGMENT.format("a.jpg"),
+        labelled("out.png", labels=np.kron(STRIPS, np.ones((8, 8), np.uint8))),
+    ),
+    "two pictures in one JPEG, of which the second was cut off": one(("a.jpg", cut_off), RIGHT),
     "two pictures in one JPEG, as of telephones": one(("a.jpg", several_in_one), RIGHT),
     "several pages": one(
         tiff(np.stack([grey(), grey()]), photometric="minisblack"),
