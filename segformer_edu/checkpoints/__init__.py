@@ -135,7 +135,8 @@ def fitting(weights: Weights, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 [
                     f"{weights.source} ({weights.layout.name} layout) does not fit the config:",
                     *problems,
-                    "Pass the config= it was made with, or num_classes= for other classes.",
+                    "Put the config.json of these weights beside them; in Python, pass their "
+                    "config, or num_classes for other classes.",
                 ]
             )
         )
@@ -143,7 +144,7 @@ def fitting(weights: Weights, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if wanted > 10 * held + 10**8:
         raise ValueError(
             f"{weights.source} holds {held} numbers, but with the decoder of its config the model "
-            f"would hold {wanted}: they do not belong together. Correct it or pass config=…."
+            f"would hold {wanted}: they do not belong together. Correct config.json."
         )
     return {name: x.to(expected[name].dtype, copy=True) for name, x in tensors.items()}
 

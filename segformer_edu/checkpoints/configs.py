@@ -78,7 +78,7 @@ def _refuse_gaps(fields: dict[str, Any], weights: Weights) -> None:
         if ours in missing and told != (default := getattr(SegFormerConfig, ours)):
             raise ValueError(
                 f"{missing[ours]} is missing, and the weights have {told} instead of B0's "
-                f"{default}: add it, or pass config=…."
+                f"{default}: add it to its config.json."
             )
 
 
@@ -125,8 +125,8 @@ def infer(weights: Weights) -> SegFormerConfig:
         found = ", ".join(f"{name} = {sizes[name]}" for name in telling)
         raise ValueError(
             f"{weights.source} holds {found}, which fits no published variant, and heads and "
-            f"strides cannot be read from weights: put its config.json beside it, or pass "
-            f"config=SegFormerConfig(…)."
+            f"strides cannot be read from weights: put its config.json beside it, or, in Python, "
+            f"pass a SegFormerConfig."
         )
     return fits[0].replace(block_norm_eps=weights.layout.block_norm_eps, **sizes)
 
@@ -143,8 +143,7 @@ def _sizes(weights: Weights) -> dict[str, Any]:
         if (length := weights.size(name, axis)) is None:
             raise ValueError(
                 f"{weights.source} lacks {weights.their_name(name)} (ours: {name}), which "
-                f"determines the model's size, or gives it too few axes. Fetch the file again, or "
-                f"pass config=…."
+                f"determines the model's size, or gives it too few axes. Fetch the file again."
             )
         return length
 

@@ -210,7 +210,10 @@ def _obstacle(path: Path) -> str:
             return "is TorchScript, a program"
         objects = []
     if not objects:
-        return "is missing, truncated, in another format, or holds more than tensors"
+        return (
+            "is missing, truncated, in another format (fetch it again, or rename it to match its "
+            "format), or holds more than tensors"
+        )
     return f"holds more than tensors: {', '.join(sorted(objects)[:3])}"
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PureWindowsPath
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 from PIL import Image
@@ -118,8 +119,11 @@ def picture_of(written: str, images: Path) -> Path | None:
     may have folders in front that are not here.
     """
     parts = [part for part in PureWindowsPath(written).parts if part not in ("..", "/", "\\")]
-    tails = (Path(*parts[first:]) for first in range(len(parts)))
-    return next((tail for tail in tails if (images / tail).is_file()), None)
+    tails = (str(Path(*parts[first:])) for first in range(len(parts)))
+    # macOS may store ü as two characters, and write it as one
+    spelled = ((tail, normalize("NFC", tail), normalize("NFD", tail)) for tail in tails)
+    found = (each for spellings in spelled for each in spellings if (images / each).is_file())
+    return next(map(Path, found), None)
 
 
 def place(drawing: Drawing, picture: Path, images: Path) -> Placed:

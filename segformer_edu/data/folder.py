@@ -29,7 +29,7 @@ from segformer_edu.data.masks import (
     numbers_of,
     read_with_palette,
 )
-from segformer_edu.data.patterns import Match, Pattern
+from segformer_edu.data.patterns import Match, Pattern, composed
 from segformer_edu.data.photos import check_photo, read_photo
 from segformer_edu.files import expanded
 
@@ -50,6 +50,10 @@ PARTNERS = (
 RESIZED = (
     "A mask has one number for each pixel of its photograph: make it again at that size. Resized "
     "by anything but nearest-neighbour, it shows classes that are not there."
+)
+TURNED = (
+    "Where height and width are swapped, and no EXIF tag turns the photograph, somebody turned one "
+    "of the two: turn it back."
 )
 
 
@@ -247,15 +251,26 @@ class Folder(SegmentationDataset):
         """Sizes are (width, height), as Pillow and viewers have them."""
         if image_size == mask_size:
             return
-        swapped = (
-            f"Where height and width are swapped, an EXIF tag turns the photograph, and the mask "
-            f"was drawn {'without' if self.upright else 'after'} that turn: give "
-            f"upright={not self.upright} if that is so for all."
-        )
+        remedy = RESIZED
+        if image_size == mask_size[::-1]:
+            remedy = self._turn(image_path)
         raise Fault(
             f"{mask_path} has {' × '.join(map(str, mask_size))} pixels, "
             f"{image_path} {' × '.join(map(str, image_size))}",
-            swapped if image_size == mask_size[::-1] else RESIZED,
+            remedy,
+        )
+
+    def _turn(self, image_path: Path) -> str:
+        """What to do about a mask whose height and width are those of the photograph, swapped."""
+        if self.bands:
+            return TURNED
+        with open_image(image_path) as image:
+            if not is_turned(image):
+                return TURNED
+        return (
+            f"Where height and width are swapped, and an EXIF tag turns the photograph, the mask "
+            f"was drawn {'without' if self.upright else 'after'} that turn: give "
+            f"upright={not self.upright} if that is so for all."
         )
 
     def _count(self, pair: Pair) -> MaskContent:
@@ -394,7 +409,7 @@ def names_meant(lines: Sequence[str], images: str | Path, masks: str | Path) -> 
     files = files_of(expanded(images), expanded(masks))
     for name, paths in [each for group in files for each in group.items()]:
         folders = name[: name.rfind("/") + 1]
-        for spelling in (name, *(f"{folders}{path.stem}" for path in paths)):
+        for spelling in (name, *(f"{folders}{composed(path.stem)}" for path in paths)):
             parts = spelling.split("/")
             for start in range(len(parts)):
                 spellings["/".join(parts[start:])].add(name)
@@ -402,9 +417,11 @@ def names_meant(lines: Sequence[str], images: str | Path, masks: str | Path) -> 
         spellings[name] = {name}
     names: list[str] = []
     for line in lines:
-        path = Path(line)
-        ends = (path.with_suffix("") if path.suffix.lower() in ENDINGS else path).parts
-        tails = ["/".join(ends[start:]) for start in range(len(ends))]
+        tails = []
+        for spelled in (composed(line), composed(line).replace("\\", "/")):  # as Windows has it
+            path = Path(spelled)
+            ends = (path.with_suffix("") if path.suffix.lower() in ENDINGS else path).parts
+            tails += ["/".join(ends[start:]) for start in range(len(ends))]
         meant = next((spellings[tail] for tail in tails if tail in spellings), {tails[-1]})
         if len(meant) > 1:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from segformer_edu.extras import install_command
 
 SHOWN = 10  # faults that a message names, of however many there are
 HEIC = (".heic", ".heif")  # what telephones store, and Pillow reads with the help of pillow-heif
+HEIC_START = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)
+SUBFILE = 254  # a TIFF's tag: whether a page is a smaller copy (1), or a mask (4), of another
 QUARTER_TURNS = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
 
 
@@ -50,15 +53,46 @@ def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         )
     with reading(path):
         try:
-            with Image.open(path) as file:
+            with opened(path) as file:
                 yield file
         except UnidentifiedImageError:
+            bands = Path(path).suffix.lower() in (".tif", ".tiff")
             raise Fault(
                 f"{path} cannot be read (not an image that Pillow knows)",
-                "Give a PNG or a JPEG, or take it out.",
+                "Give a PNG or a JPEG, or take it out"
+                + (
+                    "; bands can be trained on as they are (train --help: bands)." if bands else "."
+                ),
             ) from None
         except Image.DecompressionBombError as error:
             raise Fault(f"{path} is too large ({error})", "Make it smaller first.") from None
+
+
+def opened(path: str | Path) -> ImageFile.ImageFile:
+    """An image file, also where a HEIC photograph has the ending of another kind."""
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        with Path(path).open("rb") as file:
+            if not HEIC_START.match(file.read(12)):
+                raise
+    register_heic(path)
+    return Image.open(path)
+
+
+def pages_of(file: ImageFile.ImageFile) -> int:
+    """How many pictures a TIFF or GIF holds. Smaller copies of the first, which maps have to be
+    shown quickly, and masks of its transparency do not count.
+    """
+    pages = getattr(file, "n_frames", 1)
+    if file.format != "TIFF" or pages == 1:
+        return pages
+    counted = 0
+    for page in range(pages):
+        file.seek(page)
+        counted += not file.tag_v2.get(SUBFILE, 0) & (1 | 4)  # type: ignore[attr-defined]
+    file.seek(0)
+    return max(counted, 1)
 
 
 @contextmanager

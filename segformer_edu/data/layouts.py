@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segformer_edu.data.folder import ENDINGS
+from segformer_edu.data.patterns import composed
 
 IMAGE_FOLDERS = (
     *("images", "image", "imgs", "img", "photos", "photographs", "pictures", "jpegimages"),
@@ -56,7 +57,7 @@ class Mark(NamedTuple):
         """The pictures' names in the names of files; files without the mark have none."""
         found = set()
         for path in files:
-            text = path.name if "." in self.after else path.stem
+            text = composed(path.name if "." in self.after else path.stem)
             name = text.removeprefix(self.before).removesuffix(self.after)
             if name and len(text) == len(self.before + name + self.after):
                 found.add(name)
@@ -89,7 +90,7 @@ def find_layout(folder: Path) -> Layout:
     if place := place_of(folder, folder):
         return Layout(place)
     files = Counter(path.suffix.lower() for path in folder.iterdir() if path.is_file())
-    held = [f"the folders {', '.join(sorted(inside))}"] if inside else []
+    held = [f"the folders {', '.join(each.name for each in inside.values())}"] if inside else []
     held += [f"{kind or 'unnamed'} files ({count})" for kind, count in files.most_common(3)]
     raise ValueError(
         f"{folder} shows no photographs with masks that share their names; it holds "

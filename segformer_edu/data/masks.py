@@ -13,7 +13,7 @@ from PIL import ImageFile
 
 from segformer_edu.checks import is_whole
 from segformer_edu.data.augment import IGNORE
-from segformer_edu.data.image_files import Fault, open_image
+from segformer_edu.data.image_files import Fault, open_image, pages_of
 
 EXACT = ("PNG", "TIFF", "BMP", "GIF")  # formats that keep the numbers they are given
 ONE_NUMBER = ("P", "L", "1", "I", "I;16", "I;16B")  # Pillow's palette, greys, and black and white
@@ -68,6 +68,12 @@ def check_kind(path: Path, file: ImageFile.ImageFile, modes: Sequence[str] = ONE
             f"{path} is {kind}, which changes the numbers it stores",
             "Make the masks again, as PNG.",
         )
+    if (pages := pages_of(file)) > 1:
+        raise Fault(
+            f"{path} has {pages} pages, and masks have 1", "Save the one that counts as a PNG."
+        )
+    if file.mode == "F":
+        raise Fault(f"{path} holds real numbers", "Save it again in whole numbers, as PNG.")
     if file.mode in modes:
         return
     if modes == ONE_NUMBER:
@@ -109,7 +115,7 @@ def label_table(
         )
     if twice := sorted(set(values) & set(ignored)):
         raise ValueError(
-            f"{twice[0]} stands for a class and is ignored: change values, or ignore_index; "
+            f"{twice[0]} stands for a class and is ignored: change values = … or ignore_index = …; "
             f"ignore_index=() ignores nothing."
         )
     labels, known = np.full(256, IGNORE, dtype=np.uint8), np.zeros(256, dtype=bool)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 EXAMPLES = 3  # files that a refusal names, of those that do not fit
+
+
+def composed(name: str) -> str:
+    """A name in which each letter with a mark, such as ü, is one character. Some systems and
+    programs store two: the letter, and the mark.
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 class Match(NamedTuple):
@@ -70,16 +78,14 @@ class Pattern:
         free = "" if "." in after else f"(?:{'|'.join(map(re.escape, endings))})"
         between = "".join(re.escape(f"{part}/") for part in parts[wild[0] + 1 : -1])
         folders = "(?:(?P<folders>.+)/)?" if deep else ""
-        self._regex = re.compile(
-            f"{folders}{between}{re.escape(before)}(?P<name>[^/]+){re.escape(after)}{free}",
-            re.IGNORECASE,
-        )
+        regex = f"{folders}{between}{re.escape(before)}(?P<name>[^/]+){re.escape(after)}{free}"
+        self._regex = re.compile(composed(regex), re.IGNORECASE)
 
     def files(self) -> list[Match]:
         """All files that fit, in the order of their paths."""
         root, matches = os.path.abspath(self.folder), []
         for inside in sorted(self._walk()):
-            if found := self._regex.fullmatch(inside):
+            if found := self._regex.fullmatch(composed(inside)):
                 groups, place = found.groupdict(), os.path.join(root, inside)
                 path = self.folder / inside
                 matches.append(Match(groups.get("folders") or "", groups["name"], path, place))

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFile, ImageOps
 from torch import Tensor
 
-from segformer_edu.data.image_files import Fault, is_turned, open_image
+from segformer_edu.data.image_files import Fault, is_turned, open_image, pages_of
 from segformer_edu.extras import install_command
 
 # Mean and spread of ImageNet's red, green and blue, of 0 … 1: what the published weights expect.
@@ -72,7 +72,7 @@ def check_bands(path: str | Path, file: ImageFile.ImageFile) -> None:
         bands = len(file.tag_v2.get(BITS_PER_SAMPLE, (8,)))  # type: ignore[attr-defined]
         if bands > len(file.getbands()):
             raise Fault(f"{path} has {bands} bands, and photographs have 1 or 3", save)
-        if (pages := getattr(file, "n_frames", 1)) > 1:
+        if (pages := pages_of(file)) > 1:
             raise Fault(f"{path} has {pages} pages, and photographs have 1", save)
     if file.mode == "F" or (file.mode == "I" and file.format == "TIFF"):
         raise Fault(

@@ -145,6 +145,8 @@ def assemble(
     network = model or build_model(settings, datasets[0].class_names)
     check_precision(settings, network.config, accelerator.device)
     tiling(network.config, settings.tile)  # which validation would refuse, after many steps
+    if settings.size < (least := network.config.min_image_size):
+        raise ValueError(f"size = {settings.size}: the model needs {least} pixels a side or more.")
     if settings.data == "folder" and not data and not state and accelerator.is_local_main_process:
         named = dict(zip(("training", "validation"), datasets, strict=True))
         check_pictures(settings, named, network.config.min_image_size)
@@ -258,6 +260,11 @@ def build_model(settings: Settings, class_names: tuple[str, ...]) -> SegFormer:
         )
     if changes["num_classes"] == 1 and len(class_names) == 2:  # one logit tells two classes apart
         changes["class_names"] = ()
+    elif changes["num_classes"] != len(class_names):
+        raise ValueError(
+            f"num_classes = {changes['num_classes']}: the pictures have {len(class_names)} classes "
+            f"({', '.join(class_names)}). Leave it out."
+        )
     if not settings.weights:
         return SegFormer(SegFormerConfig.named(settings.model, **changes))
     loaded = SegFormer.from_pretrained(settings.weights, num_classes=len(class_names))
@@ -281,8 +288,9 @@ def build_model(settings: Settings, class_names: tuple[str, ...]) -> SegFormer:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
-            f"config = {settings.config} changes the shape of {settings.weights}: change only what "
-            f"has no weights, such as drop_path_rate."
+            f"{', '.join(f'{name} = {value}' for name, value in settings.config.items())} changes "
+            f"the shape of {settings.weights}: change only what has no weights, such as "
+            f"drop_path_rate."
         ) from error
     return model
 
