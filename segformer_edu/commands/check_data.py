@@ -131,6 +131,9 @@ def lines(findings: Findings, parser: Parser) -> Iterator[str]:
         yield from (f"- {parser.in_flags(each)}" for each in findings.advice)
     if not findings.usable:
         yield "\nTo be mended first:"
-        yield from (f"- {parser.in_flags(each)}" for each in findings.mended())
+        for problems, remedy in findings.mended():
+            yield from (f"- {parser.in_flags(each)}" for each in problems)
+            if remedy:
+                yield f"  {parser.in_flags(remedy)}"
     yield "\nTo train:" if findings.usable else "\nTo train, after that:"
     yield f"  {findings.command}"

@@ -16,6 +16,7 @@ from segformer_edu.data.photos import read_photo
 from segformer_edu.plots import size_scatter
 from segformer_edu.plots.page import (
     Element,
+    Node,
     commands,
     html_page,
     labelled,
@@ -41,8 +42,11 @@ def data_page(findings: Findings, parser: Parser) -> bytes:
 def sections(findings: Findings, parser: Parser) -> Iterator[Element]:
     """What stands on the page, from above."""
     if not findings.usable:
-        wrong = [parser.in_flags(each) for each in findings.mended()]
-        yield section("To be mended first", listing(wrong))
+        wrong: list[Node] = []
+        for problems, remedy in findings.mended():
+            wrong.append(listing(parser.in_flags(each) for each in problems))
+            wrong += [parser.in_flags(remedy)] if remedy else []
+        yield section("To be mended first", *wrong)
     heading = "To train" if findings.usable else "To train, after that"
     yield section(heading, commands([findings.command]))
     if findings.advice:

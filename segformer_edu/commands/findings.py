@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -63,11 +63,14 @@ class Findings(NamedTuple):
         """Whether the command works."""
         return not (self.problems or self.seen.faults)
 
-    def mended(self) -> Iterator[str]:
-        """All that is wrong, by name; each remedy once."""
-        yield from self.problems
-        yield from (fault.problem for fault in self.seen.faults)
-        yield from filter(None, dict.fromkeys(fault.remedy for fault in self.seen.faults))
+    def mended(self) -> Iterator[tuple[list[str], str]]:
+        """All that is wrong, by name, and what to do about it; problems of one remedy together."""
+        if self.problems:
+            yield self.problems, ""
+        by_remedy: defaultdict[str, list[str]] = defaultdict(list)
+        for fault in self.seen.faults:
+            by_remedy[fault.remedy].append(fault.problem)
+        yield from ((problems, remedy) for remedy, problems in by_remedy.items())
 
     def facts(self) -> dict[str, str]:
         """What the files are, a sentence each."""
@@ -170,11 +173,12 @@ def coloured(settings: Settings, pairs: Sequence[Pair]) -> tuple[Settings, list[
     if settings.colors or settings.classes or not any(map(has_colours, masks[::step])):
         return settings, []
     path = Path(os.path.commonpath([mask.parent for mask in masks])) / COLORS
-    note = f"{path} says which colour is which class."
-    if not path.exists():
-        write_colors(path, colours_of(pairs))
-        note = f"{path} was written: it has a line for each colour that fills areas of the masks."
-    return settings.replace(colors=str(path)), [f"{note} Give the classes names there."]
+    settings = settings.replace(colors=str(path))
+    if path.exists():
+        return settings, [f"{path} says which colour is which class."]
+    write_colors(path, colours_of(pairs))
+    note = f"{path} was written: it has a line for each colour that fills areas of the masks."
+    return settings, [f"{note} Give the classes names there."]
 
 
 def colours_of(pairs: Sequence[Pair]) -> dict[str, FoundColour]:

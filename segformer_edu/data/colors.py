@@ -23,6 +23,7 @@ UNKNOWN = 254  # in a table of labels: a colour that no line names
 IGNORED = "ignore"  # the class of colours that do not count
 CITYSCAPES = "cityscapes"  # a table that comes with the package
 OTHERS = "*"  # all colours that no line names
+FAINT = 100  # times rarer than both of two colours that it lies between: a soft edge of theirs
 LINE = re.compile(r"(#[0-9a-fA-F]{6}|\*)\s+(\S.*)")
 FORM = "write #rrggbb and the name of its class, such as `#804080 road`"
 
@@ -169,9 +170,30 @@ def classes_among(found: dict[str, FoundColour]) -> list[str]:
     """The colours that seem to stand for classes: those that fill areas, the most frequent first.
 
     At least a quarter of their pixels begins a block of one colour. A pole two pixels wide reaches
-    a half; the soft edges of antialiasing stay near 0.
+    a half; the soft edges of antialiasing stay near 0. Those of a mask that was enlarged do not,
+    but below three quarters, and they are mixtures of two colours of which there is far more.
     """
-    return [colour for colour, each in found.items() if 4 * each.blocks >= each.pixels]
+    solid = {colour: each for colour, each in found.items() if 4 * each.blocks >= each.pixels}
+    places = np.array([list(bytes.fromhex(colour[1:])) for colour in solid]).reshape(-1, 3)
+    pixels = np.array([each.pixels for each in solid.values()])
+    return [
+        colour
+        for (colour, each), place in zip(solid.items(), places, strict=True)
+        if 4 * each.blocks > 3 * each.pixels
+        or not _is_between(place, places[pixels > FAINT * each.pixels])
+    ]
+
+
+def _is_between(place: np.ndarray, others: np.ndarray) -> bool:
+    """Whether a colour lies on the straight line from one of the others to another.
+
+    Shape: `(3,)`, `(n, 3)` whole numbers.
+    """
+    lines = others[None] - others[:, None]  # (n, n, 3)
+    way = place - others[:, None]
+    share = (way * lines).sum(-1) / np.maximum((lines**2).sum(-1), 1)
+    apart = np.abs(way - share[..., None] * lines).max(-1, initial=0)
+    return bool((apart[(share > 0) & (share < 1)] <= 1).any())  # 1: each was rounded
 
 
 def write_colors(path: Path, found: dict[str, FoundColour]) -> ColorTable:
@@ -189,7 +211,10 @@ def write_colors(path: Path, found: dict[str, FoundColour]) -> ColorTable:
             f"{len(colours)} colours fill areas of the masks, and there can be 1 to {UNKNOWN} "
             f"classes: are these masks, one colour for each class?"
         )
-    lines = ["# A colour of the masks and its class. Write names in place of class 1, class 2, …"]
+    lines = [
+        "# A colour of the masks and its class. Write names in place of class 1, class 2, …: the",
+        f"# same for colours of one class, and {IGNORED} for one that does not count.",
+    ]
     for number, colour in enumerate(colours, start=1):
         share, example = found[colour].pixels / every, found[colour].example
         lines.append(f"# {share:.2%} of the pixels, for example in {example}")

@@ -45,7 +45,7 @@ Found = TypeVar("Found")
 
 PARTNERS = (
     "A photograph and its mask share a name up to the ending, such as cat.jpg and cat.png, or what "
-    "* stands for in both patterns."
+    "* stands for in both patterns. Add what is missing, or take out what has no partner."
 )
 RESIZED = (
     "A mask has one number for each pixel of its photograph: make it again at that size. Resized "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from xml.etree import ElementTree
 
 import numpy as np
@@ -37,6 +38,7 @@ p, ul { max-width: 45rem; }
 pre { margin: .4rem 0; padding: .8rem 1rem; background: var(--panel); border-radius: 6px; }
 pre code { display: block; white-space: pre-wrap; overflow-wrap: anywhere;
   padding-left: 1.5rem; text-indent: -1.5rem; }
+.flag { white-space: nowrap; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 figcaption { color: var(--soft); font-size: .9rem; max-width: 45rem; }
 th, td { padding: .3rem .7rem; text-align: left; border-top: 1px solid var(--line); }
@@ -108,7 +110,12 @@ def wide(content: Element, label: str) -> Element:
 
 def commands(lines: Iterable[str]) -> Element:
     """What to type, ready to be copied."""
-    return element("pre", *(element("code", line) for line in lines))
+
+    def words(line: str) -> Iterator[Node]:
+        for word in re.split("( )", line):
+            yield element("span", word, class_="flag") if word.startswith("-") else word
+
+    return element("pre", *(element("code", *words(line)) for line in lines))
 
 
 def table(

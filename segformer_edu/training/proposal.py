@@ -190,10 +190,15 @@ def _turned(
     """Whether masks were drawn over photographs as they are shown, or as they are stored."""
     if not seen.turned:
         return settings
-    advice.append(
-        f"An EXIF tag turns {len(seen.turned)} of the photographs, such as {seen.turned[0]}. Half "
-        f"turns do not show in the sizes: look at the pictures whether the masks lie right."
-    )
+    turned = f"An EXIF tag turns {len(seen.turned)} of the photographs, such as {seen.turned[0]}."
+    if half := len(seen.turned) - len(seen.unrotated) - len(seen.upright):
+        turned += (
+            f" For {half} of them the sizes do not show whether the masks were drawn before or "
+            f"after that turn: look at the pictures whether they lie right."
+        )
+    elif not seen.unrotated:
+        turned += " The masks were drawn after that turn, as their sizes show."
+    advice.append(turned)
     if seen.unrotated and seen.upright:
         few, many = sorted((seen.unrotated, seen.upright), key=len)
         problems.append(

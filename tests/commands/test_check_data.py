@@ -255,6 +255,10 @@ def test_all_that_is_wrong_is_named_and_the_exit_code_is_one(check, tmp_path):
     for number in [*range(12), *range(20, 24)]:
         (line,) = [line for line in said.splitlines() if f"Käfer {number:02}" in line]
         assert line.startswith("- ")
+    partners = said.splitlines()[said.splitlines().index("To be mended first:") + 1 :][:3]
+    assert "Käfer 20.jpg has no mask" in partners[0]
+    assert "Käfer 21.png has no photograph" in partners[1]
+    assert partners[2].startswith("  ") and "what has no partner" in partners[2]
     assert "39 photographs with a mask" not in said and "38 photographs with a mask" in said
 
 
@@ -284,6 +288,22 @@ def test_masks_of_both_kinds_of_turn_are_refused_by_name(check, tmp_path):
     (folder / "photos/Käfer 03.jpg").write_bytes(photo)
     code, said, _ = check(folder)
     assert code == 1 and "The fewer are Käfer 03.jpg" in said
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turned", "words"),
+    [
+        (6, True, "The masks were drawn after that turn"),
+        (6, False, "The masks were drawn over the photographs without that turn"),
+        (3, False, "For 4 of them the sizes do not show"),  # half a turn
+    ],
+)
+def test_what_sizes_show_of_turns_is_said(check, tmp_path, orientation, turned, words):
+    Pictures(tmp_path / "data").write(palette, exif=orientation, turn=turned)
+    code, said, _ = check(tmp_path / "data")
+    assert code == 0 and f"tag turns 4 of the photographs, such as Käfer 00.jpg. {words}" in (
+        said.replace("\n- ", " ")
+    )
 
 
 def test_large_and_tiny_pictures_are_scaled(check, tmp_path, monkeypatch):
@@ -336,6 +356,7 @@ def test_names_of_colours_written_by_hand_stay(check, tmp_path):
     table.write_text("#000000 rest\n#ff0000 red\n#0000ff sky blue\n", encoding="utf-8")
     code, said, command = check(tmp_path / "data")
     assert code == 0 and re.search("^sky blue +[0-9]", said, re.MULTILINE)
+    assert "Give the classes names" not in said
     assert table.read_text(encoding="utf-8").startswith("#000000 rest")
     table.write_text("#000000 rest\n#ff0000 red\n", encoding="utf-8")
     code, said, _ = check(tmp_path / "data")
@@ -372,9 +393,10 @@ def test_the_page_shows_what_the_text_says(check, tmp_path):
     page = Reader(Path("page.html").read_bytes())
     assert code == 1 and "page.html: the same with pictures" in said
     assert shlex.join(command) in page.text and "<b>red</b>" in page.text
-    for line in said.splitlines():
-        if line.startswith("- "):
-            assert line[2:] in page.text
+    lines = [line for line in said.splitlines() if line.startswith("- ") or "no partner" in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert line[2:] in page.text
     assert len(page.all("img")) == 8 + 1
     assert all(each["alt"].strip() for each in page.all("img"))
     assert any(

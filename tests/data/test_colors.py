@@ -232,6 +232,27 @@ def test_a_table_is_drawn_from_masks_without_their_soft_edges(tmp_path):
     assert not unknown and 0 < (labels == 255).mean() < 0.1
 
 
+def test_soft_edges_of_enlarged_masks_are_no_classes(tmp_path):
+    y, x = np.mgrid[:300, :300]
+    share = (80.5 - np.hypot(y - 140, x - 150)).clip(0, 1)[..., None]  # of a pixel in a disc
+    mask = (share * (200, 30, 40) + (1 - share) * (10, 0, 90)).round().astype(np.uint8)
+    for times in (1, 2, 3, 4):
+        large = mask.repeat(times, axis=0).repeat(times, axis=1)
+        Image.fromarray(large).save(tmp_path / "a.png")
+        table = write_colors(tmp_path / "colors.txt", find_colors([tmp_path / "a.png"]))
+        assert table.labels[[0x0A005A, 0xC81E28]].tolist() == [0, 1]
+        assert table.class_names == ("class 1", "class 2"), times
+
+
+def test_a_rare_class_in_a_mixed_colour_stays_one(tmp_path):
+    mask = np.zeros((300, 300, 3), dtype=np.uint8)
+    mask[:150] = 254
+    mask[200:210, 200:210] = 127  # 450 times rarer than what it lies between
+    Image.fromarray(mask).save(tmp_path / "a.png")
+    table = write_colors(tmp_path / "colors.txt", find_colors([tmp_path / "a.png"]))
+    assert len(table.class_names) == 3
+
+
 def test_a_table_of_exact_masks_has_all_their_colours_and_ignores_none(tmp_path):
     mask = COLOURS.repeat(5, axis=0).repeat(4, axis=0).reshape(20, 4, 3).repeat(5, axis=1)
     Image.fromarray(mask).save(tmp_path / "a.png")

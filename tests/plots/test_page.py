@@ -29,18 +29,27 @@ EVIL = "<script>alert(1)</script> & \"Käse\" '☃'"
 
 
 class Reader(HTMLParser):
-    """The tags of a page with their attributes, and its text."""
+    """The tags of a page with their attributes, and its text, of which a command is one piece."""
 
     def __init__(self, page):
         super().__init__()
-        self.tags, self.text = [], []
+        self.tags, self.text, self.in_command = [], [], False
         self.feed(page.decode())
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
+        if tag == "code":
+            self.text.append("")
+            self.in_command = True
+
+    def handle_endtag(self, tag):
+        self.in_command &= tag != "code"
 
     def handle_data(self, data):
-        self.text.append(data)
+        if self.in_command:
+            self.text[-1] += data
+        else:
+            self.text.append(data)
 
     def all(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
@@ -49,6 +58,15 @@ class Reader(HTMLParser):
 @pytest.fixture
 def photo():
     return np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+
+
+def test_a_command_breaks_no_flag_and_is_copied_whole():
+    line = "python -m segformer_edu train --out 'my run' --head-lr-factor 10"
+    page = html_page("Title", commands([line]))
+    assert line in Reader(page).text
+    flags = re.findall('<span class="flag">(.*?)</span>', page.decode())
+    assert flags == ["-m", "--out", "--head-lr-factor"]
+    assert ".flag { white-space: nowrap; }" in STYLE
 
 
 def test_a_page_needs_no_other_file_and_runs_nothing(photo):
