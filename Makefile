@@ -20,7 +20,7 @@ notebooks: .venv/test.stamp
 	$(VENV_PYTHON) -m tools.lessons build
 
 figures: .venv/test.stamp
-	$(VENV_PYTHON) -m figures
+	$(VENV_PYTHON) -m figures && $(VENV_PYTHON) -m segformer_edu export --weights nano --out segformer.html
 
 bench: .venv/bench.stamp
 	$(VENV_PYTHON) -m benchmarks && $(VENV_PYTHON) -m benchmarks.tricks && $(VENV_PYTHON) -m benchmarks.widgets && $(VENV_PYTHON) -m benchmarks.page

@@ -1,4 +1,4 @@
-"""`python -m segformer_edu export`: write a model as ONNX, checked before it is kept."""
+"""`python -m segformer_edu export`: write a model for other engines, checked, or as a page."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segformer_edu.commands.live_page import live_page
 from segformer_edu.commands.parser import add_command, add_weights, check_out, missing_package
 from segformer_edu.commands.quantize import check_packages, judge, open_pictures, to_int8
 from segformer_edu.config import SegFormerConfig
@@ -30,6 +31,10 @@ Write a model as ONNX: for ONNX Runtime, OpenVINO, TensorRT, a browser. Batch, h
 free; --size fixes them, which some engines need. The decoder is folded (fewer multiplications, the
 same answers). Two other endings of --out name files that torch reads: .pt is TorchScript, a trace
 for one --size, from which coremltools makes a Core ML model; .pt2 is a program of torch.export.
+
+The ending .html writes a page that runs the model by itself in a browser, without Python or
+network: label pictures, paint over them, ask a pixel, switch parts off. Send it to a friend. It
+holds --pictures (48 at most, 256 pixels a side) with the truth of --masks, if they are given.
 
 Input   images  (B, 3, H, W) float32: red, green, blue of 0 … 1, ImageNet's mean taken off, divided
                 by its spread; both are in the file's metadata, with the classes' names.
@@ -58,10 +63,14 @@ examples:
   in 8 bits, for pictures such as those in photos, scored with masks of the same names:
     python -m segformer_edu export --weights run/best --out model.onnx --int8 \\
         --calibrate photos --masks masks
+  a page that opens by a double-click, with pictures and their truth:
+    python -m segformer_edu export --weights run/best --out mine.html \\
+        --pictures photos --masks masks
 """
 SIZES = ((2, 64, 96), (1, 65, 97), (3, 127, 50))  # batch, height, width; the first is traced
 OPSETS = range(17, 26)  # those in which the graph can be written
 READERS = {".onnx": "ONNX Runtime", ".pt": "TorchScript", ".pt2": "torch.export"}
+PAGE = ".html"
 
 
 @dataclass(frozen=True)
@@ -90,12 +99,12 @@ def add(commands: Any) -> None:
         commands,
         "export",
         run,
-        help="write a model as ONNX, for other engines",
+        help="write a model as ONNX, for other engines, or as a page that runs it",
         description=DESCRIPTION,
         epilog=EXAMPLES,
     )
     add_weights(parser)
-    kinds = ", ".join(READERS)
+    kinds = ", ".join([*READERS, PAGE])
     parser.add_argument(
         "--out", required=True, metavar="FILE", type=Path, help=f"what to write: {kinds}"
     )
@@ -128,7 +137,11 @@ def add(commands: Any) -> None:
         "--masks",
         metavar="FOLDER",
         type=Path,
-        help="masks of the pictures of --calibrate, as evaluate reads them: mIoU is printed, too",
+        help="masks of the pictures of --calibrate or --pictures, as evaluate reads them: mIoU is "
+        "said, too",
+    )
+    parser.add_argument(
+        "--pictures", metavar="FOLDER", type=Path, help="photographs that a page offers to label"
     )
 
 
@@ -141,9 +154,14 @@ def size_of(given: str) -> tuple[int, int]:
 
 
 def run(options: argparse.Namespace) -> int:
-    check_out(options.out, *READERS)
+    check_out(options.out, *READERS, PAGE)
     check_flags(options)
     model = SegFormer.from_pretrained(options.weights)
+    if options.out.suffix.lower() == PAGE:
+        content = live_page(options.weights, model, options.pictures, options.masks)
+        write_atomically(options.out, content)
+        print(f"{options.out}: {len(content) / 1e6:.1f} MB; open it by a double-click")
+        return 0
     if options.size:
         check_size(options.size, model.config)
     if options.int8:
@@ -174,9 +192,20 @@ def check_flags(options: argparse.Namespace) -> None:
         raise ValueError("--float16 and --int8 exclude each other: leave one of them out.")
     if options.int8 and options.calibrate is None:
         raise ValueError("--int8 needs --calibrate FOLDER, pictures that show the usual ranges.")
-    for flag in ("calibrate", "masks"):
-        if given[flag] is not None and not options.int8:
-            raise ValueError(f"--{flag} is for --int8: give that, too, or leave --{flag} out.")
+    if ending == PAGE:
+        for flag in ("labels", "size", "opset", "float16", "int8", "calibrate"):
+            if given[flag]:
+                raise ValueError(f"--{flag} is for other engines, not for a page: leave it out.")
+    elif options.pictures is not None:
+        raise ValueError(
+            "--pictures is for a page: let --out end in .html, or leave --pictures out."
+        )
+    if options.calibrate is not None and not options.int8:
+        raise ValueError("--calibrate is for --int8: give that, too, or leave --calibrate out.")
+    if options.masks is not None and not (options.int8 or options.pictures):
+        raise ValueError(
+            "--masks is for --int8, or for --pictures: give one of them, too, or leave --masks out."
+        )
     for flag in ("opset", "int8"):
         if given[flag] and ending != ".onnx":
             raise ValueError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import io
 import json
 import re
@@ -25,10 +24,10 @@ from torch import Tensor
 
 from segformer_edu.checkpoints.files import read_tensors
 from segformer_edu.checkpoints.reductions import REDUCTIONS
+from segformer_edu.data.palette import class_colors
 from segformer_edu.data.photos import IMAGENET_MEAN, IMAGENET_STD
-from segformer_edu.data.scenes import Scenes
+from segformer_edu.data.scenes import CLASSES, Scenes
 from segformer_edu.decoder import FoldedDecoder
-from segformer_edu.plots.style import class_colors
 from segformer_edu.segformer import SegFormer
 
 HERE = Path(__file__).parent
@@ -42,7 +41,13 @@ MOST_CLASSES = 256
 # labels are the same in 9,998 of 10,000 pixels, and the page is 0.4 MB smaller.
 FRACTION_BITS = 8
 QUALITY = 80  # of the pictures, as WebP
+SIDE = 256  # pixels of a picture's longer side, at most
+MOST_BYTES = 30_000_000
 NOTE = "The truth of this picture is not known, so how good the answer is, is for you to judge."
+STREETS_NOTE = (
+    "A model that has only seen the streets that the course draws, as nano has, is often wrong on "
+    "a photograph, and its confidence does not say so."
+)
 SCENES, SCENE_SIZE, SCENE_SEED = 24, 256, 2028
 
 
@@ -53,7 +58,7 @@ class Picture:
     Args:
         name: what it is called there.
         image: `(H, W, 3)` uint8.
-        labels: the true classes, `(H, W)` uint8, where they are known.
+        labels: the true classes, `(H, W)` uint8, where they are known; 255 does not count.
     """
 
     name: str
@@ -63,39 +68,37 @@ class Picture:
 
 def page_html(
     model: SegFormer,
-    pictures: Iterable[Picture] = (),
+    pictures: Iterable[Picture] | None = None,
     reductions: Mapping[str, Tensor] | None = None,
-    title: str = "SegFormer, live",
-    note: str = NOTE,
 ) -> str:
     """The page; for the same model and pictures the same, byte for byte, with the same zlib and
     libwebp. Other builds of these may compress to other bytes.
 
     Args:
         model: a SegFormer, not folded.
-        pictures: what the page offers to begin with.
+        pictures: what the page offers to begin with, each scaled to 256 pixels at most. If left
+            out, drawn scenes for a model that knows their classes, and otherwise an empty canvas.
         reductions: tensors for other reduction ratios, as `reductions_of` reads them.
-        title: of the page.
-        note: what is said below a picture whose truth is not known.
 
     Raises:
         ValueError: a model that is folded, takes other than three channels, or has more than 256
-            classes.
+            classes; or a page of more than 30 MB.
     """
     check(model)
+    knows_scenes = model.config.class_names == CLASSES
+    if pictures is None:
+        pictures = drawn_scenes() if knows_scenes else []
     data = {
-        "title": title,
         "model": packed(model, reductions or {}),
         "classes": class_names(model),
         "colours": class_colors(max(model.config.num_classes, 2)).tolist(),
         "smallest": model.encoder.min_image_size,
-        "note": note,
+        "note": STREETS_NOTE if knows_scenes else NOTE,
         "pictures": [encoded(picture) for picture in pictures],
     }
     style, engine, script = text_of("page.css"), text_of(*ENGINE), text_of(*SCRIPT)
     places = {
         "policy": policy(style, engine, script),
-        "title": html.escape(title),
         "style": style,
         "data": json.dumps(data, ensure_ascii=False).replace("</", "<\\/"),
         "engine": engine,
@@ -103,7 +106,15 @@ def page_html(
         "script": script,
     }
     names = "|".join(places)
-    return re.sub(f"@({names})", lambda found: places[found[1]], text_of("page.html"))
+    page = re.sub(f"@({names})", lambda found: places[found[1]], text_of("page.html"))
+    if (size := len(page.encode())) > MOST_BYTES:
+        of_model = len(data["model"]["gzip"]) / 1e6
+        raise ValueError(
+            f"The page would have {size / 1e6:.1f} MB, {of_model:.1f} of them for the model, and "
+            f"{MOST_BYTES / 1e6:.0f} is the most: take a smaller model, such as B0 or B1, or fewer "
+            f"pictures."
+        )
+    return page
 
 
 def check(model: SegFormer) -> None:
@@ -117,9 +128,10 @@ def check(model: SegFormer) -> None:
 
 
 def class_names(model: SegFormer) -> list[str]:
-    """What the classes are called; with one logit there are two."""
-    count = max(model.config.num_classes, 2)
-    return list(model.config.class_names) or [f"class {label}" for label in range(count)]
+    """What the classes are called; one logit tells two apart, and the second may have a name."""
+    names = [f"class {label}" for label in range(max(model.config.num_classes, 2))]
+    named = model.config.class_names
+    return names[: len(names) - len(named)] + list(named)
 
 
 def text_of(*names: str) -> str:
@@ -154,6 +166,7 @@ def base64_of(content: bytes) -> str:
 
 def packed(model: SegFormer, reductions: Mapping[str, Tensor]) -> dict[str, Any]:
     """A model as load.js reads it: its config, and its tensors in half precision, compressed."""
+    mean, std = model.config.normalization or (IMAGENET_MEAN, IMAGENET_STD)
     tensors = {
         name: tensor
         for name, tensor in {**model.state_dict(), **reductions}.items()
@@ -166,8 +179,8 @@ def packed(model: SegFormer, reductions: Mapping[str, Tensor]) -> dict[str, Any]
         "config": asdict(model.config),
         "tensors": [[name, list(tensor.shape)] for name, tensor in tensors.items()],
         "gzip": base64_of(gzipped(planes)),
-        "mean": IMAGENET_MEAN,
-        "std": IMAGENET_STD,
+        "mean": mean,
+        "std": std,
     }
 
 
@@ -193,15 +206,22 @@ def gzipped(content: bytes) -> bytes:
 
 def encoded(picture: Picture) -> dict[str, Any]:
     """A picture as page.js reads it."""
+    height, width = picture.image.shape[:2]
+    scale = min(1, SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     file = io.BytesIO()
-    Image.fromarray(picture.image).save(file, "WEBP", quality=QUALITY, method=6)
-    labels = picture.labels
+    image = Image.fromarray(picture.image).resize(size, Image.Resampling.BICUBIC)
+    image.save(file, "WEBP", quality=QUALITY, method=6)
+    labels = None
+    if picture.labels is not None:
+        nearest = Image.fromarray(picture.labels).resize(size, Image.Resampling.NEAREST)
+        labels = base64_of(gzipped(nearest.tobytes()))
     return {
         "name": picture.name,
-        "height": picture.image.shape[0],
-        "width": picture.image.shape[1],
+        "height": size[1],
+        "width": size[0],
         "image": f"data:image/webp;base64,{base64_of(file.getvalue())}",
-        "labels": None if labels is None else base64_of(gzipped(labels.tobytes())),
+        "labels": labels,
     }
 
 
@@ -212,6 +232,6 @@ def reductions_of(folder: Path) -> dict[str, Tensor]:
 
 
 def drawn_scenes() -> list[Picture]:
-    """The pictures of the page that comes with the package: scenes that nano never saw."""
+    """Scenes that nano never saw, with their truth."""
     scenes = Scenes(SCENES, SCENE_SIZE, SCENE_SEED)
     return [Picture(f"Scene {i + 1}", *scenes.picture(i)) for i in range(SCENES)]

@@ -81,4 +81,9 @@ function drawBars(place, names, values) {
 }
 
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
-const percent = (share) => `${(100 * share).toFixed(share < 0.1 && share > 0 ? 1 : 0)} %`;
+const percent = (share) => `${(100 * share).toFixed(share < 0.1 && share > 0 ? 1 : 0)}\u00a0%`;
+
+// Write a sentence where it is new: a screen reader reads out what is written.
+function tell(place, text) {
+  if (place.textContent !== text) place.textContent = text;
+}

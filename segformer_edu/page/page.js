@@ -6,7 +6,8 @@ const data = JSON.parse($("data").textContent);
 const { config, mean: meanColour } = data.model,
   { classes: names, colours } = data;
 const engine = startEngine($("engine").textContent, $("worker").textContent);
-const USUAL = 128; // the longer side at which the model sees a picture, unless someone asks
+// The longer side at which the model sees a picture, unless someone asks.
+const USUAL = Math.max(128, data.smallest);
 let ratios; // for each stage, those that its weights have a reduction for, its own first
 
 const state = {
@@ -23,9 +24,17 @@ const state = {
 };
 let answer = null; // of the model, to the state as it is
 let before = null; // its answer to the untouched picture with every switch as trained
+let fastest = Infinity; // milliseconds of such a run, of however many
 
 function untouched() {
   return { ratios: [...config.reduction_ratios], off: new Set(), padding: "zeros" };
+}
+
+// Whether every switch, and the size, is as the page opens with it.
+function asTrained() {
+  const { ratios, off, padding } = state.switches;
+  const own = ratios.every((ratio, i) => ratio === config.reduction_ratios[i]);
+  return own && !off.size && padding === "zeros" && state.size === USUAL;
 }
 
 function say(text) {
@@ -68,23 +77,36 @@ async function change() {
   const { picture } = state;
   drawPicture();
   if (!before) return; // `choose` comes back to it
-  $("answer").setAttribute("aria-busy", "true");
-  const found = await run(picture, state.switches, "page", true);
+  busy(true);
+  let found;
+  try {
+    found = await run(picture, state.switches, "page", true);
+  } catch (error) {
+    busy(false); // what is shown still answers the question before
+    return say(error.message);
+  }
   if (!found || picture !== state.picture) return; // the newer question draws its own
+  if (asTrained()) fastest = Math.min(fastest, found.milliseconds.total);
   answer = found;
   drawAnswer();
   drawFigures();
+  forgetCover();
   await askPixel();
   if (found !== answer) return;
   checkTasks();
-  $("answer").setAttribute("aria-busy", "false");
+  busy(false);
 }
+
+const busy = (is) => $("answer").setAttribute("aria-busy", String(is));
 
 async function choose(picture, button = null) {
   for (const each of $("scenes").children)
     each.setAttribute("aria-pressed", String(each === button));
   answer = before = null;
-  $("answer").setAttribute("aria-busy", "true");
+  busy(true);
+  for (const canvas of [$("picture"), $("answer")])
+    // a narrow one is not to be metres long
+    canvas.style.maxWidth = `${(80 * picture.width) / picture.height}vh`;
   Object.assign(state, { picture, source: null, size: USUAL, dice: null });
   state.mark = { row: picture.height >> 1, column: picture.width >> 1 };
   for (const each of document.querySelectorAll(".needs-truth")) each.hidden = !picture.truth;
@@ -93,7 +115,7 @@ async function choose(picture, button = null) {
     ? "The truth of this picture is known, so mIoU can be counted."
     : data.note;
   $("dice").replaceChildren();
-  $("covered").hidden = true;
+  $("dice-says").textContent = $("switch-says").textContent = "";
   fillSizes();
   drawPicture();
   const found = await run(picture, untouched(), "before");
@@ -110,6 +132,7 @@ function pick(name, value) {
 function drawPicture() {
   const { picture, mark, source } = state,
     canvas = $("picture");
+  canvas.dataset.tool = state.tool;
   drawPixels(canvas, picture.height, picture.width, (i) =>
     picture.pixels.subarray(4 * i, 4 * i + 3),
   );
@@ -133,9 +156,9 @@ function drawAnswer() {
       answer.labels[i] === before.labels[i] ? [235, 235, 235] : colours[answer.labels[i]],
     truth: (i) => colours[picture.truth[i]] || [255, 255, 255],
     errors: (i) => {
-      if (picture.touched[i] || picture.truth[i] >= names.length) return [128, 128, 128];
-      const wrong = answer.labels[i] !== picture.truth[i];
-      return wrong ? colours[answer.labels[i]] : [245, 245, 245];
+      const truth = picture.trueClass(i);
+      if (truth === null) return [128, 128, 128];
+      return answer.labels[i] === truth ? [245, 245, 245] : colours[answer.labels[i]];
     },
   };
   drawPixels(canvas, picture.height, picture.width, paints[show]);
@@ -192,7 +215,7 @@ function drawFigures() {
   rows.push([
     "time here",
     `${answer.milliseconds.total.toFixed(0)} ms`,
-    "on one core of this machine",
+    Number.isFinite(fastest) ? `as trained ${fastest.toFixed(0)} ms at best` : "",
   ]);
   $("figures").replaceChildren(
     ...rows.map(([term, value, note]) =>
@@ -208,9 +231,9 @@ function drawFigures() {
 
 const brush = () => Number($("brush").value);
 
-// Use the tool at the mark.
-function useTool() {
-  const { picture, mark, tool, source } = state;
+// Use the tool at a place.
+function useTool(mark) {
+  const { picture, tool, source } = state;
   const mean = meanColour.map((value) => 255 * value); // what the model takes for nothing
   const paint = [1, 3, 5].map((i) => parseInt($("colour").value.slice(i, i + 2), 16));
   if (tool === "erase") picture.disc(mark.row, mark.column, brush(), () => mean);
@@ -231,6 +254,16 @@ const HELP = {
   stamp: "Shift and a click (or Enter) takes the piece to copy; then paint with it.",
 };
 
+// Use the tool from one place to another, which a fast pointer reaches in one leap.
+function stroke(from, to) {
+  const length = Math.hypot(to.row - from.row, to.column - from.column),
+    steps = Math.max(1, Math.ceil((2 * length) / brush()));
+  for (let i = 1; i <= steps; i++) {
+    const between = (a, b) => Math.round(a + ((b - a) * i) / steps);
+    useTool({ row: between(from.row, to.row), column: between(from.column, to.column) });
+  }
+}
+
 function moveTo(row, column) {
   const { picture } = state;
   state.mark = {
@@ -249,7 +282,7 @@ function press(take) {
   if (tool !== "look") picture.begin();
   if (tool === "stamp")
     Object.assign(source, { down: mark.row - source.row, right: mark.column - source.column });
-  useTool();
+  useTool(mark);
   return change();
 }
 
@@ -263,14 +296,16 @@ function listen() {
     );
   };
   canvas.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
     canvas.setPointerCapture(event.pointerId);
     place(event);
     press(event.shiftKey);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (!event.buttons) return;
+    if (!canvas.hasPointerCapture(event.pointerId)) return;
+    const from = state.mark;
     place(event);
-    useTool();
+    stroke(from, state.mark);
     change();
   });
   $("answer").addEventListener("pointerdown", (event) => {
@@ -288,6 +323,7 @@ function listen() {
     if (event.key === "Enter") press(true);
   });
   for (const name of ["tool", "show"]) {
+    pick(name, state[name]); // a browser may remember what was chosen before it was reloaded
     for (const input of document.querySelectorAll(`input[name="${name}"]`)) {
       input.addEventListener("change", () => {
         state[name] = input.value;
@@ -325,7 +361,7 @@ function listen() {
 }
 
 // The pictures that came with the page, as buttons.
-async function showScenes() {
+async function showPictures() {
   const pictures = await Promise.all(data.pictures.map(readPacked));
   if (!pictures.length) pictures.push(emptyPicture());
   pictures.forEach((picture, i) => {
@@ -347,7 +383,7 @@ async function showScenes() {
 function emptyPicture() {
   const colour = [...meanColour.map((value) => 255 * value), 255];
   return new Picture(
-    "empty",
+    "An empty canvas",
     USUAL,
     USUAL,
     Array(USUAL * USUAL)
@@ -361,14 +397,18 @@ async function begin() {
   const weights = own.reduce((sum, [, shape]) => sum + shape.reduce((a, b) => a * b, 1), 0);
   const { loaded } = await engine.ask({ load: { ...data.model, gzip: bytesOf(data.model.gzip) } });
   ratios = loaded.ratios;
-  $("lede").textContent =
+  $("lede").replaceChildren(
     `A transformer of ${(weights / 1e6).toFixed(1)} million weights labels every ` +
-    "pixel, in this page, while you paint. Paint over a picture, ask a pixel what it hangs on, or take the model apart.";
+      "pixel, in this page, while you paint. Paint over a picture, ask a pixel what it hangs on, take the model apart, or make one of ",
+    element("a", { href: "#tasks-title", textContent: "ten discoveries" }),
+    ".",
+  );
   listen();
   listenToPixel();
   listenToSwitches();
   listenToTasks();
-  await showScenes();
+  document.querySelector("main").inert = false;
+  await showPictures();
   document.body.dataset.ready = "true";
 }
 

@@ -19,6 +19,12 @@ class Picture {
     return new Picture(this.name, this.width, this.height, this.original, this.truth);
   }
 
+  // The true class of a pixel, or null where none is known, or it was painted over.
+  trueClass(i) {
+    const label = this.truth?.[i];
+    return label < names.length && !this.touched[i] ? label : null;
+  }
+
   undo() {
     if (this.past.length) [this.pixels, this.touched] = this.past.pop();
   }

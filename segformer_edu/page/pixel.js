@@ -1,8 +1,8 @@
 // One pixel: its class, what its token attends to, what each stage adds, and what it hangs on.
 
-// The cell of a map of height × width in which the mark stands.
-function cellOf(height, width) {
-  const { picture, mark } = state;
+// The cell of a map of height × width in which a pixel stands, by default the mark.
+function cellOf(height, width, mark = state.mark) {
+  const { picture } = state;
   return [
     Math.floor(((mark.row + 0.5) * height) / picture.height),
     Math.floor(((mark.column + 0.5) * width) / picture.width),
@@ -12,55 +12,80 @@ function cellOf(height, width) {
 async function askPixel() {
   const { picture, mark } = state,
     i = mark.row * picture.width + mark.column;
-  const truth =
-    picture.truth && !picture.touched[i] ? `, and it is ${names[picture.truth[i]]}` : "";
-  $("pixel-says").textContent =
+  const known = picture.trueClass(i),
+    truth = known === null ? "" : `, and it is ${names[known]}`;
+  tell(
+    $("pixel-says"),
     `Row ${mark.row}, column ${mark.column}: ${names[answer.labels[i]]}, ` +
-    `${percent(answer.confidence[i])} sure${truth}.`;
+      `${percent(answer.confidence[i])} sure${truth}.`,
+  );
   await Promise.all([showAttention(), showShares()]);
 }
 
-// Maps of all heads of one block, of the token in which the mark stands.
+// Maps of the heads of one block, or of every block, of the token in which the mark stands.
 async function showAttention() {
-  const asked = answer;
-  const stage = Number($("stage").value),
-    block = Number($("block").value);
+  const asked = answer,
+    stage = Number($("stage").value);
+  const every = $("stage").value === "all";
+  const wanted = every
+    ? config.depths.flatMap((depth, i) => Array.from({ length: depth }, (_, block) => [i, block]))
+    : [[stage, Number($("block").value)]];
+  const found = await Promise.all(wanted.map(([i, block]) => headsOf(i, block)));
+  if (asked !== answer) return;
+  state.nearby = every || !found[0] ? [] : found[0].near;
+  $("heads").className = every ? "every" : "";
+  $("heads").replaceChildren(
+    ...found.flatMap((heads, i) => (every ? [rowOfBlock(wanted[i], heads)] : figuresOf(heads))),
+  );
+  if (every) {
+    $("heads-says").textContent =
+      "Each map is a head, bright where it looks, with a cell for each key. Choose a stage to see them larger.";
+  } else if (found[0]) {
+    const { height, width, token } = found[0],
+      { height: rows, width: columns } = answer.maps[stage];
+    $("heads-says").textContent =
+      `Token (${token}) of ${rows} × ${columns} has ${height * width} keys to look at, ` +
+      `${height} × ${width}. “Nearby” is the share of its weight within an eighth of the picture's side.`;
+  } else $("heads-says").textContent = "This attention is switched off.";
+}
+
+// What the heads of a block look at, and the share of it nearby; null where it is switched off.
+async function headsOf(stage, block) {
+  if (state.switches.off.has(`${stage}.${block}.attention`)) return null;
   const { height: rows, width: columns } = answer.maps[stage];
-  const [row, column] = cellOf(rows, columns);
-  if (state.switches.off.has(`${stage}.${block}.attention`)) {
-    $("heads").replaceChildren();
-    $("heads-says").textContent = "This attention is switched off.";
-    state.nearby = [];
-    return;
-  }
+  const token = cellOf(rows, columns),
+    [row, column] = token;
   const { attention } = await engine.ask({
     attention: { stage, block, pixel: row * columns + column },
   });
-  if (asked !== answer) return;
-  const { height, width, rows: heads } = attention;
-  $("heads").replaceChildren(
-    ...heads.map((weights, head) => {
-      const canvas = element("canvas", { role: "img" });
-      drawMap(canvas, height, width, weights);
-      const near = nearby(weights, height, width, (row + 0.5) / rows, (column + 0.5) / columns);
-      canvas.setAttribute(
-        "aria-label",
-        `Head ${head + 1}: ${percent(near)} of its weight lies nearby`,
-      );
-      return element(
-        "figure",
-        {},
-        canvas,
-        element("figcaption", { textContent: `head ${head + 1}: ${percent(near)} nearby` }),
-      );
-    }),
+  const { height, width, rows: weights } = attention;
+  const near = weights.map((each) =>
+    nearby(each, height, width, (row + 0.5) / rows, (column + 0.5) / columns),
   );
-  state.nearby = heads.map((weights) =>
-    nearby(weights, height, width, (row + 0.5) / rows, (column + 0.5) / columns),
+  return { height, width, weights, near, token: token.join(", ") };
+}
+
+function figuresOf(heads) {
+  if (!heads) return [];
+  const { height, width, weights, near } = heads;
+  return weights.map((each, head) => {
+    const canvas = element("canvas", { role: "img" });
+    drawMap(canvas, height, width, each);
+    canvas.setAttribute("aria-label", `Head ${head + 1}: ${percent(near[head])} of it lies nearby`);
+    const words = `head ${head + 1}: ${percent(near[head])} nearby`;
+    return element("figure", {}, canvas, element("figcaption", { textContent: words }));
+  });
+}
+
+function rowOfBlock([stage, block], heads) {
+  const name = `Stage ${stage + 1}, block ${block + 1}`;
+  const off = element("span", { className: "hint", textContent: "switched off" });
+  return element(
+    "div",
+    { className: "row", role: "group", "aria-label": name },
+    element("span", { textContent: name, "aria-hidden": "true" }),
+    ...(heads ? figuresOf(heads) : [off]),
   );
-  $("heads-says").textContent =
-    `Token (${row}, ${column}) of ${rows} × ${columns} has ${height * width} keys to look at, ` +
-    `${height} × ${width}. “Nearby” is the share of its weight within an eighth of the picture's side.`;
 }
 
 // The share of a head's weight within an eighth of the picture's side around a place (of 0 … 1).
@@ -95,46 +120,62 @@ async function showShares() {
 // Cover one square after another, and see how far the lead of the pixel's class falls.
 async function cover() {
   const { picture, mark } = state,
-    side = Math.ceil(Math.max(picture.height, picture.width) / 8);
+    asked = answer;
+  const side = Math.ceil(Math.max(picture.height, picture.width) / 8);
   const rows = Math.ceil(picture.height / side),
     columns = Math.ceil(picture.width / side);
   const mean = meanColour.map((value) => 255 * value),
     falls = new Float32Array(rows * columns);
-  const switches = { ...state.switches, off: new Set(state.switches.off) };
   const label = answer.labels[mark.row * picture.width + mark.column],
-    whole = leadOf(label, answer.logits);
+    whole = leadOf(label, answer.logits, mark);
   $("cover-progress").hidden = false;
-  for (let square = 0; square < rows * columns; square++) {
+  for (let square = 0; square < rows * columns && asked === answer; square++) {
     const covered = new Picture("", picture.width, picture.height, picture.pixels);
     const [top, left] = [side * Math.floor(square / columns), side * (square % columns)];
     for (let y = top; y < Math.min(top + side, picture.height); y++) {
       for (let x = left; x < Math.min(left + side, picture.width); x++)
         covered.pixels.set(mean, 4 * (y * picture.width + x));
     }
-    const found = await run(covered, switches, "cover");
-    if (state.picture !== picture) return stopCover();
-    falls[square] = Math.max(0, whole - leadOf(label, found.logits));
+    const found = await run(covered, state.switches, "cover");
+    if (asked !== answer) break;
+    falls[square] = Math.max(0, whole - leadOf(label, found.logits, mark));
     $("cover-progress").value = (square + 1) / (rows * columns);
   }
-  stopCover();
+  $("cover-progress").hidden = true;
+  if (asked !== answer) {
+    $("cover-says").textContent = "It stopped, because the question changed.";
+    return;
+  }
   $("covered").hidden = false;
   drawMap($("covered"), rows, columns, falls);
   const most = Math.max(...falls, 1e-9),
     total = falls.reduce((a, b) => a + b, 0) || 1;
   const own = falls[Math.floor(mark.row / side) * columns + Math.floor(mark.column / side)] / total;
-  const many = falls.filter((fall) => fall > most / 20).length;
+  const distances = [...falls.keys()]
+    .filter((i) => falls[i] > most / 20)
+    .map((i) =>
+      Math.hypot(
+        (Math.floor(i / columns) + 0.5) * side - mark.row,
+        ((i % columns) + 0.5) * side - mark.column,
+      ),
+    );
   const text =
-    `${many} of ${rows * columns} squares matter more than a twentieth as much as the strongest. ` +
-    `The pixel's own square has ${percent(own)} of the effect of all.`;
+    `${distances.length} of ${rows * columns} squares matter more than a twentieth as much as the strongest. ` +
+    `The middle of the farthest is ${Math.max(0, ...distances).toFixed(0)} pixels away, in a picture of ` +
+    `${picture.height} × ${picture.width}. The pixel's own square has ${percent(own)} of the effect of all.`;
   $("cover-says").textContent = text;
   $("covered").setAttribute("aria-label", text);
 }
 
-const stopCover = () => ($("cover-progress").hidden = true);
+// It was the answer to another question.
+function forgetCover() {
+  $("covered").hidden = true;
+  $("cover-says").textContent = "";
+}
 
-// How far a class leads over the next one at the mark; with one class, its logit for or against.
-function leadOf(label, { height, width, channels, data }) {
-  const [row, column] = cellOf(height, width),
+// How far a class leads over the next one at a pixel; with one class, its logit for or against.
+function leadOf(label, { height, width, channels, data }, mark) {
+  const [row, column] = cellOf(height, width, mark),
     start = (row * width + column) * channels;
   const here = data.subarray(start, start + channels);
   if (channels === 1) return label ? here[0] : -here[0];
@@ -146,12 +187,13 @@ function listenToPixel() {
     $("stage").append(element("option", { value: i, textContent: i + 1 })),
   );
   const fill = () => {
-    const blocks = Array.from({ length: config.depths[$("stage").value] }, (_, i) =>
+    $("block").parentElement.hidden = $("stage").value === "all";
+    const blocks = Array.from({ length: config.depths[$("stage").value] ?? 0 }, (_, i) =>
       element("option", { value: i, textContent: i + 1 }),
     );
     $("block").replaceChildren(...blocks);
   };
-  $("stage").value = config.embed_dims.length - 1;
+  $("stage").value = "all"; // whatever a browser remembers
   fill();
   const look = async () => {
     if (!answer) return;

@@ -63,8 +63,9 @@ function branchSwitch(stage, block, kind) {
 }
 
 async function switched() {
+  const asked = answer;
   await change();
-  if (!answer || !before) return;
+  if (!answer || answer === asked) return; // refused, or overtaken by a newer question
   const off = state.switches.off.size,
     all = 2 * config.depths.reduce((a, b) => a + b, 0);
   const cost = answer.multiplyAdds / before.multiplyAdds - 1;
@@ -76,7 +77,8 @@ async function switched() {
 }
 
 function fillSizes() {
-  const sizes = [64, 96, 128, 192, 256].filter((side) => side >= data.smallest);
+  const usual = new Set([64, 96, 128, 192, 256, USUAL].filter((side) => side >= data.smallest));
+  const sizes = [...usual].sort((a, b) => a - b);
   $("size").replaceChildren(
     ...sizes.map((side) => element("option", { value: side, textContent: `${side} pixels` })),
   );
@@ -108,15 +110,16 @@ function sampledOff(rate) {
 
 async function roll() {
   if (!before) return;
-  const picture = state.picture,
+  const { picture, size } = state,
     rate = Number($("rate").value),
+    switches = { ...state.switches, ratios: [...state.switches.ratios] },
     found = [];
   const all = 2 * config.depths.reduce((a, b) => a + b, 0);
   $("dice").replaceChildren();
   for (let draw = 0; draw < 16; draw++) {
     const off = sampledOff(rate);
-    const each = await run(picture, { ...state.switches, off }, "dice");
-    if (state.picture !== picture) return;
+    const each = await run(picture, { ...switches, off }, "dice");
+    if (state.picture !== picture || state.size !== size) return;
     const canvas = element("canvas", { role: "img" });
     drawPixels(canvas, picture.height, picture.width, (i) => colours[each.labels[i]]);
     const good = each.score
@@ -130,7 +133,7 @@ async function roll() {
       score: each.score ? each.score.mean : agreement(each.labels, before.labels),
     });
   }
-  const expected = all * (1 - rate / 2),
+  const expected = 2 * dropRates(rate, all / 2).reduce((sum, each) => sum + 1 - each, 0),
     scores = found.map((each) => each.score);
   state.dice = picture.truth ? scores : null;
   $("dice-says").textContent =
@@ -146,6 +149,7 @@ const agreement = (a, b) => a.reduce((sum, label, i) => sum + (label === b[i]), 
 
 function listenToSwitches() {
   drawSwitches();
+  $("padding").value = state.switches.padding; // whatever a browser remembers
   $("padding").addEventListener("change", () => {
     state.switches.padding = $("padding").value;
     switched();

@@ -1,11 +1,6 @@
 // Ten discoveries. Each says what to do, where it is explained, and when it is made.
 const gain = () => answer.score.mean - before.score.mean; // in mIoU, by whatever was changed
 const pristine = () => !state.picture.touched.some(Boolean);
-const asTrained = () =>
-  !state.switches.off.size &&
-  state.switches.padding === "zeros" &&
-  state.size === USUAL &&
-  state.switches.ratios.every((ratio, i) => ratio === config.reduction_ratios[i]);
 const seen = { coarse: false, fine: false }; // pixels of task “stages” found so far
 
 const TASKS = [
@@ -13,7 +8,7 @@ const TASKS = [
     id: "context",
     lesson: "09",
     needsTruth: false,
-    text: "In one of the scenes, paint over less than 1 % of the picture, so that at least 1 % of the picture changes its class outside of what you painted.",
+    text: "Paint over less than 1 % of the picture, so that at least 1 % of the picture changes its class outside of what you painted.",
     found: "A class hangs on what stands around a pixel, too.",
     solved: () => {
       if (pristine() || !asTrained()) return false;
@@ -27,24 +22,21 @@ const TASKS = [
   },
   {
     id: "sure",
-    lesson: "08",
+    lesson: "09",
     needsTruth: true,
     text: "Find a pixel whose class is wrong although the model is at least 99 % sure.",
     found: "Confidence is no proof. Lesson 09 measures how often such a pixel is right.",
     solved: () => {
-      const i = state.mark.row * state.picture.width + state.mark.column;
-      return (
-        !state.picture.touched[i] &&
-        answer.confidence[i] >= 0.99 &&
-        answer.labels[i] !== state.picture.truth[i]
-      );
+      const i = state.mark.row * state.picture.width + state.mark.column,
+        truth = state.picture.trueClass(i);
+      return answer.confidence[i] >= 0.99 && truth !== null && truth !== answer.labels[i];
     },
   },
   {
     id: "heads",
     lesson: "09",
     needsTruth: false,
-    text: "Find a block of which one head has most of its weight near the pixel, and another less than a fifth.",
+    text: "Choose a stage and a block of which one head has most of its weight near the pixel, and another less than a fifth.",
     found: "Heads of one block look at different things.",
     solved: () =>
       state.nearby.length > 1 && Math.max(...state.nearby) > 0.5 && Math.min(...state.nearby) < 0.2,
@@ -54,7 +46,7 @@ const TASKS = [
     lesson: "07",
     needsTruth: false,
     text: "Find a pixel to whose lead the last stage adds most, and another to whose lead the first one does.",
-    found: "All four maps take part in the decision, each where its scale fits.",
+    found: "Which stage decides is another question at every pixel.",
     solved: () => {
       const stages = state.leads.slice(0, -1),
         most = stages.indexOf(Math.max(...stages));
@@ -68,7 +60,7 @@ const TASKS = [
     lesson: "04",
     needsTruth: true,
     text: "Switch off one single branch, so that a class loses a tenth of its IoU or more.",
-    found: "On average over these scenes, the Mix-FFNs of the first two stages cost most.",
+    found: "One branch can carry a class: in this picture, the others did not make up for it.",
     solved: () =>
       state.switches.off.size === 1 &&
       pristine() &&
@@ -79,7 +71,7 @@ const TASKS = [
     lesson: "05",
     needsTruth: true,
     text: "Switch off three branches or more, and lose less than one point of mIoU.",
-    found: "A trained model has branches to spare. Which ones, and why, lessons 05 and 09 measure.",
+    found: "This picture hardly needed them. Lesson 09 measures which branches matter on average.",
     solved: () => state.switches.off.size >= 3 && pristine() && gain() > -0.01,
   },
   {
@@ -87,7 +79,8 @@ const TASKS = [
     lesson: "03",
     needsTruth: true,
     text: "Change a reduction ratio so that the model needs fewer multiply-adds, and loses less than one point of mIoU.",
-    found: "A token needs few keys, and these weights were trained for every ratio.",
+    found:
+      "In this picture, fewer keys were enough. These weights were trained for every ratio on offer.",
     solved: () =>
       asTrainedBut("ratios") && answer.multiplyAdds < before.multiplyAdds && gain() > -0.01,
   },
@@ -107,7 +100,7 @@ const TASKS = [
     needsTruth: true,
     text: "Show the model the same picture at another size, so that mIoU rises by two points.",
     found:
-      "It has no position embedding, so it takes any size. Most of these scenes gain at 192 pixels, and some lose at 256.",
+      "It has no position embedding, so it takes any size; how good it is there is another question.",
     solved: () => asTrainedBut("size") && pristine() && gain() >= 0.02,
   },
   {
@@ -115,7 +108,8 @@ const TASKS = [
     lesson: "05",
     needsTruth: true,
     text: "Roll until the sixteen models lose ten points of mIoU on average, while one of them loses less than two.",
-    found: "It matters more which branches go than how many.",
+    found:
+      "Some of the smaller networks are nearly as good as the whole one. Lesson 05 asks how they come about.",
     solved: () =>
       state.dice &&
       mean(state.dice) < before.score.mean - 0.1 &&

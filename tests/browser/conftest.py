@@ -17,6 +17,9 @@ from tools.lab import Server, serve, write_notebook
 
 LESSONS = Path(__file__).resolve().parents[2] / "notebooks"
 PATIENCE = 120_000  # milliseconds that anything may take: no test asks how fast it was
+LIVE_PAGE = """from segformer_edu import SegFormer, page
+
+page.show(SegFormer.from_pretrained("nano"))"""
 BAR = """from segformer_edu.widgets import progress
 
 for _ in progress(range(1234), "steps"):
@@ -39,7 +42,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """It serves the lessons as they are stored, a notebook with every widget of the package, one
-    with a progress bar that was run, and one with a slow picture.
+    with a progress bar that was run, one with the page, and one with a slow picture.
     """
     folder = tmp_path_factory.mktemp("notebooks")
     for lesson in LESSONS.glob("*.ipynb"):
@@ -50,6 +53,7 @@ def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     ]
     write_notebook(folder / "every_widget.ipynb", widgets)
     write_notebook(folder / "bar.ipynb", [BAR], run=True)
+    write_notebook(folder / "page.ipynb", [LIVE_PAGE])
     slow = PLAIN.replace("picture.value =", "time.sleep(0.3); picture.value =")
     write_notebook(folder / "slow.ipynb", [f"import time\n\n{slow}"])
     with serve(folder, tmp_path_factory.mktemp("home")) as server:

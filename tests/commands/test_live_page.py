@@ -1,0 +1,97 @@
+"""export --out mine.html: a page of one's own model, classes and pictures, or one sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segformer_edu import SegFormer, SegFormerConfig
+from segformer_edu.__main__ import main
+from segformer_edu.commands import live_page
+from tests.page.reading import data_of, shown
+
+NAMES = ("rest", "cat", "dog", "cart", "crow")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Weights, and three photographs with masks, of which one is upright and one does not count."""
+    folder = tmp_path_factory.mktemp("mine")
+    config = SegFormerConfig.named("nano", num_classes=5, class_names=NAMES)
+    SegFormer(config).save_pretrained(folder / "weights")
+    for name in ("photos", "masks"):
+        (folder / name).mkdir()
+    for i, name in enumerate(("a", "b", "c")):
+        size = (300, 200) if name != "b" else (200, 300)
+        Image.new("RGB", size, (80 * i, 10, 10)).save(folder / "photos" / f"{name}.jpg")
+        mask = np.full(size[::-1], i if name != "c" else 255, np.uint8)
+        mask[0] = 4
+        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+    return folder
+
+
+def export(folder, *more):
+    return main(["export", "--weights", str(folder / "weights"), *map(str, more)])
+
+
+def test_the_page_holds_the_classes_the_pictures_and_their_truth(folder, tmp_path, capsys):
+    path = tmp_path / "mine.html"
+    pictures = ["--pictures", folder / "photos", "--masks", folder / "masks"]
+    assert export(folder, "--out", path, *pictures) == 0
+    size = f"{path.stat().st_size / 1e6:.1f} MB"
+    assert capsys.readouterr().out == f"{path}: {size}; open it by a double-click\n"
+    found = data_of(path.read_text(encoding="utf-8"))
+    assert tuple(found["classes"]) == NAMES
+    assert [(x["name"], x["height"], x["width"]) for x in found["pictures"]] == [
+        ("a", 171, 256),
+        ("b", 256, 171),
+        ("c", 171, 256),
+    ]
+    for i, each in enumerate(found["pictures"]):
+        image, labels = shown(each)
+        assert np.abs(image[..., 0] - 80 * i).mean() < 5
+        assert set(labels[1:].flat) == {255 if i == 2 else i} and labels[0, 0] == 4
+
+
+def test_without_masks_nothing_is_said_to_be_true(folder, tmp_path):
+    path = tmp_path / "MINE.HTML"
+    assert export(folder, "--out", path, "--pictures", folder / "photos") == 0
+    pictures = data_of(path.read_text(encoding="utf-8"))["pictures"]
+    assert [each["labels"] for each in pictures] == [None] * 3
+
+
+def test_of_many_pictures_some_are_chosen_from_all_over_the_folder(folder, monkeypatch):
+    monkeypatch.setattr(live_page, "MOST", 2)
+    chosen = live_page.pictures_of(folder / "photos", None, 5)
+    assert [each.name for each in chosen] == ["a", "b"]
+    monkeypatch.setattr(live_page, "MOST", 100)
+    assert len(list(live_page.pictures_of(folder / "photos", folder / "masks", 5))) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--size", "64x64"], "--size is for other engines"),
+        (["--int8", "--calibrate", "photos"], "--int8 is for other engines"),
+        (["--labels"], "--labels is for other engines"),
+        (["--masks", "masks"], "--masks is for --int8, or for --pictures"),
+        (["--pictures", "nowhere"], "--pictures nowhere: there is no such folder"),
+        (["--pictures", "weights"], "--pictures weights holds no pictures"),
+        (["--pictures", "photos", "--masks", "weights"], "--pictures photos, --masks weights: "),
+        (["--pictures", "broken"], "--pictures broken: "),
+    ],
+)
+def test_what_makes_no_page_is_said_in_one_sentence(
+    words, told, folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(folder)
+    (folder / "broken").mkdir(exist_ok=True)
+    (folder / "broken" / "x.png").write_bytes(b"no picture")
+    assert export(folder, "--out", tmp_path / "mine.html", *words) == 2
+    assert told in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_pictures_are_for_a_page(folder, tmp_path, capsys):
+    assert export(folder, "--out", tmp_path / "m.onnx", "--pictures", folder / "photos") == 2
+    assert "let --out end in .html" in capsys.readouterr().err
