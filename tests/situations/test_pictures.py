@@ -254,7 +254,9 @@ SITUATIONS = {
         pair, EVALUATE.format("four"), refused("images/a.png is no file of bands", ".tif")
     ),
     "a photograph for a model of four bands": one(
-        photograph("a.png"), refused("4 channels"), SEGMENT.replace("seeing", "four")
+        photograph("a.png"),
+        refused("a.png is no file of bands", ".tif"),
+        SEGMENT.replace("seeing", "four"),
     ),
     # ---- turns ----
     **{f"EXIF tag {orientation}": one(turned(orientation), RIGHT) for orientation in (2, 3, 6, 8)},
