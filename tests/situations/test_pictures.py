@@ -4,6 +4,7 @@ import io
 import warnings
 
 import numpy as np
+import pillow_heif
 import pytest
 import tifffile
 from PIL import Image
@@ -104,10 +105,8 @@ def cut_off(folder):
 
 
 def heic(folder):
-    from pillow_heif import register_heif_opener
-
-    register_heif_opener()
-    save(folder / "a.heic", np.kron(picture(), np.ones((8, 8, 1), np.uint8)), quality=100)
+    image = Image.fromarray(np.kron(picture(), np.ones((8, 8, 1), np.uint8)))
+    pillow_heif.from_pillow(image).save(folder / "a.heic", quality=100)
 
 
 def without_colour_where_clear(folder):
