@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from PIL import Image
 from tqdm import tqdm
 
 from tests.situations.making import save_weights
@@ -25,6 +26,9 @@ def weights(tmp_path_factory):
 def place(weights, tmp_path, monkeypatch):
     shutil.copytree(weights, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    # What reads HEIC has not been loaded yet, whatever another test did.
+    Image.init()
+    monkeypatch.setattr(Image, "ID", [kind for kind in Image.ID if kind != "HEIF"])
     # A bar shows itself where one waits for more than a second, which depends on the machine.
     monkeypatch.setattr(tqdm, "display", lambda bar, *_, **__: True)
     return tmp_path

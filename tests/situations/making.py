@@ -1,7 +1,7 @@
 """What the situations are made of: pictures whose labels are known, a model that is known to find
 them, and the outcomes that a command may have.
 
-The picture is three upright strips, 8 pixels wide and 16 high: black ground, red, blue. The model
+The picture is three upright strips, 8 pixels wide and 16 high: dark ground, red, blue. The model
 has learned nothing. Its channels are a half, and how red and how blue a square of 4 × 4 pixels is.
 All that follows keeps their order, so it labels each square by its colour. Its answers are known
 without running it, and a picture that is turned, cut, or read in other colours is labelled
@@ -32,7 +32,9 @@ from segformer_edu.__main__ import main
 from segformer_edu.data.photos import IMAGENET_MEAN, IMAGENET_STD
 
 CLASSES = ("ground", "red", "blue")
-COLOURS = np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255)], dtype=np.uint8)
+COLOURS = np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255)], dtype=np.uint8)  # in masks
+DARK = 60  # of 255, in photographs: four times as bright, it would no longer be ground
+SHOWN = np.array([(DARK, 0, DARK), (255, 0, 0), (0, 0, 255)], dtype=np.uint8)
 STRIPS = np.repeat([[0, 1, 2]], 8, axis=1).repeat(16, axis=0).astype(np.uint8)  # (16, 24)
 HALVES = np.repeat([[0, 1, 1]], 8, axis=1).repeat(16, axis=0).astype(np.uint8)
 UNEQUAL = np.repeat([0, 1, 2], (48, 32, 16))[None].repeat(64, axis=0).astype(np.uint8)  # (64, 96)
@@ -100,11 +102,16 @@ def save_weights(folder: Path, **changes: object) -> None:
 
 def picture(labels: np.ndarray = STRIPS) -> np.ndarray:
     """The photograph that has these labels, `(H, W, 3)`."""
-    return COLOURS[labels]
+    return SHOWN[labels]
+
+
+def shades(labels: np.ndarray = HALVES) -> np.ndarray:
+    """The same for a model that tells dark from bright, `(H, W)`."""
+    return np.where(labels > 0, 255, DARK).astype(np.uint8)
 
 
 def grey(labels: np.ndarray = HALVES) -> np.ndarray:
-    """The same for a model that tells dark from bright, `(H, W)`."""
+    """A mask in black and white, `(H, W)`."""
     return np.where(labels > 0, 255, 0).astype(np.uint8)
 
 

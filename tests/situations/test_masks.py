@@ -23,6 +23,7 @@ from tests.situations.making import (
     refused,
     save,
     scored,
+    shades,
     write,
 )
 
@@ -50,7 +51,7 @@ def bright(array, ending="png", mode=None, **options):
     """A picture of which a third is dark and the rest bright, whose mask is this array."""
 
     def make(folder):
-        save(folder / "images/a.png", grey())
+        save(folder / "images/a.png", shades())
         save(folder / f"masks/a.{ending}", array, mode, **options)
 
     return make

@@ -4,11 +4,13 @@ import io
 import warnings
 
 import numpy as np
+import pillow_heif
 import pytest
 import tifffile
 from PIL import Image
 
 from tests.situations.making import (
+    DARK,
     HALVES,
     SEEN,
     STRIPS,
@@ -22,6 +24,7 @@ from tests.situations.making import (
     refused,
     save,
     scored,
+    shades,
     some_labelled,
 )
 
@@ -31,7 +34,7 @@ EVALUATE = (
     "evaluate --weights {} --data folder --images images --masks masks --validation 0 --cpu "
     "--out scores.json"
 )
-LEVELS = np.where(HALVES > 0, 65535, 0).astype(np.uint16)
+LEVELS = shades().astype(np.uint16) * 257
 
 
 def photograph(name, array=None, mode=None, **options):
@@ -102,10 +105,8 @@ def cut_off(folder):
 
 
 def heic(folder):
-    from pillow_heif import register_heif_opener
-
-    register_heif_opener()
-    save(folder / "a.heic", np.kron(picture(), np.ones((8, 8, 1), np.uint8)), quality=100)
+    image = Image.fromarray(np.kron(picture(), np.ones((8, 8, 1), np.uint8)))
+    pillow_heif.from_pillow(image).save(folder / "a.heic", quality=100)
 
 
 def without_colour_where_clear(folder):
@@ -173,16 +174,16 @@ SITUATIONS = {
     "JPEG 2000": one(photograph("a.jp2"), RIGHT),
     "GIF": one(photograph("a.gif"), RIGHT),
     "a palette": one(photograph("a.png", mode="P"), RIGHT),
-    "a palette, its first colour transparent": one(
-        photograph("a.png", grey(), mode="P", transparency=0),
+    "a palette, of which one colour is transparent": one(
+        photograph("a.png", shades(), mode="P", transparency=DARK),
         labelled("out.png", labels=np.ones_like(HALVES)),
         BRIGHT,
     ),
     "transparency": one(
         ("a.png", without_colour_where_clear), labelled("out.png", labels=HALVES), BRIGHT
     ),
-    "grey": one(photograph("a.png", grey()), BOTH, BRIGHT),
-    "grey with transparency": one(photograph("a.png", grey(), mode="LA"), BOTH, BRIGHT),
+    "grey": one(photograph("a.png", shades()), BOTH, BRIGHT),
+    "grey with transparency": one(photograph("a.png", shades(), mode="LA"), BOTH, BRIGHT),
     "grey of one bit": one(photograph("a.png", grey(), mode="1"), BOTH, BRIGHT),
     "HEIC": Situation(
         heic,
@@ -197,7 +198,7 @@ SITUATIONS = {
     "two pictures in one JPEG, of which the second was cut off": one(("a.jpg", cut_off), RIGHT),
     "two pictures in one JPEG, as of telephones": one(("a.jpg", several_in_one), RIGHT),
     "several pages": one(
-        tiff(np.stack([grey(), grey()]), photometric="minisblack"),
+        tiff(np.stack([shades(), shades()]), photometric="minisblack"),
         refused("a.tif has 2 pages", "PNG"),
     ),
     # ---- depths ----
@@ -211,7 +212,7 @@ SITUATIONS = {
         deep(1000), refused("a.png uses so little of its 16 bits", "same factor")
     ),
     "real numbers": one(
-        tiff(grey() / np.float32(255)), refused("a.tif holds real numbers", "0 … 255", "bands")
+        tiff(shades() / np.float32(255)), refused("a.tif holds real numbers", "0 … 255", "bands")
     ),
     "32 bits": one(tiff(LEVELS.astype(np.int32)), refused("a.tif holds 32-bit", "0 … 255")),
     # ---- bands ----

@@ -25,6 +25,7 @@ from tests.situations.making import (
     refused,
     save,
     scored,
+    shades,
     write,
 )
 
@@ -286,7 +287,7 @@ def settings_file(text):
 
 def black_and_white(folder):
     for name in "abcd":
-        save(folder / f"images/{name}.png", grey())
+        save(folder / f"images/{name}.png", shades())
         save(folder / f"masks/{name}.png", grey())
 
 
