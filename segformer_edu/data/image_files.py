@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
@@ -12,6 +13,7 @@ from segformer_edu.extras import install_command
 
 SHOWN = 10  # faults that a message names, of however many there are
 HEIC = (".heic", ".heif")  # what telephones store, and Pillow reads with the help of pillow-heif
+HEIC_BRAND = re.compile(rb"(?s:.{4})ftyp(hei[cxms]|hev[cxms]|mif1|msf1)")  # its first twelve bytes
 QUARTER_TURNS = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
 
 
@@ -38,7 +40,7 @@ def refuse(faults: Sequence[Fault], what: str = "pictures") -> None:
         raise ValueError("\n".join([*lines, *dict.fromkeys(fault.remedy for fault in faults)]))
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     """An image file whose header was read; anything wrong with it is a Fault that names it."""
     if Path(path).suffix.lower() in HEIC:
@@ -50,7 +52,7 @@ def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         )
     with reading(path):
         try:
-            with Image.open(path) as file:
+            with opened(path) as file:
                 yield file
         except UnidentifiedImageError:
             raise Fault(
@@ -61,7 +63,7 @@ def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
             raise Fault(f"{path} is too large ({error})", "Make it smaller first.") from None
 
 
-@contextmanager
+@contextlib.contextmanager
 def reading(path: str | Path) -> Iterator[None]:
     """Whatever goes wrong with a file is a Fault that names it."""
     try:
@@ -74,6 +76,18 @@ def reading(path: str | Path) -> Iterator[None]:
             f"{path} cannot be read ({reason})",
             "Check the path; fetch or save again what is damaged, or take it out.",
         ) from error
+
+
+def opened(path: str | Path) -> ImageFile.ImageFile:
+    """An image file, also a HEIC photograph that is called otherwise, as from standard input."""
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        with open(path, "rb") as file:
+            if not HEIC_BRAND.match(file.read(12)):
+                raise
+        register_heic(path)
+        return Image.open(path)
 
 
 def register_heic(path: str | Path) -> None:
