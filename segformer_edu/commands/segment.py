@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import glob
 import os
+import re
 import sys
 import tempfile
 import time
@@ -56,6 +58,7 @@ examples:
 KINDS = {"overlay": ("overlay",), "labels": ("labels",), "both": ("overlay", "labels")}
 DRAWN = 2400  # pixels a side; larger photographs are drawn over at this size, twice an overlay's
 LARGEST = 2**14  # pixels a side, for --fit
+FIT = re.compile(r"^fit: ([1-9]\d*)$", re.MULTILINE)  # in a run's settings.yaml
 Files = dict[str, Path]  # what is written for a picture: of each kind, where
 Painter = Callable[[np.ndarray, np.ndarray, Sequence[str]], bytes]
 
@@ -134,6 +137,13 @@ def run(options: argparse.Namespace) -> int:
         model = SegFormer.from_pretrained(options.weights).to(device)
         names = names_for(model.config, given)
         check_sizes(options, model.config)
+        if not options.fit and (fit := trained_fit(options.weights)):
+            print(
+                f"{options.weights} was trained on pictures that --fit {fit} had scaled, and these "
+                f"stay as they are: unless their things are of the same size, give --fit {fit} "
+                f"here too.",
+                file=sys.stderr,
+            )
         return segment(model, files, names, draw, options)
 
 
@@ -150,15 +160,15 @@ def segment(
         files.items(), unit=" pictures", delay=1, leave=False, disable=not several
     ):
         try:
-            image = read_image(path, model.config.normalization)
-            labels = label(model, path, image, options)
+            picture = read_image(path, model.config.normalization)
+            labels = label(model, path, picture, options)
         except Fault as fault:
             if not several:
                 raise
             faults.append(fault)
             continue
         contents = {
-            target: draw(visible(image), labels, names)
+            target: draw(visible(picture), labels, names)
             if draw and kind == "overlay"
             else mask_png(labels, max(model.config.num_classes, 2), names)
             for kind, target in targets.items()
@@ -183,10 +193,10 @@ def segment(
 
 
 def label(
-    model: SegFormer, path: Path, image: np.ndarray, options: argparse.Namespace
+    model: SegFormer, path: Path, picture: np.ndarray, options: argparse.Namespace
 ) -> np.ndarray:
-    """The class of every pixel of a photograph `(H, W, 3)`, or of bands `(H, W, C)`: `(H, W)`."""
-    seen = resized(image, options.fit) if options.fit else image
+    """The class of every pixel of a photograph, or of bands, `(H, W, C)` → `(H, W)`."""
+    seen = resized(picture, options.fit) if options.fit else picture
     height, width = seen.shape[:2]
     if min(height, width) < model.config.min_image_size:
         raise Fault(
@@ -194,21 +204,32 @@ def label(
             f"the model needs {model.config.min_image_size} a side",
             "Enlarge it with --fit.",
         )
-    pixels = prepare(seen, model.config.normalization)
+    images = prepare(seen, model.config.normalization)
     labels = predict_in_tiles(
-        model, pixels, options.tile, options.overlap, image.shape[:2], progress=True
+        model, images, options.tile, options.overlap, picture.shape[:2], progress=True
     )
     return labels[0].numpy()
 
 
 def resized(picture: np.ndarray, side: int) -> np.ndarray:
     """A picture, averaged, or a label map, picked, whose longer side has so many pixels."""
-    if picture.dtype == np.float32 and picture.ndim == 3:
-        return np.stack([resized(band, side) for band in np.moveaxis(picture, 2, 0)], axis=2)
     factor = side / max(picture.shape[:2])
     height, width = (max(1, round(factor * each)) for each in picture.shape[:2])
-    way = Image.Resampling.NEAREST if picture.dtype == np.int32 else Image.Resampling.BILINEAR
+    if picture.dtype == np.float32:  # bands
+        images = (Image.fromarray(band) for band in np.moveaxis(picture, 2, 0))
+        bands = [each.resize((width, height), Image.Resampling.BILINEAR) for each in images]
+        return np.stack([np.array(band) for band in bands], axis=2)
+    way = Image.Resampling.BILINEAR if picture.ndim == 3 else Image.Resampling.NEAREST
     return np.array(Image.fromarray(picture).resize((width, height), way))
+
+
+def trained_fit(weights: str) -> int:
+    """The side into which the run that weights come from had scaled its pictures, or 0."""
+    for folder in Path(weights).expanduser().absolute().parents[:2]:
+        with contextlib.suppress(OSError):
+            if found := FIT.search((folder / "settings.yaml").read_text(encoding="utf-8")):
+                return int(found[1])
+    return 0
 
 
 def painter() -> Painter:

@@ -81,6 +81,8 @@ def run(options: argparse.Namespace) -> int:
     if processes.is_main_process:
         log = read_log(expanded(options.out) / "log.csv")
         steps, epochs = int(log["step"][-1]), log["epoch"][-1]
-        print(f"{options.out}: {epochs:.3g} epochs, {steps} steps; weights in best/ and last/")
+        said = f"{options.out}: {epochs:.3g} epochs, {steps} steps; weights in best/ and last/"
+        report = (expanded(options.out) / "report.html").exists()  # for which matplotlib is needed
+        print(f"{said}; what it can do, and what to type next, in report.html" if report else said)
     processes.destroy_process_group()
     return 0

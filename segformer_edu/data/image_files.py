@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
@@ -13,7 +13,7 @@ from segformer_edu.extras import install_command
 
 SHOWN = 10  # faults that a message names, of however many there are
 HEIC = (".heic", ".heif")  # what telephones store, and Pillow reads with the help of pillow-heif
-HEIC_START = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)
+HEIC_BRAND = re.compile(rb"(?s:.{4})ftyp(hei[cxms]|hev[cxms]|mif1|msf1)")  # its first twelve bytes
 SUBFILE = 254  # a TIFF's tag: whether a page is a smaller copy (1), or a mask (4), of another
 QUARTER_TURNS = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
 
@@ -41,7 +41,7 @@ def refuse(faults: Sequence[Fault], what: str = "pictures") -> None:
         raise ValueError("\n".join([*lines, *dict.fromkeys(fault.remedy for fault in faults)]))
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     """An image file whose header was read; anything wrong with it is a Fault that names it."""
     if Path(path).suffix.lower() in HEIC:
@@ -69,12 +69,12 @@ def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
 
 
 def opened(path: str | Path) -> ImageFile.ImageFile:
-    """An image file, also where a HEIC photograph has the ending of another kind."""
+    """An image file, also a HEIC photograph that is called otherwise, as from standard input."""
     try:
         return Image.open(path)
     except UnidentifiedImageError:
         with Path(path).open("rb") as file:
-            if not HEIC_START.match(file.read(12)):
+            if not HEIC_BRAND.match(file.read(12)):
                 raise
     register_heic(path)
     return Image.open(path)
@@ -95,7 +95,7 @@ def pages_of(file: ImageFile.ImageFile) -> int:
     return max(counted, 1)
 
 
-@contextmanager
+@contextlib.contextmanager
 def reading(path: str | Path) -> Iterator[None]:
     """Whatever goes wrong with a file is a Fault that names it."""
     try:

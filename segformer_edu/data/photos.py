@@ -141,7 +141,7 @@ def normalize(photo: np.ndarray) -> Tensor:
         )
     scaled = torch.tensor(photo).permute(2, 0, 1)[None] / 255
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
-    return (scaled - mean) / std
+    return scaled.sub_(mean).div_(std)  # in place: 48 million pixels take 0.6 GB each time
 
 
 def sample_photo(name: str = "astronaut") -> np.ndarray:

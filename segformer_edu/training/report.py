@@ -38,6 +38,7 @@ from segformer_edu.training.metrics import confusion_matrix, mious, scores
 from segformer_edu.training.own_pictures import picture_names
 from segformer_edu.training.parts import Parts
 from segformer_edu.training.run_folder import LOG, SETTINGS, RunFolder
+from segformer_edu.training.settings import Settings
 
 REPORT = "report.html"
 SHOWN = 3  # of the best pictures, and of the worst
@@ -83,10 +84,11 @@ def _results(
         model = SegFormer.from_pretrained(best).to(parts.accelerator.device)
         answers = label_each(model, parts.validation, parts.settings.tile, progress)
         found.append(_scores(best, parts, log, answers))
-        found.append(section("Use it", _commands(run, finished=run.step == parts.settings.steps)))
+        finished = run.step == parts.settings.steps
+        found.append(section("Use it", _commands(run, parts.settings, finished)))
     else:
         text = "The run was stopped before its first validation, so there are no weights to use."
-        found.append(section("No result yet", text, _commands(run, finished=False)))
+        found.append(section("No result yet", text, _commands(run, parts.settings, finished=False)))
     if log:
         alt = (
             f"The loss of each step goes from {log['loss'][0]:.3g} to {log['loss'][-1]:.3g}. "
@@ -130,12 +132,13 @@ def _scores(best: Path, parts: Parts, log: dict[str, np.ndarray], answers: Answe
     )
 
 
-def _commands(run: RunFolder, finished: bool) -> Element:
+def _commands(run: RunFolder, settings: Settings, finished: bool) -> Element:
     """What to type next."""
     best = ("--weights", run.path / "best")
+    fit = ("--fit", settings.fit) if settings.fit else ()
     lines = [
         ("evaluate", *best, "--config", run.path / SETTINGS),
-        ("segment", "photo.jpg", *best, "--out", "labels.png"),
+        ("segment", "photo.jpg", *best, *fit, "--out", "labels.png"),
         ("export", *best, "--out", "model.onnx"),
     ]
     if not finished:

@@ -94,6 +94,65 @@ def test_the_labels_drawn_are_those_of_the_model_with_the_names_given(folder, cl
     assert drawn["names"] == ("sky", "road", "car", "tree", "pole")
 
 
+def banded(folder, config, randomized):
+    """A picture of four bands in 16 bits, weights for it, and the labels it should get."""
+    mean, std = (0.2, 0.4, 0.5, 0.6), (0.1, 0.2, 0.3, 0.25)
+    config = config.replace(in_channels=4, image_mean=mean, image_std=std)
+    model = randomized(SegFormer(config)).eval()
+    model.save_pretrained(folder / "bands")
+    stored = np.random.default_rng(1).integers(0, 65536, (48, 64, 4)).astype(np.uint16)
+    np.save(folder / "field.npy", stored)
+    scaled = (stored / 65535 - mean) / std
+    labels = model.predict(torch.tensor(scaled, dtype=torch.float32).permute(2, 0, 1)[None])
+    return stored, model, scaled, labels[0]
+
+
+def test_bands_are_read_as_in_training_and_the_first_three_drawn(
+    folder, small_config, randomized, monkeypatch
+):
+    from segformer_edu import plots
+
+    drawn = []
+    real = plots.segmentation
+    monkeypatch.setattr(plots, "segmentation", lambda *a: [drawn.append(a[0]), real(*a)][1])
+    stored, model, scaled, labels = banded(folder, small_config, randomized)
+    given = {"image": "field.npy", "weights": "bands", "write": "both", "out": "found"}
+    assert segment(folder, **given) == 0
+    assert np.array_equal(read_mask(folder / "found/labels/field.png"), labels)
+    assert (folder / "found/overlay/field.png").exists()
+    assert drawn[0].shape == (48, 64, 3) and drawn[0].dtype == np.uint8
+    for band in range(3):  # each of them stretched from black to white
+        assert np.corrcoef(drawn[0][..., band].ravel(), stored[..., band].ravel())[0, 1] > 0.99
+        assert (drawn[0][..., band].min(), drawn[0][..., band].max()) == (0, 255)
+    assert segment(folder, **given | {"fit": "40", "write": "labels", "out": "fit.png"}) == 0
+    small = F.interpolate(
+        torch.tensor(scaled, dtype=torch.float32).permute(2, 0, 1)[None],
+        (30, 40),
+        mode="bilinear",
+        antialias=True,
+    )
+    logits = F.interpolate(model(small), (48, 64), mode="bilinear")
+    agree = read_mask(folder / "fit.png") == logits.argmax(1)[0].numpy()
+    assert agree.mean() > 0.99
+
+
+def test_a_photograph_is_no_picture_of_bands(folder, small_config, randomized, capsys):
+    banded(folder, small_config, randomized)
+    assert segment(folder, weights="bands") == 2
+    assert "street.png is no file of bands" in capsys.readouterr().err
+
+
+def test_a_run_that_scaled_its_pictures_is_told_so(folder, capsys):
+    (folder / "settings.yaml").write_text("data: folder\nfit: 64\ntile: 0\n", encoding="utf-8")
+    for weights in ("weights", "weights/model.safetensors"):
+        assert segment(folder, weights=weights, write="labels") == 0
+        assert "that --fit 64 had scaled" in capsys.readouterr().err
+    assert segment(folder, fit="40", write="labels") == 0
+    (folder / "settings.yaml").write_text("fit: 0\n", encoding="utf-8")
+    assert segment(folder, write="labels") == 0
+    assert not capsys.readouterr().err
+
+
 def test_weights_that_come_with_the_course_go_by_their_name(folder, monkeypatch, capsys):
     monkeypatch.setattr(files, "SHIPPED", folder)
     (folder / "weights").rename(folder / "nano")

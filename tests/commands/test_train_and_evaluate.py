@@ -115,7 +115,7 @@ def test_killed_then_interrupted_then_finished_it_ends_as_if_nothing_had_been(fo
     assert train(folder, *longer, out="undisturbed") == 0
     for name in ("log.csv", "settings.yaml", "best/model.safetensors", "last/model.safetensors"):
         assert (folder / "run" / name).read_bytes() == (folder / "undisturbed" / name).read_bytes()
-    assert "80 steps; weights in best/ and last/" in capsys.readouterr().out
+    assert "80 steps; weights in best/ and last/; what it can do" in capsys.readouterr().out
 
 
 def test_epochs_are_counted_and_a_run_that_lost_patience_is_extended(folder, capsys, monkeypatch):

@@ -69,6 +69,20 @@ def test_heic_is_upright_whatever_is_asked(tmp_path):
         assert photo[4, 28, 0] > 240 > 10 > photo[4, 4, 0]
 
 
+def test_heic_is_known_by_its_bytes_whatever_it_is_called(tmp_path, monkeypatch):
+    pillow_heif.register_heif_opener()
+    quadrant().save(tmp_path / "a.heic", quality=95)
+    (tmp_path / "a.heic").rename(tmp_path / "a.jpg")
+    for name in [name for name, (opener, _) in Image.OPEN.items() if "Heif" in str(opener)]:
+        monkeypatch.delitem(Image.OPEN, name)
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name in Image.OPEN])
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pillow_heif", None)
+        with pytest.raises(ValueError, match=r"a.jpg is a HEIC photograph.*Run .*\[heic\]"):
+            read_photo(tmp_path / "a.jpg")
+    assert np.abs(read_photo(tmp_path / "a.jpg").astype(int) - np.array(quadrant())).max() < 30
+
+
 def test_without_pillow_heif_a_heic_photograph_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     quadrant().save(tmp_path / "a.png")

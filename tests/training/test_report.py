@@ -107,11 +107,18 @@ def test_best_and_worst_pictures_are_the_ends_of_the_order_by_miou(run):
 def test_its_commands_work_as_they_stand(run, monkeypatch, tmp_path, capsys):
     lines = [shlex.split(line) for line in commands_in(report_of(run))]
     assert [line[3] for line in lines] == ["evaluate", "segment", "export"]
+    assert "--fit" not in lines[1]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.jpg").write_bytes((run.parent / "images/00.png").read_bytes())
     for line in lines:
         assert main(line[3:]) == 0, capsys.readouterr().err
     assert {"labels.png", "model.onnx"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_pictures_are_segmented_at_the_scale_of_the_run(tmp_path):
+    pictures = Rectangles(4), Rectangles(4, seed=1)
+    train(TINY.replace(steps=1, fit=48), tmp_path / "run", data=pictures, progress=False)
+    assert " --fit 48 " in commands_in(report_of(tmp_path / "run"))[1]
 
 
 def test_a_run_that_is_stopped_says_how_to_go_on(tmp_path):
