@@ -73,6 +73,7 @@ def test_heic_is_known_by_its_bytes_whatever_it_is_called(tmp_path, monkeypatch)
     pillow_heif.register_heif_opener()
     quadrant().save(tmp_path / "a.heic", quality=95)
     (tmp_path / "a.heic").rename(tmp_path / "a.jpg")
+    Image.init()  # now, or what it adds in the test would be taken away after it
     for name in [name for name, (opener, _) in Image.OPEN.items() if "Heif" in str(opener)]:
         monkeypatch.delitem(Image.OPEN, name)
     monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name in Image.OPEN])
