@@ -540,6 +540,8 @@ plots.show(
 #
 # Perhaps these scenes need little attention, because with all of it silenced nano still reaches {{silenced}} at 128×128, where it has {{own_128}}. But lesson 02's lamps need it. With 8, 8, 4, 2, stages 2 to 4 have four keys each for a whole strip, and a lamp fills {{lamp_share}} of its window. All five models trained so learned the task, as with r = 1: at least {{lamp_right}} of the balls' pixels are right (`python -m experiments.lamps`). So a small thing need not drown in its window. Training chooses what a key keeps, and here it keeps the lamp.
 #
+# You can try the ratios yourself: a double-click opens [segformer.html](../segformer.html) in a browser, and there *Take the model apart* changes the ratio of any stage of this model while you look at its labels, its cost and its mIoU.
+#
 # ### Are thin things lost, or borders? · *further*
 #
 # On {{scenes_128}} further scenes of 128×128, where 8, 8, 4, 2 leaves most stages four keys for a whole scene, it loses {{lost}} of mIoU against r = 1 ({{interval}} {{lost_interval}}): {{lost_vehicle}} of the vehicles' IoU, {{lost_pole}} of the poles', of the persons' nothing that we can tell. Near borders it labels a further {{lost_border}} of the pixels wrongly, elsewhere {{lost_elsewhere}}. At 256×256 we find no loss ({{lost_256_interval}}; `python -m experiments.ratio_losses`).

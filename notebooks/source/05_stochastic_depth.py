@@ -927,6 +927,8 @@ widgets.Branches()
 #
 # </details>
 #
+# One draw says little, so look at many: in [segformer.html](../segformer.html), which a double-click opens in a browser, *Roll the dice* draws sixteen such networks from the first nano at once, on any scene or on a photograph of yours.
+#
 # ## Play
 #
 # **Task.** For 4 blocks, find the smallest rate that leaves out a quarter of them on average, under each of the two rules. Which rule can leave out block 1? Then draw one gate for the batch: how many different networks do its 8 samples train at once? (The lines are the ways of the samples through the blocks. All sliders answer to the arrow keys.)

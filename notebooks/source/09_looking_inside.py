@@ -430,6 +430,9 @@ for name in ("gradient × input", "occlusion 8", *(f"Grad-CAM {stage}" for stage
 widgets.Attention()
 
 # %% [markdown]
+# A map says where a token looks, but not whether the answer hangs on that. To find out, change the picture: a double-click opens [segformer.html](../segformer.html) in a browser, where you paint over whatever you suspect, and see at once which labels follow.
+
+# %% [markdown]
 # ## Break it
 #
 # Somebody wanted the Grad-CAM of one pixel, and changed a tutorial's target to what stands below ([pytorch-grad-cam, issue 263](https://github.com/jacobgil/pytorch-grad-cam/issues/263)). It ran, and "the result is the opposite" of what was expected. What is wrong? (A rank correlation of 1 is the same order of patches, 0 has nothing to do with it, and −1 is the reverse.)

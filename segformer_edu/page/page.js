@@ -45,8 +45,8 @@ function say(text) {
 
 // Ask the model about a picture, and add what the page wants to know about its answer. `keep` is for
 // the answer that the panels ask about further.
-async function run(picture, switches, topic = "page", keep = false) {
-  const scale = state.size / Math.max(picture.height, picture.width);
+async function run(picture, switches, topic = "page", keep = false, longer = state.size) {
+  const scale = longer / Math.max(picture.height, picture.width);
   const size = [picture.height, picture.width].map((side) =>
     Math.max(data.smallest, Math.round(side * scale)),
   );
@@ -399,8 +399,8 @@ async function begin() {
   ratios = loaded.ratios;
   $("lede").replaceChildren(
     `A transformer of ${(weights / 1e6).toFixed(1)} million weights labels every ` +
-      "pixel, in this page, while you paint. Paint over a picture, ask a pixel what it hangs on, take the model apart, or make one of ",
-    element("a", { href: "#tasks-title", textContent: "ten discoveries" }),
+      "pixel, in this page, while you paint. Paint over a picture, ask a pixel what it hangs on, take the model apart, or make one of the ",
+    element("a", { href: "#tasks-title", textContent: "discoveries" }),
     ".",
   );
   listen();

@@ -49,15 +49,15 @@ async function showAttention() {
   } else $("heads-says").textContent = "This attention is switched off.";
 }
 
-// What the heads of a block look at, and the share of it nearby; null where it is switched off.
+// What the heads of a block look at, and the share of it nearby; null where it is left out, in this
+// run or in a newer one, of which the worker knows already.
 async function headsOf(stage, block) {
-  if (state.switches.off.has(`${stage}.${block}.attention`)) return null;
   const { height: rows, width: columns } = answer.maps[stage];
   const token = cellOf(rows, columns),
     [row, column] = token;
-  const { attention } = await engine.ask({
-    attention: { stage, block, pixel: row * columns + column },
-  });
+  const asked = { stage, block, pixel: row * columns + column };
+  const { attention } = await engine.ask({ attention: asked }).catch(() => ({ attention: null }));
+  if (!attention) return null;
   const { height, width, rows: weights } = attention;
   const near = weights.map((each) =>
     nearby(each, height, width, (row + 0.5) / rows, (column + 0.5) / columns),
@@ -137,7 +137,6 @@ async function cover() {
         covered.pixels.set(mean, 4 * (y * picture.width + x));
     }
     const found = await run(covered, state.switches, "cover");
-    if (asked !== answer) break;
     falls[square] = Math.max(0, whole - leadOf(label, found.logits, mark));
     $("cover-progress").value = (square + 1) / (rows * columns);
   }

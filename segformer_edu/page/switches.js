@@ -4,7 +4,7 @@ const KINDS = { attention: "attention", mix_ffn: "Mix-FFN" };
 function drawSwitches() {
   const deepest = Math.max(...config.depths);
   const heads = Array.from({ length: deepest }, (_, block) =>
-    Object.values(KINDS).map((kind) => `${block + 1}: ${kind}`),
+    Object.values(KINDS).map((kind) => `Block ${block + 1}: ${kind}`),
   ).flat();
   const head = element(
     "thead",
@@ -74,6 +74,15 @@ async function switched() {
     : "";
   $("switch-says").textContent =
     `${all - off} of ${all} branches work. Multiply-adds ${signed(100 * cost)} %.${score}`;
+  await timeAsTrained();
+}
+
+// Time the model as it was trained, side by side with what it is now.
+async function timeAsTrained() {
+  const found = await run(state.picture, untouched(), "timing", false, USUAL);
+  if (!found || !answer) return;
+  fastest = Math.min(fastest, found.milliseconds.total);
+  drawFigures();
 }
 
 function fillSizes() {

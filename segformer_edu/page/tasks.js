@@ -148,8 +148,10 @@ function remember() {
   }
 }
 
-// Without a known truth, there is no mIoU to win or lose.
-const possible = (task) => !task.needsTruth || data.pictures.some((picture) => picture.labels);
+// Without a known truth, there is no mIoU to win or lose; and many models have one ratio a stage.
+const possible = (task) =>
+  (!task.needsTruth || data.pictures.some((picture) => picture.labels)) &&
+  (task.id !== "ratio" || ratios.some((each) => each.length > 1));
 
 function drawTasks() {
   $("tasks").replaceChildren(

@@ -178,7 +178,7 @@ def solve_padding(page: Page) -> None:
 
 def solve_size(page: Page) -> None:
     scene(page, 12)
-    page.get_by_label("Longer side").select_option("192")
+    page.get_by_label("Longer side for the model").select_option("192")
     answered(page)
 
 

@@ -68,6 +68,8 @@ def test_what_does_not_count_is_no_truth(mine: Page) -> None:
 
 def test_switches_that_this_model_was_not_trained_for_are_off(mine: Page) -> None:
     expect(mine.get_by_label("Reduction ratio of stage 1")).to_be_disabled()
+    expect(mine.locator("#tasks")).not_to_contain_text("ratio")
+    expect(mine.locator("#tasks li")).to_have_count(9)
     mine.get_by_role("button", name="two").click()
     mine.wait_for_selector("#answer[aria-busy=false]")
     expect(mine.locator("#word")).to_contain_text("for you to judge")

@@ -61,12 +61,15 @@ def test_without_masks_nothing_is_said_to_be_true(folder, tmp_path):
     assert [each["labels"] for each in pictures] == [None] * 3
 
 
-def test_of_many_pictures_some_are_chosen_from_all_over_the_folder(folder, monkeypatch):
-    monkeypatch.setattr(live_page, "MOST", 2)
-    chosen = live_page.pictures_of(folder / "photos", None, 5)
-    assert [each.name for each in chosen] == ["a", "b"]
-    monkeypatch.setattr(live_page, "MOST", 100)
-    assert len(list(live_page.pictures_of(folder / "photos", folder / "masks", 5))) == 3
+@pytest.mark.parametrize(("most", "chosen"), [(3, "ace"), (4, "abde"), (100, "abcdef")])
+def test_of_many_pictures_some_are_chosen_from_all_over_the_folder(
+    most, chosen, tmp_path, monkeypatch
+):
+    for name in "abcdef":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    monkeypatch.setattr(live_page, "MOST", most)
+    found = live_page.pictures_of(tmp_path, None, 5)
+    assert "".join(each.name for each in found) == chosen
 
 
 @pytest.mark.parametrize(
