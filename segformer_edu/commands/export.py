@@ -125,6 +125,12 @@ def add(commands: Any) -> None:
         "most 200 are used",
     )
     parser.add_argument(
+        "--fit",
+        metavar="N",
+        type=int,
+        help="scale the pictures of --calibrate into a square of this side, as --fit in training",
+    )
+    parser.add_argument(
         "--masks",
         metavar="FOLDER",
         type=Path,
@@ -148,7 +154,8 @@ def run(options: argparse.Namespace) -> int:
         check_size(options.size, model.config)
     if options.int8:
         check_packages()
-        pictures = open_pictures(options.calibrate, options.masks, model.config, options.size)
+        given = options.calibrate, options.masks, model.config, options.size, options.fit
+        pictures = open_pictures(*given)
     ending, labels, size = options.out.suffix.lower(), options.labels, options.size
     dtype = torch.float16 if options.float16 else torch.float32
     if ending == ".onnx":
@@ -174,7 +181,7 @@ def check_flags(options: argparse.Namespace) -> None:
         raise ValueError("--float16 and --int8 exclude each other: leave one of them out.")
     if options.int8 and options.calibrate is None:
         raise ValueError("--int8 needs --calibrate FOLDER, pictures that show the usual ranges.")
-    for flag in ("calibrate", "masks"):
+    for flag in ("calibrate", "masks", "fit"):
         if given[flag] is not None and not options.int8:
             raise ValueError(f"--{flag} is for --int8: give that, too, or leave --{flag} out.")
     for flag in ("opset", "int8"):
