@@ -157,13 +157,17 @@ def to_int8(content: bytes, pictures: Pictures) -> bytes:
     make the whole of B0 slower, not faster. For norms and GELU there are no 8-bit kernels.
     """
     import onnx
+    import onnxruntime
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    onnxruntime.set_default_logger_severity(3)  # errors; not what it leaves out of the graph
 
     class Reader(quantization.CalibrationDataReader):
         def __init__(self) -> None:
             count = len(pictures.chosen()[::2])
-            bar = tqdm(pictures.calibrating(), "calibrating", count, leave=False, delay=2)
+            images = pictures.calibrating()
+            bar = tqdm(images, "calibrating", count, unit=" pictures", leave=False, delay=2)
             self.images = iter(bar)
 
         def get_next(self) -> dict[str, Any] | None:
@@ -240,7 +244,8 @@ def judge(exact: bytes, rounded: bytes, pictures: Pictures) -> str:
     times: list[list[float]] = []
     counts = torch.zeros(2, dtype=torch.int64)  # pixels that keep their label, and all
     confusions = torch.zeros(2, *2 * [pictures.num_classes], dtype=torch.int64)
-    for image, labels in tqdm(pictures.held_out(), "checking", count, leave=False, delay=2):
+    bar = tqdm(pictures.held_out(), "checking", count, unit=" pictures", leave=False, delay=2)
+    for image, labels in bar:
         if not times:
             times = [[seconds(each, image) for each in sessions] for _ in range(PASSES)]
         found = [labels_of(session, image) for session in sessions]

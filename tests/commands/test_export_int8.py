@@ -218,3 +218,10 @@ def test_a_scale_is_for_pictures_that_calibrate(tmp_path, capsys):
         main(["export", "--weights", "nano", "--out", str(tmp_path / "m.onnx"), "--fit", "64"]) == 2
     )
     assert "--fit is for --int8" in capsys.readouterr().err
+
+
+def test_pictures_are_scaled_on_the_command_line_and_nothing_else_is_said(scenes, tmp_path, capfd):
+    arguments = ["export", "--weights", "nano", "--out", str(tmp_path / "m.onnx"), "--int8"]
+    assert main([*arguments, "--calibrate", str(scenes / "photos"), "--fit", "64"]) == 0
+    out, err = capfd.readouterr()
+    assert out.startswith(f"{tmp_path / 'm.onnx'}: ") and "onnxruntime" not in err
