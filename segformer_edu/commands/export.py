@@ -134,6 +134,12 @@ def add(commands: Any) -> None:
         "most 200 are used",
     )
     parser.add_argument(
+        "--fit",
+        metavar="N",
+        type=int,
+        help="scale the pictures of --calibrate into a square of this side, as --fit in training",
+    )
+    parser.add_argument(
         "--masks",
         metavar="FOLDER",
         type=Path,
@@ -166,7 +172,8 @@ def run(options: argparse.Namespace) -> int:
         check_size(options.size, model.config)
     if options.int8:
         check_packages()
-        pictures = open_pictures(options.calibrate, options.masks, model.config, options.size)
+        given = options.calibrate, options.masks, model.config, options.size, options.fit
+        pictures = open_pictures(*given)
     ending, labels, size = options.out.suffix.lower(), options.labels, options.size
     dtype = torch.float16 if options.float16 else torch.float32
     if ending == ".onnx":
@@ -193,15 +200,16 @@ def check_flags(options: argparse.Namespace) -> None:
     if options.int8 and options.calibrate is None:
         raise ValueError("--int8 needs --calibrate FOLDER, pictures that show the usual ranges.")
     if ending == PAGE:
-        for flag in ("labels", "size", "opset", "float16", "int8", "calibrate"):
+        for flag in ("labels", "size", "opset", "float16", "int8", "calibrate", "fit"):
             if given[flag]:
                 raise ValueError(f"--{flag} is for other engines, not for a page: leave it out.")
     elif options.pictures is not None:
         raise ValueError(
             "--pictures is for a page: let --out end in .html, or leave --pictures out."
         )
-    if options.calibrate is not None and not options.int8:
-        raise ValueError("--calibrate is for --int8: give that, too, or leave --calibrate out.")
+    for flag in ("calibrate", "fit"):
+        if given[flag] is not None and not options.int8:
+            raise ValueError(f"--{flag} is for --int8: give that, too, or leave --{flag} out.")
     if options.masks is not None and not (options.int8 or options.pictures):
         raise ValueError(
             "--masks is for --int8, or for --pictures: give one of them, too, or leave --masks out."

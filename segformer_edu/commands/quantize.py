@@ -11,19 +11,23 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from segformer_edu.commands.parser import missing_package
 from segformer_edu.config import SegFormerConfig
+from segformer_edu.data.augment import fit
 from segformer_edu.data.dataset import as_tensors
 from segformer_edu.data.folder import ENDINGS, Folder, by_name
 from segformer_edu.data.photos import normalize, read_photo
 from segformer_edu.files import expanded
 from segformer_edu.segformer import labels_from_logits
+from segformer_edu.tiles import TILE
 from segformer_edu.training.metrics import confusion_matrix, scores
 
+LARGEST = 2 * TILE**2  # pixels of a picture, which the graph labels whole; `segment` cuts it
 MOST = 200  # pictures that are used, of however many there are
 LEAST_AGREEMENT = 0.9  # the share of pixels that keep their label, or the file is not kept
 MOST_LOST = 0.01  # mIoU
@@ -40,15 +44,22 @@ class Pictures:
         paths: their files.
         masks: the same pictures with their masks, if there are any.
         num_classes: classes K that the labels tell apart, two for a binary model.
+        fit: the side of a square into which pictures are scaled, as those with masks are; None
+            leaves them as they are.
     """
 
     paths: Sequence[Path]
     masks: Folder | None
     num_classes: int
+    fit: int | None = None
 
     def __getitem__(self, index: int) -> Sample:
         if self.masks is None:
-            return normalize(read_photo(self.paths[index])), None
+            photo = read_photo(self.paths[index])
+            if self.fit:
+                unlabelled = np.zeros(photo.shape[:2], dtype=np.uint8)
+                photo, _ = fit(photo, unlabelled, (self.fit, self.fit))
+            return normalize(photo), None
         image, labels = as_tensors(*self.masks.picture(index))
         return image[None], labels[None]
 
@@ -71,12 +82,16 @@ def open_pictures(
     masks: Path | None,
     config: SegFormerConfig,
     size: tuple[int, int] | None = None,
+    side: int | None = None,
 ) -> Pictures:
-    """The pictures of --calibrate and --masks, each of which can be read, all of --size if given.
+    """The pictures of --calibrate and --masks, each of which can be read, all of --size if given,
+    scaled by --fit if that is.
 
     Raises:
         ValueError: there are fewer than two, or one that cannot be read or is of a wrong size.
     """
+    if side is not None and side < config.min_image_size:
+        raise ValueError(f"--fit {side}: the model needs {config.min_image_size} pixels or more.")
     if config.in_channels != 3 or config.normalization:
         raise ValueError(
             f"--int8 reads photographs, and this model takes other pictures, with in_channels = "
@@ -93,11 +108,11 @@ def open_pictures(
     labelled, num_classes = None, max(config.num_classes, 2)
     if masks is not None:
         try:
-            labelled = Folder(folder, masks, num_classes)
+            labelled = Folder(folder, masks, num_classes, size=side)
         except ValueError as error:
             raise ValueError(f"--calibrate {folder}, --masks {masks}: {error}") from None
         paths = [path for path, _ in labelled.pairs]
-    pictures = Pictures(paths, labelled, num_classes)
+    pictures = Pictures(paths, labelled, num_classes, side)
     for index in tqdm(pictures.chosen(), "reading", unit=" pictures", delay=2, leave=False):
         try:
             image, _ = pictures[index]
@@ -108,6 +123,12 @@ def open_pictures(
                 f"--calibrate {folder}: {paths[index].name} has {image.shape[-2]}×"
                 f"{image.shape[-1]} pixels, and the model needs {config.min_image_size}: take it "
                 f"out."
+            )
+        if size is None and image.shape[-2:].numel() > LARGEST:
+            raise ValueError(
+                f"--calibrate {folder}: {paths[index].name} has {image.shape[-2]}×"
+                f"{image.shape[-1]} pixels, too many for the memory that attention takes: give "
+                f"--fit, the same as in training, or 1024."
             )
         if size not in (None, tuple(image.shape[-2:])):
             raise ValueError(
@@ -136,13 +157,17 @@ def to_int8(content: bytes, pictures: Pictures) -> bytes:
     make the whole of B0 slower, not faster. For norms and GELU there are no 8-bit kernels.
     """
     import onnx
+    import onnxruntime
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    onnxruntime.set_default_logger_severity(3)  # errors; not what it leaves out of the graph
 
     class Reader(quantization.CalibrationDataReader):
         def __init__(self) -> None:
             count = len(pictures.chosen()[::2])
-            bar = tqdm(pictures.calibrating(), "calibrating", count, leave=False, delay=2)
+            images = pictures.calibrating()
+            bar = tqdm(images, "calibrating", count, unit=" pictures", leave=False, delay=2)
             self.images = iter(bar)
 
         def get_next(self) -> dict[str, Any] | None:
@@ -219,7 +244,8 @@ def judge(exact: bytes, rounded: bytes, pictures: Pictures) -> str:
     times: list[list[float]] = []
     counts = torch.zeros(2, dtype=torch.int64)  # pixels that keep their label, and all
     confusions = torch.zeros(2, *2 * [pictures.num_classes], dtype=torch.int64)
-    for image, labels in tqdm(pictures.held_out(), "checking", count, leave=False, delay=2):
+    bar = tqdm(pictures.held_out(), "checking", count, unit=" pictures", leave=False, delay=2)
+    for image, labels in bar:
         if not times:
             times = [[seconds(each, image) for each in sessions] for _ in range(PASSES)]
         found = [labels_of(session, image) for session in sessions]

@@ -192,3 +192,36 @@ def test_a_model_of_bands_is_refused_even_if_they_are_three(small_config, scenes
     arguments = ["--weights", str(tmp_path / "bands"), "--out", str(tmp_path / "a.onnx"), "--int8"]
     assert main(["export", *arguments, "--calibrate", str(scenes / "photos")]) == 2
     assert "--int8 reads photographs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_large_pictures_are_refused_until_they_are_scaled(masks, scenes, monkeypatch):
+    config = SegFormer.from_pretrained("nano").config
+    given = scenes / "photos", scenes / "masks" if masks else None, config
+    whole, truth = quantize.open_pictures(*given)[3]
+    monkeypatch.setattr(quantize, "LARGEST", 96 * 96 - 1)
+    with pytest.raises(ValueError, match=r"00.png has 96×96 pixels, too many .* give --fit"):
+        quantize.open_pictures(*given)
+    pictures = quantize.open_pictures(*given, side=64)
+    image, labels = pictures[3]
+    expected = torch.nn.functional.interpolate(whole, (64, 64), mode="bilinear", antialias=True)
+    assert image.shape == (1, 3, 64, 64) and (image - expected).abs().max() < 0.05
+    if masks:
+        nearest = torch.nn.functional.interpolate(truth[None].float(), (64, 64), mode="nearest")
+        assert (labels == nearest[0]).float().mean() > 0.9  # they differ in where they round
+    with pytest.raises(ValueError, match="--fit 8: the model needs"):
+        quantize.open_pictures(*given, side=8)
+
+
+def test_a_scale_is_for_pictures_that_calibrate(tmp_path, capsys):
+    assert (
+        main(["export", "--weights", "nano", "--out", str(tmp_path / "m.onnx"), "--fit", "64"]) == 2
+    )
+    assert "--fit is for --int8" in capsys.readouterr().err
+
+
+def test_pictures_are_scaled_on_the_command_line_and_nothing_else_is_said(scenes, tmp_path, capfd):
+    arguments = ["export", "--weights", "nano", "--out", str(tmp_path / "m.onnx"), "--int8"]
+    assert main([*arguments, "--calibrate", str(scenes / "photos"), "--fit", "64"]) == 0
+    out, err = capfd.readouterr()
+    assert out.startswith(f"{tmp_path / 'm.onnx'}: ") and "onnxruntime" not in err

@@ -70,6 +70,7 @@ def test_heic_is_upright_whatever_is_asked(tmp_path):
 
 
 def test_heic_is_known_by_its_bytes_whatever_it_is_called(tmp_path, monkeypatch):
+    Image.init()  # all formats, so that what is put back holds them
     pillow_heif.register_heif_opener()
     quadrant().save(tmp_path / "a.heic", quality=95)
     (tmp_path / "a.heic").rename(tmp_path / "a.jpg")
