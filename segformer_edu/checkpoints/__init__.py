@@ -27,6 +27,7 @@ from segformer_edu.checkpoints.files import CONFIG, WEIGHTS, locate, read_json, 
 from segformer_edu.checkpoints.layouts import HUGGING_FACE, Weights, translate
 from segformer_edu.checkpoints.reductions import with_reductions
 from segformer_edu.config import SegFormerConfig, check_config
+from segformer_edu.data.image_files import SHOWN
 from segformer_edu.data.photos import IMAGENET_MEAN, IMAGENET_STD
 from segformer_edu.files import expanded
 
@@ -129,6 +130,8 @@ def fitting(weights: Weights, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             problems.append(f"  other shape: {both_names} is {shapes}")
         elif found.is_floating_point() != parameter.is_floating_point():
             problems.append(f"  other type: {both_names} is {found.dtype}, not {parameter.dtype}")
+    if more := problems[SHOWN:]:
+        problems = [*problems[:SHOWN], f"  … and {len(more)} more"]
     if problems:
         raise ValueError(
             "\n".join(

@@ -16,6 +16,7 @@ import contextlib
 import csv
 import io
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,8 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{self.path} is a file: name a folder for the run.")
         if not any((self.path / name).exists() for name in (SETTINGS, LOG, STATE)):
+            if resume:
+                warnings.warn(f"{self.path} holds no run yet, so one begins there.", stacklevel=4)
             return
         if not resume:
             raise ValueError(

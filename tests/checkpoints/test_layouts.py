@@ -419,6 +419,16 @@ def test_weights_of_another_model_are_refused(tmp_path):
         SegFormer.from_pretrained(path)
 
 
+def test_of_much_that_does_not_fit_the_first_ten_are_listed(their_model, tmp_path, tiny_config):
+    state = their_model().state_dict()
+    kept = {name: x for name, x in state.items() if ".blocks.1." not in name}
+    with pytest.raises(ValueError, match="does not fit the config") as caught:
+        SegFormer.from_pretrained(save(kept, tmp_path / "a.pth"), tiny_config())
+    lines = str(caught.value).splitlines()
+    assert sum("missing:" in line for line in lines) == 10
+    assert re.fullmatch(r"  … and \d\d+ more", lines[11])
+
+
 def test_sizes_that_no_variant_has_ask_for_a_config(their_model, tmp_path):
     path = save(their_model().state_dict(), tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"embed_dims = \(8, 16, 24, 32\).* a SegFormerConfig"):

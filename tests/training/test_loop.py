@@ -626,3 +626,9 @@ def test_weights_to_start_from_keep_what_they_know(settings, data, tmp_path):
     assert more.config.num_classes == 4
     with pytest.raises(ValueError, match="changes the shape"):
         build_model(start_from.replace(config={"decoder_dim": 16}), data[0].class_names)
+
+
+def test_a_run_that_is_resumed_where_there_is_none_begins_and_says_so(settings, data, tmp_path):
+    with pytest.warns(UserWarning, match="typo holds no run yet, so one begins there"):
+        quiet(settings.replace(steps=2), tmp_path / "typo", data=data, resume=True)
+    assert (tmp_path / "typo" / "last").is_dir()
