@@ -335,7 +335,9 @@ RUNS = {
     "in a folder that holds something else": Situation(
         lambda f: [pairs(f), write(f / "run/letter.txt", "Dear")], TRAIN, trains()
     ),
-    "resumed before it began": Situation(pairs, f"{TRAIN} --resume", trains()),
+    "resumed before it began": Situation(
+        pairs, f"{TRAIN} --resume", trains("run holds no run yet, so one begins there")
+    ),
     # ---- refused before the first step ----
     "a file where the run should be": refuses(
         TRAIN, "run", make=lambda f: [pairs(f), write(f / "run", "Dear")]
