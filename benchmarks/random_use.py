@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page
 from tools.browser import MISSING, driver, find, start
 
 PAGE = Path(__file__).parents[1] / "segformer.html"
+PRESS = "button => button.click()"  # wherever it is on the page, and unless it is disabled
 PATIENCE = 120_000  # milliseconds for one move, on a busy machine
 
 
@@ -56,8 +57,8 @@ def moves(page: Page, rng: random.Random) -> list[Callable[[], object]]:
         lambda: page.locator("#brush").fill(str(rng.randrange(2, 49))),
         lambda: page.locator("#rate").fill(str(rng.randrange(10) / 10)),
         lambda: any_of("#undo, #reset, #forget").click(),
-        lambda: page.locator("#roll").click(force=True),
-        lambda: page.locator("#cover").click(force=True),
+        lambda: page.locator("#roll").evaluate(PRESS),
+        lambda: page.locator("#cover").evaluate(PRESS),
     ]
 
 

@@ -374,9 +374,12 @@ def test_everything_that_does_not_fit_is_listed_by_both_names(
     [
         (
             {"depths": (1, 1, 1, 1)},
-            "unexpected: segformer.stages.1.blocks.1.mlp.fc1.weight (ours: ",
+            "unexpected: segformer.stages.1.blocks.1.attention.q_proj.weight (ours: ",
         ),
-        ({"depths": (1, 2, 2, 1)}, "missing: segformer.stages.2.blocks.1.mlp.fc1.weight (ours: "),
+        (
+            {"depths": (1, 2, 2, 1)},
+            "missing: segformer.stages.2.blocks.1.attention.q_proj.weight (our",
+        ),
         ({"decoder_dim": 8}, "decode_head.linear_fuse.weight (ours: decoder.fuse.weight) is "),
         ({"num_classes": 4}, "decoder.classifier.bias) is (5,) in the file, (4,) in the model"),
         ({"in_channels": 1}, "is (8, 3, 7, 7) in the file, (8, 1, 7, 7) in the model"),
