@@ -19,7 +19,7 @@ from segformer_edu.data.augment import IGNORE, fit, height_and_width
 from segformer_edu.data.bands import open_bands, read_bands
 from segformer_edu.data.colors import COLOURED, FORM, ColorTable, read_colors, read_coloured
 from segformer_edu.data.dataset import SegmentationDataset
-from segformer_edu.data.image_files import Fault, is_turned, open_image
+from segformer_edu.data.image_files import SHOWN, Fault, is_turned, open_image, refuse
 from segformer_edu.data.masks import (
     ONE_NUMBER,
     Meaning,
@@ -37,7 +37,6 @@ ENDINGS = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".heic", ".heif"),
     ".npy",
 )
-SHOWN = 10  # faults that a message names, of however many there are
 
 Pair = tuple[Path, Path]  # a photograph and its mask
 Files = defaultdict[str, list[Path]]  # by the names of their pictures
@@ -152,7 +151,7 @@ class Folder(SegmentationDataset):
         found, faults = match_files(self.images, self.masks, names)
         self.names, self.pairs = list(found), list(found.values())
         _, more = self._look_at(self.pairs, self._compare_headers, "comparing sizes")
-        self._refuse(faults + more)
+        refuse(faults + more)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -192,7 +191,7 @@ class Folder(SegmentationDataset):
         for each, held in zip(found, numbers > 0, strict=True):
             if (held & ~self._known).any():
                 faults.append(self._strange(each.path, np.flatnonzero(held & ~self._known), hint))
-        self._refuse(faults)
+        refuse(faults)
         if differing := next(palettes_that_differ(found), None):
             warnings.warn(differing, stacklevel=2)
         sizes = [self.size or each.shape for each in found]
@@ -214,16 +213,6 @@ class Folder(SegmentationDataset):
                 else:
                     found.append(each)
         return found, faults
-
-    def _refuse(self, faults: list[Fault]) -> None:
-        """Raise one error for all faults, if there are any."""
-        if not faults:
-            return
-        lines = [f"{len(faults)} of the pictures cannot be used:"]
-        lines += [f"  {fault.problem}" for fault in faults[:SHOWN]]
-        if len(faults) > SHOWN:
-            lines.append(f"  … and {len(faults) - SHOWN} more")
-        raise ValueError("\n".join([*lines, *dict.fromkeys(fault.remedy for fault in faults)]))
 
     def _compare_headers(self, pair: Pair) -> None:
         image_path, mask_path = pair
