@@ -46,7 +46,7 @@ def moves(page: Page, rng: random.Random) -> list[Callable[[], object]]:
     return [
         stroke,
         press,
-        lambda: any_of("#scenes button").click(),
+        lambda: any_of("#scenes label").click(),
         lambda: any_of("input[name=tool]").check(),
         lambda: any_of("input[name=show]:visible").check(),
         lambda: any_of("#switches input").click(),

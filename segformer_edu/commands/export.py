@@ -34,7 +34,9 @@ for one --size, from which coremltools makes a Core ML model; .pt2 is a program 
 
 The ending .html writes a page that runs the model by itself in a browser, without Python or
 network: label pictures, paint over them, ask a pixel, switch parts off. Send it to a friend. It
-holds --pictures (48 at most, 256 pixels a side) with the truth of --masks, if they are given.
+holds --pictures (48 at most) with the truth of --masks, if they are given. The model first sees
+them with as many pixels a side as --fit says: those of its training, as far as they are known and
+at most 512, or else 128.
 
 Input   images  (B, 3, H, W) float32: red, green, blue of 0 … 1, ImageNet's mean taken off, divided
                 by its spread; both are in the file's metadata, with the classes' names.
@@ -69,6 +71,11 @@ examples:
 """
 SIZES = ((2, 64, 96), (1, 65, 97), (3, 127, 50))  # batch, height, width; the first is traced
 OPSETS = range(17, 26)  # those in which the graph can be written
+READING = {  # flags that say how --masks are read, as in training
+    "values": ("A,B,…", "the number of each class, if not 0, 1, 2, …; 1-150 is a range"),
+    "ignore": ("A,B,…", "numbers that do not count [255]"),
+    "colors": ("FILE", "a text file that says which colour is which class"),
+}
 READERS = {".onnx": "ONNX Runtime", ".pt": "TorchScript", ".pt2": "torch.export"}
 PAGE = ".html"
 
@@ -137,7 +144,8 @@ def add(commands: Any) -> None:
         "--fit",
         metavar="N",
         type=int,
-        help="scale the pictures of --calibrate into a square of this side, as --fit in training",
+        help="scale the pictures of --calibrate into a square of this side, as --fit in training; "
+        "in a page, the longer side that the model first sees",
     )
     parser.add_argument(
         "--masks",
@@ -148,6 +156,15 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--pictures", metavar="FOLDER", type=Path, help="photographs that a page offers to label"
+    )
+    for flag, (shown, text) in READING.items():
+        parser.add_argument(f"--{flag}", metavar=shown, help=f"masks: {text}")
+    parser.add_argument(
+        "--no-upright",
+        dest="upright",
+        action="store_false",
+        default=None,
+        help="masks: they were drawn over photographs that no EXIF tag had turned",
     )
 
 
@@ -164,16 +181,17 @@ def run(options: argparse.Namespace) -> int:
     check_flags(options)
     model = SegFormer.from_pretrained(options.weights)
     if options.out.suffix.lower() == PAGE:
-        content = live_page(options.weights, model, options.pictures, options.masks)
+        shown = options.pictures, options.masks, options.fit, reading_of(options)
+        content, said = live_page(options.weights, model, *shown)
         write_atomically(options.out, content)
-        print(f"{options.out}: {len(content) / 1e6:.1f} MB; open it by a double-click")
+        print(f"{options.out}: {len(content) / 1e6:.1f} MB; {said}")
         return 0
     if options.size:
         check_size(options.size, model.config)
     if options.int8:
         check_packages()
         given = options.calibrate, options.masks, model.config, options.size, options.fit
-        pictures = open_pictures(*given)
+        pictures = open_pictures(*given, reading_of(options))
     ending, labels, size = options.out.suffix.lower(), options.labels, options.size
     dtype = torch.float16 if options.float16 else torch.float32
     if ending == ".onnx":
@@ -200,16 +218,23 @@ def check_flags(options: argparse.Namespace) -> None:
     if options.int8 and options.calibrate is None:
         raise ValueError("--int8 needs --calibrate FOLDER, pictures that show the usual ranges.")
     if ending == PAGE:
-        for flag in ("labels", "size", "opset", "float16", "int8", "calibrate", "fit"):
+        for flag in ("labels", "size", "opset", "float16", "int8", "calibrate"):
             if given[flag]:
                 raise ValueError(f"--{flag} is for other engines, not for a page: leave it out.")
     elif options.pictures is not None:
         raise ValueError(
             "--pictures is for a page: let --out end in .html, or leave --pictures out."
         )
-    for flag in ("calibrate", "fit"):
-        if given[flag] is not None and not options.int8:
-            raise ValueError(f"--{flag} is for --int8: give that, too, or leave --{flag} out.")
+    if options.calibrate is not None and not options.int8:
+        raise ValueError("--calibrate is for --int8: give that, too, or leave --calibrate out.")
+    if options.fit is not None and not (options.int8 or ending == PAGE):
+        raise ValueError(
+            "--fit is for --int8, or for a page: give --int8, let --out end in .html, or leave "
+            "--fit out."
+        )
+    for flag in (*READING, "no-upright"):
+        if given[flag.removeprefix("no-")] is not None and options.masks is None:
+            raise ValueError(f"--{flag} is for --masks: give that, too, or leave --{flag} out.")
     if options.masks is not None and not (options.int8 or options.pictures):
         raise ValueError(
             "--masks is for --int8, or for --pictures: give one of them, too, or leave --masks out."
@@ -223,6 +248,13 @@ def check_flags(options: argparse.Namespace) -> None:
         raise ValueError(
             f"--out {options.out}: a trace holds for one size; give it, such as --size 512x512."
         )
+
+
+def reading_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say of masks, as `Folder` takes it."""
+    given = vars(options)
+    names = {"values": "values", "ignore": "ignore_index", "colors": "colors", "upright": "upright"}
+    return {name: given[flag] for flag, name in names.items() if given[flag] is not None}
 
 
 def check_size(size: tuple[int, int], config: SegFormerConfig) -> None:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from segformer_edu.commands.given_pictures import GivenPictures
 from segformer_edu.commands.parser import missing_package
 from segformer_edu.config import SegFormerConfig
-from segformer_edu.data.augment import fit
-from segformer_edu.data.dataset import as_tensors
-from segformer_edu.data.folder import ENDINGS, Folder, by_name
-from segformer_edu.data.photos import normalize, read_photo
-from segformer_edu.files import expanded
+from segformer_edu.data.photos import normalize
 from segformer_edu.segformer import labels_from_logits
 from segformer_edu.tiles import TILE
 from segformer_edu.training.metrics import confusion_matrix, scores
@@ -36,45 +30,20 @@ PASSES = 5  # that are timed
 Sample = tuple[Tensor, Tensor | None]  # an image as the model expects it, and its labels
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """The user's pictures, read one at a time: every second calibrates, the others are held out.
+class Pictures(GivenPictures):
+    """Every second picture calibrates, and the others are held out."""
 
-    Args:
-        paths: their files.
-        masks: the same pictures with their masks, if there are any.
-        num_classes: classes K that the labels tell apart, two for a binary model.
-        fit: the side of a square into which pictures are scaled, as those with masks are; None
-            leaves them as they are.
-    """
-
-    paths: Sequence[Path]
-    masks: Folder | None
-    num_classes: int
-    fit: int | None = None
-
-    def __getitem__(self, index: int) -> Sample:
-        if self.masks is None:
-            photo = read_photo(self.paths[index])
-            if self.fit:
-                unlabelled = np.zeros(photo.shape[:2], dtype=np.uint8)
-                photo, _ = fit(photo, unlabelled, (self.fit, self.fit))
-            return normalize(photo), None
-        image, labels = as_tensors(*self.masks.picture(index))
-        return image[None], labels[None]
-
-    def chosen(self) -> list[int]:
-        """All pictures, or MOST of them, evenly spread over their names."""
-        count = len(self.paths)
-        return sorted({number * count // MOST for number in range(MOST)})
+    def sample(self, index: int) -> Sample:
+        photo, labels = self[index]
+        return normalize(photo), None if labels is None else torch.from_numpy(labels)[None].long()
 
     def calibrating(self) -> Iterator[Tensor]:
-        for index in self.chosen()[::2]:
-            yield self[index][0]
+        for index in range(len(self))[::2]:
+            yield self.sample(index)[0]
 
     def held_out(self) -> Iterator[Sample]:
-        for index in self.chosen()[1::2]:
-            yield self[index]
+        for index in range(len(self))[1::2]:
+            yield self.sample(index)
 
 
 def open_pictures(
@@ -83,6 +52,7 @@ def open_pictures(
     config: SegFormerConfig,
     size: tuple[int, int] | None = None,
     side: int | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> Pictures:
     """The pictures of --calibrate and --masks, each of which can be read, all of --size if given,
     scaled by --fit if that is.
@@ -97,44 +67,27 @@ def open_pictures(
             f"--int8 reads photographs, and this model takes other pictures, with in_channels = "
             f"{config.in_channels}: leave --int8 out."
         )
-    if not expanded(folder).is_dir():
-        raise ValueError(f"--calibrate {folder}: there is no such folder; give one of pictures.")
-    paths = list(itertools.chain.from_iterable(by_name(expanded(folder)).values()))
-    if len(paths) < 2:
+    pictures = Pictures("--calibrate", folder, masks, config, MOST, side, reading)
+    if len(pictures) < 2:
         raise ValueError(
-            f"--calibrate {folder} holds {len(paths)} pictures ({', '.join(ENDINGS)}), and two is "
-            f"the least: one calibrates and one is held out. Give 50 or more like those to come."
+            f"--calibrate {folder} holds one picture, and two is the least: one calibrates and one "
+            f"is held out. Give 50 or more like those to come."
         )
-    labelled, num_classes = None, max(config.num_classes, 2)
-    if masks is not None:
-        try:
-            labelled = Folder(folder, masks, num_classes, size=side)
-        except ValueError as error:
-            raise ValueError(f"--calibrate {folder}, --masks {masks}: {error}") from None
-        paths = [path for path, _ in labelled.pairs]
-    pictures = Pictures(paths, labelled, num_classes, side)
-    for index in tqdm(pictures.chosen(), "reading", unit=" pictures", delay=2, leave=False):
-        try:
-            image, _ = pictures[index]
-        except ValueError as error:
-            raise ValueError(f"--calibrate {folder}: {error}") from None
-        if min(image.shape[-2:]) < config.min_image_size:
+    bar = tqdm(pictures.paths, "reading", unit=" pictures", delay=2, leave=False)
+    for index, path in enumerate(bar):
+        photo, _ = pictures[index]
+        height, width = photo.shape[:2]
+        has = f"--calibrate {folder}: {path.name} has {height}×{width} pixels"
+        if min(height, width) < config.min_image_size:
+            raise ValueError(f"{has}, and the model needs {config.min_image_size}: take it out.")
+        if size is None and height * width > LARGEST:
             raise ValueError(
-                f"--calibrate {folder}: {paths[index].name} has {image.shape[-2]}×"
-                f"{image.shape[-1]} pixels, and the model needs {config.min_image_size}: take it "
-                f"out."
+                f"{has}, too many for the memory that attention takes: give --fit, the same as in "
+                f"training, or 1024."
             )
-        if size is None and image.shape[-2:].numel() > LARGEST:
+        if size not in (None, (height, width)):
             raise ValueError(
-                f"--calibrate {folder}: {paths[index].name} has {image.shape[-2]}×"
-                f"{image.shape[-1]} pixels, too many for the memory that attention takes: give "
-                f"--fit, the same as in training, or 1024."
-            )
-        if size not in (None, tuple(image.shape[-2:])):
-            raise ValueError(
-                f"--calibrate {folder}: {paths[index].name} has {image.shape[-2]}×"
-                f"{image.shape[-1]} pixels, not those of --size: resize the pictures, or leave "
-                f"--size out."
+                f"{has}, not those of --size: resize the pictures, or leave --size out."
             )
     return pictures
 
@@ -165,7 +118,7 @@ def to_int8(content: bytes, pictures: Pictures) -> bytes:
 
     class Reader(quantization.CalibrationDataReader):
         def __init__(self) -> None:
-            count = len(pictures.chosen()[::2])
+            count = (len(pictures) + 1) // 2
             images = pictures.calibrating()
             bar = tqdm(images, "calibrating", count, unit=" pictures", leave=False, delay=2)
             self.images = iter(bar)
@@ -240,7 +193,7 @@ def judge(exact: bytes, rounded: bytes, pictures: Pictures) -> str:
         onnxruntime.InferenceSession(each, providers=["CPUExecutionProvider"])
         for each in (exact, rounded)
     ]
-    count = len(pictures.chosen()) // 2
+    count = len(pictures) // 2
     times: list[list[float]] = []
     counts = torch.zeros(2, dtype=torch.int64)  # pixels that keep their label, and all
     confusions = torch.zeros(2, *2 * [pictures.num_classes], dtype=torch.int64)
@@ -259,7 +212,7 @@ def judge(exact: bytes, rounded: bytes, pictures: Pictures) -> str:
     faster = median(slow / fast for slow, fast in times)
     said = f"{kept:.2%} of the held-out pixels keep their label, {faster:.1f} times as fast here"
     lost = 0.0
-    if pictures.masks is not None:
+    if pictures.labelled:
         before, after = (scores(each).miou for each in confusions)
         said += f", mIoU {after:.4f} ({before:.4f} in float)"
         lost = before - after

@@ -41,7 +41,9 @@ MOST_CLASSES = 256
 # labels are the same in 9,998 of 10,000 pixels, and the page is 0.4 MB smaller.
 FRACTION_BITS = 8
 QUALITY = 80  # of the pictures, as WebP
-SIDE = 256  # pixels of a picture's longer side, at most
+SIDE = 256  # pixels of a picture's longer side, at most, unless the model sees more
+FIT = 128  # pixels of the longer side that the model sees at first: nano answers while one paints
+SIDES = range(32, 513)  # beyond it, a stroke would wait for seconds
 MOST_BYTES = 30_000_000
 NOTE = "The truth of this picture is not known, so how good the answer is, is for you to judge."
 STREETS_NOTE = (
@@ -70,21 +72,26 @@ def page_html(
     model: SegFormer,
     pictures: Iterable[Picture] | None = None,
     reductions: Mapping[str, Tensor] | None = None,
+    fit: int = FIT,
 ) -> str:
     """The page; for the same model and pictures the same, byte for byte, with the same zlib and
     libwebp. Other builds of these may compress to other bytes.
 
     Args:
         model: a SegFormer, not folded.
-        pictures: what the page offers to begin with, each scaled to 256 pixels at most. If left
-            out, drawn scenes for a model that knows their classes, and otherwise an empty canvas.
+        pictures: what the page offers to begin with, each scaled to 256 pixels at most, or to
+            `fit`. If left out, drawn scenes for a model that knows their classes, and otherwise an
+            empty canvas.
         reductions: tensors for other reduction ratios, as `reductions_of` reads them.
+        fit: pixels of the longer side at which the model sees a picture, until the reader chooses
+            another: that of its training, from 32 to 512.
 
     Raises:
         ValueError: a model that is folded, takes other than three channels, or has more than 256
-            classes; or a page of more than 30 MB.
+            classes; a size that it cannot see; or a page of more than 30 MB.
     """
-    check(model)
+    check(model, fit)
+    side = max(SIDE, fit)
     knows_scenes = model.config.class_names == CLASSES
     if pictures is None:
         pictures = drawn_scenes() if knows_scenes else []
@@ -93,8 +100,10 @@ def page_html(
         "classes": class_names(model),
         "colours": class_colors(max(model.config.num_classes, 2)).tolist(),
         "smallest": model.encoder.min_image_size,
+        "fit": fit,
+        "side": side,
         "note": STREETS_NOTE if knows_scenes else NOTE,
-        "pictures": [encoded(picture) for picture in pictures],
+        "pictures": [encoded(picture, side) for picture in pictures],
     }
     style, engine, script = text_of("page.css"), text_of(*ENGINE), text_of(*SCRIPT)
     places = {
@@ -117,8 +126,13 @@ def page_html(
     return page
 
 
-def check(model: SegFormer) -> None:
-    """Refuse a model that the page cannot show."""
+def check(model: SegFormer, fit: int) -> None:
+    """Refuse a model that the page cannot show, or a size at which it cannot."""
+    if fit not in SIDES:
+        raise ValueError(
+            f"fit = {fit}: give the longer side that the model sees in a page, from {SIDES[0]} to "
+            f"{SIDES[-1]} pixels."
+        )
     if isinstance(model.decoder, FoldedDecoder):
         raise ValueError("model is folded: give the model from which it was folded.")
     if (channels := model.config.in_channels) != 3:
@@ -204,10 +218,10 @@ def gzipped(content: bytes) -> bytes:
     return compressor.compress(content) + compressor.flush()
 
 
-def encoded(picture: Picture) -> dict[str, Any]:
-    """A picture as page.js reads it."""
+def encoded(picture: Picture, side: int) -> dict[str, Any]:
+    """A picture as page.js reads it, whose longer side has so many pixels at most."""
     height, width = picture.image.shape[:2]
-    scale = min(1, SIDE / max(height, width))
+    scale = min(1, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     file = io.BytesIO()
     image = Image.fromarray(picture.image).resize(size, Image.Resampling.BICUBIC)

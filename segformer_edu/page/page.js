@@ -7,7 +7,7 @@ const { config, mean: meanColour } = data.model,
   { classes: names, colours } = data;
 const engine = startEngine($("engine").textContent, $("worker").textContent);
 // The longer side at which the model sees a picture, unless someone asks.
-const USUAL = Math.max(128, data.smallest);
+const USUAL = Math.max(data.fit, data.smallest);
 let ratios; // for each stage, those that its weights have a reduction for, its own first
 
 const state = {
@@ -99,9 +99,9 @@ async function change() {
 
 const busy = (is) => $("answer").setAttribute("aria-busy", String(is));
 
-async function choose(picture, button = null) {
-  for (const each of $("scenes").children)
-    each.setAttribute("aria-pressed", String(each === button));
+async function choose(picture, radio = null) {
+  for (const each of document.querySelectorAll('input[name="scene"]'))
+    each.checked = each === radio;
   answer = before = null;
   busy(true);
   for (const canvas of [$("picture"), $("answer")])
@@ -341,7 +341,7 @@ function listen() {
   const open = async (file) => {
     if (!file) return;
     try {
-      await choose(await readPhoto(file, 256));
+      await choose(await readPhoto(file, data.side));
     } catch (error) {
       say(error.message);
     }
@@ -360,24 +360,26 @@ function listen() {
   });
 }
 
-// The pictures that came with the page, as buttons.
+// The pictures that came with the page: one stop for the Tab key, and arrow keys go on from there.
 async function showPictures() {
   const pictures = await Promise.all(data.pictures.map(readPacked));
   if (!pictures.length) pictures.push(emptyPicture());
-  pictures.forEach((picture, i) => {
+  pictures.forEach((picture) => {
     const canvas = element("canvas");
     drawPixels(canvas, picture.height, picture.width, (j) =>
       picture.pixels.subarray(4 * j, 4 * j + 3),
     );
-    const button = element(
-      "button",
-      { type: "button", "aria-pressed": String(!i), "aria-label": picture.name },
-      canvas,
-    );
-    button.addEventListener("click", () => choose(picture.again(), button));
-    $("scenes").append(button);
+    const radio = element("input", {
+      type: "radio",
+      name: "scene",
+      className: "hidden",
+      "aria-label": picture.name,
+    });
+    // not "change", because a click on the chosen one brings it back as it was
+    radio.addEventListener("click", () => choose(picture.again(), radio));
+    $("scenes").append(element("label", {}, radio, canvas));
   });
-  await choose(pictures[0].again(), $("scenes").firstChild);
+  await choose(pictures[0].again(), $("scenes").querySelector("input"));
 }
 
 function emptyPicture() {

@@ -86,7 +86,8 @@ async function timeAsTrained() {
 }
 
 function fillSizes() {
-  const usual = new Set([64, 96, 128, 192, 256, USUAL].filter((side) => side >= data.smallest));
+  const within = (side) => side >= data.smallest && side <= data.side;
+  const usual = new Set([64, 96, 128, 192, 256, 384, 512].filter(within)).add(USUAL);
   const sizes = [...usual].sort((a, b) => a - b);
   $("size").replaceChildren(
     ...sizes.map((side) => element("option", { value: side, textContent: `${side} pixels` })),

@@ -105,7 +105,7 @@ def point(page: Page, row: int, column: int) -> None:
 
 
 def scene(page: Page, number: int) -> None:
-    page.get_by_role("button", name=f"Scene {number}", exact=True).click()
+    page.get_by_role("radio", name=f"Scene {number}", exact=True).click()
     answered(page)
 
 
@@ -246,6 +246,26 @@ def test_every_control_is_reached_with_the_tab_key(page: Page) -> None:
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.dataset.stop"))
     assert len(reached - {None}) == wanted
+
+
+def test_the_pictures_are_one_stop_and_arrow_keys_go_from_one_to_the_next(page: Page) -> None:
+    page.get_by_role("radio", name="Scene 1", exact=True).focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    answered(page)
+    assert page.evaluate("[state.picture.name, document.activeElement.ariaLabel]") == 2 * [
+        "Scene 3"
+    ]
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "file"
+
+
+def test_a_click_on_the_chosen_picture_brings_it_back_as_it_was(page: Page) -> None:
+    page.get_by_label("Erase").check()
+    point(page, 40, 40)
+    assert page.evaluate("state.picture.touched.some(Boolean)")
+    scene(page, 1)
+    assert not page.evaluate("state.picture.touched.some(Boolean)")
 
 
 def test_a_stamp_copies_a_piece_elsewhere(page: Page) -> None:

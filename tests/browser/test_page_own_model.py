@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from segformer_edu import SegFormer, SegFormerConfig
@@ -46,6 +48,15 @@ def mine(browser: Browser, tmp_path: Path) -> Iterator[Page]:
 
 
 @pytest.fixture
+def large(browser: Browser, tmp_path: Path) -> Iterator[Page]:
+    """A model that shall see 320 pixels a side."""
+    model = randomize(SegFormer(CONFIG)).eval()
+    image = np.full((400, 600, 3), 90, np.uint8)
+    html = page_html(model, [Picture("one", image)], fit=320)
+    yield from opened(browser, tmp_path / "large.html", html)
+
+
+@pytest.fixture
 def empty(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     model = randomize(SegFormer(CONFIG.replace(num_classes=1, class_names=("cat",)))).eval()
     yield from opened(browser, tmp_path / "empty.html", page_html(model))
@@ -70,15 +81,30 @@ def test_switches_that_this_model_was_not_trained_for_are_off(mine: Page) -> Non
     expect(mine.get_by_label("Reduction ratio of stage 1")).to_be_disabled()
     expect(mine.locator("#tasks")).not_to_contain_text("ratio")
     expect(mine.locator("#tasks li")).to_have_count(9)
-    mine.get_by_role("button", name="two").click()
+    mine.get_by_role("radio", name="two").click()
     mine.wait_for_selector("#answer[aria-busy=false]")
     expect(mine.locator("#word")).to_contain_text("for you to judge")
+
+
+def test_the_model_sees_as_many_pixels_as_in_its_training(large: Page) -> None:
+    """And so it does of a photograph that is chosen later; others can be chosen by hand."""
+    sizes = "[...$('size').options].map((each) => each.value)"
+    assert large.evaluate(sizes) == ["64", "96", "128", "192", "256", "320"]
+    seen = "[state.picture, answer].map(({ height, width }) => [height, width])"
+    assert large.evaluate(f"[asTrained(), ...{seen}]") == [True, [213, 320], [213, 320]]
+    file = io.BytesIO()
+    Image.new("RGB", (900, 450)).save(file, "PNG")
+    photo = {"name": "new.png", "mimeType": "image/png", "buffer": file.getvalue()}
+    large.locator("#file").set_input_files(photo)
+    large.wait_for_function("() => state.picture.name === 'new.png'")
+    large.wait_for_selector("#answer[aria-busy=false]")
+    assert large.evaluate(f"[asTrained(), ...{seen}]") == [True, [160, 320], [160, 320]]
 
 
 def test_without_a_picture_there_is_an_empty_canvas_and_tasks_that_need_no_truth(
     empty: Page,
 ) -> None:
-    expect(empty.get_by_role("button", name="An empty canvas")).to_be_visible()
+    expect(empty.get_by_role("radio", name="An empty canvas")).to_be_visible()
     expect(empty.locator("#tasks li")).to_have_count(3)
     assert empty.evaluate("data.classes") == ["class 0", "cat"]
     empty.get_by_label("Paint").check()
@@ -93,7 +119,7 @@ def test_a_notebook_shows_it_apart_from_jupyter(server: Server, page: Page) -> N
     frame = page.frame_locator("iframe[title='SegFormer, live']")
     frame.locator("body[data-ready]").wait_for()
     expect(frame.locator("#figures")).to_contain_text("mIoU")
-    frame.get_by_role("button", name="Scene 2", exact=True).click()
+    frame.get_by_role("radio", name="Scene 2", exact=True).click()
     frame.locator("#answer[aria-busy=false]").wait_for()
     inside = frame.locator("body")
     assert inside.evaluate("state.picture.name") == "Scene 2"

@@ -146,8 +146,8 @@ def test_pictures_of_another_size_than_the_files_are_refused(scenes, tmp_path, c
     ("fill", "words"),
     [
         (None, "no such folder"),
-        (lambda folder: None, "holds 0 pictures"),
-        (one, "holds 1 pictures"),
+        (lambda folder: None, "holds no pictures"),
+        (one, "holds one picture"),
         (damaged, "b.png cannot be read"),
         (small, "a.png has 8×64 pixels"),
     ],
@@ -179,11 +179,25 @@ def test_a_mask_without_its_photograph_is_refused(scenes, tmp_path, capsys):
     assert "--masks" in capsys.readouterr().err
 
 
-def test_every_second_picture_of_many_is_held_out():
-    pictures = quantize.Pictures([None] * 450, None, 8)
-    chosen = pictures.chosen()
-    assert len(chosen) == quantize.MOST and chosen[0] == 0 and chosen[-1] > 440
-    assert quantize.Pictures([None] * 3, None, 8).chosen() == [0, 1, 2]
+def test_every_second_picture_is_held_out(scenes):
+    config = SegFormer.from_pretrained("nano").config
+    pictures = quantize.Pictures("--calibrate", scenes / "photos", scenes / "masks", config, 5)
+    assert [path.name for path in pictures.paths] == [
+        "00.png",
+        "02.png",
+        "04.png",
+        "07.png",
+        "09.png",
+    ]
+    calibrating, held_out = list(pictures.calibrating()), list(pictures.held_out())
+    assert len(calibrating) == 3 and len(held_out) == 2
+    for number, image in zip((0, 4, 9), calibrating, strict=True):
+        assert torch.equal(
+            image, normalize(np.array(Image.open(pictures.paths[0].parent / f"{number:02}.png")))
+        )
+    for number, (_, labels) in zip((2, 7), held_out, strict=True):
+        truth = np.array(Image.open(scenes / "masks" / f"{number:02}.png"))
+        assert (labels[0].numpy() == truth).all()
 
 
 def test_a_model_of_bands_is_refused_even_if_they_are_three(small_config, scenes, tmp_path, capsys):
@@ -198,12 +212,12 @@ def test_a_model_of_bands_is_refused_even_if_they_are_three(small_config, scenes
 def test_large_pictures_are_refused_until_they_are_scaled(masks, scenes, monkeypatch):
     config = SegFormer.from_pretrained("nano").config
     given = scenes / "photos", scenes / "masks" if masks else None, config
-    whole, truth = quantize.open_pictures(*given)[3]
+    whole, truth = quantize.open_pictures(*given).sample(3)
     monkeypatch.setattr(quantize, "LARGEST", 96 * 96 - 1)
     with pytest.raises(ValueError, match=r"00.png has 96×96 pixels, too many .* give --fit"):
         quantize.open_pictures(*given)
     pictures = quantize.open_pictures(*given, side=64)
-    image, labels = pictures[3]
+    image, labels = pictures.sample(3)
     expected = torch.nn.functional.interpolate(whole, (64, 64), mode="bilinear", antialias=True)
     assert image.shape == (1, 3, 64, 64) and (image - expected).abs().max() < 0.05
     if masks:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from segformer_edu import SegFormer, SegFormerConfig
 from segformer_edu.__main__ import main
-from segformer_edu.commands import live_page
 from tests.page.reading import data_of, shown
 
 NAMES = ("rest", "cat", "dog", "cart", "crow")
@@ -28,6 +29,8 @@ def folder(tmp_path_factory):
         mask = np.full(size[::-1], i if name != "c" else 255, np.uint8)
         mask[0] = 4
         Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+    (folder / "large").mkdir()
+    Image.new("RGB", (1000, 500)).save(folder / "large" / "a.png")
     return folder
 
 
@@ -61,15 +64,31 @@ def test_without_masks_nothing_is_said_to_be_true(folder, tmp_path):
     assert [each["labels"] for each in pictures] == [None] * 3
 
 
-@pytest.mark.parametrize(("most", "chosen"), [(3, "ace"), (4, "abde"), (100, "abcdef")])
-def test_of_many_pictures_some_are_chosen_from_all_over_the_folder(
-    most, chosen, tmp_path, monkeypatch
+@pytest.mark.parametrize(("fit", "side"), [(None, 256), (64, 256), (320, 320)])
+def test_pictures_are_as_large_as_the_model_shall_see_them(fit, side, folder, tmp_path):
+    path = tmp_path / "mine.html"
+    flags = [] if fit is None else ["--fit", fit]
+    assert export(folder, "--out", path, "--pictures", folder / "large", *flags) == 0
+    found = data_of(path.read_text(encoding="utf-8"))
+    assert (found["fit"], found["side"]) == (fit or 128, side)
+    assert [(each["height"], each["width"]) for each in found["pictures"]] == [(side // 2, side)]
+
+
+@pytest.mark.parametrize(
+    ("trained", "fit", "warned"), [(0, 128, False), (320, 320, False), (1024, 512, True)]
+)
+def test_the_model_first_sees_pictures_as_in_its_training(
+    trained, fit, warned, folder, tmp_path, capsys
 ):
-    for name in "abcdef":
-        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
-    monkeypatch.setattr(live_page, "MOST", most)
-    found = live_page.pictures_of(tmp_path, None, 5)
-    assert "".join(each.name for each in found) == chosen
+    """As far as a page can show them, and it is said where they are smaller."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "settings.yaml").write_text(f"data: folder\nfit: {trained}\n", encoding="utf-8")
+    shutil.copytree(folder / "weights", run / "best")
+    path = tmp_path / "mine.html"
+    assert main(["export", "--weights", str(run / "best"), "--out", str(path)]) == 0
+    assert data_of(path.read_text(encoding="utf-8"))["fit"] == fit
+    assert ("in training they had 1024" in capsys.readouterr().out) == warned
 
 
 @pytest.mark.parametrize(
@@ -78,6 +97,8 @@ def test_of_many_pictures_some_are_chosen_from_all_over_the_folder(
         (["--size", "64x64"], "--size is for other engines"),
         (["--int8", "--calibrate", "photos"], "--int8 is for other engines"),
         (["--labels"], "--labels is for other engines"),
+        (["--fit", "513"], "--fit 513: give the longer side"),
+        (["--fit", "31"], "--fit 31: give the longer side"),
         (["--masks", "masks"], "--masks is for --int8, or for --pictures"),
         (["--pictures", "nowhere"], "--pictures nowhere: there is no such folder"),
         (["--pictures", "weights"], "--pictures weights holds no pictures"),
