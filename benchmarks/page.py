@@ -1,6 +1,6 @@
 """Time the page's model in a browser beside onnxruntime-web, and write the table.
 
-python -m benchmarks.page            # the last table of README.md
+python -m benchmarks.page            # its table in README.md
 python -m benchmarks.page --quick    # one round that writes nothing
 
 Needs npm, which fetches onnxruntime-web.

@@ -1,6 +1,6 @@
 """Train on a folder of many pictures: seconds and memory of each part, and of ten times as many.
 
-python -m benchmarks.pictures           # the last table of README.md
+python -m benchmarks.pictures           # its table in README.md
 python -m benchmarks.pictures --quick   # two small folders; writes nothing
 """
 

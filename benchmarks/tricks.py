@@ -1,7 +1,7 @@
 """Measure what each trick of the model gains: with all of them, and without each in turn.
 
-python -m benchmarks.tricks         # the table in README.md
-python -m benchmarks.tricks --quick # a round of small images that writes nothing
+python -m benchmarks.tricks            # their table in README.md
+python -m benchmarks.tricks --quick    # a round of small images that writes nothing
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Measure each widget in JupyterLab, from key press to new picture, and write the table.
 
-python -m benchmarks.widgets            # the second table of README.md
+python -m benchmarks.widgets            # their table in README.md
 python -m benchmarks.widgets --quick    # one round that writes nothing
 """
 

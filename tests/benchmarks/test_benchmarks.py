@@ -15,7 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import contender, contenders, exports, floors, plan, runs
 from benchmarks.contenders import FOLDED, OURS, SDPA
 from benchmarks.job import Job
-from benchmarks.learned import PHOTOGRAPH
 from benchmarks.learned import SCENE as LABELS
 from benchmarks.readme import markers
 from benchmarks.report import (
@@ -265,7 +264,7 @@ def test_contenders_have_the_same_parameters(model):
     )
 
 
-@pytest.mark.parametrize(("task", "model"), [(PHOTOGRAPH, "b0"), (LABELS, "nano")])
+@pytest.mark.parametrize(("task", "model"), [("predict, photograph", "b0"), (LABELS, "nano")])
 @torch.no_grad()
 def test_labels_of_a_picture_are_those_of_a_model_that_has_learned(task, model):
     """Equal in both libraries, right for most pixels, and alike among neighbours, unlike noise."""
