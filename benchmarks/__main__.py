@@ -15,10 +15,8 @@ from pathlib import Path
 import matplotlib
 
 from benchmarks.plan import EVERYBODY, TASKS, jobs
+from benchmarks.readme import HERE, filled, markers
 from benchmarks.report import (
-    BEGIN,
-    END,
-    filled,
     forward_table,
     picture,
     report,
@@ -28,8 +26,6 @@ from benchmarks.report import (
     table,
 )
 from benchmarks.runs import machine, measure
-
-HERE = Path(__file__).parent
 
 
 def main() -> None:
@@ -51,8 +47,9 @@ def main() -> None:
     with matplotlib.rc_context({"svg.hashsalt": "speed"}):  # the same file from the same numbers
         picture(rows).savefig(options.output / "speed.svg", metadata={"Date": None})
     readme = options.output / "README.md"
-    text = readme.read_text(encoding="utf-8") if readme.exists() else f"{BEGIN}\n{END}\n"
-    readme.write_text(filled(text, report(results)), encoding="utf-8")
+    begin, end = markers("results")
+    text = readme.read_text(encoding="utf-8") if readme.exists() else f"{begin}\n{end}\n"
+    readme.write_text(filled(text, "results", report(results)), encoding="utf-8")
     (options.output / "unfinished.json").unlink()
 
 

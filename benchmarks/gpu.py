@@ -16,13 +16,12 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.__main__ import HERE
 from benchmarks.contenders import COMPILED, OURS, OURS_GRAPH, SDPA, SDPA_COMPILED, SDPA_GRAPH
 from benchmarks.job import Job
-from benchmarks.report import case_table, filled, summarize
+from benchmarks.readme import HERE, fill
+from benchmarks.report import case_table, summarize
 from benchmarks.runs import machine, measure
 
-BEGIN, END = "<!-- gpu -->", "<!-- end of gpu -->"
 CONTENDERS = (OURS, COMPILED, OURS_GRAPH, SDPA, SDPA_COMPILED, SDPA_GRAPH)
 SLOW = (COMPILED, SDPA_COMPILED)  # minutes for a first pass
 DTYPES = ("float32", "bfloat16", "float16")
@@ -63,9 +62,7 @@ def main() -> int:
     if log:
         results = {"machine": where, "rounds": options.rounds, "results": rows}
         (HERE / "gpu.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        readme = HERE / "README.md"
-        text = readme.read_text(encoding="utf-8")
-        readme.write_text(filled(text, tables, BEGIN, END), encoding="utf-8")
+        fill("gpu", tables)
         log.unlink()
     return 0
 

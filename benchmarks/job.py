@@ -50,7 +50,7 @@ class Job:
 
     @property
     def sees_a_picture(self) -> bool:
-        """Whether the model has learned, and sees a picture (pictures.py); else both are random."""
+        """Whether the model has learned, and sees a picture (learned.py); else both are random."""
         return self.task.startswith("predict, ")
 
     @property

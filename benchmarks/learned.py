@@ -15,7 +15,7 @@ from segformer_edu import SegFormer, SegFormerConfig
 from segformer_edu.data.photos import normalize, sample_labels, sample_photo
 from segformer_edu.data.scenes import Scenes
 
-SCENE, PHOTOGRAPH = "predict, scene", "predict, photograph"
+SCENE = "predict, scene"
 RIDGE = 1e-4  # of the features' mean square: they are nearly dependent
 
 

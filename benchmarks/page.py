@@ -1,6 +1,6 @@
 """Time the page's model in a browser beside onnxruntime-web, and write the table.
 
-python -m benchmarks.page            # the last table of README.md
+python -m benchmarks.page            # its table in README.md
 python -m benchmarks.page --quick    # one round that writes nothing
 
 Needs npm, which fetches onnxruntime-web.
@@ -8,10 +8,8 @@ Needs npm, which fetches onnxruntime-web.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -30,17 +28,16 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from benchmarks.__main__ import HERE
-from benchmarks.report import filled, markdown
-from benchmarks.runs import processor
+from benchmarks.readme import asked, publish
+from benchmarks.report import markdown
+from benchmarks.runs import here
 from segformer_edu import SegFormer
 from segformer_edu.commands.export import to_onnx
 from segformer_edu.data.photos import normalize
 from segformer_edu.data.scenes import scene
 from segformer_edu.page.build import ENGINE, text_of
-from tools.browser import MISSING, driver, find, start
+from tools.browser import opened
 
-BEGIN, END = "<!-- page -->", "<!-- end of page -->"
 OTHER = "onnxruntime-web@1.30.0"  # its WebAssembly with SIMD, on one thread, as in our worker
 SIZES = (128, 256)
 OURS = "segformer.js"
@@ -71,31 +68,20 @@ PREPARE = """async ([config, weights]) => {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round that writes nothing")
-    parser.add_argument("--rounds", type=int, default=20, help="how often each runs (20)")
-    options = parser.parse_args()
-    rounds = 1 if options.quick else options.rounds
-    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown on this system"
-    with tempfile.TemporaryDirectory() as folder, driver() as playwright:
-        if playwright is None or (path := find(playwright)) is None:
-            sys.exit(MISSING)
+    options = asked("page", __doc__, "one round that writes nothing", rounds=20)
+    where = here()
+    with tempfile.TemporaryDirectory() as folder, opened() as browser:
         nano = SegFormer.from_pretrained("nano")
-        fill(Path(folder), nano)
-        browser = start(playwright, path)
+        provide(Path(folder), nano)
         with served(Path(folder)) as address:
             page = browser.new_page()
             page.goto(address)
-            found = report(measure(page, nano, rounds), f"Chromium {browser.version}", load, rounds)
-        browser.close()
-    print(found)
-    if not options.quick:
-        readme = HERE / "README.md"
-        text = readme.read_text(encoding="utf-8")
-        readme.write_text(filled(text, found, BEGIN, END), encoding="utf-8")
+            times = measure(page, nano, options.rounds)
+        found = report(times, f"Chromium {browser.version}", where, options.rounds)
+    publish("page", found, options.quick)
 
 
-def fill(folder: Path, nano: SegFormer) -> None:
+def provide(folder: Path, nano: SegFormer) -> None:
     """What the browser loads: a page with our engine, the other one, and its ONNX file."""
     npm = shutil.which("npm")
     if npm is None:
@@ -168,12 +154,11 @@ def table(times: dict[tuple[int, str], list[float]]) -> str:
     return markdown(lines)
 
 
-def report(times: dict[tuple[int, str], list[float]], browser: str, load: str, rounds: int) -> str:
+def report(times: dict[tuple[int, str], list[float]], browser: str, where: str, rounds: int) -> str:
     """The text between the markers of README.md."""
     return (
-        f"{table(times)}\n{processor()}, {os.cpu_count()} cores; load by other programs when it "
-        f"began: {load}; rounds: {rounds}. {platform.system()} {platform.machine()}; {OTHER}, "
-        f"{browser}.\n"
+        f"{table(times)}\n{where}; rounds: {rounds}. {platform.system()} {platform.machine()}; "
+        f"{OTHER}, {browser}.\n"
     )
 
 

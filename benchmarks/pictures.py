@@ -1,14 +1,12 @@
 """Train on a folder of many pictures: seconds and memory of each part, and of ten times as many.
 
-python -m benchmarks.pictures           # the last table of README.md
+python -m benchmarks.pictures           # its table in README.md
 python -m benchmarks.pictures --quick   # two small folders; writes nothing
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
-import os
 import shutil
 import tempfile
 import time
@@ -23,9 +21,9 @@ import psutil
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from benchmarks.__main__ import HERE
-from benchmarks.report import filled, markdown
-from benchmarks.runs import processor
+from benchmarks.readme import asked, publish
+from benchmarks.report import markdown
+from benchmarks.runs import here
 from segformer_edu.config import SegFormerConfig
 from segformer_edu.data.views import CachedDataset, Selection
 from segformer_edu.memory import keep_freed_memory
@@ -33,7 +31,6 @@ from segformer_edu.segformer import SegFormer
 from segformer_edu.training import Settings, evaluate, open_data, train
 from segformer_edu.training.own_pictures import check_pictures
 
-BEGIN, END = "<!-- pictures -->", "<!-- end of pictures -->"
 SIZE = (400, 300)  # of a picture, width and height
 DIFFERENT = 100  # pictures that are drawn; the rest are copies of their files
 CLASSES = ("ground", "red", "blue")
@@ -54,17 +51,10 @@ class Measured(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pictures", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small folders; writes nothing")
-    options = parser.parse_args()
+    options = asked("pictures", __doc__, "small folders; writes nothing")
     counts, steps = ((40, 80), 4) if options.quick else ((1_000, 10_000), 200)
-    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown on this system"
-    found = report(measure(counts, steps), counts, load)
-    print(found)
-    if not options.quick:
-        readme = HERE / "README.md"
-        text = readme.read_text(encoding="utf-8")
-        readme.write_text(filled(text, found, BEGIN, END), encoding="utf-8")
+    where = here()
+    publish("pictures", report(measure(counts, steps), counts, where), options.quick)
 
 
 def measure(counts: tuple[int, int], steps: int) -> dict[str, list[Measured]]:
@@ -181,7 +171,7 @@ def score(settings: Settings) -> None:
     evaluate(model, CachedDataset(validation, settings.cache_mb))
 
 
-def report(measured: dict[str, list[Measured]], counts: tuple[int, int], load: str) -> str:
+def report(measured: dict[str, list[Measured]], counts: tuple[int, int], where: str) -> str:
     """The text between the markers of README.md."""
     lines = [["", *(f"{count:,} pictures: s, MB" for count in counts)], ["---", "---:", "---:"]]
     for name, row in measured.items():
@@ -189,8 +179,7 @@ def report(measured: dict[str, list[Measured]], counts: tuple[int, int], load: s
         lines.append([name, *cells])
     return (
         f"{markdown(lines)}\nPictures of {SIZE[0]} × {SIZE[1]} pixels, nano at "
-        f"{Settings().size} pixels, --cache-mb {Settings().cache_mb}; {processor()}, "
-        f"{os.cpu_count()} cores; load by other programs when it began: {load}.\n"
+        f"{Settings().size} pixels, --cache-mb {Settings().cache_mb}; {where}.\n"
     )
 
 

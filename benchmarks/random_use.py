@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import Browser, Page
 
-from tools.browser import MISSING, driver, find, start
+from tools.browser import opened
 
 PAGE = Path(__file__).parents[1] / "segformer.html"
 PRESS = "button => button.click()"  # wherever it is on the page, and unless it is disabled
@@ -66,11 +66,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.random_use", description=__doc__)
     parser.add_argument("--minutes", type=float, default=20)
     minutes = parser.parse_args().minutes
-    with driver() as playwright:
-        path = find(playwright)
-        if path is None:
-            parser.exit(1, f"{MISSING}\n")
-        use(start(playwright, path), minutes)
+    with opened() as browser:
+        use(browser, minutes)
 
 
 def use(browser: Browser, minutes: float) -> None:

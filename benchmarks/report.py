@@ -15,7 +15,6 @@ from benchmarks.plan import ELSEWHERE, LABELS, LARGE, MACHINE, NANO, SCENE, TASK
 from segformer_edu.analysis.timing import fitted_exponent
 from segformer_edu.plots.style import BLUE, GREY, digits, new_figure, styled
 
-BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 CASE = ("device", "task", "model", "size", "batch", "dtype")  # what contenders are compared at
 
 Row = dict[str, Any]
@@ -191,13 +190,6 @@ def report(results: Row) -> str:
         f"Threads: {where['threads']}, rounds: {results['rounds']}. {where['processor']}; "
         f"{where['system']}, Python {where['python']}; {libraries}.\n"
     )
-
-
-def filled(text: str, results: str, begin: str = BEGIN, end: str = END) -> str:
-    """The text with everything between the markers replaced."""
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
-    return f"{before}{begin}\n{results}{end}{after}"
 
 
 def finding(rows: Sequence[Row]) -> str:

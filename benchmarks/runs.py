@@ -134,6 +134,12 @@ def machine(threads: int) -> Entry:
     }
 
 
+def here() -> str:
+    """This machine, and how busy it is at the moment."""
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown on this system"
+    return f"{processor()}, {os.cpu_count()} cores; load by other programs when it began: {load}"
+
+
 def processor() -> str:
     """The processor's name as it is sold, and its family, which virtual machines do not change."""
     information = Path("/proc/cpuinfo")

@@ -1,43 +1,36 @@
 """Measure what each trick of the model gains: with all of them, and without each in turn.
 
-python -m benchmarks.tricks         # the table in README.md
-python -m benchmarks.tricks --quick # a round of small images that writes nothing
+python -m benchmarks.tricks            # their table in README.md
+python -m benchmarks.tricks --quick    # a round of small images that writes nothing
 """
 
 from __future__ import annotations
 
-import argparse
 from statistics import median
 
 from tqdm import tqdm
 
-from benchmarks.__main__ import HERE
 from benchmarks.contenders import OURS
 from benchmarks.job import Job
-from benchmarks.report import filled
+from benchmarks.readme import asked, fill
+from benchmarks.report import markdown
 from benchmarks.runs import processor, run
 from benchmarks.without import TRICKS
 from segformer_edu.doctor import cores
 
-BEGIN, END = "<!-- tricks -->", "<!-- end of tricks -->"
 TASKS = {"forward": "Forward pass", "training": "Training step"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tricks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round at 128×128")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each process runs (5)")
-    options = parser.parse_args()
-    rounds, size, repeats = (1, 128, 2) if options.quick else (options.rounds, 512, 20)
-    lines = table(measure(rounds, size, repeats))
+    options = asked(
+        "tricks", __doc__, "one short round at 128×128", rounds=5, each="each process runs"
+    )
+    size, repeats = (128, 2) if options.quick else (512, 20)
+    lines = table(measure(options.rounds, size, repeats))
     print(lines)
     if not options.quick:
-        where = (
-            f"SegFormer-B0, {size}×{size} pixels; {processor()}, {cores()} cores; rounds: {rounds}."
-        )
-        readme = HERE / "README.md"
-        text = filled(readme.read_text(encoding="utf-8"), f"\n{lines}\n{where}\n", BEGIN, END)
-        readme.write_text(text, encoding="utf-8")
+        where = f"SegFormer-B0, {size}×{size} pixels; {processor()}, {cores()} cores"
+        fill("tricks", f"\n{lines}\n{where}; rounds: {options.rounds}.\n")
 
 
 def measure(rounds: int, size: int, repeats: int) -> dict[tuple[str, str], list[float]]:
@@ -62,8 +55,8 @@ def table(times: dict[tuple[str, str], list[float]]) -> str:
     median of the rounds, and the least and largest.
     """
     lines = [
-        f"| without | {' | '.join(f'{heading}, times as long' for heading in TASKS.values())} |",
-        f"| --- | {' | '.join('---:' for _ in TASKS)} |",
+        ["without", *(f"{heading}, times as long" for heading in TASKS.values())],
+        ["---", *("---:" for _ in TASKS)],
     ]
     for trick in TRICKS:
         cells = []
@@ -71,8 +64,8 @@ def table(times: dict[tuple[str, str], list[float]]) -> str:
             pairs = zip(times[task, trick], times[task, OURS], strict=True)
             ratios = sorted(without / ours for without, ours in pairs)
             cells.append(f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
-        lines.append(f"| {trick} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        lines.append([trick, *cells])
+    return markdown(lines)
 
 
 if __name__ == "__main__":

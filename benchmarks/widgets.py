@@ -1,13 +1,11 @@
 """Measure each widget in JupyterLab, from key press to new picture, and write the table.
 
-python -m benchmarks.widgets            # the second table of README.md
+python -m benchmarks.widgets            # their table in README.md
 python -m benchmarks.widgets --quick    # one round that writes nothing
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import platform
 import sys
 import tempfile
@@ -18,11 +16,11 @@ from statistics import median, quantiles
 from playwright.sync_api import Locator, Page
 from tqdm import tqdm
 
-from benchmarks.__main__ import HERE
-from benchmarks.report import filled
-from benchmarks.runs import processor
+from benchmarks.readme import asked, publish
+from benchmarks.report import markdown
+from benchmarks.runs import here
 from segformer_edu.widgets.explorer import Explorer
-from tools.browser import MISSING, driver, find, start
+from tools.browser import opened
 from tools.lab import (
     Server,
     handles,
@@ -35,7 +33,6 @@ from tools.lab import (
     write_notebook,
 )
 
-BEGIN, END = "<!-- widgets -->", "<!-- end of widgets -->"
 LIBRARIES = ("jupyterlab", "ipywidgets")
 # The simplest possible widget, without any of our code.
 PLAIN = """\
@@ -64,30 +61,21 @@ STOPWATCH = """([picture, before]) => {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.widgets", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round that writes nothing")
-    parser.add_argument("--rounds", type=int, default=8, help="how often each slider moves (8)")
-    options = parser.parse_args()
-    rounds = 1 if options.quick else options.rounds
-    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown on this system"
-    with tempfile.TemporaryDirectory() as folder, driver() as playwright:
-        if playwright is None or (path := find(playwright)) is None:
-            sys.exit(MISSING)
-        browser, home = start(playwright, path), Path(folder, "home")
+    options = asked(
+        "widgets", __doc__, "one round that writes nothing", rounds=8, each="each slider moves"
+    )
+    where = here()
+    with tempfile.TemporaryDirectory() as folder, opened() as browser:
+        home = Path(folder, "home")
         home.mkdir()
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
         with serve(Path(folder), home) as server:
             rows = [
-                (widget, *measure(page, server, Path(folder), widget, rounds))
+                (widget, *measure(page, server, Path(folder), widget, options.rounds))
                 for widget in tqdm(Explorer.__subclasses__(), unit="widget")
             ]
-        found = report(rows, f"Chromium {browser.version}", load, rounds)
-        browser.close()
-    print(found)
-    if not options.quick:
-        readme = HERE / "README.md"
-        text = readme.read_text(encoding="utf-8")
-        readme.write_text(filled(text, found, BEGIN, END), encoding="utf-8")
+        found = report(rows, f"Chromium {browser.version}", where, options.rounds)
+    publish("widgets", found, options.quick)
 
 
 def measure(
@@ -133,21 +121,20 @@ def table(rows: list[tuple[type[Explorer], list[float], list[float]]]) -> str:
     for widget, *measured in rows:
         cells = [f"{median(times):.0f} ({quantiles(times, n=10)[-1]:.0f})" for times in measured]
         lines.append([widget.__name__, *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown(lines)
 
 
 def report(
     rows: list[tuple[type[Explorer], list[float], list[float]]],
     browser: str,
-    load: str,
+    where: str,
     rounds: int,
 ) -> str:
     """The text between the markers of README.md."""
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return (
-        f"{table(rows)}\n{processor()}, {os.cpu_count()} cores; load by other programs when it "
-        f"began: {load}; rounds: {rounds}. {platform.system()} {platform.machine()}, Python "
-        f"{platform.python_version()}; {libraries}, {browser}.\n"
+        f"{table(rows)}\n{where}; rounds: {rounds}. {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}; {libraries}, {browser}.\n"
     )
 
 

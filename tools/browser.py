@@ -112,6 +112,17 @@ def driver() -> Iterator[Playwright | None]:
         playwright.stop()
 
 
+@contextmanager
+def opened() -> Iterator[Browser]:
+    """A browser; a program that gets none ends, and says what to install."""
+    with driver() as playwright:
+        path = find(playwright)
+        if playwright is None or path is None:
+            sys.exit(MISSING)
+        with start(playwright, path) as browser:
+            yield browser
+
+
 def found() -> str | None:
     """The path of a browser that starts, by a Playwright that starts."""
     with driver() as playwright:

@@ -1,6 +1,6 @@
 """Run the suite as other machines would, and say on which of them it passes.
 
-    python -m tools.machines                     # all of them: half an hour
+    python -m tools.machines                     # all of them, a quarter of an hour each
     python -m tools.machines haswell busy        # those
     python -m tools.machines --tests tests/data  # those tests alone
 

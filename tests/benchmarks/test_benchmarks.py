@@ -15,12 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import contender, contenders, exports, floors, plan, runs
 from benchmarks.contenders import FOLDED, OURS, SDPA
 from benchmarks.job import Job
-from benchmarks.learned import PHOTOGRAPH
 from benchmarks.learned import SCENE as LABELS
+from benchmarks.readme import markers
 from benchmarks.report import (
-    BEGIN,
-    END,
-    filled,
     forward_table,
     scene_of,
     sentences,
@@ -42,7 +39,7 @@ def written(tmp_path_factory):
     """What one short round of two contenders writes."""
     folder = tmp_path_factory.mktemp("benchmarks")
     (folder / "README.md").write_text(
-        f"Before\n{BEGIN}\nstale numbers\n{END}\nAfter\n", encoding="utf-8"
+        "Before\n{}\nstale numbers\n{}\nAfter\n".format(*markers("results")), encoding="utf-8"
     )
     subprocess.run(
         [
@@ -153,12 +150,6 @@ def test_multiply_adds_are_those_that_torch_counts(monkeypatch):
     counts = counter.get_flop_counts()["Global"].items()
     found = sum(flops for op, flops in counts if op is not torch.ops.aten.baddbmm) / 2
     assert found == floors.multiply_adds(job)
-
-
-def test_only_what_stands_between_the_markers_is_replaced():
-    assert (
-        filled(f"a\n{BEGIN}\nstale numbers\n{END}\nz\n", "new\n") == f"a\n{BEGIN}\nnew\n{END}\nz\n"
-    )
 
 
 def test_peak_memory_is_what_a_run_holds_at_its_peak():
@@ -273,7 +264,7 @@ def test_contenders_have_the_same_parameters(model):
     )
 
 
-@pytest.mark.parametrize(("task", "model"), [(PHOTOGRAPH, "b0"), (LABELS, "nano")])
+@pytest.mark.parametrize(("task", "model"), [("predict, photograph", "b0"), (LABELS, "nano")])
 @torch.no_grad()
 def test_labels_of_a_picture_are_those_of_a_model_that_has_learned(task, model):
     """Equal in both libraries, right for most pixels, and alike among neighbours, unlike noise."""

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.__main__ import HERE
 from benchmarks.contenders import OURS, OURS_GRAPH, SDPA
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,8 +41,3 @@ def test_the_table_of_a_gpu_is_what_the_issue_asks_for():
     assert {job.dtype for job in forward} == {"float32", "bfloat16", "float16"}
     assert OURS_GRAPH in {job.contender for job in forward}
     assert {job.task for job in jobs} == set(gpu.HEADINGS)
-
-
-def test_its_table_has_its_own_place():
-    text = (HERE / "README.md").read_text(encoding="utf-8")
-    assert text.index(gpu.BEGIN) < text.index(gpu.END)

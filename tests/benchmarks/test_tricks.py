@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import HERE
 from benchmarks.contenders import OURS
-from benchmarks.report import filled
-from benchmarks.tricks import BEGIN, END, TASKS, table
+from benchmarks.tricks import TASKS, table
 from benchmarks.without import TRICKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,11 +47,3 @@ def test_ratios_worked_by_hand():
     lines = table(times).splitlines()
     assert lines[2] == f"| {first} | 1.20 (1.10 to 1.50) | 1.20 (1.10 to 1.50) |"
     assert lines[3] == f"| {others[0]} | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) |"
-
-
-def test_the_table_has_its_own_place():
-    text = (HERE / "README.md").read_text(encoding="utf-8")
-    written = filled(text, "new\n", BEGIN, END)
-    assert f"{BEGIN}\nnew\n{END}" in written
-    assert written.partition(BEGIN)[0] == text.partition(BEGIN)[0]
-    assert written.partition(END)[2] == text.partition(END)[2]

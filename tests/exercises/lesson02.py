@@ -421,11 +421,6 @@ def in_double_precision(a, total_a, b, total_b):
     return (total_a.exp() * a + total_b.exp() * b) / (total_a.exp() + total_b.exp())
 
 
-def shifted_by_the_largest_of_all(a, total_a, b, total_b):
-    largest = max(total_a.max(), total_b.max())
-    return overflowing(a, total_a - largest, b, total_b - largest)
-
-
 def mean(a, total_a, b, total_b):
     return torch.stack([a, b]).mean(0)
 
@@ -444,10 +439,6 @@ def halves_swapped(a, total_a, b, total_b):
 
 def winner_takes_all(a, total_a, b, total_b):
     return torch.where(total_a > total_b, a, b)
-
-
-def overflowing(a, total_a, b, total_b):
-    return (total_a.exp() * a + total_b.exp() * b) / (total_a.exp() + total_b.exp())
 
 
 WRONG: Mapping[str, Mapping[str, Callable]] = {

@@ -195,12 +195,14 @@ def by_roll(x, weight, bias):
     return out
 
 
-def border_repeated(x, weight, bias):
-    layer = nn.Conv2d(
-        len(weight), len(weight), 3, padding=1, groups=len(weight), padding_mode="replicate"
-    )
-    layer.load_state_dict({"weight": weight, "bias": bias})
-    return layer(x.movedim(-1, 1)).movedim(1, -1).detach()
+def padded_by(mode):
+    def convolve(x, weight, bias):
+        channels = len(weight)
+        layer = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, padding_mode=mode)
+        layer.load_state_dict({"weight": weight, "bias": bias})
+        return layer(x.movedim(-1, 1)).movedim(1, -1).detach()
+
+    return convolve
 
 
 def flipped(x, weight, bias):
@@ -226,14 +228,6 @@ def bias_each_time(x, weight, bias):
 
 def not_padded(x, weight, bias):
     return grouped(x, weight, bias, padding=0)
-
-
-def reflected(x, weight, bias):
-    layer = nn.Conv2d(
-        len(weight), len(weight), 3, padding=1, groups=len(weight), padding_mode="reflect"
-    )
-    layer.load_state_dict({"weight": weight, "bias": bias})
-    return layer(x.movedim(-1, 1)).movedim(1, -1).detach()
 
 
 def circular(tokens, height, width, weight, bias):
@@ -485,14 +479,14 @@ WRONG: Mapping[str, Mapping[str, Callable]] = {
     },
     "04.3": {
         "pads circularly": by_roll,
-        "the border is repeated": border_repeated,
+        "the border is repeated": padded_by("replicate"),
         "rotated by 180°": flipped,
         "rows and columns of the kernel": transposed,
         "the channels are summed": channels_summed,
         "the bias is missing": bias_forgotten,
         "nine times": bias_each_time,
         "there is no padding": not_padded,
-        "is reflected at the border": reflected,
+        "is reflected at the border": padded_by("reflect"),
         "a convolution has computed": grouped,
     },
     "04.4": {

@@ -360,10 +360,6 @@ def mask(x, branch, kept, rate):
     return x + branch(x) * shaped(kept, x) / (1 - rate)
 
 
-def mask_unscaled(x, branch, kept, rate):
-    return x + branch(x) * shaped(kept, x)
-
-
 def skipped_unscaled(x, branch, kept, rate):
     y = x.clone()
     y[kept] += branch(x[kept])

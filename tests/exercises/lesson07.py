@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segformer_edu import AllMLPDecoder
+from tests.exercises.folding import linear_of, norm_of
 
 
 def counted(embed_dims, decoder_dim, num_classes):
@@ -16,22 +17,12 @@ def counted(embed_dims, decoder_dim, num_classes):
 
 
 def on_unit_vectors(fuse: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    def both(x: Tensor) -> Tensor:
-        return F.linear(F.linear(x, weight, bias), fuse)
-
-    shift = both(torch.zeros(weight.shape[1]))
-    return (both(torch.eye(weight.shape[1])) - shift).T, shift
+    return linear_of(lambda x: F.linear(F.linear(x, weight, bias), fuse), weight.shape[1])
 
 
 def through_torch(weight, bias, mean, variance, scale, shift, eps):
-    norm = nn.BatchNorm1d(len(mean), eps=eps).eval()
-    norm.load_state_dict(
-        {"weight": scale, "bias": shift, "running_mean": mean, "running_var": variance},
-        strict=False,
-    )
-    with torch.no_grad():
-        zero = norm(F.linear(torch.zeros(1, weight.shape[1]), weight, bias))
-        return (norm(F.linear(torch.eye(weight.shape[1]), weight, bias)) - zero).T, zero[0]
+    norm = norm_of(mean, variance, scale, shift, eps)
+    return linear_of(lambda x: norm(F.linear(x, weight, bias)), weight.shape[1])
 
 
 def of_a_ramp(index, small, large):

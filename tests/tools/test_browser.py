@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from contextlib import closing, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,6 +65,27 @@ with sync_playwright() as playwright:
 """
     real, found = run("-c", code).stdout.splitlines()
     assert found == real
+
+
+def test_a_program_that_gets_no_browser_ends_and_says_what_to_install(tmp_path):
+    code = "from tools.browser import opened\nwith opened():\n    print('open')"
+    told = run("-c", code, CHROMIUM=snap_stub(tmp_path))
+    assert (told.returncode, told.stdout, told.stderr) == (1, "", f"{browser.MISSING}\n")
+
+
+def test_a_browser_is_closed_when_its_user_fails(monkeypatch):
+    closed = []
+    monkeypatch.setattr(browser, "driver", lambda: nullcontext("playwright"))
+    monkeypatch.setattr(browser, "find", lambda playwright: "path")
+    monkeypatch.setattr(
+        browser,
+        "start",
+        lambda *given: closing(SimpleNamespace(close=lambda: closed.append(given))),
+    )
+    with pytest.raises(KeyboardInterrupt), browser.opened():
+        assert not closed
+        raise KeyboardInterrupt
+    assert closed == [("playwright", "path")]
 
 
 def test_in_ci_a_missing_browser_is_a_failure(tmp_path):
