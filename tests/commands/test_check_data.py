@@ -55,9 +55,13 @@ def palette(labels):
     return image
 
 
+def grey(labels):
+    return 255 * (labels == 1).astype(np.uint8)
+
+
 def softened(labels):
     """As a drawing program has it: white on black, with edges between."""
-    white = Image.fromarray(255 * (labels == 1).astype(np.uint8))
+    white = Image.fromarray(grey(labels))
     return white.filter(ImageFilter.GaussianBlur(0.5))
 
 
@@ -116,6 +120,7 @@ def check_labels(parts, pictures, of_class=lambda labels: labels):
     assert seen == pictures.count
 
 
+PLACES = {"images": "photos", "masks": "masks"}
 BINARY = {"of_class": lambda labels: labels == 1}
 CASES = {  # how files are written, flags that the command has, and what the labels should be
     "a palette": ({"mask": palette}, ["--classes 3"], {}),
@@ -211,6 +216,58 @@ def test_the_command_reads_the_masks_as_they_were_meant(check, tmp_path, case):
         assert flag in line, line
     assert ("--no-upright" in line) == ("--no-upright" in flags)
     check_labels(trained_on(command), pictures, **labels)
+
+
+def proposed(text):
+    """What a text says of --values and --ignore at last; their defaults if it says nothing."""
+    return tuple(
+        [default, *re.findall(rf"--{name} ([0-9,-]+)", text)][-1]
+        for name, default in (("values", ""), ("ignore", "255"))
+    )
+
+
+TWICE = {  # how masks are drawn, the classes, and the flags that both commands propose
+    "black and white": (numbers([0, 255, 0]), "rest,red", ("0,255", "1-254")),
+    "softened edges": (softened, "rest,red", ("0,255", "1-254")),
+    "softened edges in a few greys": (
+        lambda labels: Image.fromarray(
+            np.where(np.eye(*SIZE), 90, 255 * (labels == 1)).astype("u1")
+        ),
+        "rest,red",
+        ("0,255", "1-254"),
+    ),
+    "numbers from one": (numbers([1, 2, 3]), "rest,red,blue", ("1-3", "0,255")),
+    "numbers from one, with one that no mask holds": (
+        numbers([1, 2, 4]),
+        "rest,red,green,blue",
+        ("1-4", "0,255"),
+    ),
+    "numbers from one, and 0 for what nobody drew": (
+        numbers([0, 1, 2]),
+        "red,blue",
+        ("1,2", "0,255"),
+    ),
+    "gaps": (numbers([0, 50, 200]), "rest,red,blue", ("0,50,200", "255")),
+    "gaps, and 255 for what does not count": (
+        lambda labels: numbers([0, 50, 200])(labels).point(lambda x: x or 255),
+        "red,blue",
+        ("50,200", "255"),
+    ),
+    "spread numbers": (numbers([0, 128, 255]), "rest,red,blue", ("0,128,255", "1-127,129-254")),
+}
+
+
+@pytest.mark.parametrize("case", TWICE.values(), ids=TWICE)
+def test_a_refusal_of_train_proposes_the_flags_that_check_data_does(check, tmp_path, capsys, case):
+    mask, classes, flags = case
+    Pictures(tmp_path / "data").write(mask)
+    _, said, _ = check(tmp_path / "data", "--classes", classes)
+    assert proposed(said) == flags, said
+    folders = [f"--{name}={tmp_path}/data/{place}" for name, place in PLACES.items()]
+    given = ["--data=folder", "--validation=2", "--classes", classes, *folders]
+    assert main(["train", "--out", "run", *given]) == 2
+    said = capsys.readouterr().err
+    assert proposed(said) == flags, said
 
 
 def test_ade20k_is_known_by_its_folders_and_many_numbers(check, tmp_path):

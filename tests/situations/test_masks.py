@@ -232,10 +232,10 @@ SITUATIONS = {
     "black and white, to train on": Situation(
         lambda f: [bright(grey())(f), pair(f, "b", mask=grey())],
         f"{TRAIN} --classes dark,bright",
-        refused("only class dark", "255 (67%, ignored)", '--values 0,255 and --ignore ""'),
+        refused("only class dark", "255 (67%, ignored)", "--values 0,255 and --ignore 1-254"),
     ),
     "black and white, with the flags of the refusal": Situation(
-        bright(grey()), f'{BRIGHT} --values 0,255 --ignore ""', scored(BOTH_SEEN)
+        bright(grey()), f"{BRIGHT} --values 0,255 --ignore 1-254", scored(BOTH_SEEN)
     ),
     "white for the rest, black for the thing": Situation(
         bright(255 - grey()), f'{BRIGHT} --values 255,0 --ignore ""', scored(BOTH_SEEN)
@@ -256,10 +256,10 @@ SITUATIONS = {
     "numbered from 1": Situation(
         mask(STRIPS + 1),
         EVALUATE,
-        refused("holds 3", "numbered from 1", "--values 1-3", "--ignore 0"),
+        refused("holds 3", "numbered from 1", "--values 1-3", "--ignore 0,255"),
     ),
     "numbered from 1, with the flags of the refusal": Situation(
-        mask(STRIPS + 1), f"{EVALUATE} --values 1-3 --ignore 0", scored(SEEN)
+        mask(STRIPS + 1), f"{EVALUATE} --values 1-3 --ignore 0,255", scored(SEEN)
     ),
     "0 for what nobody drew, numbered from 1": Situation(
         mask(np.where(void == 255, 0, STRIPS + 1).astype(np.uint8)),

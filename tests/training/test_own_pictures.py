@@ -129,8 +129,8 @@ def test_black_and_white_masks_of_which_white_is_ignored_are_refused(folder, cap
         Image.fromarray(255 * (np.array(Image.open(path)) == 1).astype(np.uint8)).save(path)
     more = ("--classes", "rest,red")
     err = refused(folder, capsys, "only class rest", "0 (", "255 (", "ignored", more=more)
-    assert '--values 0,255 and --ignore "" read them so' in err
-    assert command("train", folder, *more, "--values", "0,255", "--ignore", "") == 0
+    assert "--values 0,255 and --ignore 1-254 read them so" in err
+    assert command("train", folder, *more, "--values", "0,255", "--ignore", "1-254") == 0
 
 
 def test_a_class_that_no_picture_shows_is_named(folder, capsys):
@@ -234,8 +234,8 @@ def labels_in(folder, **changes):
 NUMBERED = {  # how masks are numbered; what the refusal says; the settings that it names
     "from one, 0 for what has no label": (
         lambda mask: np.where(mask == 255, 0, mask + 1),
-        "--values 1-3 and --ignore 0 read them so",
-        {"values": "1-3", "ignore": "0"},
+        "--values 1-3 and --ignore 0,255 read them so",
+        {"values": "1-3", "ignore": "0,255"},
     ),
     "from one, 255 too": (
         lambda mask: np.where(mask == 255, 255, mask + 1),
