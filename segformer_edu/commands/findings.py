@@ -31,6 +31,7 @@ from segformer_edu.training.settings import Settings
 
 LOOKED_AT = 20  # masks that show whether all are in colours
 COLORS = "colors.txt"  # the table that is drawn from masks in colours, beside them
+LABELMAP = "labelmap.txt"  # CVAT's table, beside the folder of the masks
 TRAIN_IDS = "_gtFine_labelTrainIds"
 LABEL_IDS = ("_gtFine_labelIds", "7,8,11-13,17,19-28,31-33", "0-6,9,10,14-16,18,29,30,255")
 ADE20K, MANY = ("annotations", "training"), 50  # of its 150 classes: others use its folders too
@@ -172,13 +173,15 @@ def coloured(settings: Settings, pairs: Sequence[Pair]) -> tuple[Settings, list[
     step = max(len(masks) // LOOKED_AT, 1)
     if settings.colors or settings.classes or not any(map(has_colours, masks[::step])):
         return settings, []
-    path = Path(os.path.commonpath([mask.parent for mask in masks])) / COLORS
-    settings = settings.replace(colors=str(path))
-    if path.exists():
-        return settings, [f"{path} says which colour is which class."]
+    folder = Path(os.path.commonpath([mask.parent for mask in masks]))
+    for path in (folder / COLORS, folder.parent / LABELMAP):
+        if path.exists():
+            note = f"{path} says which colour is which class."
+            return settings.replace(colors=str(path)), [note]
+    path = folder / COLORS
     write_colors(path, colours_of(pairs))
     note = f"{path} was written: it has a line for each colour that fills areas of the masks."
-    return settings, [f"{note} Give the classes names there."]
+    return settings.replace(colors=str(path)), [f"{note} Give the classes names there."]
 
 
 def colours_of(pairs: Sequence[Pair]) -> dict[str, FoundColour]:
