@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from statistics import median
 from typing import Any
 
@@ -21,6 +21,11 @@ LARGE = (
 )
 FITTED, CROP = 1024, 512  # sides of large pictures made smaller, and of training pictures
 STEP = 32  # pixels: the encoder's last map is this much smaller a side
+PIXEL = 1.1e-6  # seconds in which a B0 learns from one, on two cores (benchmarks/README.md)
+TRIAL = {  # what two cores do within minutes, with weights that need no network
+    **{"weights": "nano", "size": 96, "fit": 160, "steps": 300, "warmup_steps": 50},
+    **{"learning_rate": 1e-3, "head_lr_factor": 10.0},
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,16 @@ class Proposal:
     settings: Settings
     problems: tuple[str, ...]
     advice: tuple[str, ...]
+
+    @property
+    def minutes(self) -> float:
+        """How long two cores without a GPU train a B0 like this, roughly."""
+        settings = self.settings
+        return settings.steps * settings.batch_size * settings.size**2 * PIXEL / 60
+
+    def trial(self) -> Proposal:
+        """The same in little."""
+        return replace(self, settings=self.settings.replace(**TRIAL))
 
     def command(self, out: str, classes: str = "") -> list[str]:
         """The words of the command that trains.

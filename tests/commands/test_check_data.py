@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import ExifTags, Image, ImageFilter
 
 from segformer_edu import SegFormer, SegFormerConfig
@@ -97,10 +98,10 @@ def check(tmp_path, weights, capsys, monkeypatch):
 
 def trained_on(command):
     """The pictures of a run of one step that the command begins, word for word."""
-    assert command[:4] == ["python", "-m", "segformer_edu", "train"]
+    assert command[:5] == ["python", "-m", "segformer_edu", "train", "--out"]
     short = ["--steps", "1", "--warmup-steps", "0", "--batch-size", "2", "--cpu", "--quiet"]
     assert main([*command[3:], *short]) == 0
-    return open_data(Settings.from_yaml(Path("run/settings.yaml")))
+    return open_data(Settings.from_yaml(Path(command[5]) / "settings.yaml"))
 
 
 def check_labels(parts, pictures, of_class=lambda labels: labels):
@@ -377,6 +378,45 @@ def test_large_and_tiny_pictures_are_scaled(check, tmp_path, monkeypatch):
     _, said, command = check(tmp_path / "data")
     assert "--fit 128" in shlex.join(command) and "10 of the pictures have fewer" in said
     assert [len(each) for each in trained_on(command)] == [8, 2]
+
+
+@pytest.fixture
+def commands(tmp_path, capsys, monkeypatch):
+    """A function that runs check-data on ten pictures: its commands, given the device here."""
+    monkeypatch.chdir(tmp_path)
+    Pictures(tmp_path / "data").write(palette)
+
+    def run(*given, device="cpu"):
+        monkeypatch.setattr(
+            "segformer_edu.commands.findings.pick_device", lambda: torch.device(device)
+        )
+        assert main(["check-data", "data", "--out", "page.html", *map(str, given)]) == 0
+        out = capsys.readouterr().out
+        found = re.findall(r"^  (python -m segformer_edu .*)$", out, re.MULTILINE)
+        page = Reader(Path("page.html").read_bytes())
+        assert [each for each in page.text if each.startswith("python -m segformer_edu")] == found
+        assert ("There is no GPU here" in out) == (len(found) == 2)
+        return out, [shlex.split(each) for each in found]
+
+    return run
+
+
+def test_without_a_gpu_a_first_try_is_proposed_and_works_as_it_stands(commands, tmp_path):
+    said, (long, short) = commands("--size", "512")
+    assert "for an hour or more" in said and "nvidia/mit-b0" in long
+    assert "for half an hour or so" in commands("--size", "256")[0]
+    parts = trained_on(short)
+    assert [len(each) for each in parts] == [8, 2]
+    assert {part.picture(0)[0].shape for part in parts} == {(160, 160, 3)}
+    trained = Settings.from_yaml(tmp_path / "try/settings.yaml")
+    assert trained.weights == "nano" and trained.size == 96 and trained.learning_rate == 1e-3
+    assert "--steps 300" in shlex.join(short)
+
+
+def test_a_first_try_is_proposed_only_where_the_training_takes_long(commands, weights):
+    assert len(commands("--size", "512", device="cuda")[1]) == 1
+    assert len(commands()[1]) == 1  # pictures so small that it takes minutes
+    assert len(commands("--size", "512", "--weights", weights)[1]) == 1  # of any speed
 
 
 def test_a_folder_to_validate_on_is_read_and_named(check, tmp_path):
