@@ -311,7 +311,7 @@ def test_more_than_256_classes_are_written_as_16_bit_greys(folder, small_config,
     assert expected.max() > 255 and np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("own", [(), ("crack",)])
+@pytest.mark.parametrize("own", [(), ("crack",), ("rest", "crack")])
 def test_a_binary_model_has_two_names_and_two_labels(own, folder, small_config, randomized):
     binary = small_config.replace(num_classes=1, class_names=own)
     randomized(SegFormer(binary)).save_pretrained(folder / "weights")
