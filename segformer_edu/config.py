@@ -77,7 +77,8 @@ class SegFormerConfig:
         decoder_dropout: probability that the decoder drops a whole channel in training.
         block_norm_eps: epsilon of the block and stage norms: 1e-6 in the paper's code, 1e-5 in
             transformers.
-        class_names: the names of the classes, or empty.
+        class_names: the names of the classes, or empty. With one logit, those of both classes, the
+            one that it speaks for last; or of that one alone.
         image_mean: the mean of each channel of the pictures that the model was trained on, which is
             taken off, or empty for photographs, whose mean is that of ImageNet.
         image_std: its standard deviation, by which it is divided; as many as of the means.
@@ -215,7 +216,7 @@ class SegFormerConfig:
         if not isinstance(names, (list, tuple)) or not all(isinstance(x, str) for x in names):
             raise ValueError(f"class_names = {names!r}: give a list of strings, one per class.")
         object.__setattr__(self, "class_names", tuple(names))
-        if names and len(names) != self.num_classes:
+        if names and len(names) not in (self.num_classes, max(self.num_classes, 2)):
             raise ValueError(
                 f"class_names has {len(names)} entries but num_classes = "
                 f"{self.num_classes}: give one name for each class."

@@ -143,6 +143,11 @@ CONFIG_CASES = {
         "True or False",
     ),
     "too few class names": (config(class_names=("road",)), "class_names", "1", "num_classes = 3"),
+    "three names for one logit": (
+        config(num_classes=1, class_names=("a", "b", "c")),
+        "class_names has 3",
+        "num_classes = 1",
+    ),
     "class names as text": (config(class_names="abc"), "class_names", "'abc'", "list of strings"),
     "class names as numbers": (config(class_names=(0, 1, 2)), "class_names", "strings"),
     "class names as a count": (config(class_names=3), "class_names", "3", "list of strings"),

@@ -63,8 +63,9 @@ def read(
         )
     config = config or _described(path.with_name(CONFIG), weights) or infer(weights)
     if num_classes is not None:
-        names = config.class_names if len(config.class_names) == num_classes else ()
-        config = config.replace(num_classes=num_classes, class_names=names)
+        names, config = config.class_names, config.replace(num_classes=num_classes, class_names=())
+        if len(names) in (num_classes, max(num_classes, 2)):
+            config = config.replace(class_names=names)
     weights = with_reductions(weights, path.parent, config)
     if sum(config.depths) > len(weights.tensors):
         raise ValueError(

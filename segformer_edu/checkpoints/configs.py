@@ -25,6 +25,7 @@ FIELDS = {  # theirs → ours
 }
 BLOCK = "segformer_edu"  # holds what their config.json has no field for; transformers ignores it
 IN_BLOCK = ("block_norm_eps", "drop_path_rule", "gradient_checkpointing", "image_mean", "image_std")
+NAMES = "class_names"  # in the block if there are more than logits: two of a binary model
 
 
 def describes_segformer(description: dict[str, Any]) -> bool:
@@ -48,8 +49,9 @@ def from_hugging_face(description: dict[str, Any], weights: Weights) -> SegForme
     block = description.get(BLOCK, {})
     if not isinstance(block, dict):
         raise ValueError(f"{BLOCK} = {block!r}: an object is needed.")
-    if unknown := sorted(set(block) - set(IN_BLOCK)):
-        raise ValueError(f"{BLOCK} holds {unknown[0]!r}; it may hold {', '.join(IN_BLOCK)}.")
+    known = (*IN_BLOCK, NAMES)
+    if unknown := sorted(set(block) - set(known)):
+        raise ValueError(f"{BLOCK} holds {unknown[0]!r}; it may hold {', '.join(known)}.")
     if (stages := description.get("num_encoder_blocks")) is not None:
         check_positive(num_encoder_blocks=stages)
     fields: dict[str, Any] = {
@@ -61,10 +63,10 @@ def from_hugging_face(description: dict[str, Any], weights: Weights) -> SegForme
     names = _class_names(description.get("id2label")) if weights.has_decoder else ()
     num_classes = len(names) or description.get("num_labels", weights.num_classes or 1)
     generic = list(names) == [f"LABEL_{label}" for label in range(len(names))]
+    block = {NAMES: () if generic else names, **block}
     return SegFormerConfig(
         **fields,
         num_classes=num_classes,
-        class_names=() if generic else names,
         **{"block_norm_eps": weights.layout.block_norm_eps, **block},
     )
 
@@ -94,6 +96,10 @@ def _class_names(id2label: Any) -> tuple[str, ...]:
 def to_hugging_face(config: SegFormerConfig, dtype: torch.dtype) -> dict[str, Any]:
     """The content of a config.json from which transformers builds the same model."""
     names = config.class_names or [f"LABEL_{label}" for label in range(config.num_classes)]
+    block = {field: x for field in IN_BLOCK if (x := getattr(config, field)) != ()}
+    if len(names) > config.num_classes:
+        block[NAMES] = names
+    names = names[-config.num_classes :]
     return {
         "model_type": "segformer",
         "architectures": ["SegformerForSemanticSegmentation"],
@@ -107,7 +113,7 @@ def to_hugging_face(config: SegFormerConfig, dtype: torch.dtype) -> dict[str, An
         "reshape_last_stage": True,
         "id2label": {str(label): name for label, name in enumerate(names)},
         "label2id": {name: label for label, name in enumerate(names)},
-        BLOCK: {field: x for field in IN_BLOCK if (x := getattr(config, field)) != ()},
+        BLOCK: block,
     }
 
 

@@ -24,7 +24,8 @@ SETTINGS = (
 DESCRIPTION = """\
 Find the photographs and masks in a folder, read all of them to the last pixel, and say what they
 hold: how many, how large, of which kinds, what EXIF tags turn, which files are damaged or have no
-partner, how often each class occurs; and the command to train with. For masks in colours, it writes
+partner, how often each class occurs; and the command to train with. Where that takes long for want
+of a GPU, it is followed by one for a first try within minutes. For masks in colours, it writes
 colors.txt into the folder, in which the classes are given names. --out writes the same as a page
 with pictures. The exit code is 1 if something has to be mended before training."""
 EXAMPLES = """\
@@ -137,3 +138,6 @@ def lines(findings: Findings, parser: Parser) -> Iterator[str]:
                 yield f"  {parser.in_flags(remedy)}"
     yield "\nTo train:" if findings.usable else "\nTo train, after that:"
     yield f"  {findings.command}"
+    if findings.trial:
+        why, command = findings.trial
+        yield f"\n{why}\n  {command}"

@@ -48,7 +48,11 @@ def sections(findings: Findings, parser: Parser) -> Iterator[Element]:
             wrong += [parser.in_flags(remedy)] if remedy else []
         yield section("To be mended first", *wrong)
     heading = "To train" if findings.usable else "To train, after that"
-    yield section(heading, commands([findings.command]))
+    trial: list[Node] = []
+    if findings.trial:
+        why, command = findings.trial
+        trial = [why, commands([command])]
+    yield section(heading, commands([findings.command]), *trial)
     if findings.advice:
         advice = [parser.in_flags(each) for each in findings.advice]
         yield section("Good to know", listing(advice))

@@ -118,7 +118,8 @@ def check_classes(weights: str, config: SegFormerConfig, names: Sequence[str]) -
             f"{weights} tells {config.num_classes} classes apart, and the pictures have "
             f"{len(names)} ({', '.join(names)}): give weights and data that go together."
         )
-    if config.class_names and [*map(str.strip, config.class_names)] != [*map(str.strip, names)]:
+    known = [*map(str.strip, config.class_names)]  # of a binary model's two classes perhaps one
+    if known and known != [*map(str.strip, names)][-len(known) :]:
         raise ValueError(
             f"{weights} calls its classes {', '.join(config.class_names)}, and the pictures "
             f"{', '.join(names)}: give classes = … the names of the weights in their order, and "

@@ -24,13 +24,16 @@ from segformer_edu.data.folder import Pair, fault_or, match_files
 from segformer_edu.data.image_files import Fault
 from segformer_edu.data.inspection import Inspection, has_colours, inspect
 from segformer_edu.data.masks import label_table
+from segformer_edu.doctor import pick_device
 from segformer_edu.files import expanded, typed
 from segformer_edu.training.own_pictures import listed_names, split_folder
-from segformer_edu.training.proposal import propose
+from segformer_edu.training.proposal import WEIGHTS, propose
 from segformer_edu.training.settings import Settings
 
+PATIENCE = 10  # minutes of training, for which nobody needs a first try
 LOOKED_AT = 20  # masks that show whether all are in colours
 COLORS = "colors.txt"  # the table that is drawn from masks in colours, beside them
+LABELMAP = "labelmap.txt"  # CVAT's table, beside the folder of the masks
 TRAIN_IDS = "_gtFine_labelTrainIds"
 LABEL_IDS = ("_gtFine_labelIds", "7,8,11-13,17,19-28,31-33", "0-6,9,10,14-16,18,29,30,255")
 ADE20K, MANY = ("annotations", "training"), 50  # of its 150 classes: others use its folders too
@@ -47,6 +50,7 @@ class Findings(NamedTuple):
         labels: `(256,)` uint8, the class of each number in `seen.pixels`; 255 if it is of none.
         problems, advice: sentences.
         command: that trains.
+        trial: why to try less first, and the command that does; None if there is no reason.
     """
 
     settings: Settings
@@ -57,6 +61,7 @@ class Findings(NamedTuple):
     problems: list[str]
     advice: list[str]
     command: str
+    trial: tuple[str, str] | None
 
     @property
     def usable(self) -> bool:
@@ -141,8 +146,20 @@ def find(settings: Settings, typed_classes: str) -> Findings:
     if not (seen.faults or problems):
         split_folder(settings)  # which refuses what train would refuse
     command = typed(proposal.command("run", typed_classes))
+    trial = None
+    if pick_device().type == "cpu" and settings.weights == WEIGHTS and proposal.minutes > PATIENCE:
+        trial = (slowness(proposal.minutes), typed(proposal.trial().command("try", typed_classes)))
     return Findings(
-        settings, pairs, seen, class_names, labels, problems, [*notes, *advice], command
+        settings, pairs, seen, class_names, labels, problems, [*notes, *advice], command, trial
+    )
+
+
+def slowness(minutes: float) -> str:
+    """Why to try less first, without a GPU."""
+    long = "an hour or more" if minutes > 40 else "half an hour or so"
+    return (
+        f"There is no GPU here, and two cores of a CPU train like this for {long}. For a first try "
+        f"within minutes, with smaller pictures and the weights that come with the package:"
     )
 
 
@@ -172,13 +189,15 @@ def coloured(settings: Settings, pairs: Sequence[Pair]) -> tuple[Settings, list[
     step = max(len(masks) // LOOKED_AT, 1)
     if settings.colors or settings.classes or not any(map(has_colours, masks[::step])):
         return settings, []
-    path = Path(os.path.commonpath([mask.parent for mask in masks])) / COLORS
-    settings = settings.replace(colors=str(path))
-    if path.exists():
-        return settings, [f"{path} says which colour is which class."]
+    folder = Path(os.path.commonpath([mask.parent for mask in masks]))
+    for path in (folder / COLORS, folder.parent / LABELMAP):
+        if path.exists():
+            note = f"{path} says which colour is which class."
+            return settings.replace(colors=str(path)), [note]
+    path = folder / COLORS
     write_colors(path, colours_of(pairs))
     note = f"{path} was written: it has a line for each colour that fills areas of the masks."
-    return settings, [f"{note} Give the classes names there."]
+    return settings.replace(colors=str(path)), [f"{note} Give the classes names there."]
 
 
 def colours_of(pairs: Sequence[Pair]) -> dict[str, FoundColour]:

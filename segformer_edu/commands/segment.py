@@ -58,6 +58,7 @@ examples:
 KINDS = {"overlay": ("overlay",), "labels": ("labels",), "both": ("overlay", "labels")}
 DRAWN = 2400  # pixels a side; larger photographs are drawn over at this size, twice an overlay's
 LARGEST = 2**14  # pixels a side, for --fit
+STDIN = "standard input"  # what messages call the file in which it is kept
 FIT = re.compile(r"^fit: ([1-9]\d*)$", re.MULTILINE)  # in a run's settings.yaml
 Files = dict[str, Path]  # what is written for a picture: of each kind, where
 Painter = Callable[[np.ndarray, np.ndarray, Sequence[str]], bytes]
@@ -129,22 +130,38 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     draw = painter() if options.write != "labels" else None
     with tempfile.TemporaryDirectory() as folder:
-        pictures = find_pictures(options.images, Path(folder))
-        files = plan(pictures, expanded(options.out), KINDS[options.write])
-        given = class_names(options.classes) if options.classes is not None else ()
-        device = pick_device(options.device)
-        keep_freed_memory()
-        model = SegFormer.from_pretrained(options.weights).to(device)
-        names = names_for(model.config, given)
-        check_sizes(options, model.config)
-        if not options.fit and (fit := trained_fit(options.weights)):
-            print(
-                f"{options.weights} was trained on pictures that --fit {fit} had scaled, and these "
-                f"stay as they are: unless their things are of the same size, give --fit {fit} "
-                f"here too.",
-                file=sys.stderr,
-            )
-        return segment(model, files, names, draw, options)
+        stdin = Path(folder) / "stdin"
+        try:
+            faults = find_and_segment(options, draw, stdin)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(stdin), STDIN)) from error
+    if faults:
+        print("\n".join(faults).replace(str(stdin), STDIN), file=sys.stderr)
+    return 1 if faults else 0
+
+
+def find_and_segment(options: argparse.Namespace, draw: Painter | None, stdin: Path) -> list[str]:
+    """Label all pictures that the options name; what could not be done.
+
+    Args:
+        stdin: a file in which standard input is kept.
+    """
+    pictures = find_pictures(options.images, stdin)
+    files = plan(pictures, expanded(options.out), KINDS[options.write])
+    given = class_names(options.classes) if options.classes is not None else ()
+    device = pick_device(options.device)
+    keep_freed_memory()
+    model = SegFormer.from_pretrained(options.weights).to(device)
+    names = names_for(model.config, given)
+    check_sizes(options, model.config)
+    if not options.fit and (fit := trained_fit(options.weights)):
+        print(
+            f"{options.weights} was trained on pictures that --fit {fit} had scaled, and these "
+            f"stay as they are: unless their things are of the same size, give --fit {fit} "
+            f"here too.",
+            file=sys.stderr,
+        )
+    return segment(model, files, names, draw, options)
 
 
 def segment(
@@ -153,8 +170,8 @@ def segment(
     names: Sequence[str],
     draw: Painter | None,
     options: argparse.Namespace,
-) -> int:
-    """Label all pictures. Among several, one that is damaged is named at the end."""
+) -> list[str]:
+    """Label all pictures; of several, what is wrong with those that are damaged."""
     several, faults, replaced, began = len(files) > 1, [], 0, time.perf_counter()
     for path, targets in tqdm(
         files.items(), unit=" pictures", delay=1, leave=False, disable=not several
@@ -184,12 +201,11 @@ def segment(
     else:
         said = f"{' and '.join(map(str, contents))}: {len(np.unique(labels))} classes"
     print(f"{said}; older files replaced: {replaced}" if replaced else said)
-    if faults:
-        lines = [f"{len(faults)} of {len(files)} pictures could not be labelled:"]
-        lines += [f"  {fault.problem}" for fault in faults]
-        lines += dict.fromkeys(fault.remedy for fault in faults)
-        print("\n".join(lines), file=sys.stderr)
-    return 1 if faults else 0
+    if not faults:
+        return []
+    problems = [f"  {fault.problem}" for fault in faults]
+    remedies = dict.fromkeys(fault.remedy for fault in faults)
+    return [f"{len(faults)} of {len(files)} pictures could not be labelled:", *problems, *remedies]
 
 
 def label(
@@ -252,8 +268,8 @@ def painter() -> Painter:
     return draw
 
 
-def find_pictures(given: Sequence[str], folder: Path) -> list[Path]:
-    """The files that the arguments name, each once; standard input is kept in a folder.
+def find_pictures(given: Sequence[str], stdin: Path) -> list[Path]:
+    """The files that the arguments name, each once; standard input is kept in a file.
 
     Raises:
         ValueError: an argument that names no file.
@@ -262,8 +278,8 @@ def find_pictures(given: Sequence[str], folder: Path) -> list[Path]:
     for each in given:
         path, listed = expanded(each), []
         if each == "-":
-            listed = [folder / "stdin"]
-            listed[0].write_bytes(sys.stdin.buffer.read())
+            listed = [stdin]
+            stdin.write_bytes(sys.stdin.buffer.read())
         elif path.is_dir():
             listed = [file for file in sorted(path.iterdir()) if is_picture(file)]
             if not listed:

@@ -20,11 +20,13 @@ from segformer_edu.files import expanded, write_atomically
 
 COLOURED = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # Pillow's modes of 8 bits that show colours
 UNKNOWN = 254  # in a table of labels: a colour that no line names
-IGNORED = "ignore"  # the class of colours that do not count
+IGNORED = "ignore"  # the class of colours that do not count, …
+VOID = "ignored"  # … and what it is called in a labelmap.txt with the labels of Pascal VOC
 CITYSCAPES = "cityscapes"  # a table that comes with the package
 OTHERS = "*"  # all colours that no line names
 FAINT = 100  # times rarer than both of two colours that it lies between: a soft edge of theirs
 LINE = re.compile(r"(#[0-9a-fA-F]{6}|\*)\s+(\S.*)")
+LABELMAP_LINE = re.compile(r"([^:]*[^:\s])\s*:" + r",".join(3 * [r"\s*(\d{1,3})\s*"]) + r"(?::.*)?")
 FORM = "write #rrggbb and the name of its class, such as `#804080 road`"
 
 
@@ -56,7 +58,8 @@ class ColorTable:
 
 
 def read_colors(path: str | Path) -> ColorTable:
-    """The table in a text file, or "cityscapes": a line for each colour, `#804080 road`.
+    """The table in a text file, or "cityscapes": a line for each colour, `#804080 road`, or, as in
+    the labelmap.txt of CVAT, `road:128,64,128::`.
 
     The name may hold blanks. Several colours may be of one class, and those of a class `ignore` do
     not count. The line `* ignore` says so of all colours that no line names; without it, they are
@@ -77,17 +80,18 @@ def read_colors(path: str | Path) -> ColorTable:
     for number, line in enumerate(map(str.strip, lines), start=1):
         if not line or line == "#" or line.startswith("# "):
             continue
-        found = LINE.fullmatch(line)
-        if not found or (found[1] == OTHERS and found[2] != IGNORED):
+        found = colour_and_class(line)
+        if not found:
             raise ValueError(
-                f"colors = {path} has in line {number}: {line}. Instead, {FORM}, or `* ignore` for "
-                f"all other colours; a comment begins with `# `."
+                f"colors = {path} has in line {number}: {line}. Instead, {FORM} (or, as CVAT does, "
+                f"`road:128,64,128::`), or `* ignore` for all other colours; a comment begins with "
+                f"`# `."
             )
-        colour = found[1].lower()
-        if named.setdefault(colour, found[2]) != found[2]:
+        colour, name = found
+        if named.setdefault(colour, name) != name:
             raise ValueError(
-                f"colors = {path} says in line {number} that {colour} is {found[2]}, and before "
-                f"that it is {named[colour]}: leave one of them."
+                f"colors = {path} says in line {number} that {colour} is {name}, and before that "
+                f"it is {named[colour]}: leave one of them."
             )
     names = tuple(dict.fromkeys(name for name in named.values() if name != IGNORED))
     if not 1 <= len(names) <= UNKNOWN:
@@ -100,6 +104,24 @@ def read_colors(path: str | Path) -> ColorTable:
         if colour != OTHERS:
             labels[int(colour[1:], 16)] = IGNORE if name == IGNORED else names.index(name)
     return ColorTable(names, expanded(path), labels)
+
+
+def colour_and_class(line: str) -> tuple[str, str] | None:
+    """What a line of a table says; None if it has neither form.
+
+    >>> colour_and_class("#804080 road"), colour_and_class("road:128,64,128::")
+    (('#804080', 'road'), ('#804080', 'road'))
+    """
+    if found := LINE.fullmatch(line):
+        colour, name = found[1].lower(), found[2]
+        return None if colour == OTHERS and name != IGNORED else (colour, name)
+    if not (found := LABELMAP_LINE.fullmatch(line)):
+        return None
+    name, *parts = found.groups()
+    numbers = [int(part) for part in parts]
+    if max(numbers) > 255:
+        return None
+    return f"#{bytes(numbers).hex()}", IGNORED if name == VOID else name
 
 
 def read_coloured(path: Path) -> np.ndarray:

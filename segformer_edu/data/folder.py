@@ -289,13 +289,13 @@ class Folder(SegmentationDataset):
     def _strange(self, mask_path: Path, numbers: np.ndarray, hint: Meaning | None = None) -> Fault:
         """The fault of a mask that holds numbers without a meaning."""
         otherwise = (
-            "correct the masks, or say with classes=…, values=… and ignore_index=… what theirs "
+            "Correct the masks, or say with classes=…, values=… and ignore_index=… what theirs "
             "mean."
         )
         return Fault(
             f"{mask_path} holds {listed(numbers)}",
             f"Of the numbers that masks may hold, {listed(np.flatnonzero(self._known))} have a "
-            f"meaning here: {hint or otherwise}",
+            f"meaning here. {hint or otherwise}",
         )
 
 

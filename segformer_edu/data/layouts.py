@@ -20,7 +20,7 @@ MASK_FOLDERS = (
     *("gtfine", "segmentations", "segmentation", "gt", "groundtruth", "ground_truth", "targets"),
     *("target", "masken"),
 )
-LISTS = "ImageSets/Segmentation"  # of Pascal VOC, most of whose photographs have no mask
+LISTS = "ImageSets/Segmentation"  # of Pascal VOC, most of whose photographs have no mask; and CVAT
 TRAINING = ("train", "training")
 VALIDATION = ("val", "valid", "validation")
 IMAGE_MARKS = ("", "_image", "_img", "_sat", "_rgb", "_leftImg8bit")  # after a photograph's name
@@ -78,10 +78,12 @@ def find_layout(folder: Path) -> Layout:
     """
     found = two_folders(folder)
     if found:
-        lists = [folder / LISTS / f"{name}.txt" for name in ("train", "val")]
-        if all(path.is_file() for path in lists):
-            found = found._replace(lists=(str(lists[0]), str(lists[1])))
-        return found
+        texts = {path.stem.lower(): str(path) for path in sorted((folder / LISTS).glob("*.txt"))}
+        lists = [
+            next((texts[name] for name in names if name in texts), "")
+            for names in (TRAINING, VALIDATION)
+        ]
+        return found._replace(lists=(lists[0], lists[1])) if all(lists) else found
     inside = folders_in(folder)
     for name in TRAINING:
         if name in inside and (training := side_by_side(inside[name])):

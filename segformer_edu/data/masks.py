@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ EXACT = ("PNG", "TIFF", "BMP", "GIF")  # formats that keep the numbers they are 
 ONE_NUMBER = ("P", "L", "1", "I", "I;16", "I;16B")  # Pillow's palette, greys, and black and white
 RANGE = re.compile(r"(0|[1-9]\d*)(?:\s*-\s*(0|[1-9]\d*))?")  # 7, or 1-150
 MANY = 10  # numbers that a message lists one by one
+RARE = 0.005  # of all pixels: numbers that have less, and are many, come from softened edges
+MOST, FEW = 0.9, 5  # of all pixels in black and white; of rare numbers, the least that are many
 GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0 … 255
 
 
@@ -155,45 +157,80 @@ def numbers_of(name: str, given: object) -> tuple[int, ...]:
 
 
 class Meaning(NamedTuple):
-    """What the numbers in masks seem to mean: values and ignore_index, and why; as a sentence."""
+    """What the numbers in masks seem to mean.
 
-    values: str
-    ignored: str
+    Attributes:
+        values: the number of each class.
+        ignored: the numbers that stand for none.
+        reason: a sentence that says why they seem to.
+        sure: whether nothing is left out that may well be a class.
+    """
+
+    values: tuple[int, ...]
+    ignored: tuple[int, ...]
     reason: str
+    sure: bool = True
 
     def __str__(self) -> str:
-        numbers = f"values='{self.values}' and ignore_index='{self.ignored}'"
-        return f"{self.reason}. {numbers} read them so."
+        values, ignored = as_ranges(self.values), as_ranges(self.ignored)
+        return f"{self.reason} values='{values}' and ignore_index='{ignored}' read them so."
 
 
-def likely_meaning(pixels: np.ndarray, num_classes: int) -> Meaning | None:
-    """What the numbers in masks seem to mean; None without an idea.
+def likely_meaning(pixels: np.ndarray, num_classes: int = 0) -> Meaning | None:
+    """What the numbers in masks most probably mean; None if they show no way to read them.
 
     Args:
         pixels: `(256,)` how many pixels hold each number.
-        num_classes: classes K.
+        num_classes: classes K; 0 if nobody has said how many there are.
     """
+    readings = _readings(pixels, num_classes)
+    return next((each for each in readings if num_classes in (0, len(each.values))), None)
+
+
+def _readings(pixels: np.ndarray, num_classes: int) -> Iterator[Meaning]:
+    """The ways in which the numbers may be read, the most probable first."""
     held = np.flatnonzero(pixels).tolist()
     inner = [number for number in held if number != IGNORE]
-    others = "" if inner == held else str(IGNORE)
-    black_and_white = pixels[0] and pixels[255] and len(held) > 2
-    if num_classes == 2 and black_and_white and pixels[[0, 255]].sum() > 0.9 * pixels.sum():
+    gaps = inner != list(range(len(inner)))
+    ends = pixels[[0, IGNORE]]
+    black_and_white = gaps and ends.all() and ends.sum() > MOST * pixels.sum()
+    frequent = [number for number in held if pixels[number] > RARE * pixels.sum()]
+    if black_and_white:
+        frequent = [0, IGNORE]
+    few = 1 if black_and_white and num_classes == 2 else max(FEW, len(frequent))
+    if len(frequent) > 1 and len(held) - len(frequent) >= few:
         reason = (
-            "nearly all pixels are 0 or 255, and those between, which look like the softened edges "
-            "of a drawing program, are better left out"
+            f"The numbers beside {as_ranges(frequent)} are rare, as in the softened edges of a "
+            f"drawing program, and better left out."
         )
-        return Meaning("0,255", "1-254", reason)
-    from_one = sum(number > 0 for number in inner)
-    if max(inner, default=0) == num_classes and (2 * from_one > num_classes or len(inner) > 2):
-        reason = (
-            "the classes seem to be numbered from 1; if 0 is a class too, name it first in "
-            "classes=…, and if it is none, ignore it"
-        )
-        return Meaning(f"1-{num_classes}", f"0,{others}".rstrip(","), reason)
-    reason = "there are as many numbers as classes, which may be theirs, in this order"
-    if len(held) == num_classes:
-        return Meaning(as_ranges(held), "", reason)
-    return Meaning(as_ranges(inner), others, reason) if len(inner) == num_classes else None
+        yield Meaning(tuple(frequent), all_but(frequent), reason)
+    if held == [0, IGNORE]:
+        reason = "The masks are black and white: 0 and 255 are the two classes."
+        yield Meaning((0, IGNORE), all_but(held), reason)
+    if not gaps:
+        reason = "The numbers are those of the classes, and 255 is none."
+        yield Meaning(tuple(inner), (IGNORE,), reason)
+    from_one = [number for number in inner if number]
+    last = max(inner, default=0)
+    most = last == num_classes and (2 * len(from_one) > last or len(inner) > 2)
+    if most or inner == list(range(1, last + 1)):
+        reason = "No mask holds 0, so the classes are numbered from 1."
+        if pixels[0]:
+            reason = (
+                "The classes seem to be numbered from 1. If 0 is a class too, name it first in "
+                "classes=…, and if it is none, ignore it."
+            )
+        yield Meaning(tuple(range(1, last + 1)), (0, IGNORE), reason, sure=not pixels[0])
+    if IGNORE in held and last > 2 * len(held):
+        reason = "The numbers are spread over 0 … 255, so 255 is taken for a class too."
+        yield Meaning(tuple(held), all_but(held), reason)
+    reason = "The classes are not numbered without gaps: the values say which numbers occur."
+    yield Meaning(tuple(inner), (IGNORE,), reason)
+
+
+def all_but(numbers: Sequence[int]) -> tuple[int, ...]:
+    """All numbers of 0 … 255 but some."""
+    return tuple(sorted({*range(256)} - {*numbers}))
 
 
 def as_ranges(numbers: Sequence[int]) -> str:

@@ -199,7 +199,7 @@ def remedy_for(survey: Survey, settings: Settings, num_classes: int) -> str:
     if settings.colors:
         return f"If another colour stands for a class, name it in colors = {settings.colors}."
     if hint := likely_meaning(survey.numbers.sum(0), num_classes):
-        return f"Perhaps {hint}"
+        return str(hint)
     return (
         "If one of these stands for a class, name it in values = …; what does not count, in "
         "ignore = …."

@@ -258,16 +258,15 @@ def build_model(settings: Settings, class_names: tuple[str, ...]) -> SegFormer:
             f"in_channels = {changes['in_channels']}: the pictures have {settings.bands or 3}. Say "
             f"how many bands they have with bands = …."
         )
-    if changes["num_classes"] == 1 and len(class_names) == 2:  # one logit tells two classes apart
-        changes["class_names"] = ()
-    elif changes["num_classes"] != len(class_names):
+    logits = changes["num_classes"]
+    if logits != len(class_names) and (logits, len(class_names)) != (1, 2):  # one tells two apart
         raise ValueError(
-            f"num_classes = {changes['num_classes']}: the pictures have {len(class_names)} classes "
+            f"num_classes = {logits}: the pictures have {len(class_names)} classes "
             f"({', '.join(class_names)}). Leave it out."
         )
     if not settings.weights:
         return SegFormer(SegFormerConfig.named(settings.model, **changes))
-    loaded = SegFormer.from_pretrained(settings.weights, num_classes=len(class_names))
+    loaded = SegFormer.from_pretrained(settings.weights, num_classes=logits)
     state = loaded.state_dict()
     if loaded.config.image_mean and not settings.bands:
         raise ValueError(

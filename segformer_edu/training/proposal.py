@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from segformer_edu.data.augment import IGNORE
 from segformer_edu.data.folder import class_names_of
 from segformer_edu.data.inspection import Inspection
-from segformer_edu.data.masks import as_ranges
+from segformer_edu.data.masks import as_ranges, likely_meaning
 from segformer_edu.extras import PACKAGE
 from segformer_edu.training.settings import Settings
 
@@ -22,16 +21,11 @@ LARGE = (
 )
 FITTED, CROP = 1024, 512  # sides of large pictures made smaller, and of training pictures
 STEP = 32  # pixels: the encoder's last map is this much smaller a side
-RARE = 0.005  # of all pixels: numbers that have less, and are many, come from softened edges
-MOST, FEW = 0.9, 5  # of all pixels in black and white; of rare numbers, the least that are many
-
-
-class Meaning(NamedTuple):
-    """What numbers in masks stand for, and why they seem to."""
-
-    values: tuple[int, ...]
-    ignore: tuple[int, ...]
-    why: str
+PIXEL = 1.1e-6  # seconds in which a B0 learns from one, on two cores (benchmarks/README.md)
+TRIAL = {  # what two cores do within minutes, with weights that need no network
+    **{"weights": "nano", "size": 96, "fit": 160, "steps": 300, "warmup_steps": 50},
+    **{"learning_rate": 1e-3, "head_lr_factor": 10.0},
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +41,16 @@ class Proposal:
     settings: Settings
     problems: tuple[str, ...]
     advice: tuple[str, ...]
+
+    @property
+    def minutes(self) -> float:
+        """How long two cores without a GPU train a B0 like this, roughly."""
+        settings = self.settings
+        return settings.steps * settings.batch_size * settings.size**2 * PIXEL / 60
+
+    def trial(self) -> Proposal:
+        """The same in little."""
+        return replace(self, settings=self.settings.replace(**TRIAL))
 
     def command(self, out: str, classes: str = "") -> list[str]:
         """The words of the command that trains.
@@ -107,14 +111,15 @@ def _numbered(
     """What the numbers in the masks mean, and what is wrong with them."""
     count = len(settings.classes)
     told = bool(settings.values) or settings.ignore != Settings().ignore
-    meaning = None if told else meaning_of(seen.pixels, count)
-    if meaning:
+    meaning = likely_meaning(seen.pixels, count)
+    if meaning and meaning.sure and not told:
         count = count or len(meaning.values)
+        given = settings
+        settings = settings.replace(values=meaning.values, ignore=meaning.ignored)
         if meaning.values == tuple(range(count)):
-            meaning = meaning._replace(values=())
-        settings = settings.replace(values=meaning.values, ignore=meaning.ignore)
-        if meaning.why:
-            advice.append(meaning.why)
+            settings = settings.replace(values=())
+        if settings != given:
+            advice.append(meaning.reason)
     count = (
         count
         or len(settings.values)
@@ -129,10 +134,13 @@ def _numbered(
     values = settings.values or range(count)
     known = {*values, *settings.ignore}
     if strange := [n for n in np.flatnonzero(seen.pixels).tolist() if n not in known]:
+        otherwise = (
+            "Name all classes in classes = …, the number of each in values = …, and what does not "
+            "count in ignore = …."
+        )
         problems.append(
             f"Masks hold {as_ranges(strange)}, which {'stand' if len(strange) > 1 else 'stands'} "
-            f"for none of the {count} classes: name all classes in classes = …, the number of each "
-            f"in values = …, and what does not count in ignore = …."
+            f"for none of the {count} classes. {meaning or otherwise}"
         )
     shown = sum(seen.pixels[value] > 0 for value in values)
     if seen.pairs and shown < 2:
@@ -140,48 +148,6 @@ def _numbered(
             "The masks show fewer than two classes, and a model learns to tell classes apart."
         )
     return settings
-
-
-def meaning_of(pixels: np.ndarray, count: int = 0) -> Meaning | None:
-    """What numbers in masks most probably stand for; None if they show no way to read them.
-
-    Args:
-        pixels: `(256,)` how many pixels have each number.
-        count: how many classes there are, if that is known.
-    """
-    held = np.flatnonzero(pixels).tolist()
-    inner = [number for number in held if number != IGNORE]
-    gaps = inner != list(range(len(inner)))
-    frequent = [number for number in held if pixels[number] > RARE * pixels.sum()]
-    if gaps and pixels[0] and pixels[IGNORE] and pixels[[0, IGNORE]].sum() > MOST * pixels.sum():
-        frequent = [0, IGNORE]
-    soft = len(held) - len(frequent) >= max(FEW, len(frequent)) and len(frequent) >= 2
-    if soft:
-        shown = as_ranges(frequent)
-        why = f"The numbers between {shown} are rare, as at edges that a drawing program softens."
-        meaning = Meaning(tuple(frequent), all_but(frequent), f"{why} They are ignored.")
-    elif held == [0, IGNORE]:
-        why = "The masks are black and white: 0 and 255 are the two classes."
-        meaning = Meaning((0, IGNORE), all_but(held), why)
-    elif count and inner and max(inner) < count:
-        meaning = Meaning(tuple(range(count)), (IGNORE,), "")
-    elif not gaps:
-        meaning = Meaning(tuple(inner), (IGNORE,), "")
-    elif inner == list(range(1, len(inner) + 1)) and len(inner) > 1:
-        why = "No mask holds 0, so the classes are numbered from 1."
-        meaning = Meaning(tuple(inner), (0, IGNORE), why)
-    elif IGNORE in held and inner and max(inner) > 2 * len(held):
-        why = "The numbers are spread over 0 … 255, so 255 is taken for a class too."
-        meaning = Meaning(tuple(held), all_but(held), why)
-    else:
-        why = "The classes are not numbered without gaps: the values say which numbers occur."
-        meaning = Meaning(tuple(inner), (IGNORE,), why)
-    return meaning if len(meaning.values) == (count or len(meaning.values)) else None
-
-
-def all_but(numbers: Sequence[int]) -> tuple[int, ...]:
-    """All numbers of 0 … 255 but some."""
-    return tuple(sorted({*range(256)} - {*numbers}))
 
 
 def _turned(

@@ -72,7 +72,7 @@ class Settings:
     colors: str = setting(
         "",
         "folder: a text file that says which colour of the masks is which class, with lines such "
-        "as `#804080 road`, in place of classes, values and ignore",
+        "as `#804080 road`, or CVAT's labelmap.txt, in place of classes, values and ignore",
         "data",
     )
     upright: bool = setting(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import ExifTags, Image, ImageFilter
 
 from segformer_edu import SegFormer, SegFormerConfig
@@ -55,9 +56,13 @@ def palette(labels):
     return image
 
 
+def grey(labels):
+    return 255 * (labels == 1).astype(np.uint8)
+
+
 def softened(labels):
     """As a drawing program has it: white on black, with edges between."""
-    white = Image.fromarray(255 * (labels == 1).astype(np.uint8))
+    white = Image.fromarray(grey(labels))
     return white.filter(ImageFilter.GaussianBlur(0.5))
 
 
@@ -93,10 +98,10 @@ def check(tmp_path, weights, capsys, monkeypatch):
 
 def trained_on(command):
     """The pictures of a run of one step that the command begins, word for word."""
-    assert command[:4] == ["python", "-m", "segformer_edu", "train"]
+    assert command[:5] == ["python", "-m", "segformer_edu", "train", "--out"]
     short = ["--steps", "1", "--warmup-steps", "0", "--batch-size", "2", "--cpu", "--quiet"]
     assert main([*command[3:], *short]) == 0
-    return open_data(Settings.from_yaml(Path("run/settings.yaml")))
+    return open_data(Settings.from_yaml(Path(command[5]) / "settings.yaml"))
 
 
 def check_labels(parts, pictures, of_class=lambda labels: labels):
@@ -116,6 +121,7 @@ def check_labels(parts, pictures, of_class=lambda labels: labels):
     assert seen == pictures.count
 
 
+PLACES = {"images": "photos", "masks": "masks"}
 BINARY = {"of_class": lambda labels: labels == 1}
 CASES = {  # how files are written, flags that the command has, and what the labels should be
     "a palette": ({"mask": palette}, ["--classes 3"], {}),
@@ -211,6 +217,58 @@ def test_the_command_reads_the_masks_as_they_were_meant(check, tmp_path, case):
         assert flag in line, line
     assert ("--no-upright" in line) == ("--no-upright" in flags)
     check_labels(trained_on(command), pictures, **labels)
+
+
+def proposed(text):
+    """What a text says of --values and --ignore at last; their defaults if it says nothing."""
+    return tuple(
+        [default, *re.findall(rf"--{name} ([0-9,-]+)", text)][-1]
+        for name, default in (("values", ""), ("ignore", "255"))
+    )
+
+
+TWICE = {  # how masks are drawn, the classes, and the flags that both commands propose
+    "black and white": (numbers([0, 255, 0]), "rest,red", ("0,255", "1-254")),
+    "softened edges": (softened, "rest,red", ("0,255", "1-254")),
+    "softened edges in a few greys": (
+        lambda labels: Image.fromarray(
+            np.where(np.eye(*SIZE), 90, 255 * (labels == 1)).astype("u1")
+        ),
+        "rest,red",
+        ("0,255", "1-254"),
+    ),
+    "numbers from one": (numbers([1, 2, 3]), "rest,red,blue", ("1-3", "0,255")),
+    "numbers from one, with one that no mask holds": (
+        numbers([1, 2, 4]),
+        "rest,red,green,blue",
+        ("1-4", "0,255"),
+    ),
+    "numbers from one, and 0 for what nobody drew": (
+        numbers([0, 1, 2]),
+        "red,blue",
+        ("1,2", "0,255"),
+    ),
+    "gaps": (numbers([0, 50, 200]), "rest,red,blue", ("0,50,200", "255")),
+    "gaps, and 255 for what does not count": (
+        lambda labels: numbers([0, 50, 200])(labels).point(lambda x: x or 255),
+        "red,blue",
+        ("50,200", "255"),
+    ),
+    "spread numbers": (numbers([0, 128, 255]), "rest,red,blue", ("0,128,255", "1-127,129-254")),
+}
+
+
+@pytest.mark.parametrize("case", TWICE.values(), ids=TWICE)
+def test_a_refusal_of_train_proposes_the_flags_that_check_data_does(check, tmp_path, capsys, case):
+    mask, classes, flags = case
+    Pictures(tmp_path / "data").write(mask)
+    _, said, _ = check(tmp_path / "data", "--classes", classes)
+    assert proposed(said) == flags, said
+    folders = [f"--{name}={tmp_path}/data/{place}" for name, place in PLACES.items()]
+    given = ["--data=folder", "--validation=2", "--classes", classes, *folders]
+    assert main(["train", "--out", "run", *given]) == 2
+    said = capsys.readouterr().err
+    assert proposed(said) == flags, said
 
 
 def test_ade20k_is_known_by_its_folders_and_many_numbers(check, tmp_path):
@@ -320,6 +378,45 @@ def test_large_and_tiny_pictures_are_scaled(check, tmp_path, monkeypatch):
     _, said, command = check(tmp_path / "data")
     assert "--fit 128" in shlex.join(command) and "10 of the pictures have fewer" in said
     assert [len(each) for each in trained_on(command)] == [8, 2]
+
+
+@pytest.fixture
+def commands(tmp_path, capsys, monkeypatch):
+    """A function that runs check-data on ten pictures: its commands, given the device here."""
+    monkeypatch.chdir(tmp_path)
+    Pictures(tmp_path / "data").write(palette)
+
+    def run(*given, device="cpu"):
+        monkeypatch.setattr(
+            "segformer_edu.commands.findings.pick_device", lambda: torch.device(device)
+        )
+        assert main(["check-data", "data", "--out", "page.html", *map(str, given)]) == 0
+        out = capsys.readouterr().out
+        found = re.findall(r"^  (python -m segformer_edu .*)$", out, re.MULTILINE)
+        page = Reader(Path("page.html").read_bytes())
+        assert [each for each in page.text if each.startswith("python -m segformer_edu")] == found
+        assert ("There is no GPU here" in out) == (len(found) == 2)
+        return out, [shlex.split(each) for each in found]
+
+    return run
+
+
+def test_without_a_gpu_a_first_try_is_proposed_and_works_as_it_stands(commands, tmp_path):
+    said, (long, short) = commands("--size", "512")
+    assert "for an hour or more" in said and "nvidia/mit-b0" in long
+    assert "for half an hour or so" in commands("--size", "256")[0]
+    parts = trained_on(short)
+    assert [len(each) for each in parts] == [8, 2]
+    assert {part.picture(0)[0].shape for part in parts} == {(160, 160, 3)}
+    trained = Settings.from_yaml(tmp_path / "try/settings.yaml")
+    assert trained.weights == "nano" and trained.size == 96 and trained.learning_rate == 1e-3
+    assert "--steps 300" in shlex.join(short)
+
+
+def test_a_first_try_is_proposed_only_where_the_training_takes_long(commands, weights):
+    assert len(commands("--size", "512", device="cuda")[1]) == 1
+    assert len(commands()[1]) == 1  # pictures so small that it takes minutes
+    assert len(commands("--size", "512", "--weights", weights)[1]) == 1  # of any speed
 
 
 def test_a_folder_to_validate_on_is_read_and_named(check, tmp_path):

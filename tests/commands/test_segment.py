@@ -311,7 +311,7 @@ def test_more_than_256_classes_are_written_as_16_bit_greys(folder, small_config,
     assert expected.max() > 255 and np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("own", [(), ("crack",)])
+@pytest.mark.parametrize("own", [(), ("crack",), ("rest", "crack")])
 def test_a_binary_model_has_two_names_and_two_labels(own, folder, small_config, randomized):
     binary = small_config.replace(num_classes=1, class_names=own)
     randomized(SegFormer(binary)).save_pretrained(folder / "weights")
@@ -384,7 +384,17 @@ def test_standard_input_is_one_picture(folder, monkeypatch, capsys):
     assert np.array_equal(read_mask(folder / "out.png"), expected)
     given(b"")
     assert segment(folder, image="-", out="new") == 2
-    assert "stdin cannot be read" in capsys.readouterr().err and not (folder / "new").exists()
+    err = capsys.readouterr().err
+    assert err.startswith("standard input cannot be read (") and not (folder / "new").exists()
+    given(b"")  # among several
+    assert segment(folder, image="- street.png", out="new") == 1
+    assert "\n  standard input cannot be read (" in capsys.readouterr().err
+    (folder / "stdin.png").write_bytes(b"")
+    given(b"")  # labels of one name
+    assert segment(folder, image="- stdin.png", out="new") == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"standard input and {folder / 'stdin.png'} share a name")
+    assert "/tmp" not in err.replace(str(folder), "")
 
 
 def test_large_pictures_are_labelled_in_tiles(folder):

@@ -156,16 +156,28 @@ def test_ranges_of_numbers_are_all_numbers_in_them(files, ignored):
     np.testing.assert_array_equal(dataset.picture(0)[1], [[0, 1, 255, 255], [255, 255, 1, 0]])
 
 
-MEANINGS = {  # pixels of each number, the classes, and what they seem to mean
-    "ADE20K, a few pictures of it": ({0: 5, 3: 9, 20: 4, 150: 1}, 150, "1-150", "0"),
-    "from one, and 255": ({1: 5, 2: 9, 255: 4}, 2, "1-2", "0,255"),
-    "black and white": ({0: 60, 255: 40}, 2, "0,255", ""),
+REST = "1-16,18-79,81-254"
+MEANINGS = {  # pixels of each number, the classes (0: nobody knows), and what they seem to mean
+    "ADE20K, a few pictures of it": ({0: 5, 3: 9, 20: 4, 150: 1}, 150, "1-150", "0,255"),
+    "from one, and 255": ({1: 5, 2: 9, 255: 4}, 2, "1,2", "0,255"),
+    "from one, and no 255": ({1: 5, 2: 9, 3: 4}, 0, "1-3", "0,255"),
+    "numbers of the classes, and 255": ({0: 60, 1: 1, 255: 40}, 2, "0,1", "255"),
+    "black and white": ({0: 60, 255: 40}, 2, "0,255", "1-254"),
     "soft edges": ({0: 60, 255: 40, 17: 1, 80: 1}, 2, "0,255", "1-254"),
-    "half of a palette": ({0: 60, 2: 40}, 2, "0,2", ""),
+    "soft edges, or four classes": ({0: 60, 255: 40, 17: 1, 80: 1}, 0, "0,17,80,255", REST),
+    "many soft edges": ({0: 60, 255: 40, **dict.fromkeys(range(9, 14), 1)}, 0, "0,255", "1-254"),
+    "soft edges of three classes": (
+        {0: 600, 9: 600, 20: 400, **dict.fromkeys(range(10, 15), 1)},
+        3,
+        "0,9,20",
+        "1-8,10-19,21-255",
+    ),
+    "half of a palette": ({0: 60, 2: 40}, 2, "0,2", "255"),
     "a palette, and 255": ({0: 60, 38: 40, 75: 1, 255: 1}, 3, "0,38,75", "255"),
     "greys everywhere": ({0: 10, 255: 10, **dict.fromkeys(range(1, 99), 9)}, 2),
-    "three classes with soft edges": ({0: 60, 128: 60, 255: 40, 17: 1, 80: 1}, 3),
+    "three classes with few soft edges": ({0: 60, 128: 60, 255: 40, 17: 1, 80: 1}, 3),
     "more numbers than classes": ({0: 9, 1: 9, 2: 9, 7: 9}, 3),
+    "fewer numbers than classes": ({0: 9, 255: 9}, 3),
     "nothing": ({}, 2),
 }
 
@@ -176,10 +188,11 @@ def test_what_numbers_seem_to_mean(case):
     pixels = np.zeros(256, int)
     pixels[list(held)] = list(held.values())
     found = likely_meaning(pixels, classes)
-    assert list(found[:2] if found else ()) == expected
+    assert [as_ranges(each) for each in found[:2]] == expected if found else not expected
     if found:  # and Folder takes them so
-        label_table(classes, found.values, found.ignored)
-        assert f"values='{found.values}' and ignore_index='{found.ignored}'" in str(found)
+        assert found.sure == (0 in found.values or not held.get(0))
+        label_table(len(found.values), found.values, found.ignored)
+        assert f"values='{expected[0]}' and ignore_index='{expected[1]}'" in str(found)
 
 
 def test_numbers_are_written_as_ranges_and_read_back():

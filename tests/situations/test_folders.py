@@ -108,6 +108,21 @@ def voc(folder):
         write(folder / f"mine/ImageSets/Segmentation/{name}.txt", text)
 
 
+def cvat(**lists):
+    """What CVAT writes as "Segmentation mask", and the names in each list."""
+
+    def make(folder):
+        photos, drawn = "JPEGImages/{}.png", "SegmentationClass/{}.png"
+        two(photos, drawn, COLOURS[UNEQUAL], "abc")(folder)
+        two("x/{}.png", "SegmentationObject/{}.png", COLOURS[::-1][UNEQUAL], "abc")(folder)
+        table = "# label:color_rgb:parts:actions\nground:0,0,0::\nred:255,0,0::\nblue:0,0,255::\n"
+        write(folder / "mine/labelmap.txt", table)
+        for name, names in lists.items():
+            write(folder / f"mine/ImageSets/Segmentation/{name}.txt", "\n".join(names))
+
+    return make
+
+
 FOLDERS = {
     "two folders": Situation(two("images/{}.png", "masks/{}.png"), CHECK, leads_to(2 * FOUND)),
     "folders of other names": Situation(
@@ -143,6 +158,14 @@ FOLDERS = {
         leads_to(2 * FOUND, "leftImg8bit"),
     ),
     "Pascal VOC": Situation(voc, CHECK, leads_to(FOUND, "ImageSets/Segmentation/val.txt")),
+    "CVAT": Situation(
+        cvat(default="abc"), CHECK, leads_to(3 * FOUND, "mine/labelmap.txt says which colour")
+    ),
+    "CVAT, with parts to train and to validate on": Situation(
+        cvat(Train="ab", Validation="c"),
+        CHECK,
+        leads_to(FOUND, "labelmap.txt", "ImageSets/Segmentation/Validation.txt"),
+    ),
     "numbered from 1": Situation(
         two("images/{}.png", "masks/{}.png", shifted(1)),
         f"{CHECK} --classes ground,red,blue",

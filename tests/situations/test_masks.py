@@ -32,6 +32,7 @@ EVALUATE = f"evaluate --weights seeing {FILES}"
 BRIGHT = f"evaluate --weights bright {FILES}"
 TRAIN = "train --out run --data folder --images images --masks masks --quiet --validation 1"
 TABLE = "#000000 ground\n#ff0000 red\n#0000ff blue\n"
+LABELMAP = "# label:color_rgb:parts:actions\nground:0,0,0::\nred:255,0,0::\nblue:0,0,255::\n"
 COLORS = f"{EVALUATE} --colors colors.txt"
 BOTH_SEEN = [[STRIP, 0], [0, 2 * STRIP]]  # dark and bright
 INKS = [9, 9, 9, 200, 200, 9, 0, 99, 0]  # of a palette: the number counts, and not the colour
@@ -232,10 +233,10 @@ SITUATIONS = {
     "black and white, to train on": Situation(
         lambda f: [bright(grey())(f), pair(f, "b", mask=grey())],
         f"{TRAIN} --classes dark,bright",
-        refused("only class dark", "255 (67%, ignored)", '--values 0,255 and --ignore ""'),
+        refused("only class dark", "255 (67%, ignored)", "--values 0,255 and --ignore 1-254"),
     ),
     "black and white, with the flags of the refusal": Situation(
-        bright(grey()), f'{BRIGHT} --values 0,255 --ignore ""', scored(BOTH_SEEN)
+        bright(grey()), f"{BRIGHT} --values 0,255 --ignore 1-254", scored(BOTH_SEEN)
     ),
     "white for the rest, black for the thing": Situation(
         bright(255 - grey()), f'{BRIGHT} --values 255,0 --ignore ""', scored(BOTH_SEEN)
@@ -256,10 +257,10 @@ SITUATIONS = {
     "numbered from 1": Situation(
         mask(STRIPS + 1),
         EVALUATE,
-        refused("holds 3", "numbered from 1", "--values 1-3", "--ignore 0"),
+        refused("holds 3", "numbered from 1", "--values 1-3", "--ignore 0,255"),
     ),
     "numbered from 1, with the flags of the refusal": Situation(
-        mask(STRIPS + 1), f"{EVALUATE} --values 1-3 --ignore 0", scored(SEEN)
+        mask(STRIPS + 1), f"{EVALUATE} --values 1-3 --ignore 0,255", scored(SEEN)
     ),
     "0 for what nobody drew, numbered from 1": Situation(
         mask(np.where(void == 255, 0, STRIPS + 1).astype(np.uint8)),
@@ -349,10 +350,30 @@ SITUATIONS = {
         COLORS,
         scored(np.diag([128, 128, 0]), "No validation picture shows blue", "--colors"),
     ),
-    "a table with names first, as CVAT has it": Situation(
-        coloured("# label:color_rgb:parts:actions\nground:0,0,0::\n"),
+    "CVAT's table": Situation(coloured(LABELMAP), COLORS, scored(SEEN)),
+    "CVAT's table, in another order": Situation(
+        coloured("blue:0,0,255::\nground:0,0,0::\nred:255,0,0::\n"),
         COLORS,
-        refused("line 2", "ground:0,0,0::", "#rrggbb"),
+        refused("ground, red, blue", "blue, ground, red"),
+    ),
+    "CVAT's table with Pascal VOC's labels: parts, actions, and what does not count": Situation(
+        coloured(
+            "# label : color (RGB) : 'body' parts : actions\r\nground:0, 0, 0:head,hand:jumping\r\n"
+            "red:255,0,0\r\nblue:1,1,1::\r\nignored:0,0,255::\r\n"
+        ),
+        COLORS,
+        scored(np.diag([128, 128, 0]), "No validation picture shows blue"),
+    ),
+    "CVAT's table that lacks a colour of the masks": Situation(
+        coloured(LABELMAP.replace("blue:0,0,255", "blue:0,0,250")),
+        COLORS,
+        refused("#0000ff (33.33%)", "colors.txt lacks"),
+    ),
+    "CVAT's table without a colour": Situation(
+        coloured(LABELMAP.replace("255,0,0", "")), COLORS, refused("line 3", "red:::", "#rrggbb")
+    ),
+    "CVAT's table with a number that is no colour": Situation(
+        coloured(LABELMAP.replace("255,0,0", "256,0,0")), COLORS, refused("line 3: red:256,0,0::")
     ),
     "a table with one colour twice": Situation(
         coloured(f"{TABLE}#ff0000 blue\n"), COLORS, refused("line 4", "is blue", "it is red")

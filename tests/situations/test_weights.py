@@ -316,7 +316,7 @@ RUNS = {
         black_and_white,
         TRAIN.replace("ground,red,blue", 'rest,crack --values 0,255 --ignore ""')
         + " --set num_classes=1",
-        trains(classes=()),  # a name is for a logit
+        trains(classes=("rest", "crack")),
     ),
     "a class that nobody drew": Situation(
         pairs,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segformer_edu import SegFormer
+from segformer_edu import SegFormer, SegFormerConfig
 from segformer_edu.__main__ import main
 from segformer_edu.commands.parser import class_names
 from segformer_edu.data.colors import read_colors
@@ -129,8 +129,8 @@ def test_black_and_white_masks_of_which_white_is_ignored_are_refused(folder, cap
         Image.fromarray(255 * (np.array(Image.open(path)) == 1).astype(np.uint8)).save(path)
     more = ("--classes", "rest,red")
     err = refused(folder, capsys, "only class rest", "0 (", "255 (", "ignored", more=more)
-    assert '--values 0,255 and --ignore "" read them so' in err
-    assert command("train", folder, *more, "--values", "0,255", "--ignore", "") == 0
+    assert "--values 0,255 and --ignore 1-254 read them so" in err
+    assert command("train", folder, *more, "--values", "0,255", "--ignore", "1-254") == 0
 
 
 def test_a_class_that_no_picture_shows_is_named(folder, capsys):
@@ -208,6 +208,42 @@ def test_two_classes_can_be_told_apart_by_one_logit(folder, capsys, loss):
     assert "rest" in capsys.readouterr().out
 
 
+def test_one_logit_keeps_the_names_of_both_classes(folder, capsys):
+    for path in (folder / "masks").iterdir():
+        Image.fromarray(255 * (np.array(Image.open(path)) == 1).astype(np.uint8)).save(path)
+    settings = settings_of(folder).replace(classes=(), values="0,255", ignore="1-254")
+    (folder / "mine.yaml").write_text(settings.to_yaml(), encoding="utf-8")
+    named, one = ("--classes", "rest,red"), ("--set", "num_classes=1")
+    assert command("train", folder, *named, *one, "--steps", "2") == 0
+    (folder / "run").rename(folder / "begun")
+    weights = ("--weights", folder / "begun/best")
+    for given in (None, 1, 2):  # logits
+        with warnings.catch_warnings(action="ignore"):  # of a second one, whose weights are random
+            model = SegFormer.from_pretrained(weights[1], num_classes=given)
+        assert model.config.class_names == ("rest", "red")
+    capsys.readouterr()
+    assert command("evaluate", folder, *weights) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:3]] == [
+        "rest",
+        "red",
+    ]
+    swapped = (*weights, "--classes", "red,rest")
+    refused(folder, capsys, "classes rest, red", name="evaluate", more=swapped)
+    assert command("train", folder, *named, *one, *weights) == 0  # from that one logit on
+    assert "random" not in capsys.readouterr().err
+
+
+def test_one_logit_with_a_name_of_its_own_is_scored_on_classes_that_end_with_it(folder, capsys):
+    renumber(folder, lambda mask: np.minimum(mask, 1))
+    config = SegFormerConfig.named("nano", num_classes=1, class_names=("red",), **TINY.config)
+    SegFormer(config).save_pretrained(folder / "theirs")
+    weights = ("--weights", folder / "theirs")
+    assert command("evaluate", folder, *weights, "--classes", "rest,red") == 0
+    capsys.readouterr()
+    wrong = (*weights, "--classes", "red,rest")
+    refused(folder, capsys, "calls its classes red", name="evaluate", more=wrong)
+
+
 def test_weights_whose_classes_have_other_names_are_not_scored(folder, capsys):
     assert command("train", folder) == 0
     capsys.readouterr()
@@ -234,8 +270,8 @@ def labels_in(folder, **changes):
 NUMBERED = {  # how masks are numbered; what the refusal says; the settings that it names
     "from one, 0 for what has no label": (
         lambda mask: np.where(mask == 255, 0, mask + 1),
-        "--values 1-3 and --ignore 0 read them so",
-        {"values": "1-3", "ignore": "0"},
+        "--values 1-3 and --ignore 0,255 read them so",
+        {"values": "1-3", "ignore": "0,255"},
     ),
     "from one, 255 too": (
         lambda mask: np.where(mask == 255, 255, mask + 1),
