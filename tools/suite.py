@@ -27,7 +27,8 @@ def pytest_command(*paths: str) -> list[str]:
     """All tests and every lesson, whose outputs must come out as they are stored."""
     return [
         *(sys.executable, "-m", "pytest", "-n", str(min(cores(), MOST_WORKERS))),
-        *("--dist", "loadfile", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=120"),
+        *("--dist", "loadfile", "--max-worker-restart=0"),  # to replace one that died, it may hang
+        *("--nbval", "--nbval-current-env", "--nbval-cell-timeout=120"),
         *(paths or ("tests", "notebooks")),
     ]
 
