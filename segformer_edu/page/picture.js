@@ -55,6 +55,19 @@ class Picture {
   }
 }
 
+// What a browser is too old for, or hides, so that the page would show nothing, or nonsense.
+function hindrance() {
+  if (!globalThis.DecompressionStream)
+    return "This browser is too old: the page needs Chrome or Edge 102, Firefox 113, Safari 16.4, or newer.";
+  const context = element("canvas", { width: 8, height: 8 }).getContext("2d");
+  context.fillRect(0, 0, 8, 8); // black
+  const read = context.getImageData(0, 0, 8, 8).data;
+  return read.some((value, i) => i % 4 < 3 && value > 3) // some change the last bit, which is no harm
+    ? "This browser gives a page noise in place of a picture's pixels, so that nobody is recognised " +
+        "by them. Allow this page to read its canvas, and load it again; or take another browser."
+    : null;
+}
+
 // Photographs come from anywhere on the page: chosen, taken by a camera, pasted or dropped.
 function listenToPhotos() {
   for (const input of [$("file"), $("camera")]) {
@@ -142,7 +155,7 @@ async function whyNot(file) {
   const begins = new TextDecoder("latin1").decode(await file.slice(0, 16).arrayBuffer());
   const [, kind] = FOREIGN.find(([beginning]) => beginning.test(begins)) ?? [];
   return kind
-    ? `is a ${kind}, which this browser cannot read. Open it elsewhere, and save it as a JPEG or PNG.`
+    ? `is a ${kind}, which cannot be read here. Open it elsewhere, and save it as a JPEG or PNG.`
     : "is no picture that this browser can read; it may be damaged. Give a JPEG, PNG or WebP.";
 }
 

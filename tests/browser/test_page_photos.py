@@ -355,3 +355,31 @@ def test_a_phone_takes_a_photograph(browser: Browser, path: Path, tmp_path: Path
 
 def test_there_is_no_camera_where_there_is_a_mouse(page: Page) -> None:
     expect(page.get_by_text("Camera")).to_be_hidden()
+
+
+NOISE = """CanvasRenderingContext2D.prototype.getImageData = (x, y, width, height) =>
+    new ImageData(crypto.getRandomValues(new Uint8ClampedArray(4 * width * height)), width);"""
+FARBLED = """const read = CanvasRenderingContext2D.prototype.getImageData;
+CanvasRenderingContext2D.prototype.getImageData = function (...place) {
+    const image = read.apply(this, place);
+    image.data[0] ^= 1;
+    return image;
+};"""
+
+
+@pytest.mark.parametrize(
+    ("before", "says"),
+    [
+        ("delete globalThis.DecompressionStream;", "This browser is too old"),  # until 2023
+        (NOISE, "This browser gives a page noise"),  # Firefox that resists fingerprinting, and Tor
+        (FARBLED, "A transformer of"),  # Brave: one bit, of which no label hangs
+    ],
+)
+def test_the_page_says_why_it_cannot_begin(
+    browser: Browser, path: Path, before: str, says: str
+) -> None:
+    page = browser.new_page()
+    page.add_init_script(before)
+    page.goto(path.as_uri())
+    expect(page.locator("#lede")).to_contain_text(says, timeout=PATIENCE)
+    page.close()
