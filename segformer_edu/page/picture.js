@@ -76,23 +76,29 @@ function listenToPhotos() {
       input.value = ""; // so that the same file may be chosen again
     });
   }
-  addEventListener("paste", ({ clipboardData: { files } }) => {
-    if (files.length) openFirst([...files]);
-    else say("There is no picture in what you pasted. Copy the picture itself, or choose its file.");
-  });
+  addEventListener("paste", ({ clipboardData }) =>
+    take(
+      clipboardData,
+      "There is no picture in what you pasted. Copy the picture itself, or choose its file.",
+    ),
+  );
   addEventListener("dragover", (event) => event.preventDefault());
   addEventListener("drop", (event) => {
     event.preventDefault(); // or the browser would leave the page for what was dropped
-    const { files, items } = event.dataTransfer;
-    if (Array.from(items).some((item) => item.webkitGetAsEntry()?.isDirectory))
-      say("What you dropped is a folder. Open it, and drop one of its pictures.");
-    else if (files.length) openFirst([...files]);
-    else
-      say(
-        "There is no file in what you dropped. Copy the picture where you see it and paste it " +
-          "here, or save it first.",
-      );
+    take(
+      event.dataTransfer,
+      "There is no file in what you dropped. Copy the picture where you see it and paste it here, " +
+        "or save it first.",
+    );
   });
+}
+
+// Open what was pasted or dropped, or say what is the matter with it.
+function take({ files, items }, otherwise) {
+  if (Array.from(items).some((item) => item.webkitGetAsEntry()?.isDirectory))
+    say("That is a folder. Open it, and take one of its pictures.");
+  else if (files.length) openFirst([...files]);
+  else say(otherwise);
 }
 
 let wanted = 0; // how many pictures were asked for, so that a slow one does not replace a later one
@@ -151,8 +157,10 @@ const FOREIGN = [
 ];
 
 async function whyNot(file) {
-  if (!file.size) return "is no picture: the file is empty.";
-  const begins = new TextDecoder("latin1").decode(await file.slice(0, 16).arrayBuffer());
+  const bytes = await file.slice(0, 16).arrayBuffer().catch(() => null);
+  if (!bytes) return "cannot be opened any more: it was changed or moved. Choose it again.";
+  if (!bytes.byteLength) return "is no picture: the file is empty.";
+  const begins = new TextDecoder("latin1").decode(bytes);
   const [, kind] = FOREIGN.find(([beginning]) => beginning.test(begins)) ?? [];
   return kind
     ? `is a ${kind}, which cannot be read here. Open it elsewhere, and save it as a JPEG or PNG.`

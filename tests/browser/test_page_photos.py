@@ -203,6 +203,15 @@ def test_what_cannot_be_shown_gets_a_sentence(page: Page, name: str) -> None:
     assert page.evaluate("state.picture.name") == "An empty canvas"
 
 
+def test_a_file_that_changes_before_it_is_read_gets_a_sentence(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(saved(PHOTO, "PNG"))
+    own = page.evaluate_handle("element('input', { type: 'file' })")
+    own.as_element().set_input_files(tmp_path / "photo.png")
+    (tmp_path / "photo.png").write_bytes(saved(OTHER, "PNG") + b"more")
+    own.evaluate("(input) => openFirst([...input.files])")
+    told(page, "photo.png cannot be opened any more")
+
+
 def test_a_name_may_be_anything(page: Page) -> None:
     name = "Grüße „aus“ <b>Köln</b> & 'so'.png"
     give(page, name, saved(PHOTO, "PNG"))
@@ -329,7 +338,7 @@ def test_of_several_files_the_first_picture_is_shown(page: Page, tmp_path: Path)
 
 def test_a_dropped_folder_gets_a_sentence(page: Page, tmp_path: Path) -> None:
     drop(page, tmp_path)
-    told(page, "What you dropped is a folder.")
+    told(page, "That is a folder.")
 
 
 @pytest.mark.parametrize("items", [{"plain": "a word"}, {"uri-list": "https://a.test/x.png"}])
