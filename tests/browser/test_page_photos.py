@@ -343,8 +343,10 @@ def test_a_dropped_folder_gets_a_sentence(page: Page, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("items", [{"plain": "a word"}, {"uri-list": "https://a.test/x.png"}])
 def test_dropped_text_gets_a_sentence_and_the_page_stays(page: Page, items: dict[str, str]) -> None:
+    page.evaluate("void addEventListener('drop', (event) => (globalThis.dropped = event))")
     drop(page, **items)
     told(page, "There is no file in what you dropped.")
+    assert page.evaluate("dropped.defaultPrevented")  # or a browser goes where a link leads
 
 
 def test_a_phone_takes_a_photograph(browser: Browser, path: Path, tmp_path: Path) -> None:
