@@ -33,7 +33,7 @@ from segformer_edu.segformer import SegFormer
 HERE = Path(__file__).parent
 ENGINE = ("arrays.js", "load.js", "segformer.js")  # for the worker, and known to the page, too
 SCRIPT = (  # for the page alone
-    *("client.js", "drawing.js", "picture.js"),
+    *("client.js", "drawing.js", "picture.js", "photos.js"),
     *("page.js", "pixel.js", "switches.js", "tasks.js"),
 )
 MOST_CLASSES = 256

@@ -100,6 +100,7 @@ async function change() {
 const busy = (is) => $("answer").setAttribute("aria-busy", String(is));
 
 async function choose(picture, radio = null) {
+  wanted++;
   for (const each of document.querySelectorAll('input[name="scene"]'))
     each.checked = each === radio;
   answer = before = null;
@@ -338,26 +339,7 @@ function listen() {
     state.picture.undo();
     change();
   });
-  const open = async (file) => {
-    if (!file) return;
-    try {
-      await choose(await readPhoto(file, data.side));
-    } catch (error) {
-      say(error.message);
-    }
-  };
-  for (const input of [$("file"), $("camera")]) {
-    input.addEventListener("change", () => {
-      open(input.files[0]);
-      input.value = "";
-    });
-  }
-  addEventListener("paste", (event) => open(event.clipboardData.files[0]));
-  addEventListener("dragover", (event) => event.preventDefault());
-  addEventListener("drop", (event) => {
-    event.preventDefault();
-    open(event.dataTransfer.files[0]);
-  });
+  listenToPhotos();
 }
 
 // The pictures that came with the page: one stop for the Tab key, and arrow keys go on from there.
@@ -394,7 +376,22 @@ function emptyPicture() {
   );
 }
 
+// What a browser is too old for, or hides, so that the page would show nothing, or nonsense.
+function hindrance() {
+  if (!globalThis.DecompressionStream)
+    return "This browser is too old: the page needs Chrome or Edge 102, Firefox 113, Safari 16.4, or newer.";
+  const context = element("canvas", { width: 8, height: 8 }).getContext("2d");
+  context.fillRect(0, 0, 8, 8); // black
+  const read = context.getImageData(0, 0, 8, 8).data;
+  return read.some((value, i) => i % 4 < 3 && value > 3) // some change the last bit, which is no harm
+    ? "This browser gives a page noise in place of a picture's pixels, so that nobody is recognised " +
+        "by them. Allow this page to read its canvas, and load it again; or take another browser."
+    : null;
+}
+
 async function begin() {
+  const why = hindrance();
+  if (why) return ($("lede").textContent = why);
   const own = data.model.tensors.filter(([name]) => !/\.reduce\.\d|running_/.test(name));
   const weights = own.reduce((sum, [, shape]) => sum + shape.reduce((a, b) => a * b, 1), 0);
   const { loaded } = await engine.ask({ load: { ...data.model, gzip: bytesOf(data.model.gzip) } });

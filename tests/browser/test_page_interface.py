@@ -340,6 +340,13 @@ def test_it_is_accessible_and_fits(page: Page, width: int, scheme: str) -> None:
     assert not violations, [(each["id"], [n["html"] for n in each["nodes"]]) for each in violations]
 
 
+def test_a_number_that_is_rounded_to_zero_has_no_sign(page: Page) -> None:
+    assert page.evaluate("[-0.004, 0, 0.004, -0.006, 12].map(signed)") == [
+        *3 * ["0.00"],
+        *("−0.01", "+12.00"),
+    ]
+
+
 def test_covering_squares_shows_what_a_pixel_hangs_on(page: Page) -> None:
     page.get_by_role("button", name="Cover one square after another").click()
     expect(page.get_by_role("button", name="Cover one square after another")).to_be_enabled()
