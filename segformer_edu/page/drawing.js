@@ -51,6 +51,15 @@ function drawMark(canvas, row, column) {
   }
 }
 
+// A map on which a dot says where the marked pixel lies.
+function withPlace(canvas) {
+  const { mark, picture } = state,
+    dot = element("span", { className: "place" });
+  dot.style.left = `${(100 * (mark.column + 0.5)) / picture.width}%`;
+  dot.style.top = `${(100 * (mark.row + 0.5)) / picture.height}%`;
+  return element("div", { className: "map" }, canvas, dot);
+}
+
 // A new element with properties, attributes (data and aria, with a dash) and children.
 function element(name, properties = {}, ...children) {
   const made = document.createElement(name);
@@ -80,13 +89,17 @@ function drawBars(place, names, values) {
   );
 }
 
-function signed(value) {
-  const size = Math.abs(value).toFixed(2);
+function signed(value, digits = 2) {
+  const size = Math.abs(value).toFixed(digits);
   if (Number(size) === 0) return size;
   return `${value < 0 ? "−" : "+"}${size}`;
 }
 
-const percent = (share) => `${(100 * share).toFixed(share < 0.1 && share > 0 ? 1 : 0)}\u00a0%`;
+function percent(share) {
+  if (share > 0.9995 && share < 1) return "over 99.9\u00a0%";
+  const near = (share > 0 && share < 0.1) || (share > 0.99 && share < 1); // to none, or to all
+  return `${(100 * share).toFixed(near ? 1 : 0)}\u00a0%`;
+}
 
 // Write a sentence where it is new: a screen reader reads out what is written.
 function tell(place, text) {

@@ -13,6 +13,7 @@ let ratios; // for each stage, those that its weights have a reduction for, its 
 const state = {
   picture: null,
   mark: { row: 0, column: 0 }, // the pixel that is asked, in the picture's own pixels
+  asked: false, // whether the reader chose it
   tool: "look",
   source: null, // of the stamp: where the piece that it copies stands
   show: "labels",
@@ -24,7 +25,7 @@ const state = {
 };
 let answer = null; // of the model, to the state as it is
 let before = null; // its answer to the untouched picture with every switch as trained
-let fastest = Infinity; // milliseconds of such a run, of however many
+const fastest = new Map(); // the fewest milliseconds of a run, of each setting
 
 function untouched() {
   return { ratios: [...config.reduction_ratios], off: new Set(), padding: "zeros" };
@@ -35,6 +36,12 @@ function asTrained() {
   const { ratios, off, padding } = state.switches;
   const own = ratios.every((ratio, i) => ratio === config.reduction_ratios[i]);
   return own && !off.size && padding === "zeros" && state.size === USUAL;
+}
+
+// What the time of a run hangs on: the switches, the size, and the shape of the picture.
+function settingOf({ ratios, off, padding }, longer) {
+  const { height, width } = state.picture;
+  return JSON.stringify([ratios, [...off].sort(), padding, longer, height / width]);
 }
 
 function say(text) {
@@ -57,8 +64,16 @@ async function run(picture, switches, topic = "page", keep = false, longer = sta
     image: { height: picture.height, width: picture.width, data: picture.pixels },
   });
   if (!found) return null; // a newer question was answered
-  const score = picture.truth && iou(found.labels, picture.truth, picture.touched, names.length);
-  return { ...found, score };
+  if (picture === state.picture) {
+    const setting = settingOf(switches, longer);
+    fastest.set(setting, Math.min(fastest.get(setting) ?? Infinity, found.milliseconds.total));
+  }
+  return { ...found, score: scoreOf(found, picture) };
+}
+
+// How good an answer is where the truth is known and nothing was painted.
+function scoreOf({ labels }, { truth, touched }) {
+  return truth && iou(labels, truth, touched, names.length);
 }
 
 // The switches as segformer.js wants them.
@@ -86,10 +101,12 @@ async function change() {
     return say(error.message);
   }
   if (!found || picture !== state.picture) return; // the newer question draws its own
-  if (asTrained()) fastest = Math.min(fastest, found.milliseconds.total);
   answer = found;
+  before.score = scoreOf(before, picture); // on the pixels that count in both
   drawAnswer();
   drawFigures();
+  tellSwitches();
+  tellTouched();
   forgetCover();
   await askPixel();
   if (found !== answer) return;
@@ -108,7 +125,7 @@ async function choose(picture, radio = null) {
   for (const canvas of [$("picture"), $("answer")])
     // a narrow one is not to be metres long
     canvas.style.maxWidth = `${(80 * picture.width) / picture.height}vh`;
-  Object.assign(state, { picture, source: null, size: USUAL, dice: null });
+  Object.assign(state, { picture, source: null, dice: null, asked: false });
   state.mark = { row: picture.height >> 1, column: picture.width >> 1 };
   for (const each of document.querySelectorAll(".needs-truth")) each.hidden = !picture.truth;
   if (!picture.truth && ["truth", "errors"].includes(state.show)) pick("show", "labels");
@@ -116,10 +133,9 @@ async function choose(picture, radio = null) {
     ? "The truth of this picture is known, so mIoU can be counted."
     : data.note;
   $("dice").replaceChildren();
-  $("dice-says").textContent = $("switch-says").textContent = "";
-  fillSizes();
+  $("dice-says").textContent = "";
   drawPicture();
-  const found = await run(picture, untouched(), "before");
+  const found = await run(picture, untouched(), "before", false, USUAL);
   if (!found || picture !== state.picture) return;
   before = found;
   await change();
@@ -172,31 +188,49 @@ function drawAnswer() {
     .sort((a, b) => counts[b] - counts[a]);
   $("legend").replaceChildren(
     ...order.map((i) => {
-      const good =
-        answer.score && !Number.isNaN(answer.score.each[i])
-          ? `, IoU ${answer.score.each[i].toFixed(2)}`
-          : "";
       const chip = element("span", { className: "chip", "aria-hidden": "true" });
       chip.style.background = `rgb(${colours[i]})`;
       return element(
         "li",
         {},
         chip,
-        `${names[i]} ${percent(counts[i] / answer.labels.length)}${good}`,
+        `${names[i]} ${percent(counts[i] / answer.labels.length)}${iouOf(i)}`,
       );
     }),
   );
-  const words = {
-    labels: "The class of every pixel",
-    confidence: "How sure the model is, dark is little",
-    changes: "Pixels whose class changed, in their new colour",
-    truth: "The true class of every pixel",
-    errors: "Pixels that are wrong, in the colour they were given",
-  };
+  $("legend").hidden = show === "confidence"; // whose colours are others
+  tell($("shown-says"), WORDS[show]);
   const most = order
     .slice(0, 3)
     .map((i) => `${names[i]} ${percent(counts[i] / answer.labels.length)}`);
-  canvas.setAttribute("aria-label", `${words[show]}. The model sees ${most.join(", ")}.`);
+  canvas.setAttribute("aria-label", `${WORDS[show]} The model sees ${most.join(", ")}.`);
+}
+
+const WORDS = {
+  labels: "The class of every pixel.",
+  confidence: "How sure the model is of its class: dark is little, bright is much.",
+  changes:
+    "Pixels whose class is another than for the untouched picture and model, in the new one.",
+  truth: "The true class of every pixel.",
+  errors: "Wrong pixels, in the class that they were given. Grey ones do not count.",
+};
+
+// The IoU of a class, if the truth is known, and what it was before, if that was another.
+function iouOf(label) {
+  if (!answer.score || Number.isNaN(answer.score.each[label])) return "";
+  const [now, was] = [answer, before].map(({ score }) => score.each[label].toFixed(2));
+  return `, IoU ${now}${was === now || was === "NaN" ? "" : ` (was ${was})`}`;
+}
+
+// How much is painted over, and how much changed elsewhere.
+function tellTouched() {
+  const { touched } = state.picture,
+    painted = touched.reduce((a, b) => a + b, 0);
+  const changed = answer.labels.filter(
+    (label, i) => !touched[i] && label !== before.labels[i],
+  ).length;
+  const said = `Painted over: ${percent(painted / touched.length)} of the picture. Outside of it, ${percent(changed / touched.length)} changed its class.`;
+  tell($("touched-says"), painted ? said : "");
 }
 
 function drawFigures() {
@@ -213,11 +247,10 @@ function drawFigures() {
     mega(answer.multiplyAdds),
     `as trained ${mega(before.multiplyAdds)}`,
   ]);
-  rows.push([
-    "time here",
-    `${answer.milliseconds.total.toFixed(0)} ms`,
-    Number.isFinite(fastest) ? `as trained ${fastest.toFixed(0)} ms at best` : "",
-  ]);
+  const [now, trained] = [settingOf(state.switches, state.size), settingOf(untouched(), USUAL)].map(
+    (setting) => fastest.get(setting)?.toFixed(0) ?? "…",
+  );
+  rows.push(["time here, at best", `${now} ms`, `as trained ${trained} ms`]);
   $("figures").replaceChildren(
     ...rows.map(([term, value, note]) =>
       element(
@@ -248,12 +281,22 @@ function useTool(mark) {
 }
 
 const HELP = {
-  look: "Point at a pixel: the panel “Ask a pixel” answers.",
+  look: "Click or tap a pixel: the panel “Ask a pixel” answers.",
   erase:
-    "Paint with the training pictures' mean colour, which the model takes for nothing. Painted pixels do not count in mIoU.",
+    "Paint with the grey that the model reads as zeros, the mean by which pictures are normalised. Painted pixels do not count in mIoU.",
   paint: "Paint with a colour. Painted pixels do not count in mIoU.",
-  stamp: "Shift and a click (or Enter) takes the piece to copy; then paint with it.",
+  stamp:
+    "Click or tap the piece to copy, or press Space on it. Painted pixels do not count in mIoU.",
+  copy: "The piece is taken: now paint with it.",
 };
+
+// Say how the tool is used, and show what belongs to it.
+function showTool() {
+  const { tool, source } = state;
+  tell($("tool-help"), HELP[tool === "stamp" && source ? "copy" : tool]);
+  $("colour").parentElement.hidden = tool !== "paint";
+  $("take").hidden = tool !== "stamp" || !source;
+}
 
 // Use the tool from one place to another, which a fast pointer reaches in one leap.
 function stroke(from, to) {
@@ -267,28 +310,38 @@ function stroke(from, to) {
 
 function moveTo(row, column) {
   const { picture } = state;
+  state.asked = true;
   state.mark = {
     row: Math.min(Math.max(Math.round(row), 0), picture.height - 1),
     column: Math.min(Math.max(Math.round(column), 0), picture.width - 1),
   };
 }
 
-// Begin a stroke at the mark, or take the piece that the stamp copies.
-function press(take) {
-  const { tool, mark, source, picture } = state;
-  if (tool === "stamp" && (take || !source)) {
-    state.source = { ...mark, down: 0, right: 0 };
-    return change();
-  }
-  if (tool !== "look") picture.begin();
-  if (tool === "stamp")
+// Use the tool at the mark, or take the piece that the stamp copies. Whether a stroke has begun.
+function press() {
+  const { tool, mark, source, picture } = state,
+    taking = tool === "stamp" && !source;
+  if (taking) state.source = { ...mark, down: 0, right: 0 };
+  else if (tool === "stamp")
     Object.assign(source, { down: mark.row - source.row, right: mark.column - source.column });
-  useTool(mark);
-  return change();
+  const begun = tool !== "look" && !taking;
+  if (begun) {
+    picture.begin();
+    useTool(mark);
+  }
+  showTool();
+  change();
+  return begun;
+}
+
+function undo() {
+  state.picture.undo();
+  change();
 }
 
 function listen() {
   const canvas = $("picture");
+  let stroking = false;
   const place = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
     moveTo(
@@ -300,13 +353,13 @@ function listen() {
     if (event.button) return;
     canvas.setPointerCapture(event.pointerId);
     place(event);
-    press(event.shiftKey);
+    stroking = press();
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!canvas.hasPointerCapture(event.pointerId)) return;
     const from = state.mark;
     place(event);
-    stroke(from, state.mark);
+    if (stroking) stroke(from, state.mark);
     change();
   });
   $("answer").addEventListener("pointerdown", (event) => {
@@ -318,27 +371,35 @@ function listen() {
     const step = steps[event.key],
       far = event.shiftKey ? 8 : 1;
     if (step) moveTo(state.mark.row + far * step[0], state.mark.column + far * step[1]);
-    if (step || event.key === " " || event.key === "Enter") event.preventDefault();
+    if (step || event.key === " ") event.preventDefault();
     if (step) change();
-    if (event.key === " ") press(false);
-    if (event.key === "Enter") press(true);
+    if (event.key === " ") press();
+  });
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape") say("");
+    if (event.key === "z" && (event.ctrlKey || event.metaKey)) undo();
   });
   for (const name of ["tool", "show"]) {
     pick(name, state[name]); // a browser may remember what was chosen before it was reloaded
     for (const input of document.querySelectorAll(`input[name="${name}"]`)) {
       input.addEventListener("change", () => {
         state[name] = input.value;
-        $("tool-help").textContent = HELP[state.tool];
+        showTool();
         drawPicture();
         if (answer) drawAnswer();
       });
     }
   }
-  $("tool-help").textContent = HELP.look;
-  $("undo").addEventListener("click", () => {
-    state.picture.undo();
-    change();
+  showTool();
+  $("undo").addEventListener("click", undo);
+  $("take").addEventListener("click", () => {
+    state.source = null;
+    showTool();
+    drawPicture();
   });
+  const showBrush = () => ($("brush-value").textContent = `${brush()} pixels`);
+  $("brush").addEventListener("input", showBrush);
+  showBrush();
   listenToPhotos();
 }
 
@@ -398,7 +459,7 @@ async function begin() {
   ratios = loaded.ratios;
   $("lede").replaceChildren(
     `A transformer of ${(weights / 1e6).toFixed(1)} million weights labels every ` +
-      "pixel, in this page, while you paint. Paint over a picture, ask a pixel what it hangs on, take the model apart, or make one of the ",
+      "pixel, in this page, while you paint. Paint over a picture, ask a pixel what its class depends on, take the model apart, or try the ",
     element("a", { href: "#tasks-title", textContent: "discoveries" }),
     ".",
   );

@@ -1,4 +1,4 @@
-// One pixel: its class, what its token attends to, what each stage adds, and what it hangs on.
+// One pixel: its class, what its token attends to, what each stage adds, and what it depends on.
 
 // The cell of a map of height × width in which a pixel stands, by default the mark.
 function cellOf(height, width, mark = state.mark) {
@@ -16,8 +16,8 @@ async function askPixel() {
     truth = known === null ? "" : `, and it is ${names[known]}`;
   tell(
     $("pixel-says"),
-    `Row ${mark.row}, column ${mark.column}: ${names[answer.labels[i]]}, ` +
-      `${percent(answer.confidence[i])} sure${truth}.`,
+    `Row ${mark.row}, column ${mark.column} of ${picture.height} × ${picture.width}: ` +
+      `${names[answer.labels[i]]}, ${percent(answer.confidence[i])} sure${truth}.`,
   );
   await Promise.all([showAttention(), showShares()]);
 }
@@ -45,7 +45,8 @@ async function showAttention() {
       { height: rows, width: columns } = answer.maps[stage];
     $("heads-says").textContent =
       `Token (${token}) of ${rows} × ${columns} has ${height * width} keys to look at, ` +
-      `${height} × ${width}. “Nearby” is the share of its weight within an eighth of the picture's side.`;
+      `${height} × ${width}. “Nearby” is the share of its weight within an eighth of the picture's ` +
+      `side; with the same weight for all, it would be ${percent(found[0].even)}.`;
   } else $("heads-says").textContent = "This attention is switched off.";
 }
 
@@ -59,10 +60,9 @@ async function headsOf(stage, block) {
   const { attention } = await engine.ask({ attention: asked }).catch(() => ({ attention: null }));
   if (!attention) return null;
   const { height, width, rows: weights } = attention;
-  const near = weights.map((each) =>
-    nearby(each, height, width, (row + 0.5) / rows, (column + 0.5) / columns),
-  );
-  return { height, width, weights, near, token: token.join(", ") };
+  const share = (each) => nearby(each, height, width, (row + 0.5) / rows, (column + 0.5) / columns);
+  const even = share(new Float32Array(height * width).fill(1 / (height * width)));
+  return { height, width, weights, near: weights.map(share), even, token: token.join(", ") };
 }
 
 function figuresOf(heads) {
@@ -73,7 +73,7 @@ function figuresOf(heads) {
     drawMap(canvas, height, width, each);
     canvas.setAttribute("aria-label", `Head ${head + 1}: ${percent(near[head])} of it lies nearby`);
     const words = `head ${head + 1}: ${percent(near[head])} nearby`;
-    return element("figure", {}, canvas, element("figcaption", { textContent: words }));
+    return element("figure", {}, withPlace(canvas), element("figcaption", { textContent: words }));
   });
 }
 
@@ -99,13 +99,31 @@ function nearby(weights, height, width, down, right) {
   return share;
 }
 
+// The cells of a map between which a pixel lies, and the part that each has in it, as in a bilinear
+// resize.
+function cellsAround({ height, width }, mark) {
+  const { picture } = state;
+  const [top, bottom, down] = sourcePairs(height, picture.height)[mark.row],
+    [left, right, across] = sourcePairs(width, picture.width)[mark.column];
+  return [
+    [top * width + left, (1 - down) * (1 - across)],
+    [top * width + right, (1 - down) * across],
+    [bottom * width + left, down * (1 - across)],
+    [bottom * width + right, down * across],
+  ];
+}
+
 // What each summand adds to the lead of the pixel's class over the next one.
 async function showShares() {
-  const asked = answer;
-  const { height, width } = answer.logits,
-    [row, column] = cellOf(height, width);
-  const { shares } = await engine.ask({ shares: { pixel: row * width + column } }); // summands × K
+  const asked = answer,
+    cells = cellsAround(answer.logits, state.mark);
+  const found = await Promise.all(
+    cells.map(([pixel]) => engine.ask({ shares: { pixel } })), // each summands × K
+  );
   if (asked !== answer) return;
+  const shares = found[0].shares.map((each, i) =>
+    each.map((_, k) => cells.reduce((sum, [, part], c) => sum + part * found[c].shares[i][k], 0)),
+  );
   const logits = shares[0].map((_, k) => shares.reduce((sum, each) => sum + each[k], 0));
   const [first, second] = logits.map((_, k) => k).sort((a, b) => logits[b] - logits[a]);
   const leads = shares.map((each) => each[first] - (logits.length > 1 ? each[second] : 0));
@@ -145,8 +163,9 @@ async function cover() {
     $("cover-says").textContent = "It stopped, because the question changed.";
     return;
   }
-  $("covered").hidden = false;
+  $("covered-frame").hidden = false;
   drawMap($("covered"), rows, columns, falls);
+  $("covered-frame").replaceChildren(withPlace($("covered")));
   const most = Math.max(...falls, 1e-9),
     total = falls.reduce((a, b) => a + b, 0) || 1;
   const own = falls[Math.floor(mark.row / side) * columns + Math.floor(mark.column / side)] / total;
@@ -159,24 +178,26 @@ async function cover() {
       ),
     );
   const text =
-    `${distances.length} of ${rows * columns} squares matter more than a twentieth as much as the strongest. ` +
-    `The middle of the farthest is ${Math.max(0, ...distances).toFixed(0)} pixels away, in a picture of ` +
-    `${picture.height} × ${picture.width}. The pixel's own square has ${percent(own)} of the effect of all.`;
+    `Each of ${distances.length} squares of ${rows * columns}, covered alone, lowers the lead of ${names[label]} ` +
+    `by more than a twentieth of what the strongest does. The middle of the farthest is ${Math.max(0, ...distances).toFixed(0)} pixels away, in a picture of ` +
+    `${picture.height} × ${picture.width}. The pixel's own square has ${percent(own)} of the effect of all. Squares that raise the lead are drawn like those that change nothing.`;
   $("cover-says").textContent = text;
   $("covered").setAttribute("aria-label", text);
 }
 
 // It was the answer to another question.
 function forgetCover() {
-  $("covered").hidden = true;
+  $("covered-frame").hidden = true;
   $("cover-says").textContent = "";
 }
 
 // How far a class leads over the next one at a pixel; with one class, its logit for or against.
-function leadOf(label, { height, width, channels, data }, mark) {
-  const [row, column] = cellOf(height, width, mark),
-    start = (row * width + column) * channels;
-  const here = data.subarray(start, start + channels);
+function leadOf(label, logits, mark) {
+  const { channels, data } = logits,
+    here = new Float32Array(channels);
+  for (const [pixel, part] of cellsAround(logits, mark)) {
+    for (let k = 0; k < channels; k++) here[k] += part * data[pixel * channels + k];
+  }
   if (channels === 1) return label ? here[0] : -here[0];
   return here[label] - Math.max(...here.filter((_, k) => k !== label));
 }

@@ -66,23 +66,22 @@ async function switched() {
   const asked = answer;
   await change();
   if (!answer || answer === asked) return; // refused, or overtaken by a newer question
+  const { picture, switches, size } = state;
+  await run(picture, switches, "timing", false, size); // once more each, in turn
+  await run(picture, untouched(), "timing", false, USUAL);
+  if (answer) drawFigures();
+}
+
+// What the switches do, as long as they are not as trained.
+function tellSwitches() {
   const off = state.switches.off.size,
     all = 2 * config.depths.reduce((a, b) => a + b, 0);
   const cost = answer.multiplyAdds / before.multiplyAdds - 1;
   const score = answer.score
-    ? ` mIoU ${signed(100 * (answer.score.mean - before.score.mean))} points.`
+    ? ` mIoU ${signed(100 * (answer.score.mean - before.score.mean), 1)} points.`
     : "";
-  $("switch-says").textContent =
-    `${all - off} of ${all} branches work. Multiply-adds ${signed(100 * cost)} %.${score}`;
-  await timeAsTrained();
-}
-
-// Time the model as it was trained, side by side with what it is now.
-async function timeAsTrained() {
-  const found = await run(state.picture, untouched(), "timing", false, USUAL);
-  if (!found || !answer) return;
-  fastest = Math.min(fastest, found.milliseconds.total);
-  drawFigures();
+  const said = `${all - off} of ${all} branches work. Multiply-adds ${signed(100 * cost, 0)}\u00a0%.${score}`;
+  tell($("switch-says"), asTrained() ? "" : said);
 }
 
 function fillSizes() {
@@ -125,6 +124,9 @@ async function roll() {
     switches = { ...state.switches, ratios: [...state.switches.ratios] },
     found = [];
   const all = 2 * config.depths.reduce((a, b) => a + b, 0);
+  const whole = await run(picture, { ...switches, off: new Set() }, "dice");
+  if (state.picture !== picture || state.size !== size) return;
+  const quality = ({ labels, score }) => score?.mean ?? agreement(labels, whole.labels);
   $("dice").replaceChildren();
   for (let draw = 0; draw < 16; draw++) {
     const off = sampledOff(rate);
@@ -134,22 +136,20 @@ async function roll() {
     drawPixels(canvas, picture.height, picture.width, (i) => colours[each.labels[i]]);
     const good = each.score
       ? `mIoU ${each.score.mean.toFixed(2)}`
-      : `${percent(agreement(each.labels, before.labels))} as whole`;
+      : `${percent(quality(each))} as whole`;
     const words = `${all - off.size} of ${all} branches, ${good}`;
     canvas.setAttribute("aria-label", words);
     $("dice").append(element("figure", {}, canvas, element("figcaption", { textContent: words })));
-    found.push({
-      kept: all - off.size,
-      score: each.score ? each.score.mean : agreement(each.labels, before.labels),
-    });
+    found.push({ kept: all - off.size, score: quality(each) });
   }
   const expected = 2 * dropRates(rate, all / 2).reduce((sum, each) => sum + 1 - each, 0),
     scores = found.map((each) => each.score);
-  state.dice = picture.truth ? scores : null;
+  const smaller = found.filter(({ kept }) => kept < all).map(({ score }) => score);
+  state.dice = picture.truth ? { scores, smaller, whole: whole.score.mean } : null;
   $("dice-says").textContent =
     `Expected: ${expected.toFixed(1)} of ${all} branches; these keep ${mean(found.map((each) => each.kept)).toFixed(1)} on average. ` +
     (picture.truth
-      ? `Mean mIoU ${mean(scores).toFixed(3)}, from ${Math.min(...scores).toFixed(3)} to ${Math.max(...scores).toFixed(3)}; the whole model has ${before.score.mean.toFixed(3)}.`
+      ? `Mean mIoU ${mean(scores).toFixed(3)}, from ${Math.min(...scores).toFixed(3)} to ${Math.max(...scores).toFixed(3)}; with every branch, the model has ${whole.score.mean.toFixed(3)}.`
       : `On average they give ${percent(mean(scores))} of the pixels the class that the whole model gives.`);
   checkTasks();
 }
@@ -159,6 +159,7 @@ const agreement = (a, b) => a.reduce((sum, label, i) => sum + (label === b[i]), 
 
 function listenToSwitches() {
   drawSwitches();
+  fillSizes();
   $("padding").value = state.switches.padding; // whatever a browser remembers
   $("padding").addEventListener("change", () => {
     state.switches.padding = $("padding").value;

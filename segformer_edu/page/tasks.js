@@ -1,7 +1,7 @@
 // Ten discoveries. Each says what to do, where it is explained, and when it is made.
 const gain = () => answer.score.mean - before.score.mean; // in mIoU, by whatever was changed
 const pristine = () => !state.picture.touched.some(Boolean);
-const seen = { coarse: false, fine: false }; // pixels of task “stages” found so far
+const seen = { picture: null }; // which pixels of task “stages” were found, in which picture
 
 const TASKS = [
   {
@@ -9,7 +9,7 @@ const TASKS = [
     lesson: "09",
     needsTruth: false,
     text: "Paint over less than 1 % of the picture, so that at least 1 % of the picture changes its class outside of what you painted.",
-    found: "A class hangs on what stands around a pixel, too.",
+    found: "A class depends on what stands around a pixel, too.",
     solved: () => {
       if (pristine() || !asTrained()) return false;
       const { touched } = state.picture,
@@ -24,12 +24,13 @@ const TASKS = [
     id: "sure",
     lesson: "09",
     needsTruth: true,
-    text: "Find a pixel whose class is wrong although the model is at least 99 % sure.",
+    text: "Find a pixel whose class is wrong although the model is at least 95 % sure. Errors and Confidence show where to look.",
     found: "Confidence is no proof. Lesson 09 measures how often such a pixel is right.",
     solved: () => {
+      if (!state.asked) return false;
       const i = state.mark.row * state.picture.width + state.mark.column,
         truth = state.picture.trueClass(i);
-      return answer.confidence[i] >= 0.99 && truth !== null && truth !== answer.labels[i];
+      return answer.confidence[i] >= 0.95 && truth !== null && truth !== answer.labels[i];
     },
   },
   {
@@ -45,9 +46,12 @@ const TASKS = [
     id: "stages",
     lesson: "07",
     needsTruth: false,
-    text: "Find a pixel to whose lead the last stage adds most, and another to whose lead the first one does.",
+    text: "Find a pixel to whose lead the last stage adds most, and another in the same picture to whose lead the first one does.",
     found: "Which stage decides is another question at every pixel.",
     solved: () => {
+      if (!state.asked) return false;
+      if (seen.picture !== state.picture)
+        Object.assign(seen, { picture: state.picture, coarse: false, fine: false });
       const stages = state.leads.slice(0, -1),
         most = stages.indexOf(Math.max(...stages));
       if (most === stages.length - 1) seen.coarse = true;
@@ -59,7 +63,7 @@ const TASKS = [
     id: "poles",
     lesson: "04",
     needsTruth: true,
-    text: "Switch off one single branch, so that a class loses a tenth of its IoU or more.",
+    text: "Switch off one single branch, so that a class loses ten points of IoU or more.",
     found: "One branch can carry a class: in this picture, the others did not make up for it.",
     solved: () =>
       state.switches.off.size === 1 &&
@@ -107,13 +111,13 @@ const TASKS = [
     id: "dice",
     lesson: "05",
     needsTruth: true,
-    text: "Roll until the sixteen models lose ten points of mIoU on average, while one of them loses less than two.",
+    text: "Roll until the sixteen models lose ten points of mIoU on average, while one that lacks a branch loses less than two.",
     found:
       "Some of the smaller networks are nearly as good as the whole one. Lesson 05 asks how they come about.",
     solved: () =>
       state.dice &&
-      mean(state.dice) < before.score.mean - 0.1 &&
-      Math.max(...state.dice) > before.score.mean - 0.02,
+      mean(state.dice.scores) < state.dice.whole - 0.1 &&
+      Math.max(...state.dice.smaller) > state.dice.whole - 0.02,
   },
 ];
 
@@ -184,8 +188,9 @@ function listenToTasks() {
   drawTasks();
   $("forget").addEventListener("click", () => {
     solved.clear();
-    [seen.coarse, seen.fine] = [false, false];
+    seen.picture = null;
     remember();
     drawTasks();
+    say("All discoveries are open again.");
   });
 }
