@@ -206,6 +206,11 @@ def expectation(solution: Any) -> tuple[str, Callable[[Any], bool]]:
     return f"a {kind}", lambda answer: isinstance(answer, type(solution))
 
 
+# How far a known mistake may lie from an answer that makes it in another order of sums. Wider than
+# for what is right, because parts of a mistake may cancel, and what is left rounds as they do.
+MISTAKEN = 1e-4
+
+
 def diagnose(
     answer: Callable[..., Any],
     solution: Callable[..., Any],
@@ -231,7 +236,7 @@ def diagnose(
         return None
     for diagnosis, mistake in mistakes.items():
         if all(
-            same(result, _outcome(mistake, case))
+            same(result, _outcome(mistake, case), MISTAKEN)
             for result, case in zip(results, cases, strict=True)
         ):
             return diagnosis
