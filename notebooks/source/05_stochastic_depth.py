@@ -913,7 +913,7 @@ plots.show(
 # %% [markdown]
 # *Look down each column*, where the same branches are missing. Over 40 draws the lower nano loses {{drawn_lost_drop_path}} points on average, the upper one {{drawn_lost}}; the difference is {{drawn_spared}} ({{interval}}, over scenes and draws). But each was trained once, so how another pair would differ we cannot say.
 #
-# **Task.** At rate 0, leave out one branch at a time. Which do both networks miss most, and which does neither miss? Then leave out none for certain, and raise the rate in draw 3. Where do the two part?
+# Now leave out branches of your own choice, and see what each nano loses. Your task is above the sliders.
 
 # %%
 widgets.Branches()
@@ -929,7 +929,7 @@ widgets.Branches()
 #
 # ## Play
 #
-# **Task.** For 4 blocks, find the smallest rate that leaves out a quarter of them on average, under each of the two rules. Which rule can leave out block 1? Then draw one gate for the batch: how many different networks do its 8 samples train at once? (The lines are the ways of the samples through the blocks. All sliders answer to the arrow keys.)
+# The lines are the ways of the samples through the blocks. Your task is above the sliders, all of which answer to the arrow keys.
 
 # %%
 widgets.StochasticDepth()

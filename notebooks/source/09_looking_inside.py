@@ -423,7 +423,7 @@ for name in ("gradient × input", "occlusion 8", *(f"Grad-CAM {stage}" for stage
 # %% [markdown]
 # ## Play · *further*
 #
-# Put the cursor on a ball of a strip. In which stages does its token look at the lamp, and do all heads do so? Then go to a street scene: can you tell from the maps which stage matters? (If the attention of one stage is silenced, hardly any but stage 1's is missed, says section 12.) The bars show which stages make the likeliest class lead over the next.
+# The bars show which stages make the likeliest class lead over the next. Your task is above the sliders. (Its last question has an answer in section 12: if the attention of one stage is silenced, hardly any but stage 1's is missed.)
 
 # %%
 widgets.Attention()
@@ -830,7 +830,7 @@ table = json.loads((experiments / "heads.json").read_text(encoding="utf-8"))["sc
 for row in table:
     if row["head"] is None:
         silent, even = (
-            f"{100 * row[name][0]:>4.1f} ± {200 * row[name][1]:.1f}"
+            f"{100 * row[name][0]:>z4.1f} ± {200 * row[name][1]:.1f}"
             for name in ("silenced", "even")
         )
         print(
