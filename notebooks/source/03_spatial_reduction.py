@@ -329,25 +329,13 @@ plots.show(
 # Multiply-adds are not seconds, so we measure. Here is one attention layer on the tokens of the photograph, on one thread, the best of three runs, in processor seconds. By multiply-adds, r = 1 is {{layer_factor}} times the work of r = 8.
 
 # %%
-import time
+from segformer_edu.analysis.timing import processor_seconds
 
 threads = torch.get_num_threads()
 torch.set_num_threads(1)
-
-
-def seconds(module, x):
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        module(x)
-        times.append(time.process_time() - start)
-    return min(times)
-
-
-# %%
 ratios = (1, 2, 4, 8, 16)
 keys = [(128 // r) ** 2 for r in ratios]
-took = [seconds(SpatialReductionAttention(32, 1, r), x) for r in ratios]
+took = [processor_seconds(SpatialReductionAttention(32, 1, r), x) for r in ratios]
 torch.set_num_threads(threads)
 attention_parts = "Linears", "reduction", "the two products"
 work = [sum(bars[f"r = {r}"][part] for part in attention_parts) for r in ratios]

@@ -18,8 +18,8 @@
 # %%
 import copy
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice, product
 from statistics import mean, stdev
 
@@ -30,6 +30,7 @@ from torch.nn import functional as F
 
 from segformer_edu import MixFFN, OverlapPatchEmbedding, plots, widgets
 from segformer_edu.analysis.depth import first_gradients, gradient_at
+from segformer_edu.analysis.timing import seconds_in_turns
 from segformer_edu.checks import check_choice, check_positive, check_rate
 from segformer_edu.encoder import EncoderBlock
 from segformer_edu.exercises import check, compare, hint, solution
@@ -635,11 +636,8 @@ def mask(x, branch, drop_path):
     return x + drop_path(branch(x))
 
 
-def seconds(step, drop_path, times):
-    start = time.process_time()
-    for _ in range(times):
-        step(x, mix_ffn, drop_path.train()).sum().backward()
-    return (time.process_time() - start) / times
+def train_once(form, drop_path):
+    form(x, mix_ffn, drop_path).sum().backward()
 
 
 rates = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -648,18 +646,18 @@ forms = {
     "skip, a gate a sample": (residual, "sample"),
     "skip, one gate a batch": (residual, "batch"),
 }
-took = {name: np.zeros((8, len(rates))) for name in forms}
-seconds(mask, DropPath(0.0), times=10)  # the first steps of all are slower
-runs = list(product(range(8), forms.items(), range(len(rates))))
-for turn, (name, (step, mode)), column in widgets.progress(runs, "measurements"):
-    took[name][turn, column] = seconds(step, DropPath(rates[column], mode), times=4)
+steps = {
+    (name, rate): partial(train_once, form, DropPath(rate, mode).train())
+    for (name, (form, mode)), rate in product(forms.items(), rates)
+}
+took = seconds_in_turns(steps, widgets.progress(range(8), "turns"), calls=4)
 
 # %%
-factor = took["mask"][:, -1].mean() / took["skip, a gate a sample"][:, -1].mean()
+factor = took["mask", 0.8].mean() / took["skip, a gate a sample", 0.8].mean()
 plots.show(
     plots.bands(
         rates,
-        {name: 1000 * each for name, each in took.items()},
+        {name: 1000 * np.stack([took[name, r] for r in rates], axis=1) for name in forms},
         ("drop rate", "milliseconds for a step"),
         f"Measured here: at 0.8 the mask takes {factor:.1f} times as long as skipping",
     ),
@@ -915,7 +913,7 @@ plots.show(
 # %% [markdown]
 # *Look down each column*, where the same branches are missing. Over 40 draws the lower nano loses {{drawn_lost_drop_path}} points on average, the upper one {{drawn_lost}}; the difference is {{drawn_spared}} ({{interval}}, over scenes and draws). But each was trained once, so how another pair would differ we cannot say.
 #
-# **Task.** At rate 0, leave out one branch at a time. Which do both networks miss most, and which does neither miss? Then leave out none for certain, and raise the rate in draw 3. Where do the two part?
+# Now leave out branches of your own choice, and see what each nano loses. Your task is above the sliders.
 
 # %%
 widgets.Branches()
@@ -931,7 +929,7 @@ widgets.Branches()
 #
 # ## Play
 #
-# **Task.** For 4 blocks, find the smallest rate that leaves out a quarter of them on average, under each of the two rules. Which rule can leave out block 1? Then draw one gate for the batch: how many different networks do its 8 samples train at once? (The lines are the ways of the samples through the blocks. All sliders answer to the arrow keys.)
+# The lines are the ways of the samples through the blocks. Your task is above the sliders, all of which answer to the arrow keys.
 
 # %%
 widgets.StochasticDepth()

@@ -313,10 +313,10 @@ for name in ("b0", "b5"):
 
 # %%
 import copy
-import time
 from collections.abc import Callable
 from typing import Self
 
+from segformer_edu.analysis.timing import processor_seconds
 from segformer_edu.checks import check_maps, check_per_stage, check_positive, check_rate
 from segformer_edu.layers import PointwiseConv2d, evaluation, initialize, linear
 from segformer_edu.segformer import PIXELS
@@ -374,14 +374,7 @@ heads = {
 }
 heads["commuted"].load_state_dict(heads["published"].state_dict())
 heads["folded"] = FoldedDecoder(heads["commuted"])
-took = {}
-for name, head in heads.items():
-    runs = []
-    for _ in range(3):
-        start = time.process_time()
-        head(b0_maps)
-        runs.append(time.process_time() - start)
-    took[name] = {"measured": min(runs)}
+took = {name: {"measured": processor_seconds(head, b0_maps)} for name, head in heads.items()}
 
 # %%
 faster = took["published"]["measured"] / took["commuted"]["measured"]

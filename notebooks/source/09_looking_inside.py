@@ -13,7 +13,6 @@
 # **Time** {{core_minutes}} minutes for the core path, {{further_minutes}} for the sections marked *further*, {{exercise_minutes}} for the exercises. You can skip what is marked *further*, because no section of the core builds on it. (Sections 8 to 17 use what section 7 loads.) **You need** lessons 02, 03, 06 and 07; for what is marked *further* also 04, 05 and 08.
 
 # %%
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -83,8 +82,8 @@ plots.show(
         "Each head has chosen one to three keys; the mean is no head's map",
     ),
     alt="The scene and nine maps of 4 by 4 keys. Five of the eight heads give nearly all weight"
-    " to one key, the others to two or three, four of them on the right edge and"
-    " the left one in the upper half, one head below the car. The mean spreads over them all.",
+    " to one key on the left or the right edge, two heads to three keys of the second row, and"
+    " one to two keys below the car. The mean spreads over all of these.",
 )
 
 # %% [markdown]
@@ -174,7 +173,7 @@ compare(prediction, tuple(outcome))
 # | Must it choose among the keys? | even weights |
 # | Does it carry this information? | a transplant from a picture that differs in this alone |
 #
-# ### Does stage 4 add the same everywhere? · *further*
+# ### Would a constant do for stage 4? · *further*
 #
 # We try it: in place of what its attention adds we put the mean of that, one vector for all tokens of all strips.
 
@@ -339,7 +338,7 @@ for setting in ("main", "other scenes", "grey", "shuffled", "pixels"):
 # %% [markdown]
 # *Count the lists that are not empty.* There are two, both for the lead. One belongs to occlusion with a grey fill, which is what it hides patches with itself. The other belongs to gradient × input where single pixels go. It picks those that would lower the logit most if they went to 0, as far as a slope can tell. So it may have found how the model is easily disturbed, rather than what it goes by.
 #
-# Which way is second depends on the fill, too. By the probability, occlusion by 16×16 is ahead on insertion for other scenes, too, but not where the fill is shuffled pixels. And on deletion gradient × input is not surely ahead of nearness for the copy without detail, ahead for grey, and behind for shuffled pixels. What holds in all settings is that attention of stage 4 is far behind nearness. By the probability it is never far from random numbers, either.
+# How a way compares with nearness depends on our choices, too. By the probability, occlusion by 16×16 is ahead on insertion for other scenes, too, but not where the fill is shuffled pixels. And on deletion gradient × input is not surely ahead of nearness for the copy without detail, ahead for grey, and behind for shuffled pixels. What holds in all settings is that attention of stage 4 is far behind nearness. By the probability it is never far from random numbers, either.
 
 # %% [markdown]
 # ## 6 · Where the right answer is known
@@ -372,7 +371,7 @@ plots.show(
 # The same over {{strips}} strips, {{red_strips}} of them with a red lamp: what share of all that a map calls important lies on the lamp? The line is the share of the pixels that are the lamp's. Then come two tests in which a map should hardly show the lamp, because nothing is called so because of it:
 #
 # - a **green lamp**, asked *why green?*: a ball is green without it, too, and its lead changes by {{green_lead}};
-# - a **pixel of the empty night**, far from all discs of a strip with a red lamp: it is night under every lamp, and leads the next class by as much. (We ask *why night, and not red?*. The lamp speaks *against* that, so a map of reasons *for* night should not show it.)
+# - a **pixel of the empty night**, far from all discs of a strip with a red lamp: it is night under every lamp, and night leads the next class by as much. (We ask *why night, and not red?*. The lamp speaks *against* that, so a map of reasons *for* night should not show it.)
 
 # %%
 panels = {
@@ -424,7 +423,7 @@ for name in ("gradient × input", "occlusion 8", *(f"Grad-CAM {stage}" for stage
 # %% [markdown]
 # ## Play · *further*
 #
-# Put the cursor on a ball of a strip. In which stages does its token look at the lamp, and do all heads do so? Then go to a street scene: can you tell from the maps which stage matters? (If the attention of one stage is silenced, hardly any but stage 1's is missed, says section 12.) The bars show which stages make the likeliest class lead over the next.
+# The bars show which stages make the likeliest class lead over the next. Your task is above the sliders. (Its last question has an answer in section 12: if the attention of one stage is silenced, hardly any but stage 1's is missed.)
 
 # %%
 widgets.Attention()
@@ -508,10 +507,10 @@ plots.show(
         {"nano": (means, shares, found.pixels.sum(axis=0))},
         "All pixels together, nano is about as sure as it is right",
     ),
-    alt="Left: the share of right pixels over the confidence, for bins from 0.25 to 1; all "
-    "points lie on the diagonal. Right: how many pixels each bin has, on a logarithmic "
-    "axis: fewer than one in a hundred below 0.45, rising, and three quarters of all in the"
-    " last bin, near 1.",
+    alt="Left: the share of right pixels over the confidence, for bins from 0.25 to 1; the "
+    "points lie on the diagonal, the first a little below. Right: how many pixels each bin "
+    "has, on a logarithmic axis: fewer than one in a hundred below 0.45, rising, and three "
+    "quarters of all in the last bin, near 1.",
 )
 
 # %% [markdown]
@@ -668,7 +667,7 @@ for kind, name in KINDS.items():
         here, there = truth[patch.picture][crop], given[patch.picture][crop]
         gallery[name].append((picture, here, there, kinds[patch.picture][crop] == kind))
 plots.show(
-    plots.error_gallery(gallery, CLASSES, "The worst of each kind, found by search"),
+    plots.error_gallery(gallery, CLASSES, "At worst, whole outlines are shifted, and walls missed"),
     alt="Six rows, one for each kind of error; in each two errors, and of each the picture, "
     "the true labels and nano's, pale but for the wrong pixels. Shifted borders run along "
     "whole outlines, such as that of a roof at night; pieces are parts of a wall called "
@@ -739,8 +738,8 @@ plots.show(
         "Two heads of one block, the same query, and nothing in common",
     ),
     alt="A street scene with a dot on the query, and three maps of eight by eight keys. One "
-    "head has its weight on one place of the scene, the other on another, and no key is "
-    "bright in both. The mean of the four heads shows several bright places at once.",
+    "head has its weight on two neighbouring keys, the other on three further below, and no "
+    "key is bright in both. The mean of the four heads shows all of these and more.",
 )
 print("as spread as over", ", ".join(f"{count:.1f}" for count in keys_of), "keys")
 
@@ -781,15 +780,16 @@ plots.show(
         [f"stage {stage + 1}.{block + 1}" for stage, block in places],
         "Only stage 1's heads cost much; those that look sharply cost nothing",
     ),
-    alt="Two rows of dots, one for each head of nano's eight blocks. Above, entropy falls from "
-    "stage 1 to stage 4. Below, the two heads of stage 1 cost most of a point of mIoU each,"
-    " and the others next to nothing, those of stages 3 and 4 nothing that could be seen.",
+    alt="Two rows of dots, one for each head of nano's eight blocks. Above, entropy is about 0.7 "
+    "or more in stages 1 and 2, scattered in stage 3, and below 0.5 in stage 4. Below, the two "
+    "heads of stage 1 cost most of a point of mIoU each, and the others next to nothing, those "
+    "of stages 3 and 4 nothing that could be seen.",
 )
 lost = [[100 * r["silenced"][0] for r in heads if r["stage"] == stage] for stage in (0, 3)]
 compare(prediction, tuple(round(abs(float(np.mean(each))), 1) for each in lost))
 
 # %% [markdown]
-# The sharpest heads are the ones that nobody misses, and the two that cost much are spread, in both sets of scenes. But heads of stage 3 are as spread, and cost nothing. Does spread attention then *make* a head important? No. Entropy and importance both depend on the stage: stage 1 alone has one head to a block, so least can stand in for it, and its map goes to the decoder in the finest grid. Within stages 3 and 4, where heads have company and could be compared, no loss is above {{late_loss}} points, so there is nothing to correlate with. The honest result is that here entropy does not tell importance.
+# The sharpest heads are the ones that nobody misses, and the two that cost much are spread, in both sets of scenes. But heads of stage 3 are as spread, and cost nothing. Does spread attention then *make* a head important? No. Entropy and importance both depend on the stage: stage 1 alone has one head to a block, so a head there has the fewest others to stand in for it, and its map goes to the decoder in the finest grid. Within stages 3 and 4, where heads have company and could be compared, no loss is above {{late_loss}} points, so there is nothing to correlate with. The honest result is that here entropy does not tell importance.
 #
 # What, then, does stage 1's attention contribute? Silenced as a whole, it costs {{silent_stage_1}} points in the two sets of scenes. If its weights are made **even**, so that every token gets the mean of the picture's values, {{even_stage_1}} are lost. That could mean two things: the tokens need to know how *this* picture looks on the whole, or they merely need the vector that they are used to. So we gave them the mean over sixty other scenes instead, and {{constant_stage_1}} points were lost, nearly as many as by silencing. It is the first, then: most of what stage 1's attention does in nano is to tell every token what kind of picture it is in, and for that it hardly matters where it looks. Its map, of which we could have drawn a beautiful picture, has little to do with it.
 #
@@ -810,7 +810,7 @@ for row in table:
         print(f"{row['model']:>5} {row['stage'] + 1:>5} ", *looks, *acts)
 
 # %% [markdown]
-# (The share is that of the head of the stage that gives most; stage 1 carries nothing in any of them.)
+# (The share is that of the stage's head that gives most under this light; stage 1 carries nothing in any of them.)
 #
 # *Go through the last column.* In every model the balls follow stage 2's transplant, so it brings the colour to them. (In models 1, 2 and 4 they follow a later stage, too.) How it is found differs from seed to seed. The model that ships and models 2 and 4 look for red, model 3 looks for green, and model 1 has a head for each colour. None of that shows in their answers while there is a lamp.
 #
@@ -830,7 +830,7 @@ table = json.loads((experiments / "heads.json").read_text(encoding="utf-8"))["sc
 for row in table:
     if row["head"] is None:
         silent, even = (
-            f"{100 * row[name][0]:>4.1f} ± {200 * row[name][1]:.1f}"
+            f"{100 * row[name][0]:>z4.1f} ± {200 * row[name][1]:.1f}"
             for name in ("silenced", "even")
         )
         print(
@@ -842,7 +842,7 @@ for row in table:
 # %% [markdown]
 # (± two standard errors, over the scenes.) One stage's attention is worth a few points at most, and stage 4's nothing that could be seen, although its maps are the sharpest of all. Stages can stand in for each other, though: the heads of stages 2 to 4 together cost {{late_silent}} points, but those of stages 1 *and* 2 cost {{both_silent}}, far more than both alone. **The map of a stage that decides nothing is still a map**, with bright places and all. Whoever shows one owes an intervention with it.
 #
-# The two data sets together give the rule that we take from this lesson: where attention was the only way for the information, one of the maps told the truth (stage 2's), one misled us (stage 4's), and two heads with equal maps did different things. No single map told which is which.
+# The strips say the same. There attention was the only way for the information, and yet one of the maps told the truth (stage 2's), one misled us (stage 4's), and two heads with nearly equal maps did different things. So this is the rule that we take from both data sets: no map by itself tells whether it can be believed.
 
 # %% [markdown]
 # ## 13 · How does rollout go through stages? · *further*
@@ -890,7 +890,7 @@ plots.show(
     plots.intervals(
         agreement,
         ["rank correlation"] * 3,
-        "Rollout from stage 4 is the same map for every place",
+        "Ask rollout from stage 4 at a place far away: the map hardly changes",
     ),
     alt="Three panels with the rank correlation of nine maps. With fresh weights: nearness 1, "
     "the size of gradient times input about two thirds, rollout about a third, all others "
@@ -981,8 +981,9 @@ tables = {
     "IoU lost without it, points": 100 * (iou[:, None] - np.array(silenced).T),
 }
 del parts
+stages = [f"stage {stage}" for stage in range(1, 5)]
 plots.show(
-    plots.number_grids(tables, CLASSES, ["1", "2", "3", "4"], "Three ways to ask seldom agree"),
+    plots.number_grids(tables, CLASSES, stages, "Three ways to ask seldom agree"),
     alt="Three grids of eight classes by four stages, each row's largest number framed, or two "
     "that tie. For vegetation stage 1 is framed in all three, and for roads stage 3 in the first "
     "two. For the sky stage 4 is framed in the first grid, and stage 1 in the others. Without "
@@ -1028,7 +1029,7 @@ plots.show(
     ),
     alt="Wrong pixels over the distance from the border, four curves. From 32 pixels on they "
     "are one. At the border zeros and replicate have about 7 to 8 percent wrong, reflect "
-    "15, circular 21, falling to the others within about 20 pixels.",
+    "15, circular 21, falling to the others within about 30 pixels.",
 )
 
 # %%
@@ -1068,15 +1069,15 @@ blocks = [row for row in choices if len(row["missing"]) == 2]
 plots.show(
     plots.grouped_bars(
         {
-            f"{row['missing'][0][0] + 1}.{row['missing'][0][1] + 1}": {
-                m: lost(row, m) for m in models
+            "stage {}\nblock {}".format(*(each + 1 for each in row["missing"][0][:2])): {
+                model: lost(row, model) for model in models
             }
             for row in blocks
         },
         "points of mIoU lost",
         "Trained with DropPath, this model needs its first block more, the others less",
     ),
-    alt="Bars for eight blocks, named by stage and number. Nano loses 14, 13, 8, 5, 2, 3, 1 and"
+    alt="Bars for the eight blocks, two in each stage. Nano loses 14, 13, 8, 5, 2, 3, 1 and"
     " 0 points of mIoU. Trained with DropPath it loses 27 without the first block and 3, 3,"
     " 2, 1, 1, 0 and 0 without the others.",
 )
@@ -1088,7 +1089,7 @@ for kind in ("attention", "mix_ffn"):
         print(f"{kind:<10} {model:<15}", *(f"{lost(row, model):>z5.1f}" for row in single))
 
 # %% [markdown]
-# In both models the last block can go for {{last_block_lost}} of a point of mIoU or less, and the attention of any single block for {{attention_most}} points at most. (Here its bias goes, too, so this is more than section 10's heads cost.) The early blocks matter most, and in them the Mix-FFN. Training with DropPath changes which of them: the first block, which under the linspace rule is never dropped, is missed nearly twice as much, and each other one less. For each of the eight blocks the interval of the difference leaves out zero.
+# In both models the last block can go for {{last_block_lost}} points of mIoU or less, and the attention of any single block for {{attention_most}} points at most. (Here its bias goes, too, so this is more than section 10's heads cost.) The early blocks matter most, and in them the Mix-FFN. Training with DropPath changes which of them: the first block, which under the linspace rule is never dropped, is missed nearly twice as much, and each other one less. For each of the eight blocks the interval of the difference leaves out zero.
 #
 # So a model that is trained to do without its blocks can do without them, and it leans on the one block on which it can rely. But "can be left out" is said of one block at a time. Without the first block of stage 4 nano loses {{stage_4_first}} points, without the second {{stage_4_second}}, and without both {{stage_4_both}}: each had stood in for the other. Trained with DropPath, the model loses only {{stage_4_both_drop}} without both.
 #

@@ -109,7 +109,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Compare the two ends of the right panel.* (A band is Student's interval.) Just above the training size it is as the paper says: the convolution keeps everything, and the embedding loses some. At twice the size no difference shows. But at three and four times it is the other way round, and by a wide margin. The left panel agrees, except at twice the size, where the convolution is ahead because it began higher.
+# *Compare the two ends of the right panel.* (A bar is Student's interval, and the bars of one size stand side by side.) Just above the training size it is as the paper says: the convolution keeps everything, and the embedding loses some. At twice the size no difference shows. But at three and four times it is the other way round, and by a wide margin. The left panel agrees, except at twice the size, where the convolution is ahead because it began higher.
 #
 # To see each cause by itself, we average over the other one. We take convolution less embedding once with each kind of patches, and the mean of the two is what position does. What overlap does is found likewise. Both are taken seed by seed.
 
@@ -467,7 +467,7 @@ plots.show(
         finding="From 32 channels on, a wider decoder brings nothing that shows",
         log=True,
     ),
-    alt="A curve of mIoU over the channels of the decoder, with a band: 0.60 at 8, 0.61 at 16, "
+    alt="A curve of mIoU over the channels of the decoder, with bars: 0.60 at 8, 0.61 at 16, "
     "0.62 at 32 and 64, and about 0.62 at 128 and 256.",
 )
 for narrow, wide in (*pairwise(widths), (8, 32), (32, 256)):

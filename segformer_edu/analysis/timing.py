@@ -1,18 +1,20 @@
-"""How long a computation takes, in all (lesson 02) and part by part (lesson 10), and by which power
-of its size it grows.
+"""How long a computation takes, in all (lessons 02, 03, 07), where chance decides how much there is
+to compute (lesson 05), and part by part (lesson 10), and by which power of its size it grows.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from segformer_edu.segformer import SegFormer
+
+Name = TypeVar("Name", bound=Hashable)
 
 ROUND = 0.03  # seconds that short calls are counted together for, well above the clock's steps
 
@@ -54,6 +56,35 @@ def seconds_a_call(function: Callable[..., Any], *arguments: Any) -> float:
         else:
             times.append(took / calls)
     return min(times)
+
+
+def seconds_in_turns(
+    functions: Mapping[Name, Callable[[], Any]], turns: Iterable[Any], calls: int
+) -> dict[Name, np.ndarray]:
+    """The processor's own seconds for one call of each function, in each of several turns.
+
+    For work of which chance decides how much there is: the least time would be that of the luckiest
+    draw. In a turn every function has so many calls in a row, so that what slows the machine for a
+    while slows all. A first call of each does not count.
+
+    Args:
+        functions: by name.
+        turns: as many as this yields.
+        calls: in a row, of which the mean is taken.
+
+    Returns:
+        name → `(turns,)`.
+    """
+    for function in functions.values():
+        function()
+    times: dict[Name, list[float]] = {name: [] for name in functions}
+    for _ in turns:
+        for name, function in functions.items():
+            start = time.process_time()
+            for _ in range(calls):
+                function()
+            times[name].append((time.process_time() - start) / calls)
+    return {name: np.array(each) for name, each in times.items()}
 
 
 @torch.no_grad()

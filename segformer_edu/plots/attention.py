@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from segformer_edu.plots.checks import check_maps, check_photo
-from segformer_edu.plots.style import SKY_BLUE, WIDTH, dot, frame, new_figure, styled
+from segformer_edu.plots.style import SKY_BLUE, WIDTH, dot, frame, new_figure, ring, styled
 
 
 @styled
@@ -107,7 +107,7 @@ def attention_grid(
     finding: str = "",
 ) -> Figure:
     """A row for each picture: the picture, and what one query of it attends to in several maps, all
-    on one scale from 0 to 1.
+    on one scale from 0 to 1. A ring marks the query, and leaves what lies there to be seen.
 
     Args:
         pictures: `(H, W, 3)` uint8 each.
@@ -131,7 +131,7 @@ def attention_grid(
             scale = {"extent": (0, 1, 1, 0), "aspect": picture.shape[0] / picture.shape[1]}
             image = ax.imshow(shown, vmin=0, vmax=1, **scale)
             ax.set(xticks=[], yticks=[])
-            dot(ax, query, 4)
+            ring(ax, query, 17)
     for ax, caption in zip(axes[0], ("the picture", *captions), strict=True):
         ax.set_title(caption, fontsize=9)
     figure.colorbar(image, ax=axes, shrink=0.9, aspect=12, label="weight")

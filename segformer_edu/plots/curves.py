@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from segformer_edu.analysis.scaling import Errors, PowerLaw
 from segformer_edu.analysis.seeds import interval
@@ -27,6 +28,7 @@ from segformer_edu.plots.style import (
 Curve = tuple[Sequence[float], Sequence[float]]  # x and y
 
 FEWEST = 1e-4  # of all answers, that a bin needs to be drawn
+ASIDE = 3.0  # points from the bar of one name to that of the next, at the same amount
 
 
 @styled
@@ -336,6 +338,8 @@ def over_amounts(
 ) -> Figure:
     """How runs come out as one thing grows: means over seeds, each with Student's interval of 95 %.
 
+    The bars of several names stand beside each other, so that none hides another.
+
     Args:
         panels: caption → the amounts, and name → `(seeds, amounts)`; in all panels the same names.
         labels: of the horizontal and of the vertical axis.
@@ -351,12 +355,14 @@ def over_amounts(
     for ax, (caption, (amounts, runs)) in zip(axes, panels.items(), strict=True):
         check_lengths({name: values.T for name, values in runs.items()}, len(amounts), "amounts")
         for number, (name, values) in enumerate(runs.items()):
-            found = [interval(of_seeds) for of_seeds in values.T]
-            means = [each.mean for each in found]
-            marker = MARKERS[number % len(MARKERS)]
-            (curve,) = ax.plot(amounts, means, marker=marker, markersize=4, label=name)
-            low, high = [each.low for each in found], [each.high for each in found]
-            ax.fill_between(amounts, low, high, color=curve.get_color(), alpha=0.15, lw=0)
+            means, low, high = np.transpose([interval(of_seeds) for of_seeds in values.T])
+            shift = ASIDE / 72 * (number - (len(runs) - 1) / 2)  # inches
+            look = {"marker": MARKERS[number % len(MARKERS)], "ms": 4, "elinewidth": 1.2}
+            bars = means - low, high - means
+            aside = ax.transData + ScaledTranslation(shift, 0, figure.dpi_scale_trans)
+            ax.errorbar(amounts, means, bars, **look, capsize=2, label=name, transform=aside)
+            # The limits of the axes leave out what is moved aside, unless they are told.
+            ax.update_datalim([*zip(amounts, low, strict=True), *zip(amounts, high, strict=True)])
         if log:
             ax.set_xscale("log")
             ax.set_xticks(list(amounts), [f"{amount:,g}" for amount in amounts], rotation=45)

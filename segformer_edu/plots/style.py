@@ -117,3 +117,10 @@ def dot(ax: Axes, place: tuple[float, float], size: float) -> None:
     down, right = place
     for color, diameter in ((PAPER, size + 2), (BLUE, size)):  # in points
         ax.plot(right, down, "o", color=color, ms=diameter, mew=0)
+
+
+def ring(ax: Axes, place: tuple[float, float], size: float) -> None:
+    """Circle a place, `(down, right)`: what lies there is seen, and the ring on any background."""
+    down, right = place
+    for color, thickness in ((PAPER, 3.5), (BLUE, 1.5)):  # in points, as size is
+        ax.plot(right, down, "o", mfc="none", mec=color, ms=size, mew=thickness)

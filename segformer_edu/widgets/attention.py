@@ -367,8 +367,8 @@ def description(state: State, found: Seen) -> str:
     )
     return (
         f"{name_of(state)}. {state.picture[0].capitalize()} {state.picture[1]}, {state.down} % "
-        f"from the top and {state.across} % from the left. The key with most weight, "
-        f"{found.weights.max():.2g}, is in row {row + 1} of {rows} and column {column + 1} of "
+        f"from the top and {state.across} % from the left. The key with most weight "
+        f"({found.weights.max():.2g}) is in row {row + 1} of {rows} and column {column + 1} of "
         f"{columns}. {verdict(state, found)}. {lead_of(state, found).capitalize()} is "
         f"{signed(found.lead.sum())}, the sum of {spoken}. Small maps show "
         f"{plural(len(found.heads), 'head')} of this block."

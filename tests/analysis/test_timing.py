@@ -8,6 +8,7 @@ from segformer_edu.analysis.timing import (
     parts_of,
     processor_seconds,
     seconds_a_call,
+    seconds_in_turns,
     seconds_of_parts,
 )
 
@@ -49,6 +50,26 @@ def test_the_best_round_is_reported_a_call_at_a_time(monkeypatch):
 
     monkeypatch.setattr("time.process_time", lambda: now)
     assert seconds_a_call(call) == 2
+
+
+def test_in_every_turn_each_function_has_its_calls_and_their_mean_is_told(monkeypatch):
+    """By a clock that every call winds on by the next of its function's own seconds."""
+    now, called = 0.0, []
+    took = {"a": iter([100.0, 1.0, 3.0, 2.0, 8.0]), "b": iter([200.0, 4.0, 6.0, 0.0, 1.0])}
+
+    def winding(name):
+        def call():
+            nonlocal now
+            now += next(took[name])
+            called.append(name)
+
+        return call
+
+    monkeypatch.setattr("time.process_time", lambda: now)
+    functions = {name: winding(name) for name in "ab"}
+    found = seconds_in_turns(functions, turns=iter("12"), calls=2)
+    assert {name: times.tolist() for name, times in found.items()} == {"a": [2, 5], "b": [5, 0.5]}
+    assert "".join(called) == "ab" + "aabb" * 2
 
 
 def test_parts_are_timed_one_by_one_and_left_alone(monkeypatch, small_model):

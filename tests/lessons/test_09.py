@@ -107,7 +107,7 @@ def test_stage_2_stands_in_for_stage_1(name, least):
     assert both > first + second + least and late < 1
 
 
-def test_who_is_second_depends_on_the_fill():
+def test_how_a_way_compares_with_nearness_depends_on_the_fill():
     for setting, shows in {
         "main": True,
         "other scenes": True,

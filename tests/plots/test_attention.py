@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from segformer_edu import plots
 from segformer_edu.data.photos import sample_photo
@@ -73,6 +74,20 @@ def test_a_grid_of_attention_has_a_row_for_each_picture_on_one_scale():
     assert captions == ["the picture", "head 1", "head 2", "", "", ""]
     with pytest.raises(ValueError, match="captions"):
         plots.attention_grid(pictures, maps, queries, ["head 1"])
+
+
+def test_what_lies_under_the_mark_of_a_grid_is_seen_with_a_ring_around_it():
+    color = (10, 120, 200)
+    picture = np.full((64, 256, 3), color, dtype=np.uint8)  # as large as a strip of lamps
+    figure = plots.attention_grid([picture], [[np.eye(8, 32)] * 2], [(0.5, 0.25)], ["a", "b"])
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    ax = figure.axes[0]
+    x, y = ax.transData.transform((0.25, 0.5)).astype(int)
+    pixels = np.flipud(np.asarray(canvas.buffer_rgba())[..., :3])
+    ball = 10 / 256 * ax.get_window_extent().width  # the largest radius, in dots
+    across = (pixels[y, x : x + 30] == color).all(axis=1)
+    assert across[: int(ball)].all() and not across.all()
 
 
 @pytest.mark.parametrize(

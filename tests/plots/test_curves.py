@@ -134,18 +134,31 @@ def test_amounts_have_the_interval_of_their_seeds_around_the_mean():
     panels = {"a": ([1, 2], {"runs": values}), "b": ([3, 9], {"runs": 2 * values})}
     figure = plots.over_amounts(panels, ("x", "y"), log=True)
     for ax, (amounts, runs) in zip(figure.axes, panels.values(), strict=True):
-        (line,), (band,) = ax.lines, ax.collections
+        line, _, (bars,) = ax.containers[0]
         assert line.get_xydata().T.tolist() == [amounts, runs["runs"].mean(0).tolist()]
-        points = band.get_paths()[0].vertices
-        for amount, of_seeds in zip(amounts, runs["runs"].T, strict=True):
-            there = points[points[:, 0] == amount, 1]
+        bars = zip(amounts, runs["runs"].T, bars.get_segments(), strict=True)
+        for amount, of_seeds, ((left, low), (right, high)) in bars:
             expected = stats.t.interval(0.95, 2, of_seeds.mean(), stats.sem(of_seeds))
-            assert (there.min(), there.max()) == pytest.approx(expected)
+            assert left == right == amount and (low, high) == pytest.approx(expected)
+            assert ax.get_ylim()[0] <= low and high <= ax.get_ylim()[1]
         assert [text.get_text() for text in ax.get_xticklabels()] == [f"{x}" for x in amounts]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["runs"]
     for wrong in ({"a": ([1, 2, 3], {"runs": values})}, panels | {"b": ([1, 2], {"x": values})}):
         with pytest.raises(ValueError, match="values for 3 amounts|the same names"):
             plots.over_amounts(wrong, ("x", "y"))
+
+
+def test_the_intervals_of_several_names_stand_beside_each_other_around_their_amount():
+    values = np.array([[1.0, 10.0], [4.0, 12.0], [2.5, 9.0]])
+    figure = plots.over_amounts({"a": ([1, 2], dict.fromkeys("pqr", values))}, ("x", "y"))
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    places = []  # of each name's first bar, in points
+    for _, _, (bars,) in ax.containers:
+        ((x, _), _), _ = (bars.get_transform().transform(each) for each in bars.get_segments())
+        places.append(x * 72 / figure.dpi)
+    middle = ax.transData.transform((1, 0))[0] * 72 / figure.dpi
+    assert np.array(places) - middle == pytest.approx([-3, 0, 3])
 
 
 def test_power_laws_go_on_beyond_the_sizes_that_were_run():

@@ -168,7 +168,7 @@ def test_the_key_with_most_weight_is_named_by_row_and_column() -> None:
     weights = np.zeros((8, 8))
     weights[2, 6] = 1
     told = module.description(state, module.seen(state)._replace(weights=weights))
-    assert "most weight, 1, is in row 3 of 8 and column 7 of 8." in told
+    assert "most weight (1) is in row 3 of 8 and column 7 of 8." in told
 
 
 def test_the_scale_names_the_least_the_greatest_and_an_even_share() -> None:

@@ -249,8 +249,7 @@ def _block(stage: int, block: int) -> list[list]:
 
 
 def last_block_lost() -> str:
-    lost = max(_lost(_block(3, 1), model) for model in ("nano", "nano-drop-path"))
-    return {2: "a fifth"}[round(lost * 10)]
+    return f"{max(_lost(_block(3, 1), model) for model in ('nano', 'nano-drop-path')):.2f}"
 
 
 def attention_most() -> str:
@@ -269,7 +268,7 @@ def stage_4_first() -> str:
 
 
 def stage_4_second() -> str:
-    return f"{_lost(_block(3, 1)):.1f}"
+    return f"{_lost(_block(3, 1)):.2f}"
 
 
 def stage_4_both() -> str:
