@@ -222,14 +222,19 @@ function iouOf(label) {
   return `, IoU ${now}${was === now || was === "NaN" ? "" : ` (was ${was})`}`;
 }
 
-// How much is painted over, and how much changed elsewhere.
-function tellTouched() {
+// The part of the picture that is painted over, and the part that changed its class elsewhere.
+function paintedAndChanged() {
   const { touched } = state.picture,
     painted = touched.reduce((a, b) => a + b, 0);
   const changed = answer.labels.filter(
     (label, i) => !touched[i] && label !== before.labels[i],
   ).length;
-  const said = `Painted over: ${percent(painted / touched.length)} of the picture. Outside of it, ${percent(changed / touched.length)} changed its class.`;
+  return [painted / touched.length, changed / touched.length];
+}
+
+function tellTouched() {
+  const [painted, changed] = paintedAndChanged();
+  const said = `Painted over: ${percent(painted)} of the picture. Outside of it, ${percent(changed)} changed its class.`;
   tell($("touched-says"), painted ? said : "");
 }
 

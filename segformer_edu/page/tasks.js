@@ -12,12 +12,8 @@ const TASKS = [
     found: "A class depends on what stands around a pixel, too.",
     solved: () => {
       if (pristine() || !asTrained()) return false;
-      const { touched } = state.picture,
-        painted = touched.reduce((a, b) => a + b, 0);
-      const changed = answer.labels.filter(
-        (label, i) => !touched[i] && label !== before.labels[i],
-      ).length;
-      return painted < touched.length / 100 && changed >= touched.length / 100;
+      const [painted, changed] = paintedAndChanged();
+      return painted < 0.01 && changed >= 0.01;
     },
   },
   {
