@@ -66,6 +66,15 @@ def _seeded():
 
 
 @pytest.fixture
+def one_thread():
+    """torch computes with one thread, as the processes do that a test starts, or compares with."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def small_config():
     """A whole SegFormer, four stages and all its parts, that runs in milliseconds."""
     return SegFormerConfig(

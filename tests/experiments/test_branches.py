@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 from experiments import branches as experiment
 from experiments.branches import MODELS, RATES, RESULTS
@@ -45,11 +44,12 @@ def test_losses_differences_and_intervals_worked_by_hand():
     assert row["spared"] == [0.2, 0.181, 0.219] and row["ahead"] == [0.1, 0.081, 0.119]
 
 
-def test_a_quick_run_has_the_rows_of_a_whole_one_and_writes_nothing(monkeypatch, tmp_path, capsys):
+def test_a_quick_run_has_the_rows_of_a_whole_one_and_writes_nothing(
+    monkeypatch, tmp_path, capsys, one_thread
+):
     monkeypatch.setattr(experiment, "RESULTS", tmp_path / "table.json")
     monkeypatch.setattr(widget, "TABLE", tmp_path / "table.npz")
     monkeypatch.setattr(sys, "argv", ["branches", "--quick"])
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     experiment.main()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(TABLE["choices"]) + len(TABLE["rates"])

@@ -214,7 +214,7 @@ def without_times(rows):
 
 
 @pytest.fixture
-def one_process(tiny, tmp_path):
+def one_process(tiny, tmp_path, one_thread):
     tiny()
     return without_times(read(tmp_path / "tiny.csv"))
 

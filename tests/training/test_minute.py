@@ -91,8 +91,8 @@ def test_the_rate_follows_the_schedule() -> None:
     assert rates == pytest.approx([0.01 * share for share in shares])
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_few_steps_learn_a_few_scenes_by_heart() -> None:
-    torch.set_num_threads(1)
     images, labels = in_memory(Scenes(4, 32), workers=0)
     model = fresh()
 

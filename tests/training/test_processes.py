@@ -125,7 +125,7 @@ def test_only_one_process_prints(runs):
     assert not re.search("[a-z]Warning", launched.stderr)  # of Python's; gloo may miss a host name
 
 
-def test_pictures_shared_by_two_are_scored_the_same_to_the_digit(runs):
+def test_pictures_shared_by_two_are_scored_the_same_to_the_digit(runs, one_thread):
     folder, _ = runs
     options = ["--weights", folder / "one/last", "--config", folder / "run.yaml"]
     options += ["--batch-size", 2]  # batches of 2, 2 and 1: one process has two, the other one
