@@ -10,8 +10,9 @@ endif
 
 .PHONY: lab test notebooks figures bench bench-gpu clean
 
+# Served from here and not from notebooks/, so that a lesson's link to segformer.html leads somewhere.
 lab: .venv/lab.stamp   # Jupyter wants to be told that root is meant, as in a container
-	$(VENV_PYTHON) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ip=127.0.0.1 notebooks/00_start_here.ipynb
+	$(VENV_PYTHON) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 test: .venv/test.stamp
 	$(VENV_PYTHON) -m tools.suite

@@ -173,3 +173,17 @@ def test_importing_the_package_brings_in_the_model_and_nothing_else():
     assert "torch" in tops
     assert not tops & {"matplotlib", "ipywidgets", "IPython", "huggingface_hub", "transformers"}
     assert not tops & {"accelerate", "pooch", "skimage", "PIL", "onnx"}
+
+
+@pytest.mark.parametrize(("name", "times"), [("README.md", 3), ("Makefile", 1)])
+def test_jupyter_opens_the_first_lesson_from_the_folder_that_the_links_of_lessons_reach(
+    name, times
+):
+    """Given a notebook, it serves the folder of that alone, and ../segformer.html is outside."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    opened = re.findall(r"jupyter lab .*--LabApp.default_url=/lab/tree/(\S+)", text)
+    assert len(opened) == text.count("jupyter lab ") == times
+    assert all((ROOT / path).exists() for path in opened)
+    assert "](../segformer.html)" in (ROOT / "notebooks/source/03_spatial_reduction.py").read_text(
+        encoding="utf-8"
+    )
