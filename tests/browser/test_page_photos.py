@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 import zlib
@@ -204,10 +205,12 @@ def test_what_cannot_be_shown_gets_a_sentence(page: Page, name: str) -> None:
 
 
 def test_a_file_that_changes_before_it_is_read_gets_a_sentence(page: Page, tmp_path: Path) -> None:
-    (tmp_path / "photo.png").write_bytes(saved(PHOTO, "PNG"))
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(saved(PHOTO, "PNG"))
+    os.utime(photo, (10**9, 10**9))  # long before the change, which is seen by the second
     own = page.evaluate_handle("element('input', { type: 'file' })")
-    own.as_element().set_input_files(tmp_path / "photo.png")
-    (tmp_path / "photo.png").write_bytes(saved(OTHER, "PNG") + b"more")
+    own.as_element().set_input_files(photo)
+    photo.write_bytes(saved(OTHER, "PNG") + b"more")
     own.evaluate("(input) => openFirst([...input.files])")
     told(page, "photo.png cannot be opened any more")
 
