@@ -184,7 +184,9 @@ train = runs.Cache.train
 
 def told(self, run, watch=iter):
     train(self, run, watch)
-    print("trained", run.key, command.PartialState().process_index, flush=True)
+    # in one piece: the launcher's processes write each as it comes, so another may come between
+    sys.stdout.write(f"trained {{run.key}} {{command.PartialState().process_index}}\\n")
+    sys.stdout.flush()
 
 runs.Cache.train = told
 sys.exit(command.main())
