@@ -66,12 +66,17 @@ def _seeded():
 
 
 @pytest.fixture
-def one_thread():
-    """torch computes with one thread, as the processes do that a test starts, or compares with."""
+def threads_stay():
+    """torch has as many threads after the test as before."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def one_thread(threads_stay):
+    """torch computes with one thread, as the processes do that a test starts, or compares with."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -15,11 +15,8 @@ def test_every_measure_has_a_panel_and_every_series_a_curve():
 
 
 @pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
+def two_threads(threads_stay):
     torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_costs_of_a_form_are_measured_on_one_thread_at_every_size(two_threads, monkeypatch):

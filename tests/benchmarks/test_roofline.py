@@ -13,16 +13,14 @@ SLOW = Ceilings(1e9, 1e9, 1e9)
 
 
 @pytest.fixture
-def table(monkeypatch, tmp_path):
+def table(monkeypatch, tmp_path, threads_stay):
     path = tmp_path / "table.json"
     path.write_text(json.dumps([{"name": "old"}, {"name": "mine"}]), encoding="utf-8")
     monkeypatch.setattr(roofline, "TABLE", path)
     monkeypatch.setattr(roofline, "measured_ceilings", lambda: SLOW)
     monkeypatch.setattr(roofline, "SIDES", (64, 1024))
     monkeypatch.setattr(roofline, "MODELS", ("b0",))
-    threads = torch.get_num_threads()
-    yield path
-    torch.set_num_threads(threads)
+    return path
 
 
 def test_a_machine_takes_the_place_of_its_old_row(table, monkeypatch):
